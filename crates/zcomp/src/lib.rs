@@ -1,0 +1,1 @@
+//! Compression backends and per-thread streams

@@ -1,0 +1,1 @@
+//! Page frames: arena, limit, descriptors, pageblocks, zones, frame caches

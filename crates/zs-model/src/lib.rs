@@ -1,0 +1,1 @@
+//! Operation enum, reference model and driver that tests, fuzzers and random schedules share

@@ -1,0 +1,1 @@
+//! Every system call: backings, host hooks, resident-memory meter

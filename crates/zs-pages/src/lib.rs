@@ -1,0 +1,1 @@
+//! Where real pages come from

@@ -1,0 +1,1 @@
+//! The one place that chooses atomics, cells and locks: std, core-only or loom

@@ -1,0 +1,1 @@
+//! A dense allocator for compressed pages and other small blobs, after the Linux kernel's
