@@ -1,1 +1,52 @@
-//! Page frames: arena, limit, descriptors, pageblocks, zones, frame caches
+//! Page frames: an arena with a hard limit, made of pageblocks, handed out through per-CPU caches.
+//!
+//! Data model: `Arena -> Zone -> pageblock (2 MiB) -> frame (4, 16 or 64 KiB)`; one descriptor of
+//! 8 bytes a frame, one record a pageblock, nothing in the frames themselves.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `size` | frame sizes, and what follows from one |
+//! | `backing` | the contract with whoever owns real memory |
+//! | `budget` | the hard limit |
+//! | `meta` | tables of metadata, committed as they grow |
+//! | `descriptor` | the 8 bytes of a frame |
+//! | `mask` | sets of frames within one pageblock |
+//! | `block` | pageblock records, and the lists that link them |
+//! | `zone` | a range of pageblocks under one lock |
+//! | `cache` | a few free frames for each CPU |
+//! | `arena` | the whole: allocate, free, account |
+//! | `give_back` | frames to the OS: trim, decay, huge advice |
+//! | `stats` | what is held, and `validate()` |
+//!
+//! # Locking
+//!
+//! A frame cache and a zone each have a lock; both are leaves (see [`zs_sync::Rank`]), neither is
+//! taken while the other is held, and no lock is held while the backing is called.
+
+#![cfg_attr(not(any(feature = "std", zs_loom)), no_std)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod arena;
+mod backing;
+mod block;
+mod budget;
+mod cache;
+mod descriptor;
+mod error;
+mod give_back;
+mod mask;
+mod meta;
+mod size;
+mod stats;
+mod zone;
+
+pub use arena::{Arena, ArenaOptions, ArenaRef, Frame, MAX_ZONES};
+pub use backing::{Advice, Backing, BackingError, RegionKind};
+pub use budget::Charge;
+pub use descriptor::{Descriptor, FrameOwner, FrameType};
+pub use error::{Error, InvalidArena};
+pub use meta::MetaTable;
+pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
+pub use stats::{ArenaStats, InvalidState};

@@ -1,1 +1,42 @@
-//! The one place that chooses atomics, cells and locks: std, core-only or loom
+//! The one place that chooses atomics, cells and locks.
+//!
+//! Every crate above takes its shared state from here and from nowhere else, so that the
+//! code that ships is the code that the model checker runs.
+//!
+//! Arms: **std** (the default: lock ranks are checked in debug builds), **core-only** (without the
+//! `std` feature: nothing but `core`) and **loom** (`--cfg zs_loom`: every access is tracked).
+//!
+//! Data model: `Table<cell>` and `Payload` over reserved memory; `Mutex<T>` with a [`Rank`];
+//! a [`Host`] that lends a CPU hint, a clock and parking.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `cell` | atomics, and the cells that a lock guards |
+//! | `rank` | the ranked table of all locks, and its check |
+//! | `host` | the three hooks that the core takes from its host |
+//! | `raw_lock` | the lock itself: spin, then park |
+//! | `mutex` | a value behind a ranked lock |
+//! | `table` | a reserved range of cells |
+//! | `payload` | a reserved range of raw bytes |
+//!
+//! # Locking
+//!
+//! See [`Rank`]: that table is the whole of it.
+
+#![cfg_attr(not(any(feature = "std", zs_loom)), no_std)]
+
+mod cell;
+mod host;
+mod mutex;
+mod payload;
+mod rank;
+mod raw_lock;
+mod table;
+
+pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, StaticCounter};
+pub use host::{Host, SpinHost};
+pub use mutex::{Mutex, MutexGuard};
+pub use payload::Payload;
+pub use rank::{Rank, assert_may_block, may_call_out};
+pub use raw_lock::RawLock;
+pub use table::{Table, TableCell};

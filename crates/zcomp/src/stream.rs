@@ -1,0 +1,122 @@
+//! One thread's compression state.
+
+use std::fmt;
+
+use crate::{Algorithm, Error, lz4::Lz4, none::Raw, zstd::Zstd};
+
+/// The longest page that any stream takes, in bytes: 1 MiB.
+pub const MAX_PAGE_LEN: usize = 1 << 20;
+
+/// The answer of [`Stream::compress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "without the length the compressed bytes cannot be used"]
+pub enum Compressed {
+    /// The compressed form is the first so many bytes of the destination.
+    Fits(usize),
+    /// The destination is too short for it, or too short for the codec to find out.
+    DoesNotFit,
+}
+
+/// What an algorithm does; [`Stream`] has checked the lengths, and neither `src` of `compress` nor `dst` of
+/// `decompress` is empty. No call may depend on how an earlier one ended.
+pub(crate) trait Codec: Send {
+    /// Writes the compressed form of `src` to the start of `dst`, if it fits.
+    fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Compressed, Error>;
+
+    /// Fills `dst` from `src`, all of both.
+    fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error>;
+}
+
+/// Compresses and decompresses pages, one at a time, with working memory of its own.
+///
+/// Use one per thread, or share several through [`Streams`](crate::Streams). What one stream wrote, every other of the
+/// same algorithm reads, whatever its level. Calls neither block nor make system calls of their own.
+///
+/// # Memory
+/// All of it is taken by [`Stream::new`]. `lz4` needs none, but 17 KiB of stack while it compresses. `zstd` takes
+/// about 0.3 MiB (level 1, pages of 4 KiB) to many MiB (level 22, 1 MiB). One exception: a `zstd` stream that meets
+/// over a hundred pages in a row far shorter than its `page_len` shrinks its memory, and takes it back when a longer
+/// one comes; give each page length a stream of its own where that matters.
+pub struct Stream {
+    codec: Box<dyn Codec>,
+    algorithm: Algorithm,
+    page_len: usize,
+}
+
+impl Stream {
+    /// A stream for pages of up to `page_len` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `page_len` is above [`MAX_PAGE_LEN`]; [`Error::NoMemory`] if the codec's state cannot be
+    /// allocated.
+    pub fn new(algorithm: Algorithm, page_len: usize) -> Result<Self, Error> {
+        check_len(page_len, MAX_PAGE_LEN)?;
+        let codec: Box<dyn Codec> = match algorithm {
+            Algorithm::Lz4 => Box::new(Lz4),
+            Algorithm::Zstd(level) => Box::new(Zstd::new(level, page_len)?),
+            Algorithm::None => Box::new(Raw),
+        };
+        Ok(Self { codec, algorithm, page_len })
+    }
+
+    /// The algorithm that the stream was made for.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The longest page that the stream takes, in bytes.
+    #[must_use]
+    pub const fn page_len(&self) -> usize {
+        self.page_len
+    }
+
+    /// Compresses `src` into the start of `dst`, if it fits there.
+    ///
+    /// `dst` may have any length. Of [`Algorithm::max_compressed_len`] it always suffices; a shorter one suffices if it
+    /// is some bytes longer than the result (16 for `lz4`, 32 for `zstd`, none for `none`), and may from the result's
+    /// own length on. The bytes of `dst` after the result are unspecified. An empty page compresses to no bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `src` is longer than the stream's `page_len`.
+    pub fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Compressed, Error> {
+        check_len(src.len(), self.page_len)?;
+        if src.is_empty() {
+            return Ok(Compressed::Fits(0));
+        }
+        self.codec.compress(src, dst)
+    }
+
+    /// Decompresses all of `src` into all of `dst`, whose length is that of the page which was compressed.
+    ///
+    /// `src` may hold any bytes: the call returns, allocates nothing, and writes nothing but `dst`. Damage that still
+    /// decodes to the right length is not noticed: the formats carry no checksum. On an error the bytes of `dst` are
+    /// unspecified.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `dst` is longer than the stream's `page_len`; [`Error::Corrupt`] or [`Error::Short`] if
+    /// `src` is not the compressed form of a page of `dst`'s length.
+    pub fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
+        check_len(dst.len(), self.page_len)?;
+        if dst.is_empty() {
+            return if src.is_empty() { Ok(()) } else { Err(Error::Corrupt) };
+        }
+        self.codec.decompress(src, dst)
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("algorithm", &self.algorithm)
+            .field("page_len", &self.page_len)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn check_len(len: usize, max: usize) -> Result<(), Error> {
+    if len > max {
+        return Err(Error::TooLong { len, max });
+    }
+    Ok(())
+}

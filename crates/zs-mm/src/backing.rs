@@ -1,0 +1,108 @@
+//! The contract with whoever owns real memory.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+/// What a region is for; a backing may treat the two differently (a memfd holds payload only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionKind {
+    /// Frames: committed before use, never read when not committed.
+    Payload,
+    /// Metadata: read at any time, and zero where it is not committed.
+    Table,
+}
+
+/// How the operating system may map a range of payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// By a huge page: every frame of the pageblock is in use.
+    Huge,
+    /// By small pages only: frames of it are about to be given back, and stay so.
+    Small,
+}
+
+/// The backing could not do what it was asked; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackingError;
+
+impl fmt::Display for BackingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the backing refused memory")
+    }
+}
+
+impl core::error::Error for BackingError {}
+
+/// A source of address space and of memory to put into it.
+///
+/// Memory goes through three states: *reserved* (addresses only), *committed* (usable; the write
+/// that follows cannot fail), and reserved again. Every call may fail, and none may abort.
+/// Calls come from several threads, for disjoint ranges unless said otherwise, and never with a
+/// lock of the core held.
+///
+/// # Safety
+/// An implementation promises:
+/// 1. `reserve` returns a range of its own, aligned as asked, that stays valid until `release`
+///    (also beyond the life of the backing itself).
+/// 2. A committed range is readable and writable; it reads as zeros after its first commit, and
+///    after each decommit and commit. Committing what is committed changes nothing, also when two
+///    threads do it at once.
+/// 3. A `Table` region may be read at any time, committed or not, and reads as zeros where it is
+///    not. A backing that cannot decommit a table without losing that refuses, and it stays.
+/// 4. A failed call leaves the range as it was.
+pub unsafe trait Backing: Send + Sync + fmt::Debug {
+    /// The unit of commit and decommit in bytes: a power of two.
+    fn granule(&self) -> usize;
+
+    /// Reserves `len` bytes (a multiple of the granule) at a multiple of `align`.
+    ///
+    /// # Errors
+    /// If no such range is to be had.
+    fn reserve(
+        &self,
+        kind: RegionKind,
+        len: usize,
+        align: usize,
+    ) -> Result<NonNull<u8>, BackingError>;
+
+    /// Takes a whole region back.
+    ///
+    /// # Safety
+    /// `place` and `len` are those of one `reserve` of this `kind`, released once, and nobody uses
+    /// the region any more.
+    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize);
+
+    /// Puts memory into a range, so that a write to it cannot fail.
+    ///
+    /// # Errors
+    /// If there is no memory; the range is then as it was.
+    ///
+    /// # Safety
+    /// The range is granule-aligned and lies in a region of this `kind`.
+    unsafe fn commit(
+        &self,
+        kind: RegionKind,
+        place: NonNull<u8>,
+        len: usize,
+    ) -> Result<(), BackingError>;
+
+    /// Gives the memory of a range back. Its contents are gone.
+    ///
+    /// # Errors
+    /// If the system refuses; the memory is then still held, and its contents are undefined.
+    ///
+    /// # Safety
+    /// As for [`commit`](Self::commit); and nobody reads (payload) or writes the range meanwhile.
+    unsafe fn decommit(
+        &self,
+        kind: RegionKind,
+        place: NonNull<u8>,
+        len: usize,
+    ) -> Result<(), BackingError>;
+
+    /// Advises how a pageblock of payload may be mapped; a hint, and so without an error.
+    ///
+    /// # Safety
+    /// The range is one whole pageblock of a payload region.
+    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice);
+}

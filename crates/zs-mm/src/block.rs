@@ -1,0 +1,147 @@
+//! Pageblock records, and the lists that link them.
+//!
+//! A record is a row of 64-bit words: the free frames, the committed frames, the flags, the links.
+//! Frames have no links of their own; only pageblocks are linked, by how full they are.
+
+use crate::mask::{FrameMask, MASK_WORDS};
+use crate::meta::MetaTable;
+use zs_sync::Guarded64;
+
+/// A pageblock, by its number in the arena.
+pub(crate) type BlockId = u32;
+
+/// No block: the end of a list.
+pub(crate) const NO_BLOCK: BlockId = BlockId::MAX;
+
+/// Lists of one zone: blocks with free committed frames, fullest quarter first; blocks whose free
+/// frames are all uncommitted, fullest first; blocks without anything.
+pub(crate) const LISTS: usize = 9;
+pub(crate) const READY_LISTS: core::ops::Range<usize> = 0..4;
+pub(crate) const EMPTY_LIST: usize = 8;
+
+/// Mapped by a huge page, if the system found one.
+pub(crate) const FLAG_HUGE: u64 = 1;
+/// Somebody is calling `advise` for this block; nothing of it may be given back meanwhile.
+pub(crate) const FLAG_ADVISING: u64 = 2;
+
+/// The records of all pageblocks; each is guarded by the lock of its zone.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    table: MetaTable<Guarded64>,
+    /// Frames in a block.
+    pub(crate) frames: usize,
+    /// Words of one bitmap.
+    words: usize,
+}
+
+impl Blocks {
+    /// Cells that a table for `blocks` blocks of `frames` frames must have.
+    pub(crate) fn cells(blocks: usize, frames: usize) -> usize {
+        blocks * Self::stride(frames)
+    }
+
+    fn stride(frames: usize) -> usize {
+        2 * frames.div_ceil(64) + 2
+    }
+
+    pub(crate) fn new(table: MetaTable<Guarded64>, frames: usize) -> Self {
+        Self {
+            table,
+            frames,
+            words: frames.div_ceil(64),
+        }
+    }
+
+    pub(crate) fn table(&self) -> &MetaTable<Guarded64> {
+        &self.table
+    }
+
+    /// Takes the table out, to be released; no record is reachable afterwards.
+    pub(crate) fn take_table(&mut self) -> MetaTable<Guarded64> {
+        core::mem::take(&mut self.table)
+    }
+
+    /// The last cell of a block's record: what must be committed before the block is opened.
+    pub(crate) fn last_cell(&self, block: BlockId) -> usize {
+        (block as usize + 1) * Self::stride(self.frames) - 1
+    }
+
+    fn cell(&self, block: BlockId, word: usize) -> &Guarded64 {
+        self.table
+            .at(block as usize * Self::stride(self.frames) + word)
+    }
+
+    fn mask(&self, block: BlockId, start: usize) -> FrameMask {
+        let mut mask = [0; MASK_WORDS];
+        for (word, bits) in mask.iter_mut().take(self.words).enumerate() {
+            *bits = self.cell(block, start + word).get();
+        }
+        FrameMask(mask)
+    }
+
+    fn set_mask(&self, block: BlockId, start: usize, mask: FrameMask) {
+        for (word, &bits) in mask.0.iter().take(self.words).enumerate() {
+            self.cell(block, start + word).set(bits);
+        }
+    }
+
+    /// Frames that nobody has: neither a user, nor a cache, nor a commit or decommit under way.
+    pub(crate) fn free(&self, block: BlockId) -> FrameMask {
+        self.mask(block, 0)
+    }
+
+    pub(crate) fn set_free(&self, block: BlockId, mask: FrameMask) {
+        self.set_mask(block, 0, mask);
+    }
+
+    /// Frames with memory behind them.
+    pub(crate) fn committed(&self, block: BlockId) -> FrameMask {
+        self.mask(block, self.words)
+    }
+
+    pub(crate) fn set_committed(&self, block: BlockId, mask: FrameMask) {
+        self.set_mask(block, self.words, mask);
+    }
+
+    pub(crate) fn flags(&self, block: BlockId) -> u64 {
+        self.cell(block, 2 * self.words).get()
+    }
+
+    pub(crate) fn set_flags(&self, block: BlockId, flags: u64) {
+        self.cell(block, 2 * self.words).set(flags);
+    }
+
+    /// The neighbours in the block's list: (previous, next).
+    pub(crate) fn links(&self, block: BlockId) -> (BlockId, BlockId) {
+        let links = self.cell(block, 2 * self.words + 1).get();
+        ((links >> 32) as u32, links as u32)
+    }
+
+    pub(crate) fn set_links(&self, block: BlockId, previous: BlockId, next: BlockId) {
+        self.cell(block, 2 * self.words + 1)
+            .set(u64::from(previous) << 32 | u64::from(next));
+    }
+
+    /// Free frames that are committed: to be had at once, and what trim gives back.
+    pub(crate) fn ready(&self, block: BlockId) -> FrameMask {
+        self.free(block).and(self.committed(block))
+    }
+
+    /// The list that a block belongs to by its bitmaps; a full block is in none.
+    pub(crate) fn list_of(&self, block: BlockId) -> Option<usize> {
+        let free = self.free(block).count();
+        let ready = self.ready(block).count();
+        if free == 0 {
+            return None;
+        }
+        if free == self.frames && ready == 0 {
+            return Some(EMPTY_LIST);
+        }
+        let quarter_from_full = (free - 1) * 4 / self.frames;
+        Some(if ready > 0 {
+            quarter_from_full
+        } else {
+            READY_LISTS.end + quarter_from_full
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! The 8 bytes of a frame.
+//!
+//! ```text
+//!  63      48 47      40 39   32 31                     0
+//! +----------+----------+-------+-----------------------+
+//! |  unused  |  index   | type  |         owner         |
+//! +----------+----------+-------+-----------------------+
+//! ```
+//!
+//! The bits 36 (locked) and 37 (isolated) of the type byte belong to the movable pages, as do the
+//! type tags 2 balloon, 3 whole pageblock and 4 offline (`docs/words.md`). Every change is a
+//! compare-and-swap that expects the frame's present type and owner, so a caller that frees a
+//! frame it does not own gets a refusal, not a corrupted arena.
+
+/// What a frame is in use for. Fixed from its allocation to its free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameType {
+    /// Nobody's: in a zone or in a frame cache.
+    Free = 0,
+    /// Attached to a zspage, or on the way to or from one.
+    Zspage = 1,
+}
+
+/// Who a frame belongs to: a zspage, and the entry of it that names the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameOwner {
+    /// The owner's id: a zspage id.
+    pub id: u32,
+    /// The frame's place in its owner, from 0.
+    pub index: u8,
+}
+
+const TYPE_SHIFT: u32 = 32;
+const TYPE_MASK: u64 = 0xf;
+const INDEX_SHIFT: u32 = 40;
+
+/// A frame descriptor, unpacked on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptor(pub(crate) u64);
+
+const _: () = assert!(size_of::<Descriptor>() == 8);
+
+impl Descriptor {
+    /// A free frame.
+    pub const FREE: Self = Self(0);
+
+    /// A frame that was just allocated: nobody owns it yet.
+    pub const UNOWNED: Self = Self((FrameType::Zspage as u64) << TYPE_SHIFT);
+
+    /// A frame of a zspage.
+    pub const fn owned(owner: FrameOwner) -> Self {
+        Self(Self::UNOWNED.0 | owner.id as u64 | (owner.index as u64) << INDEX_SHIFT)
+    }
+
+    /// The frame's type.
+    pub fn frame_type(self) -> FrameType {
+        match (self.0 >> TYPE_SHIFT) & TYPE_MASK {
+            0 => FrameType::Free,
+            _ => FrameType::Zspage,
+        }
+    }
+
+    /// The frame's owner; meaningless for a free frame.
+    pub fn owner(self) -> FrameOwner {
+        FrameOwner {
+            id: self.0 as u32,
+            index: (self.0 >> INDEX_SHIFT) as u8,
+        }
+    }
+}
+
+#[cfg(all(test, not(zs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_every_corner() {
+        for id in [0, 1, (1 << 28) - 1, u32::MAX] {
+            for index in [0, 15, 255] {
+                let owner = FrameOwner { id, index };
+                let descriptor = Descriptor::owned(owner);
+                assert_eq!(descriptor.owner(), owner);
+                assert_eq!(descriptor.frame_type(), FrameType::Zspage);
+                assert_ne!(descriptor, Descriptor::FREE);
+            }
+        }
+        assert_eq!(Descriptor::FREE.frame_type(), FrameType::Free);
+    }
+}

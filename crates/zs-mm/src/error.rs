@@ -1,0 +1,62 @@
+//! What can go wrong with frames.
+
+use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_ZONES};
+use core::fmt;
+
+/// Why an arena could not be made, or a frame not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The options contradict what an arena can be.
+    Invalid(InvalidArena),
+    /// The limit is reached, or the backing refused memory; nothing has changed.
+    NoMemory,
+}
+
+/// What is wrong with the options of an arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidArena {
+    /// The limit, in bytes, is below one pageblock.
+    LimitTooSmall(u64),
+    /// The limit, in bytes, is above [`MAX_ARENA_BYTES`].
+    LimitTooLarge(u64),
+    /// So many zones: there are 1 to [`MAX_ZONES`], and at most one for each pageblock.
+    Zones(u32),
+    /// The backing's granule, in bytes, is no power of two or exceeds a pageblock.
+    Granule(usize),
+}
+
+impl fmt::Display for InvalidArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LimitTooSmall(limit) => write!(
+                f,
+                "a limit of {limit} bytes is below one pageblock ({BLOCK_BYTES} bytes)"
+            ),
+            Self::LimitTooLarge(limit) => write!(
+                f,
+                "a limit of {limit} bytes is above the largest arena ({MAX_ARENA_BYTES} bytes)"
+            ),
+            Self::Zones(zones) => write!(
+                f,
+                "{zones} zones: allowed are 1 to {MAX_ZONES}, and at most one for each pageblock"
+            ),
+            Self::Granule(granule) => write!(
+                f,
+                "a granule of {granule} bytes: it must be a power of two up to {BLOCK_BYTES}"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(invalid) => write!(f, "invalid arena options: {invalid}"),
+            Self::NoMemory => f.write_str("no memory: the arena's limit is reached"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

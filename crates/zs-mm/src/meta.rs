@@ -1,0 +1,141 @@
+//! Tables of metadata, committed as they grow.
+
+use crate::backing::{Backing, RegionKind};
+use crate::budget::Budget;
+use crate::error::Error;
+use core::ptr::NonNull;
+use zs_sync::{AtomicU64, Ordering, Table, TableCell};
+
+/// A reserved table of which a first part is committed, and counted in the arena's limit.
+///
+/// Made and grown by its [`Arena`](crate::Arena), and given back to it; a table that is merely
+/// dropped keeps its memory for ever.
+#[derive(Debug)]
+#[must_use = "a table that is dropped, not released, keeps its memory"]
+pub struct MetaTable<T> {
+    table: Table<T>,
+    place: NonNull<u8>,
+    reserved: usize,
+    /// Bytes from the start that are committed and charged; only grows.
+    committed: AtomicU64,
+}
+
+// SAFETY: `place` is the address of a region that is tied to no thread, and is used only to commit
+// and release it; the table itself is `Send` and `Sync`.
+unsafe impl<T: TableCell> Send for MetaTable<T> {}
+// SAFETY: as above.
+unsafe impl<T: TableCell> Sync for MetaTable<T> {}
+
+impl<T: TableCell> Default for MetaTable<T> {
+    /// A table without cells or memory.
+    fn default() -> Self {
+        Self {
+            table: Table::default(),
+            place: NonNull::dangling(),
+            reserved: 0,
+            committed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<T: TableCell> MetaTable<T> {
+    pub(crate) fn reserve(backing: &dyn Backing, len: usize) -> Result<Self, Error> {
+        let granule = backing.granule();
+        let reserved = (len * size_of::<T>()).next_multiple_of(granule);
+        let place = backing
+            .reserve(RegionKind::Table, reserved, granule)
+            .map_err(|_| Error::NoMemory)?;
+        // SAFETY: 1. The region is granule-aligned, more than any cell needs, `len` cells fit, and
+        // it stays reserved until `release` consumes the table. 2. A table region reads as zeros
+        // where it is not committed (the backing's promise 3), and only this value has its address.
+        let table = unsafe { Table::from_reserved(place, len) };
+        Ok(Self {
+            table,
+            place,
+            reserved,
+            committed: AtomicU64::new(0),
+        })
+    }
+
+    /// Commits the table up to and with the cell at `index`.
+    ///
+    /// Two threads may do so at once: committing twice is harmless, and one of them takes its
+    /// charge back.
+    pub(crate) fn ensure(
+        &self,
+        backing: &dyn Backing,
+        budget: &Budget,
+        index: usize,
+    ) -> Result<(), Error> {
+        let end = ((index + 1) * size_of::<T>()).next_multiple_of(backing.granule()) as u64;
+        debug_assert!(end <= self.reserved as u64);
+        loop {
+            // Acquire pairs with the Release below: what is found committed may be written to.
+            let start = self.committed.load(Ordering::Acquire);
+            if start >= end {
+                return Ok(());
+            }
+            let bytes = end - start;
+            if !budget.charge(bytes) {
+                return Err(Error::NoMemory);
+            }
+            // SAFETY: `start` is within the region (`start < end <= reserved`).
+            let place = unsafe { self.place.add(start as usize) };
+            // SAFETY: both ends are multiples of the granule, and inside this table's region.
+            let outcome = unsafe { backing.commit(RegionKind::Table, place, bytes as usize) };
+            if outcome.is_err() {
+                budget.refund(bytes);
+                return Err(Error::NoMemory);
+            }
+            // Release pairs with the Acquire above.
+            let grown =
+                self.committed
+                    .compare_exchange(start, end, Ordering::Release, Ordering::Relaxed);
+            if grown.is_ok() {
+                return Ok(());
+            }
+            budget.refund(bytes);
+        }
+    }
+
+    pub(crate) fn release(self, backing: &dyn Backing, budget: &Budget) {
+        if self.reserved == 0 {
+            return;
+        }
+        budget.refund(self.committed_bytes());
+        // SAFETY: the region came from `reserve` with this kind and length; the table, its only
+        // user, is consumed here.
+        unsafe { backing.release(RegionKind::Table, self.place, self.reserved) };
+    }
+
+    /// The cell at `index`, or `None` beyond the end.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.table.get(index)
+    }
+
+    /// The cell at `index`.
+    ///
+    /// # Panics
+    /// If `index` is beyond the end.
+    #[inline]
+    #[track_caller]
+    pub fn at(&self, index: usize) -> &T {
+        self.table.at(index)
+    }
+
+    /// The number of cells.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether the table has no cells.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Bytes that are committed, and counted in the arena's limit.
+    pub fn committed_bytes(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,91 @@
+//! Frame sizes, and what follows from one.
+
+use core::fmt;
+
+/// Bytes of a pageblock: the unit in which memory is tracked, and best given back.
+///
+/// 2 MiB, the huge page of x86-64 and of 64-bit Arm with 4 KiB pages. Models shrink it to four
+/// small frames.
+pub const BLOCK_BYTES: usize = if cfg!(zs_loom) { 16 << 10 } else { 2 << 20 };
+
+/// The largest limit of one arena: 1 TiB at every frame size.
+///
+/// It bounds the frame and zspage ids, and with them the bits that an object's word has left for
+/// its generation (`docs/words.md`).
+pub const MAX_ARENA_BYTES: u64 = 1 << 40;
+
+const _: () = assert!(
+    usize::BITS >= 64,
+    "ids and table offsets need 64-bit addresses"
+);
+
+/// The size of a frame, and so of the largest object: a parameter of the arena, whatever the
+/// page size of the operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PageSize {
+    /// 4096 bytes.
+    #[default]
+    K4,
+    /// 16384 bytes.
+    K16,
+    /// 65536 bytes.
+    K64,
+}
+
+impl PageSize {
+    /// All sizes, smallest first.
+    pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
+
+    /// The base-2 logarithm of the size.
+    #[inline]
+    pub const fn shift(self) -> u32 {
+        match self {
+            Self::K4 => 12,
+            Self::K16 => 14,
+            Self::K64 => 16,
+        }
+    }
+
+    /// The size in bytes.
+    #[inline]
+    pub const fn bytes(self) -> usize {
+        1 << self.shift()
+    }
+
+    /// Frames in a pageblock.
+    #[inline]
+    pub const fn frames_per_block(self) -> usize {
+        let frames = BLOCK_BYTES >> self.shift();
+        if frames == 0 { 1 } else { frames }
+    }
+
+    /// Bytes of a pageblock of this size; more than [`BLOCK_BYTES`] only under loom.
+    #[inline]
+    pub const fn block_bytes(self) -> usize {
+        self.frames_per_block() << self.shift()
+    }
+}
+
+impl fmt::Display for PageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}k", self.bytes() >> 10)
+    }
+}
+
+/// A frame, by its number in the arena. Displayed as `F<number>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(pub u32);
+
+impl FrameId {
+    /// The number as a table index.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "F{}", self.0)
+    }
+}

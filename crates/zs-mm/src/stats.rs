@@ -1,0 +1,189 @@
+//! What is held, and `validate()`.
+
+use crate::arena::Arena;
+use crate::backing::Backing;
+use crate::block::{BlockId, FLAG_ADVISING, LISTS, NO_BLOCK};
+use crate::descriptor::{Descriptor, FrameType};
+use crate::size::FrameId;
+use crate::zone::{Zone, ZoneState};
+use core::fmt;
+use zs_sync::Ordering;
+
+/// What an arena holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArenaStats {
+    /// The hard limit.
+    pub limit: u64,
+    /// Everything counted against the limit: committed frames and metadata. Never above `limit`.
+    pub held: u64,
+    /// The most that `held` has been.
+    pub peak: u64,
+    /// Frames that are free but committed, in caches and zones: what trim would give back.
+    pub cached: u64,
+    /// The arena's own metadata: descriptors, pageblock records, and its structure.
+    pub metadata: u64,
+}
+
+/// What [`Arena::validate`] found wrong first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidState {
+    /// What does not hold.
+    pub what: &'static str,
+    /// The pageblock, frame or byte count it was found at.
+    pub at: u64,
+    /// What was recorded.
+    pub recorded: u64,
+    /// What was found by counting.
+    pub found: u64,
+}
+
+impl fmt::Display for InvalidState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            at,
+            recorded,
+            found,
+        } = self;
+        write!(f, "{what} at {at}: recorded {recorded}, found {found}")
+    }
+}
+
+impl core::error::Error for InvalidState {}
+
+/// Compares a recorded value with the one found.
+fn expect(what: &'static str, at: u64, recorded: u64, found: u64) -> Result<(), InvalidState> {
+    if recorded == found {
+        return Ok(());
+    }
+    Err(InvalidState {
+        what,
+        at,
+        recorded,
+        found,
+    })
+}
+
+impl<B: Backing> Arena<B> {
+    /// What the arena holds. Takes each lock once; the figures are of slightly different moments
+    /// when others are at work, but none ever exceeds what exists.
+    pub fn stats(&self) -> ArenaStats {
+        let in_caches: usize = self.caches.iter().map(|cache| cache.len(self.host)).sum();
+        let in_zones: usize = self.zones.iter().map(|z| z.lock(self.host).ready).sum();
+        let held = self.budget.held();
+        let cached = ((in_caches + in_zones) * self.options.page_size.bytes()) as u64;
+        ArenaStats {
+            limit: self.budget.limit(),
+            held,
+            peak: self.budget.peak(),
+            cached: cached.min(held),
+            metadata: self.descriptors.committed_bytes()
+                + self.blocks.table().committed_bytes()
+                + size_of::<Self>() as u64,
+        }
+    }
+
+    /// Recounts everything from the bitmaps and descriptors up, and names the first thing that is
+    /// wrong. `foreign` is the metadata, in bytes, that pools hold in this arena.
+    ///
+    /// For tests and diagnosis: call it while no other thread uses the arena, else a change under
+    /// way may be taken for an error. Drains the frame caches. Walks every opened pageblock.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn validate(&self, foreign: u64) -> Result<(), InvalidState> {
+        self.drain_caches();
+        let mut committed = 0;
+        for zone in &self.zones {
+            let state = zone.lock(self.host);
+            committed += self.validate_zone(zone, &state)?;
+        }
+        let frames = committed * self.options.page_size.bytes() as u64;
+        let metadata = self.stats().metadata + foreign;
+        expect("bytes held", 0, self.budget.held(), frames + metadata)
+    }
+
+    /// Checks one zone; returns its committed frames.
+    fn validate_zone(&self, zone: &Zone, state: &ZoneState) -> Result<u64, InvalidState> {
+        let mut listed = [0; LISTS];
+        let (mut committed, mut ready) = (0, 0);
+        for block in zone.opened(state) {
+            self.validate_block(block)?;
+            committed += self.blocks.committed(block).count() as u64;
+            ready += self.blocks.ready(block).count();
+            if let Some(list) = self.blocks.list_of(block) {
+                listed[list] += 1;
+            }
+        }
+        expect("zone's ready frames", 0, state.ready as u64, ready as u64)?;
+        for (list, &count) in listed.iter().enumerate() {
+            let mut found = 0;
+            let (mut previous, mut block) = (NO_BLOCK, state.head(list));
+            while block != NO_BLOCK && found <= count {
+                let (back, next) = self.blocks.links(block);
+                expect("link back", block.into(), back.into(), previous.into())?;
+                let right = self.blocks.list_of(block) == Some(list);
+                expect(
+                    "block's list",
+                    block.into(),
+                    list as u64,
+                    if right { list as u64 } else { u64::MAX },
+                )?;
+                (previous, block) = (block, next);
+                found += 1;
+            }
+            expect("blocks in list", list as u64, count, found)?;
+        }
+        Ok(committed)
+    }
+
+    fn validate_block(&self, block: BlockId) -> Result<(), InvalidState> {
+        let (free, committed) = (self.blocks.free(block), self.blocks.committed(block));
+        let group = self.frames_per_granule();
+        for frame in 0..self.blocks.frames {
+            let id = block as usize * self.blocks.frames + frame;
+            let word = self.descriptors.at(id).load(Ordering::Relaxed);
+            let is_free = Descriptor(word).frame_type() == FrameType::Free;
+            let at = id as u64;
+            expect(
+                "free bit against type",
+                at,
+                free.contains(frame).into(),
+                is_free.into(),
+            )?;
+            let in_use_without_memory = !is_free && !committed.contains(frame);
+            expect(
+                "frame in use without memory",
+                at,
+                0,
+                in_use_without_memory.into(),
+            )?;
+            let first_of_group = frame - frame % group;
+            expect(
+                "granule partly committed",
+                at,
+                committed.contains(first_of_group).into(),
+                committed.contains(frame).into(),
+            )?;
+        }
+        let flags = self.blocks.flags(block);
+        expect("advice under way", block.into(), flags & FLAG_ADVISING, 0)
+    }
+
+    /// Frames that are in use, by recounting the descriptors of opened blocks; for tests, with no
+    /// other thread at work.
+    pub fn frames_in_use(&self) -> u64 {
+        let opened = self
+            .zones
+            .iter()
+            .map(|zone| zone.opened(&zone.lock(self.host)));
+        let frames = opened.flat_map(|blocks| {
+            blocks.start as usize * self.blocks.frames..blocks.end as usize * self.blocks.frames
+        });
+        let in_use = |&frame: &usize| {
+            self.frame_descriptor(FrameId(frame as u32))
+                .is_some_and(|descriptor| descriptor.frame_type() != FrameType::Free)
+        };
+        frames.filter(in_use).count() as u64
+    }
+}

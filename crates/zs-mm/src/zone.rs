@@ -1,0 +1,310 @@
+//! A range of pageblocks under one lock.
+//!
+//! # Locking
+//!
+//! Every method takes the zone's lock for one bounded piece of work (one pageblock), and returns
+//! before the backing is called: frames whose memory comes or goes are meanwhile neither free nor
+//! anybody's, so nobody else can meet them.
+
+use crate::block::{
+    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK, READY_LISTS,
+};
+use crate::cache::FrameBatch;
+use crate::mask::FrameMask;
+use zs_sync::{Host, Mutex, MutexGuard, Rank};
+
+/// A range of pageblocks with counters of its own.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    first: BlockId,
+    end: BlockId,
+    state: Mutex<ZoneState>,
+}
+
+/// What the lock guards, beside the records of the zone's blocks.
+#[derive(Debug)]
+pub(crate) struct ZoneState {
+    heads: [BlockId; LISTS],
+    /// The lowest block that was never opened: its record and descriptors may be uncommitted.
+    pub(crate) next_virgin: BlockId,
+    /// Free committed frames.
+    pub(crate) ready: usize,
+    /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
+    low: usize,
+    last_tick_ns: u64,
+}
+
+/// What the caller must do next to have memory committed.
+#[derive(Debug)]
+pub(crate) enum CommitPlan {
+    /// Commit this run, then call `finish_commit`. The frames are taken.
+    Run(FrameRun),
+    /// Commit the metadata of this block, call `open_block`, and ask again.
+    NeedsBlock(BlockId),
+    /// Every frame of the zone is taken or committed.
+    Exhausted,
+}
+
+/// Neighbouring frames of one block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FrameRun {
+    pub(crate) block: BlockId,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl Zone {
+    pub(crate) fn new(first: BlockId, end: BlockId, now_ns: u64) -> Self {
+        let state = ZoneState {
+            heads: [NO_BLOCK; LISTS],
+            next_virgin: first,
+            ready: 0,
+            low: 0,
+            last_tick_ns: now_ns,
+        };
+        Self {
+            first,
+            end,
+            state: Mutex::new(Rank::Zone, state),
+        }
+    }
+
+    pub(crate) fn lock<'a>(&'a self, host: &'a dyn Host) -> MutexGuard<'a, ZoneState> {
+        self.state.lock(host)
+    }
+
+    pub(crate) fn contains(&self, block: BlockId) -> bool {
+        (self.first..self.end).contains(&block)
+    }
+
+    /// The blocks that were ever opened.
+    pub(crate) fn opened(&self, state: &ZoneState) -> core::ops::Range<BlockId> {
+        self.first..state.next_virgin
+    }
+
+    /// Takes up to `want` free committed frames of one block, the fullest that has any; whole
+    /// blocks stay whole as long as can be.
+    pub(crate) fn take_ready(&self, host: &dyn Host, blocks: &Blocks, want: usize) -> FrameBatch {
+        let mut state = self.state.lock(host);
+        let mut batch = FrameBatch::default();
+        let heads = &state.heads[READY_LISTS];
+        let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
+            return batch;
+        };
+        let mut taken = FrameMask::default();
+        let ready = blocks.ready(block);
+        for frame in ready.iter().take(want.min(FrameBatch::CAPACITY)) {
+            taken.insert(frame);
+            batch.push((block as usize * blocks.frames + frame) as u32);
+        }
+        state.change(blocks, block, |free, committed| {
+            (free.without(taken), committed)
+        });
+        batch
+    }
+
+    /// Takes up to `want` neighbouring frames without memory, in whole groups of `group`.
+    pub(crate) fn plan_commit(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        want: usize,
+        group: usize,
+    ) -> CommitPlan {
+        let mut state = self.state.lock(host);
+        let heads = &state.heads[READY_LISTS.end..LISTS];
+        let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
+            return if state.next_virgin < self.end {
+                CommitPlan::NeedsBlock(state.next_virgin)
+            } else {
+                CommitPlan::Exhausted
+            };
+        };
+        // Commit and decommit work on whole groups, so what is uncommitted is free in groups.
+        let bare = blocks.free(block).without(blocks.committed(block));
+        let Some((start, len)) = bare.runs().next() else {
+            debug_assert!(false, "a listed block has free frames");
+            return CommitPlan::Exhausted;
+        };
+        let len = len.min(want - want % group);
+        let taken = FrameMask::range(start, len);
+        state.change(blocks, block, |free, committed| {
+            (free.without(taken), committed)
+        });
+        CommitPlan::Run(FrameRun { block, start, len })
+    }
+
+    /// Opens `block` if it is still the next one; its record and descriptors are committed.
+    pub(crate) fn open_block(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) {
+        let mut state = self.state.lock(host);
+        if state.next_virgin == block {
+            state.next_virgin += 1;
+            state.change(blocks, block, |_, _| {
+                (FrameMask::range(0, blocks.frames), FrameMask::default())
+            });
+        }
+    }
+
+    /// Ends a commit: the frames of `run` now have memory, or (`done` is false) are free again.
+    pub(crate) fn finish_commit(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        run: FrameRun,
+        done: bool,
+    ) {
+        let frames = FrameMask::range(run.start, run.len);
+        self.state
+            .lock(host)
+            .change(blocks, run.block, |free, committed| {
+                if done {
+                    (free, committed.or(frames))
+                } else {
+                    (free.or(frames), committed)
+                }
+            });
+    }
+
+    /// Puts committed frames back: all those of `batch` that belong to this zone.
+    pub(crate) fn put(&self, host: &dyn Host, blocks: &Blocks, batch: &FrameBatch) {
+        let mut state = self.state.lock(host);
+        for &frame in batch.frames() {
+            let block = (frame as usize / blocks.frames) as BlockId;
+            if self.contains(block) {
+                let mask = FrameMask::range(frame as usize % blocks.frames, 1);
+                state.change(blocks, block, |free, committed| (free.or(mask), committed));
+            }
+        }
+    }
+
+    /// Takes up to `limit` free committed frames of one block, whole groups of `group`, to be given
+    /// back: from the emptiest block, so that whole blocks come free. Says whether the block is
+    /// advised huge (it no longer counts as such).
+    pub(crate) fn take_surplus(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        group: usize,
+        limit: usize,
+    ) -> Option<(BlockId, FrameMask, bool)> {
+        let mut state = self.state.lock(host);
+        for list in READY_LISTS.rev() {
+            let mut block = state.heads[list];
+            while block != NO_BLOCK {
+                let flags = blocks.flags(block);
+                let surplus = blocks.ready(block).whole_groups(group, limit);
+                if flags & FLAG_ADVISING == 0 && !surplus.is_empty() {
+                    blocks.set_flags(block, flags & !FLAG_HUGE);
+                    state.change(blocks, block, |free, committed| {
+                        (free.without(surplus), committed)
+                    });
+                    return Some((block, surplus, flags & FLAG_HUGE != 0));
+                }
+                block = blocks.links(block).1;
+            }
+        }
+        None
+    }
+
+    /// Ends a decommit: the frames in `gone` have no memory any more, those in `kept` still do.
+    pub(crate) fn finish_surplus(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        block: BlockId,
+        gone: FrameMask,
+        kept: FrameMask,
+    ) {
+        self.state
+            .lock(host)
+            .change(blocks, block, |free, committed| {
+                (free.or(gone).or(kept), committed.without(gone))
+            });
+    }
+
+    /// How many frames nobody needed since the last tick, if one is due after `interval_ns`.
+    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) -> usize {
+        let now = host.now_ns();
+        let mut state = self.state.lock(host);
+        if now.saturating_sub(state.last_tick_ns) < interval_ns {
+            return 0;
+        }
+        state.last_tick_ns = now;
+        let ready = state.ready;
+        core::mem::replace(&mut state.low, ready)
+    }
+
+    /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:
+    /// the caller advises it huge, then calls [`finish_huge`](Self::finish_huge).
+    pub(crate) fn begin_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
+        let _state = self.state.lock(host);
+        let full = blocks.free(block).is_empty()
+            && blocks.committed(block).count() == blocks.frames
+            && blocks.flags(block) == 0;
+        if full {
+            blocks.set_flags(block, FLAG_ADVISING);
+        }
+        full
+    }
+
+    /// Ends what [`begin_huge`](Self::begin_huge) began.
+    pub(crate) fn finish_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) {
+        let _state = self.state.lock(host);
+        blocks.set_flags(block, FLAG_HUGE);
+    }
+}
+
+impl ZoneState {
+    /// The first block of a list, or [`NO_BLOCK`].
+    pub(crate) fn head(&self, list: usize) -> BlockId {
+        self.heads[list]
+    }
+
+    /// The one way to change a block: new bitmaps, the list that follows from them, the counter.
+    fn change(
+        &mut self,
+        blocks: &Blocks,
+        block: BlockId,
+        bitmaps: impl FnOnce(FrameMask, FrameMask) -> (FrameMask, FrameMask),
+    ) {
+        let list_before = blocks.list_of(block);
+        let ready_before = blocks.ready(block).count();
+        let (free, committed) = bitmaps(blocks.free(block), blocks.committed(block));
+        blocks.set_free(block, free);
+        blocks.set_committed(block, committed);
+        self.ready = self.ready + free.and(committed).count() - ready_before;
+        self.low = self.low.min(self.ready);
+        let list = blocks.list_of(block);
+        if list != list_before {
+            if let Some(list) = list_before {
+                self.unlink(blocks, block, list);
+            }
+            if let Some(list) = list {
+                self.link(blocks, block, list);
+            }
+        }
+    }
+
+    fn link(&mut self, blocks: &Blocks, block: BlockId, list: usize) {
+        let next = self.heads[list];
+        blocks.set_links(block, NO_BLOCK, next);
+        if next != NO_BLOCK {
+            blocks.set_links(next, block, blocks.links(next).1);
+        }
+        self.heads[list] = block;
+    }
+
+    fn unlink(&mut self, blocks: &Blocks, block: BlockId, list: usize) {
+        let (previous, next) = blocks.links(block);
+        if previous == NO_BLOCK {
+            self.heads[list] = next;
+        } else {
+            blocks.set_links(previous, blocks.links(previous).0, next);
+        }
+        if next != NO_BLOCK {
+            blocks.set_links(next, previous, blocks.links(next).1);
+        }
+    }
+}
+
+const _: () = assert!(EMPTY_LIST + 1 == LISTS);

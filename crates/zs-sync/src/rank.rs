@@ -1,0 +1,124 @@
+//! The ranked table of all locks, and its check.
+//!
+//! | rank | guards | may be taken while holding |
+//! |---|---|---|
+//! | `Word` | one object's word, by its state bits | nothing below |
+//! | `Class` | the zspages of one size class of one pool | `Word` (a pin), and no other lock |
+//! | `FrameCache` | one CPU's free frames | nothing |
+//! | `Zone` | pageblocks, their bitmaps and lists | nothing |
+//! | `Records` | the free units of the zspage record table | nothing |
+//! | `Handles` | the free words of a handle table | nothing |
+//!
+//! The order of the design is *frame lock < word < class*; the frame lock comes with the movable
+//! pages and ranks before `Word`. Under `Class`, words are only tried. The last four are leaves:
+//! short, and never held while the OS is called, memory is committed, or bytes are compressed.
+//!
+//! Words are not checked by thread: a guard may be dropped by another thread than the one that
+//! pinned. What is checked is that nobody *waits* for a word with a lock held
+//! ([`assert_may_block`]).
+
+use core::marker::PhantomData;
+
+/// The rank of a lock. Debug builds with `std` panic when a lock is taken out of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rank {
+    /// The zspages of one size class of one pool.
+    Class = 0,
+    /// One CPU's free frames.
+    FrameCache = 1,
+    /// Pageblocks, their bitmaps and lists.
+    Zone = 2,
+    /// The free units of the zspage record table.
+    Records = 3,
+    /// The free words of a handle table.
+    Handles = 4,
+}
+
+impl Rank {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Whether the caller holds no lock, so that it may call the OS, commit memory or compress.
+///
+/// Always true where ranks are not checked (release builds, `no_std`).
+pub fn may_call_out() -> bool {
+    held::get() == 0
+}
+
+/// Debug builds panic here if a thread that is about to wait holds a lock.
+#[inline]
+pub fn assert_may_block() {
+    debug_assert!(may_call_out(), "waits or calls out with a lock held");
+}
+
+/// The mark of one held lock; dropping it forgets the mark.
+///
+/// Neither `Send` nor `Sync`: the mark belongs to the thread that took the lock, and so does the
+/// guard that holds it.
+#[derive(Debug)]
+pub(crate) struct Held(Rank, PhantomData<*mut ()>);
+
+impl Held {
+    /// Checks the order, then marks `rank` as held.
+    #[inline]
+    pub(crate) fn enter(rank: Rank) -> Self {
+        let before = held::get();
+        debug_assert!(
+            before == 0,
+            "lock order: {rank:?} taken while holding ranks {before:#b}"
+        );
+        held::set(before | rank.bit());
+        Self(rank, PhantomData)
+    }
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        held::set(held::get() & !self.0.bit());
+    }
+}
+
+#[cfg(all(debug_assertions, feature = "std", not(zs_loom)))]
+mod held {
+    std::thread_local! {
+        static HELD: core::cell::Cell<u8> = const { core::cell::Cell::new(0) };
+    }
+
+    pub(super) fn get() -> u8 {
+        HELD.with(core::cell::Cell::get)
+    }
+
+    pub(super) fn set(ranks: u8) {
+        HELD.with(|held| held.set(ranks));
+    }
+}
+
+#[cfg(all(debug_assertions, zs_loom))]
+mod held {
+    loom::thread_local! {
+        static HELD: core::cell::Cell<u8> = core::cell::Cell::new(0);
+    }
+
+    pub(super) fn get() -> u8 {
+        HELD.with(core::cell::Cell::get)
+    }
+
+    pub(super) fn set(ranks: u8) {
+        HELD.with(|held| held.set(ranks));
+    }
+}
+
+#[cfg(not(all(debug_assertions, any(feature = "std", zs_loom))))]
+mod held {
+    #[inline]
+    pub(super) fn get() -> u8 {
+        0
+    }
+
+    #[inline]
+    pub(super) fn set(_ranks: u8) {}
+}
