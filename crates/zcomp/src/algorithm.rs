@@ -158,7 +158,10 @@ mod tests {
         }
         for level in ["", "0", "-8", "23", "3 ", "x", "99999999999", "3:3"] {
             let text = refusal(&format!("zstd:{level}"));
-            assert!(text.starts_with(&format!("no zstd level {level:?}")), "{text}");
+            assert!(
+                text.starts_with(&format!("no zstd level {level:?}")),
+                "{text}"
+            );
             assert!(text.ends_with("from -7 to -1 or from 1 to 22"));
         }
         assert_eq!(refusal("lz4:1"), "lz4 has no levels: expected plain lz4");

@@ -37,7 +37,10 @@ impl fmt::Display for Error {
             Self::TooLong { len, max } => write!(f, "page of {len} bytes, longest allowed {max}"),
             Self::Corrupt => f.write_str("corrupt compressed bytes, or made from a longer page"),
             Self::Short { expected, actual } => {
-                write!(f, "compressed bytes stand for {actual} bytes, expected {expected}")
+                write!(
+                    f,
+                    "compressed bytes stand for {actual} bytes, expected {expected}"
+                )
             }
             Self::Library(reason) => write!(f, "compression library: {reason}"),
         }

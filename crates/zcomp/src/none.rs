@@ -1,5 +1,7 @@
 //! No compression: a copy.
 
+use std::cmp::Ordering;
+
 use crate::{
     Error,
     stream::{Codec, Compressed},
@@ -18,13 +20,16 @@ impl Codec for Raw {
     }
 
     fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
-        let Some(page) = src.get(..dst.len()) else {
-            return Err(Error::Short { expected: dst.len(), actual: src.len() });
-        };
-        if src.len() != dst.len() {
-            return Err(Error::Corrupt);
+        match src.len().cmp(&dst.len()) {
+            Ordering::Less => Err(Error::Short {
+                expected: dst.len(),
+                actual: src.len(),
+            }),
+            Ordering::Greater => Err(Error::Corrupt),
+            Ordering::Equal => {
+                dst.copy_from_slice(src);
+                Ok(())
+            }
         }
-        dst.copy_from_slice(page);
-        Ok(())
     }
 }

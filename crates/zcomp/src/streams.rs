@@ -30,7 +30,7 @@ pub struct Streams {
     slots: Box<[Slot]>,
 }
 
-/// Apart from its neighbours, so that lenders do not share a cache line (nor the pair that is fetched together).
+/// Apart from its neighbours, so that borrowers do not share a cache line (nor the pair that is fetched together).
 #[derive(Debug)]
 #[repr(align(128))]
 struct Slot(Mutex<Stream>);
@@ -49,8 +49,8 @@ impl Streams {
 
     /// Borrows a stream until the guard is dropped. Allocates nothing.
     ///
-    /// Blocks while every stream is lent, then takes the first turn at one of them. A thread that holds a guard should
-    /// not ask for another: if it waits, it may wait for itself.
+    /// If every stream is lent, blocks until the one that this thread had last comes back, though another may be back
+    /// earlier. A thread that holds a guard should not ask for another: if it waits, it may wait for itself.
     pub fn lock(&self) -> MutexGuard<'_, Stream> {
         let own = SLOT.get() % self.slots.len();
         for slot in (own..self.slots.len()).chain(0..own) {
@@ -61,7 +61,10 @@ impl Streams {
                 Err(TryLockError::Poisoned(poisoned)) => return keep(slot, poisoned.into_inner()),
             }
         }
-        self.slots[own].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots[own]
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

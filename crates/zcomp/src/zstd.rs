@@ -39,9 +39,14 @@ impl Zstd {
             compressor.set_parameter(parameter).map_err(error)?;
         }
         let mut decompressor = DCtx::try_create().ok_or(Error::NoMemory)?;
-        decompressor.set_parameter(DParameter::Format(FrameFormat::Magicless)).map_err(error)?;
+        decompressor
+            .set_parameter(DParameter::Format(FrameFormat::Magicless))
+            .map_err(error)?;
 
-        let mut this = Self { compressor, decompressor };
+        let mut this = Self {
+            compressor,
+            decompressor,
+        };
         this.warm_up(page_len)?;
         Ok(this)
     }
@@ -50,7 +55,8 @@ impl Zstd {
     /// fits does not matter.
     fn warm_up(&mut self, page_len: usize) -> Result<(), Error> {
         let mut page = Vec::new();
-        page.try_reserve_exact(page_len).map_err(|_| Error::NoMemory)?;
+        page.try_reserve_exact(page_len)
+            .map_err(|_| Error::NoMemory)?;
         page.resize(page_len, 0);
         self.compress(&page, &mut [0; 64]).map(drop)
     }
@@ -95,7 +101,11 @@ fn is_one_frame(src: &[u8]) -> bool {
     while let [a, b, c, body @ ..] = rest {
         // Three little-endian bytes: last block, two bits of type, size.
         let header = u32::from_le_bytes([*a, *b, *c, 0]);
-        let stored = if header >> 1 & 3 == REPEATED { 1 } else { header as usize >> 3 };
+        let stored = if header >> 1 & 3 == REPEATED {
+            1
+        } else {
+            header as usize >> 3
+        };
         match body.get(stored..) {
             Some(after) if header & 1 == 1 => return after.is_empty(),
             Some(after) => rest = after,

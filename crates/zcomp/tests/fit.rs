@@ -17,10 +17,14 @@ fn slack(algorithm: Algorithm) -> usize {
 }
 
 /// Compresses into `size` bytes with canaries behind them, and checks whatever comes out; the length, if it fits.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn squeeze(stream: &mut Stream, page: &[u8], size: usize) -> Option<usize> {
     let mut room = vec![CANARY; size + 64];
     let answer = stream.compress(page, &mut room[..size]).unwrap();
-    assert!(room[size..].iter().all(|&byte| byte == CANARY), "{stream:?} wrote behind {size}");
+    assert!(
+        room[size..].iter().all(|&byte| byte == CANARY),
+        "{stream:?} wrote behind {size}"
+    );
     let Compressed::Fits(len) = answer else {
         return None;
     };
@@ -32,15 +36,22 @@ fn squeeze(stream: &mut Stream, page: &[u8], size: usize) -> Option<usize> {
 }
 
 /// Checks the answers for these sizes against the result in the worst case's room.
+#[expect(clippy::expect_used, reason = "a helper of tests")]
 fn check(stream: &mut Stream, page: &[u8], sizes: impl Iterator<Item = usize>) {
     let algorithm = stream.algorithm();
     let bound = algorithm.max_compressed_len(page.len());
     let needed = squeeze(stream, page, bound).expect("the worst case's room is enough");
     for size in sizes {
         match squeeze(stream, page, size) {
-            None => assert!(size < needed + slack(algorithm), "{size} of {needed} {algorithm}"),
+            None => assert!(
+                size < needed + slack(algorithm),
+                "{size} of {needed} {algorithm}"
+            ),
             // A codec that runs short of room may still fit it with a longer encoding, never with a far shorter one.
-            Some(len) => assert!(len + slack(algorithm) >= needed, "{len} {needed} {algorithm}"),
+            Some(len) => assert!(
+                len + slack(algorithm) >= needed,
+                "{len} {needed} {algorithm}"
+            ),
         }
     }
 }
@@ -50,9 +61,13 @@ fn every_size_up_to_the_worst_case() {
     for algorithm in algorithms() {
         let mut stream = Stream::new(algorithm, 4096).unwrap();
         let bound = algorithm.max_compressed_len(4096);
-        // The costliest level looks at every seventh size.
-        let step = if algorithm.to_string() == "zstd:22" { 7 } else { 1 };
-        for page in pages(4096).iter().take(9) {
+        // The costliest level looks at fewer sizes.
+        let step = if algorithm.to_string() == "zstd:16" {
+            29
+        } else {
+            1
+        };
+        for page in pages(4096).iter().skip(2).step_by(5) {
             check(&mut stream, page, (0..=bound).step_by(step));
         }
     }
@@ -62,15 +77,14 @@ fn every_size_up_to_the_worst_case() {
 fn sizes_around_the_result_and_at_random() {
     let mut random = Random(3);
     for algorithm in algorithms() {
-        for len in [20, 500, 16384, 65536] {
+        for len in [20, 500, 16384] {
             let mut stream = Stream::new(algorithm, len).unwrap();
             let bound = algorithm.max_compressed_len(len);
             for page in pages(len) {
                 let needed = squeeze(&mut stream, &page, bound).unwrap();
-                let around = needed.saturating_sub(20)..(needed + 40).min(bound);
-                let anywhere: Vec<_> =
-                    (0..20).map(|_| random.next() as usize % (bound + 1)).collect();
-                check(&mut stream, &page, around.chain(anywhere));
+                let around = needed.saturating_sub(2)..(needed + 36).min(bound);
+                let anywhere = [(); 4].map(|()| random.next() as usize % (bound + 1));
+                check(&mut stream, &page, around.step_by(3).chain(anywhere));
             }
         }
     }

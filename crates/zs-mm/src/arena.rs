@@ -4,7 +4,7 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::{Budget, Charge};
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, FrameOwner};
+use crate::descriptor::{Descriptor, FrameOwner, PoolId};
 use crate::error::{Error, InvalidArena};
 use crate::meta::MetaTable;
 use crate::size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
@@ -14,6 +14,10 @@ use zs_sync::{AtomicU64, Host, Ordering, Payload, TableCell, assert_may_block};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
+
+/// The most pools that an arena carries at a time.
+pub const MAX_POOLS: usize = POOL_WORDS * 64;
+const POOL_WORDS: usize = if cfg!(zs_loom) { 1 } else { 16 };
 
 /// Frame caches; CPUs share them by number.
 const CACHES: usize = if cfg!(zs_loom) { 1 } else { 8 };
@@ -96,6 +100,8 @@ pub struct Arena<B: Backing> {
     pub(crate) descriptors: MetaTable<AtomicU64>,
     pub(crate) zones: [Zone; MAX_ZONES],
     pub(crate) caches: [FrameCache; CACHES],
+    /// One bit for each pool id in use.
+    pools: [AtomicU64; POOL_WORDS],
     payload: Payload,
     place: NonNull<u8>,
     reserved: usize,
@@ -146,6 +152,7 @@ impl<B: Backing> Arena<B> {
                 Zone::new(bound(zone), bound(zone + 1), now)
             }),
             caches: core::array::from_fn(|_| FrameCache::default()),
+            pools: core::array::from_fn(|_| AtomicU64::new(0)),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
             place,
@@ -176,6 +183,29 @@ impl<B: Backing> Arena<B> {
     /// The backing that the arena was made with.
     pub fn backing(&self) -> &B {
         &self.backing
+    }
+
+    /// Gives a pool its id in this arena, the lowest that is free.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPools`] beyond [`MAX_POOLS`].
+    pub fn join(&self) -> Result<PoolId, Error> {
+        for (word, ids) in self.pools.iter().enumerate() {
+            // Relaxed, here and in `leave`: an id is only a number, nothing is published with it.
+            let taken = ids.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ids| {
+                (ids != u64::MAX).then(|| ids | (ids + 1))
+            });
+            if let Ok(ids) = taken {
+                return Ok(PoolId((word * 64) as u16 + ids.trailing_ones() as u16));
+            }
+        }
+        Err(Error::TooManyPools)
+    }
+
+    /// Takes a pool's id back; the pool owns no frame any more.
+    pub fn leave(&self, pool: PoolId) {
+        let (word, bit) = (pool.0 as usize / 64, pool.0 % 64);
+        self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
     /// Allocates a frame of committed memory, with whatever bytes it held last.

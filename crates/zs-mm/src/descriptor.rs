@@ -3,7 +3,7 @@
 //! ```text
 //!  63      48 47      40 39   32 31                     0
 //! +----------+----------+-------+-----------------------+
-//! |  unused  |  index   | type  |         owner         |
+//! |   pool   |  index   | type  |        zspage         |
 //! +----------+----------+-------+-----------------------+
 //! ```
 //!
@@ -22,18 +22,25 @@ pub enum FrameType {
     Zspage = 1,
 }
 
-/// Who a frame belongs to: a zspage, and the entry of it that names the frame.
+/// A pool among those of its arena (see [`Arena::join`](crate::Arena::join)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolId(pub(crate) u16);
+
+/// Who a frame belongs to: a zspage of a pool, and the entry of it that names the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameOwner {
-    /// The owner's id: a zspage id.
-    pub id: u32,
-    /// The frame's place in its owner, from 0.
+    /// The pool.
+    pub pool: PoolId,
+    /// The zspage, by its number in the pool.
+    pub zspage: u32,
+    /// The frame's place in its zspage, from 0.
     pub index: u8,
 }
 
 const TYPE_SHIFT: u32 = 32;
 const TYPE_MASK: u64 = 0xf;
 const INDEX_SHIFT: u32 = 40;
+const POOL_SHIFT: u32 = 48;
 
 /// A frame descriptor, unpacked on demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +57,12 @@ impl Descriptor {
 
     /// A frame of a zspage.
     pub const fn owned(owner: FrameOwner) -> Self {
-        Self(Self::UNOWNED.0 | owner.id as u64 | (owner.index as u64) << INDEX_SHIFT)
+        Self(
+            Self::UNOWNED.0
+                | owner.zspage as u64
+                | (owner.index as u64) << INDEX_SHIFT
+                | (owner.pool.0 as u64) << POOL_SHIFT,
+        )
     }
 
     /// The frame's type.
@@ -64,7 +76,8 @@ impl Descriptor {
     /// The frame's owner; meaningless for a free frame.
     pub fn owner(self) -> FrameOwner {
         FrameOwner {
-            id: self.0 as u32,
+            pool: PoolId((self.0 >> POOL_SHIFT) as u16),
+            zspage: self.0 as u32,
             index: (self.0 >> INDEX_SHIFT) as u8,
         }
     }
@@ -76,9 +89,14 @@ mod tests {
 
     #[test]
     fn round_trips_every_corner() {
-        for id in [0, 1, (1 << 28) - 1, u32::MAX] {
+        for (pool, zspage) in [(0, 0), (1, 1), (7, (1 << 28) - 1), (u16::MAX, u32::MAX)] {
             for index in [0, 15, 255] {
-                let owner = FrameOwner { id, index };
+                let pool = PoolId(pool);
+                let owner = FrameOwner {
+                    pool,
+                    zspage,
+                    index,
+                };
                 let descriptor = Descriptor::owned(owner);
                 assert_eq!(descriptor.owner(), owner);
                 assert_eq!(descriptor.frame_type(), FrameType::Zspage);

@@ -1,6 +1,6 @@
 //! What can go wrong with frames.
 
-use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_ZONES};
+use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
 use core::fmt;
 
 /// Why an arena could not be made, or a frame not be had.
@@ -11,6 +11,8 @@ pub enum Error {
     Invalid(InvalidArena),
     /// The limit is reached, or the backing refused memory; nothing has changed.
     NoMemory,
+    /// The arena has [`MAX_POOLS`] pools already.
+    TooManyPools,
 }
 
 /// What is wrong with the options of an arena.
@@ -55,6 +57,7 @@ impl fmt::Display for Error {
         match self {
             Self::Invalid(invalid) => write!(f, "invalid arena options: {invalid}"),
             Self::NoMemory => f.write_str("no memory: the arena's limit is reached"),
+            Self::TooManyPools => write!(f, "an arena carries at most {MAX_POOLS} pools"),
         }
     }
 }

@@ -42,10 +42,10 @@ mod size;
 mod stats;
 mod zone;
 
-pub use arena::{Arena, ArenaOptions, ArenaRef, Frame, MAX_ZONES};
+pub use arena::{Arena, ArenaOptions, ArenaRef, Frame, MAX_POOLS, MAX_ZONES};
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use budget::Charge;
-pub use descriptor::{Descriptor, FrameOwner, FrameType};
+pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolId};
 pub use error::{Error, InvalidArena};
 pub use meta::MetaTable;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};

@@ -2,16 +2,18 @@
 
 use zcomp::Algorithm;
 
-/// Every codec, zstd at its edges and in between.
-pub fn algorithms() -> Vec<Algorithm> {
-    ["lz4", "zstd:-7", "zstd", "zstd:3", "zstd:22", "none"]
+/// Every codec; zstd at levels with different match finders.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+pub(crate) fn algorithms() -> Vec<Algorithm> {
+    ["lz4", "zstd:-7", "zstd", "zstd:3", "zstd:16", "none"]
         .iter()
         .map(|name| name.parse().unwrap())
         .collect()
 }
 
 /// Pages of `len` bytes, from all zero to random, with this test's own machine code in between.
-pub fn pages(len: usize) -> Vec<Vec<u8>> {
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+pub(crate) fn pages(len: usize) -> Vec<Vec<u8>> {
     let mut random = Random(1);
     let mut fill = |mut word: Box<dyn FnMut(u64, u64) -> u64>| -> Vec<u8> {
         let words = (0..len as u64).step_by(8).map(|i| word(i, random.next()));
@@ -24,7 +26,9 @@ pub fn pages(len: usize) -> Vec<Vec<u8>> {
         // Pointers into one heap, a sparse page, text of eight words, and one with a random end.
         fill(Box::new(|_, r| 0x7f3a_5c00_0000 | (r & 0xf_fff8))),
         fill(Box::new(|_, r| if r.is_multiple_of(16) { r } else { 0 })),
-        fill(Box::new(|_, r| u64::from_le_bytes(*b"the page") << (r & 0x38))),
+        fill(Box::new(|_, r| {
+            u64::from_le_bytes(*b"the page") << (r & 0x38)
+        })),
         fill(Box::new(move |i, r| if i < len as u64 / 2 { 7 } else { r })),
     ];
     let code = std::fs::read(std::env::current_exe().unwrap()).unwrap();
@@ -34,10 +38,10 @@ pub fn pages(len: usize) -> Vec<Vec<u8>> {
 }
 
 /// Random enough numbers, the same in every run.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

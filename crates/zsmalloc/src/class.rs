@@ -1,0 +1,212 @@
+//! The zspages of one size class, listed by fullness.
+//!
+//! # Locking
+//!
+//! A [`ClassState`] is reached with its class lock only, which guards the guarded cells of its
+//! zspages' records as well. Under it nothing waits, nothing is allocated and nothing is copied.
+
+use crate::geometry::SizeClass;
+use crate::record::{NO_ZSPAGE, Record, Records};
+
+/// Fullness groups of the statistics: 0 %, below 10 %, ... below 100 %, 100 % of the slots in
+/// attached frames are in use.
+pub const FULLNESS_GROUPS: usize = 12;
+
+/// The lists: one for each group below 100 %, and the full ones apart by whether frames are missing.
+const LISTS: usize = FULLNESS_GROUPS + 1;
+/// Every attached slot is in use, and every frame is attached.
+const FULL: usize = FULLNESS_GROUPS - 1;
+/// Every attached slot is in use, but a frame can be attached.
+const EXTENDABLE: usize = FULLNESS_GROUPS;
+
+/// A frame of a zspage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameEntry {
+    pub(crate) zspage: u32,
+    pub(crate) entry: u8,
+}
+
+/// What a class lock guards.
+#[derive(Debug)]
+pub(crate) struct ClassState {
+    heads: [u32; LISTS],
+    counts: [u32; LISTS],
+    /// The one attached frame that no object touches, kept back so that a slot at a frame's edge
+    /// does not thrash.
+    pub(crate) spare: Option<FrameEntry>,
+    /// Attached frames.
+    pub(crate) frames: u32,
+    /// Slots in use.
+    pub(crate) objects: u64,
+    /// Bytes of the objects in those slots.
+    pub(crate) payload: u64,
+    /// Slots whose frames are all attached.
+    pub(crate) usable: u64,
+}
+
+impl Default for ClassState {
+    fn default() -> Self {
+        Self {
+            heads: [NO_ZSPAGE; LISTS],
+            counts: [0; LISTS],
+            spare: None,
+            frames: 0,
+            objects: 0,
+            payload: 0,
+            usable: 0,
+        }
+    }
+}
+
+/// What the methods of a class need beside its state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClassContext<'a> {
+    pub(crate) records: &'a Records,
+    pub(crate) class: SizeClass,
+}
+
+impl<'a> ClassContext<'a> {
+    #[inline]
+    pub(crate) fn record(&self, zspage: u32) -> Record<'a> {
+        self.records.record(zspage, self.class)
+    }
+}
+
+/// The list that a zspage belongs to by its bitmaps and entries.
+fn list_of(record: Record<'_>) -> usize {
+    let used = record.used().count_ones();
+    let usable = record.usable().count_ones();
+    if used < usable {
+        group_of(used, usable)
+    } else if record.is_whole() {
+        FULL
+    } else {
+        EXTENDABLE
+    }
+}
+
+/// The fullness group of a zspage with room.
+fn group_of(used: u32, usable: u32) -> usize {
+    if used == 0 {
+        0
+    } else {
+        (used * 10 / usable) as usize + 1
+    }
+}
+
+impl ClassState {
+    /// The fullest zspage with room in its attached frames.
+    pub(crate) fn fullest_with_room(&self) -> Option<u32> {
+        let heads = self.heads[..FULL].iter().rev();
+        heads.copied().find(|&head| head != NO_ZSPAGE)
+    }
+
+    /// A zspage without room to which a frame can be attached.
+    pub(crate) fn extendable(&self) -> Option<u32> {
+        Some(self.heads[EXTENDABLE]).filter(|&head| head != NO_ZSPAGE)
+    }
+
+    /// Makes a change to a zspage, and moves it to the list that then is its own. `before` and
+    /// `after` a record is opened or closed it is in none.
+    pub(crate) fn change<T>(
+        &mut self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        change: impl FnOnce(&mut Self, Record<'_>) -> T,
+    ) -> T {
+        let record = context.record(zspage);
+        let before = list_of(record);
+        let usable_before = record.usable().count_ones();
+        let outcome = change(self, record);
+        self.usable =
+            self.usable + u64::from(record.usable().count_ones()) - u64::from(usable_before);
+        let after = list_of(record);
+        if before != after {
+            self.unlink(context, zspage, before);
+            self.link(context, zspage, after);
+        }
+        outcome
+    }
+
+    /// Lists a zspage that was just opened.
+    pub(crate) fn list_new(&mut self, context: ClassContext<'_>, zspage: u32) {
+        self.link(context, zspage, list_of(context.record(zspage)));
+    }
+
+    /// Takes a zspage off its list, to be closed.
+    pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: u32) {
+        self.unlink(context, zspage, list_of(context.record(zspage)));
+    }
+
+    fn link(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {
+        let next = self.heads[list];
+        context.record(zspage).set_links(NO_ZSPAGE, next);
+        if next != NO_ZSPAGE {
+            let record = context.record(next);
+            record.set_links(zspage, record.links().1);
+        }
+        self.heads[list] = zspage;
+        self.counts[list] += 1;
+    }
+
+    fn unlink(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {
+        let (previous, next) = context.record(zspage).links();
+        if previous == NO_ZSPAGE {
+            self.heads[list] = next;
+        } else {
+            let record = context.record(previous);
+            record.set_links(record.links().0, next);
+        }
+        if next != NO_ZSPAGE {
+            let record = context.record(next);
+            record.set_links(previous, record.links().1);
+        }
+        self.counts[list] -= 1;
+    }
+
+    /// Zspages by fullness group.
+    pub(crate) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
+        let mut groups = [0; FULLNESS_GROUPS];
+        groups.copy_from_slice(&self.counts[..FULLNESS_GROUPS]);
+        groups[FULL] += self.counts[EXTENDABLE];
+        groups
+    }
+
+    /// Zspages of the class.
+    pub(crate) fn zspages(&self) -> u32 {
+        self.counts.iter().sum()
+    }
+
+    /// Any zspage of the class.
+    pub(crate) fn any(&self) -> Option<u32> {
+        self.heads.iter().copied().find(|&head| head != NO_ZSPAGE)
+    }
+
+    /// Calls `visit` with each zspage, the list it is in and the list it should be in; ends at the
+    /// first error, or when a list turns out longer than its count.
+    pub(crate) fn walk<E>(
+        &self,
+        context: ClassContext<'_>,
+        mut visit: impl FnMut(u32, Record<'_>) -> Result<(), E>,
+        mut broken: impl FnMut(u32) -> E,
+    ) -> Result<(), E> {
+        for (list, &head) in self.heads.iter().enumerate() {
+            let (mut previous, mut zspage, mut found) = (NO_ZSPAGE, head, 0);
+            while zspage != NO_ZSPAGE {
+                let record = context.record(zspage);
+                let (back, next) = record.links();
+                let listed = list_of(record) == list && found < self.counts[list];
+                if back != previous || !listed {
+                    return Err(broken(zspage));
+                }
+                visit(zspage, record)?;
+                (previous, zspage) = (zspage, next);
+                found += 1;
+            }
+            if found != self.counts[list] {
+                return Err(broken(head));
+            }
+        }
+        Ok(())
+    }
+}

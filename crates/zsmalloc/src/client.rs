@@ -1,0 +1,46 @@
+//! Who owns the words.
+
+use crate::word::{Layout, Target, Word};
+use zs_mm::{Arena, Backing};
+use zs_sync::AtomicU64;
+
+/// The owner of a pool's words: a [`HandleTable`](crate::HandleTable), or a table whose entries are
+/// themselves the words (a block store's).
+///
+/// A pool has one client with at most 2^32 - 1 words. While a word is in one of the pool's states
+/// (filling, live, exclusive, mapped, freeing) only the pool changes it; while it is free or in one
+/// of the client's states, only the client does, but for the pool's insert.
+///
+/// # Safety
+/// An implementation promises:
+/// 1. `word(index)` gives the same cell for the same index for as long as the client lives, `None`
+///    for an index beyond its words, and never one cell for two indices.
+/// 2. The client, and whoever it lets near its cells, changes a cell only by a compare-and-swap that
+///    expects a word without an object and stores another such word. It takes no word of one pool
+///    to another.
+/// 3. `emptied` returns a word without an object: free, or in one of the client's states.
+pub unsafe trait Client: Send + Sync {
+    /// What a user names an object by.
+    type Key: Copy;
+
+    /// The word that `key` names, and what it must look like; `None` if it can name none.
+    fn resolve(&self, key: Self::Key) -> Option<Target>;
+
+    /// The cell of word `index`.
+    fn word(&self, index: u32) -> Option<&AtomicU64>;
+
+    /// All words have an index below this.
+    fn words(&self) -> u32;
+
+    /// What a word becomes when its object is gone; `last` is the object's last word.
+    fn emptied(&self, layout: &Layout, last: Word) -> Word;
+
+    /// Called once after a word became empty, by the thread that emptied it, with no lock held.
+    fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32);
+
+    /// Bytes of the client's tables that are counted in the arena's limit.
+    fn metadata_bytes(&self) -> u64;
+
+    /// Gives the client's tables back to the arena; the pool is gone.
+    fn release<B: Backing>(&mut self, arena: &Arena<B>);
+}

@@ -1,0 +1,61 @@
+//! FREE: an object goes.
+//!
+//! word *freeing* -> (last reader out) -> class lock: word empty, slot and back reference cleared ->
+//! frames that nothing touches detached -> given back with no lock held.
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::word::Word;
+use zs_mm::ArenaRef;
+use zs_sync::Ordering;
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Frees an object. With readers inside, the handle is stale at once, and the last reader to
+    /// leave gives the memory back.
+    ///
+    /// Waits for an in-place write of the same object to end (a bounded copy).
+    ///
+    /// # Errors
+    /// [`Error::Stale`], also for a second free; [`Error::Busy`] while mapped for writing.
+    pub fn free(&self, key: C::Key) -> Result<(), Error> {
+        let target = self.client.resolve(key).ok_or(Error::Stale)?;
+        // Acquire: if nobody is inside, the readers that were have read (they unpin with Release).
+        // Release: whoever leaves last and finishes sees what this thread did before.
+        let (_, freeing) = self.transition(target, Ordering::AcqRel, Word::freed)?;
+        if freeing.is_abandoned() {
+            self.finish_free(target.index, freeing);
+        }
+        Ok(())
+    }
+
+    /// Finishes a free that nobody is inside of. Exactly one thread gets here for each: the one
+    /// whose read-modify-write left the word abandoned.
+    #[cold]
+    pub(crate) fn finish_free(&self, index: u32, freeing: Word) {
+        let Some(cell) = self.client.word(index) else {
+            return;
+        };
+        let place = freeing.place(&self.layout);
+        let (class, len) = self.class_and_len(place);
+        if self.zero_freed {
+            let spans = self.spans(class, place, len);
+            // SAFETY: an abandoned word has no reader, no mover and no writer, and nobody can enter
+            // it; the slot is not cleared yet, so the bytes are this thread's alone.
+            unsafe { spans.zero(self.arena().payload()) };
+        }
+        let empty = self.client.emptied(&self.layout, freeing);
+        debug_assert!(!empty.has_place());
+        let mut state = self.classes[class].lock(self.host());
+        // The word leaves its place under the class lock, before slot and back reference are
+        // cleared, so that under class every back reference leads to a word that names its slot.
+        // Release: a client that finds its word empty finds the object gone.
+        let outcome =
+            cell.compare_exchange(freeing.0, empty.0, Ordering::Release, Ordering::Relaxed);
+        debug_assert!(outcome.is_ok(), "nobody changes an abandoned word");
+        let released = self.clear_slot(&mut state, class, place);
+        drop(state);
+        self.give_back(class, released);
+        self.client.reclaimed(self.arena(), index);
+    }
+}

@@ -1,0 +1,223 @@
+//! Size classes: computed once for each page size, shared by all pools.
+//!
+//! The rule (`docs/decisions/0002-geometry.md`): sizes in steps of P/128; each class has the chain
+//! of at most 16 frames that wastes least at its end, the shortest such; an exact chain is repeated
+//! up to 16 frames while its slots stay at most 64. Classes are not merged.
+
+use zs_mm::PageSize;
+
+/// Classes of a geometry.
+pub const CLASSES: usize = 128;
+/// The longest chain of frames of one zspage.
+pub const MAX_CHAIN: usize = 16;
+/// The most slots of one zspage.
+pub const MAX_SLOTS: usize = 128;
+/// Exact chains are repeated while a zspage has at most so many slots.
+const MAX_REPEATED_SLOTS: usize = 64;
+
+/// One size class: what its zspages look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeClass {
+    /// Bytes of a slot.
+    pub size: u32,
+    /// Frames of a zspage, 1 to 16.
+    pub chain: u8,
+    /// Slots of a zspage, 1 to 128.
+    pub slots: u8,
+}
+
+impl SizeClass {
+    const fn of(size: usize, page: usize) -> Self {
+        let mut chain = 1;
+        let mut frames = 1;
+        while frames <= MAX_CHAIN && (chain * page) % size != 0 {
+            if (frames * page) % size < (chain * page) % size {
+                chain = frames;
+            }
+            frames += 1;
+        }
+        if (chain * page) % size == 0 {
+            let unit = chain;
+            while chain + unit <= MAX_CHAIN && (chain + unit) * page / size <= MAX_REPEATED_SLOTS {
+                chain += unit;
+            }
+        }
+        Self {
+            size: size as u32,
+            chain: chain as u8,
+            slots: (chain * page / size) as u8,
+        }
+    }
+
+    /// Bytes that no slot covers at the end of a zspage.
+    pub const fn tail(&self, page: PageSize) -> usize {
+        self.chain as usize * page.bytes() - self.slots as usize * self.size as usize
+    }
+}
+
+/// The classes of one page size.
+#[derive(Debug)]
+pub struct Geometry {
+    page: PageSize,
+    classes: [SizeClass; CLASSES],
+}
+
+static GEOMETRIES: [Geometry; 3] = [
+    Geometry::new(PageSize::K4),
+    Geometry::new(PageSize::K16),
+    Geometry::new(PageSize::K64),
+];
+
+impl Geometry {
+    const fn new(page: PageSize) -> Self {
+        let step = page.bytes() / CLASSES;
+        let mut classes = [SizeClass::of(step, page.bytes()); CLASSES];
+        let mut index = 0;
+        while index < CLASSES {
+            classes[index] = SizeClass::of((index + 1) * step, page.bytes());
+            index += 1;
+        }
+        Self { page, classes }
+    }
+
+    /// The geometry of a page size.
+    pub fn of(page: PageSize) -> &'static Self {
+        match page {
+            PageSize::K4 => &GEOMETRIES[0],
+            PageSize::K16 => &GEOMETRIES[1],
+            PageSize::K64 => &GEOMETRIES[2],
+        }
+    }
+
+    /// The page size.
+    #[inline]
+    pub fn page_size(&self) -> PageSize {
+        self.page
+    }
+
+    /// All classes, smallest first.
+    pub fn classes(&self) -> &[SizeClass; CLASSES] {
+        &self.classes
+    }
+
+    /// The class that holds objects of `size` bytes, or `None` for 0 and for more than a page.
+    #[inline]
+    pub fn lookup(&self, size: usize) -> Option<usize> {
+        let class = size.wrapping_sub(1) >> (self.page.shift() - CLASSES.trailing_zeros());
+        (class < CLASSES).then_some(class)
+    }
+
+    /// The largest size whose zspage has more slots than frames: beyond it, an object takes a frame
+    /// of its own (the kernel's `zs_huge_class_size`, less one).
+    pub fn huge_threshold(&self) -> usize {
+        let shared = |class: &&SizeClass| class.slots > class.chain;
+        let largest = self.classes.iter().rev().find(shared);
+        largest.map_or(0, |class| class.size as usize)
+    }
+
+    #[inline]
+    pub(crate) fn class(&self, index: usize) -> SizeClass {
+        self.classes[index]
+    }
+
+    /// The frames that a slot touches, first and last: its whole length, whatever its object's.
+    #[inline]
+    pub fn frames_of_slot(&self, class: SizeClass, slot: usize) -> (usize, usize) {
+        let start = slot * class.size as usize;
+        let end = start + class.size as usize - 1;
+        (start >> self.page.shift(), end >> self.page.shift())
+    }
+
+    /// The slots that touch a frame, as a set: every frame of a chain is touched by one at least.
+    #[inline]
+    pub fn slots_of_frame(&self, class: SizeClass, frame: usize) -> u128 {
+        let size = class.size as usize;
+        let first = (frame << self.page.shift()) / size;
+        let last = (((frame + 1) << self.page.shift()) - 1) / size;
+        let last = last.min(class.slots as usize - 1);
+        let up_to_last = u128::MAX >> (MAX_SLOTS - 1 - last);
+        up_to_last & (u128::MAX << first)
+    }
+}
+
+#[cfg(all(test, not(zs_loom)))]
+mod tests {
+    use super::*;
+
+    /// Row Z14: the closed forms equal the walk, at every page size and chain.
+    #[test]
+    fn z14_slots_and_frames_by_closed_form_equal_the_walk() {
+        for page in PageSize::ALL {
+            let geometry = Geometry::of(page);
+            for &class in geometry.classes() {
+                let mut touching = [0_u128; MAX_CHAIN];
+                for slot in 0..class.slots as usize {
+                    let first_byte = slot * class.size as usize;
+                    let frames: Vec<usize> = (first_byte..first_byte + class.size as usize)
+                        .map(|byte| byte / page.bytes())
+                        .collect();
+                    let walked = (frames[0], frames[frames.len() - 1]);
+                    assert_eq!(geometry.frames_of_slot(class, slot), walked);
+                    assert!(walked.1 - walked.0 <= 1, "a slot spans at most two frames");
+                    touching[walked.0] |= 1 << slot;
+                    touching[walked.1] |= 1 << slot;
+                }
+                for (frame, &slots) in touching.iter().enumerate().take(class.chain as usize) {
+                    assert_eq!(
+                        geometry.slots_of_frame(class, frame),
+                        slots,
+                        "{class:?} {frame}"
+                    );
+                    assert_ne!(slots, 0, "every frame of {class:?} is touched");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chains_waste_least_and_stay_in_bounds() {
+        for page in PageSize::ALL {
+            for class in Geometry::of(page).classes() {
+                let (size, chain) = (class.size as usize, class.chain as usize);
+                assert!((1..=MAX_CHAIN).contains(&chain));
+                assert!(
+                    (1..=MAX_SLOTS).contains(&(class.slots as usize)),
+                    "{class:?}"
+                );
+                let least = (1..=MAX_CHAIN).map(|n| n * page.bytes() % size).min();
+                assert_eq!(Some(class.tail(page)), least, "{class:?}");
+            }
+        }
+    }
+
+    /// Row Z21, first half: the lookup is the smallest class that fits, at every size.
+    #[test]
+    fn z21_lookup_is_the_smallest_class_that_fits() {
+        for page in PageSize::ALL {
+            let geometry = Geometry::of(page);
+            assert_eq!(geometry.lookup(0), None);
+            assert_eq!(geometry.lookup(page.bytes() + 1), None);
+            for size in 1..=page.bytes() {
+                let fits = |class: &SizeClass| class.size as usize >= size;
+                let smallest = geometry.classes().iter().position(fits);
+                assert_eq!(geometry.lookup(size), smallest, "{size} bytes at {page}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_geometry_scales_with_the_page() {
+        let [small, medium, large] = PageSize::ALL.map(Geometry::of);
+        for index in 0..CLASSES {
+            let class = small.class(index);
+            for (other, factor) in [(medium, 4), (large, 16)] {
+                let scaled = SizeClass {
+                    size: class.size * factor,
+                    ..class
+                };
+                assert_eq!(other.class(index), scaled);
+            }
+        }
+        assert_eq!(small.huge_threshold(), 3840);
+    }
+}

@@ -1,0 +1,173 @@
+//! STORE: bytes in.
+//!
+//! class -> slot -> word published as *filling*, under the class lock -> bytes copied, with no lock
+//! held -> word *live*. A mover that meets a filling word lets it be.
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::handle_table::{Handle, HandleTable};
+use crate::pool::Pool;
+use crate::slot::ByteSpans;
+use crate::word::{Place, Word};
+use zs_mm::ArenaRef;
+use zs_sync::{AtomicU64, Ordering, Payload};
+
+/// The bits of a new object's word that are the client's: five flags, and the generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientBits {
+    /// Five flags, which the pool keeps through replaces and moves; higher bits are dropped.
+    pub flags: u8,
+    /// The generation, or for a client without stale handles what it likes; bits beyond
+    /// [`generation_bits`](crate::Layout::generation_bits) are dropped.
+    pub generation: u32,
+}
+
+/// What goes into a new object.
+pub(crate) enum Contents<'a> {
+    Bytes(&'a [u8]),
+    Zeros(usize),
+}
+
+impl Contents<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Zeros(len) => *len,
+        }
+    }
+
+    /// Puts the contents into an object's place.
+    ///
+    /// # Safety
+    /// As for [`Payload::write`], for both spans; they are as long as the contents.
+    pub(crate) unsafe fn put(&self, payload: &Payload, spans: &ByteSpans) {
+        match self {
+            // SAFETY: by this function's contract.
+            Self::Bytes(bytes) => unsafe { spans.write(payload, bytes) },
+            // SAFETY: by this function's contract.
+            Self::Zeros(_) => unsafe { spans.zero(payload) },
+        }
+    }
+}
+
+impl<A: ArenaRef> Pool<A, HandleTable> {
+    /// Stores a copy of `bytes`; returns a handle to it.
+    ///
+    /// May commit memory when its class has no free slot; waits only for locks that are held for
+    /// a few hundred nanoseconds.
+    ///
+    /// # Errors
+    /// [`Error::ZeroSize`], [`Error::TooLarge`] above the page size, [`Error::NoMemory`].
+    pub fn insert(&self, bytes: &[u8]) -> Result<Handle, Error> {
+        self.insert_contents(&Contents::Bytes(bytes))
+    }
+
+    /// Makes an object of `size` bytes that read as zero; returns a handle to it.
+    ///
+    /// # Errors
+    /// As for [`insert`](Self::insert).
+    pub fn allocate(&self, size: usize) -> Result<Handle, Error> {
+        self.insert_contents(&Contents::Zeros(size))
+    }
+
+    fn insert_contents(&self, contents: &Contents<'_>) -> Result<Handle, Error> {
+        self.class_for(contents.len())?;
+        let index = self.client.take(self.arena())?;
+        let (generation, free) = self.client.generation_bits_of(index);
+        let stored = self.store_contents(index, free, generation, contents);
+        let word = stored.inspect_err(|_| self.client.put(self.arena(), index))?;
+        // The word is live: only index 2^32 - 1 has no handle, and no table has it.
+        self.client.handle(index, word).ok_or(Error::NoMemory)
+    }
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
+    /// client's own words. `empty` is the word as the client last saw it; while its last object is
+    /// still being freed the word reads as empty, and this waits for the reader inside.
+    ///
+    /// # Errors
+    /// As for `insert`; [`Error::Occupied`] if the word holds an object, [`Error::Busy`] if it is
+    /// not (or no longer) `empty`, [`Error::Stale`] if there is no such word.
+    pub fn store(
+        &self,
+        index: u32,
+        empty: Word,
+        bits: ClientBits,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        self.class_for(bytes.len())?;
+        let cell = self.client.word(index).ok_or(Error::Stale)?;
+        let found = self.wait_until_freed(cell);
+        if found.has_place() {
+            return Err(Error::Occupied);
+        }
+        if found != empty {
+            return Err(Error::Busy);
+        }
+        let bits = self.layout.place_generation(bits.generation) | Word::flag_bits(bits.flags);
+        self.store_contents(index, empty, bits, &Contents::Bytes(bytes))?;
+        Ok(())
+    }
+
+    /// The class for `len` bytes.
+    pub(crate) fn class_for(&self, len: usize) -> Result<usize, Error> {
+        let max = self.geometry.page_size().bytes();
+        self.geometry.lookup(len).ok_or(match len {
+            0 => Error::ZeroSize,
+            size => Error::TooLarge { size, max },
+        })
+    }
+
+    /// Makes the object of an empty word; returns its live word.
+    fn store_contents(
+        &self,
+        index: u32,
+        empty: Word,
+        client_bits: u64,
+        contents: &Contents<'_>,
+    ) -> Result<Word, Error> {
+        let class = self.class_for(contents.len())?;
+        let cell = self.client.word(index).ok_or(Error::Stale)?;
+        let filling = |place: Place| Word::filling(&self.layout, place, client_bits);
+        let place = self.take_slot(class, index, contents.len(), |place| {
+            // Release: whoever finds this word by the slot's back reference, under the class lock,
+            // finds the place. Relaxed on failure: the slot is cleared again.
+            cell.compare_exchange(
+                empty.0,
+                filling(place).0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+        })?;
+        let spans = self.spans(class, place, contents.len());
+        // SAFETY: the slot is in use for this word alone, so no other object has these bytes; a
+        // filling word is neither read, written, moved nor freed. The frames are attached, so they
+        // are committed.
+        unsafe { contents.put(self.arena().payload(), &spans) };
+        let live = filling(place).live();
+        // Release pairs with the Acquire of `pin`: a reader sees the bytes.
+        let outcome = cell.compare_exchange(
+            filling(place).0,
+            live.0,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        debug_assert!(outcome.is_ok(), "nobody changes a filling word");
+        Ok(live)
+    }
+
+    /// The word once it is not being freed any more.
+    fn wait_until_freed(&self, cell: &AtomicU64) -> Word {
+        let mut backoff = self.backoff();
+        loop {
+            // Relaxed: the compare-and-swap that follows decides.
+            let word = Word(cell.load(Ordering::Relaxed));
+            if word.state() != crate::State::Freeing {
+                return word;
+            }
+            backoff.wait();
+        }
+    }
+}

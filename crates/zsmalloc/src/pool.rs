@@ -1,0 +1,378 @@
+//! A pool: made, destroyed.
+
+use crate::class::{ClassContext, ClassState};
+use crate::client::Client;
+use crate::error::Error;
+use crate::geometry::{CLASSES, Geometry};
+use crate::handle_table::HandleTable;
+use crate::record::{Records, UNIT_CELLS, units_of};
+use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
+use crate::word::Layout;
+use core::fmt;
+use zs_mm::{Arena, ArenaRef, Charge, FrameOwner, PoolId};
+use zs_sync::{Host, Mutex, Rank};
+
+/// The longest name of a pool, in bytes.
+pub const MAX_NAME: usize = 31;
+
+/// Units of the record table for each frame that the limit allows. The smallest class needs 9 units
+/// a frame, so a small arena can be filled with objects of any size.
+const UNITS_PER_FRAME: usize = if cfg!(zs_loom) { 2 } else { 16 };
+
+/// Words are numbered below 2^32 - 1, so that a back reference fits 32 bits.
+const MAX_WORDS: u64 = u32::MAX as u64 - 1;
+
+/// What a pool is to be. Start from [`PoolOptions::named`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions<'a> {
+    /// A name for reports: up to [`MAX_NAME`] bytes.
+    pub name: &'a str,
+    /// The most objects of a handle table, 1 to 2^32 - 2; reserves 8 bytes of address space each.
+    /// Default: as many of the smallest objects as the arena's limit holds.
+    pub max_objects: Option<u32>,
+    /// Overwrite the bytes of objects with zeros when they are freed or replaced. Default: no.
+    pub zero_freed: bool,
+}
+
+impl<'a> PoolOptions<'a> {
+    /// A pool with a name, and the defaults for the rest.
+    pub const fn named(name: &'a str) -> Self {
+        Self {
+            name,
+            max_objects: None,
+            zero_freed: false,
+        }
+    }
+}
+
+/// Objects of one client, in frames of one arena.
+///
+/// Shared by reference between threads; every method may be called from all of them at once, unless
+/// it says otherwise. Operations on different objects never wait for each other's bytes.
+///
+/// Dropping a pool frees all its objects without a word; [`destroy`](Self::destroy) refuses to.
+pub struct Pool<A: ArenaRef, C: Client> {
+    pub(crate) client: C,
+    pub(crate) geometry: &'static Geometry,
+    pub(crate) layout: Layout,
+    pub(crate) records: Records,
+    pub(crate) record_alloc: RecordAlloc,
+    pub(crate) classes: [Mutex<ClassState>; CLASSES],
+    pub(crate) id: PoolId,
+    pub(crate) zero_freed: bool,
+    name: Name,
+    structure: Option<Charge>,
+    arena: A,
+}
+
+/// A pool whose objects are named by handles.
+pub type HandlePool<A> = Pool<A, HandleTable>;
+
+impl<A: ArenaRef, C: Client> fmt::Debug for Pool<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Name {
+    bytes: [u8; MAX_NAME],
+    len: u8,
+}
+
+impl Name {
+    fn new(name: &str) -> Result<Self, Error> {
+        let mut bytes = [0; MAX_NAME];
+        let place = bytes
+            .get_mut(..name.len())
+            .ok_or(Error::Invalid("the name is longer than 31 bytes"))?;
+        place.copy_from_slice(name.as_bytes());
+        Ok(Self {
+            bytes,
+            len: name.len() as u8,
+        })
+    }
+
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+    }
+}
+
+impl<A: ArenaRef> Pool<A, HandleTable> {
+    /// Makes a pool with a handle table of its own, in an arena that it owns or shares.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is too long, `max_objects` is 0 or the arena has too many
+    /// pools; [`Error::NoMemory`] if the pool's structure (some 20 KiB) does not fit the limit or
+    /// its address space is not to be had.
+    pub fn new(arena: A, options: PoolOptions<'_>) -> Result<Self, Error> {
+        Self::with_client(arena, options, |arena, layout| {
+            let smallest = arena.options().page_size.bytes() / CLASSES;
+            let fit = arena
+                .options()
+                .limit
+                .div_ceil(smallest as u64)
+                .min(MAX_WORDS);
+            match options.max_objects {
+                Some(0) => Err(Error::Invalid("max_objects is 0: at least 1 is needed")),
+                Some(u32::MAX) => Err(Error::Invalid("max_objects is above 2^32 - 2")),
+                Some(objects) => HandleTable::new(arena, layout, objects),
+                None => HandleTable::new(arena, layout, fit as u32),
+            }
+        })
+    }
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Makes a pool for words that `make_client` provides; they are laid out as the given
+    /// [`Layout`] says.
+    ///
+    /// # Errors
+    /// As for `new`, and whatever `make_client` answers.
+    pub fn with_client(
+        arena: A,
+        options: PoolOptions<'_>,
+        make_client: impl FnOnce(&Arena<A::Backing>, Layout) -> Result<C, Error>,
+    ) -> Result<Self, Error> {
+        let name = Name::new(options.name)?;
+        let place = arena.arena();
+        let page = place.options().page_size;
+        let frames = place.options().limit.div_ceil(page.bytes() as u64) as usize;
+        let units = (frames * UNITS_PER_FRAME)
+            .next_power_of_two()
+            .clamp(PAGE_UNITS, Layout::max_zspages(page));
+        let layout = Layout::new(page, units);
+        let parts = Parts::new(place, units)?;
+        let client = match make_client(place, layout) {
+            Ok(client) => client,
+            Err(error) => {
+                parts.undo(place);
+                return Err(error);
+            }
+        };
+        let mut pool = Self {
+            client,
+            geometry: Geometry::of(page),
+            layout,
+            records: parts.records,
+            record_alloc: parts.record_alloc,
+            classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
+            id: parts.id,
+            zero_freed: options.zero_freed,
+            name,
+            structure: None,
+            arena,
+        };
+        // On failure the pool's drop undoes the rest.
+        pool.structure = Some(pool.arena().charge(size_of::<Self>() as u64)?);
+        Ok(pool)
+    }
+
+    /// The arena that the pool's frames come from.
+    #[inline]
+    pub fn arena(&self) -> &Arena<A::Backing> {
+        self.arena.arena()
+    }
+
+    /// The owner of the pool's words.
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The pool's size classes.
+    pub fn geometry(&self) -> &'static Geometry {
+        self.geometry
+    }
+
+    /// Where the fields of the pool's words lie.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    #[inline]
+    pub(crate) fn host(&self) -> &'static dyn Host {
+        self.arena().host()
+    }
+
+    pub(crate) fn context(&self, class: usize) -> ClassContext<'_> {
+        ClassContext {
+            records: &self.records,
+            class: self.geometry.class(class),
+        }
+    }
+
+    pub(crate) fn owner(&self, zspage: u32, entry: usize) -> FrameOwner {
+        FrameOwner {
+            pool: self.id,
+            zspage,
+            index: entry as u8,
+        }
+    }
+
+    /// Destroys an empty pool; its frames and tables go back to the arena.
+    ///
+    /// # Errors
+    /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
+    /// to destroy it nevertheless.
+    #[expect(clippy::result_large_err, reason = "the pool is handed back, not lost")]
+    pub fn destroy(self) -> Result<(), DestroyError<A, C>> {
+        let mut report = DestroyReport {
+            name: self.name,
+            sizes: self.geometry.classes().map(|class| class.size),
+            objects: [0; CLASSES],
+        };
+        for (class, objects) in self.classes.iter().zip(&mut report.objects) {
+            *objects = class.lock(self.host()).objects;
+        }
+        if report.objects() == 0 {
+            return Ok(());
+        }
+        Err(DestroyError { pool: self, report })
+    }
+
+    /// Frees every frame and record, whatever is in them. Only for the drop: no guard can exist.
+    fn free_everything(&mut self) {
+        for class in 0..CLASSES {
+            let context = self.context(class);
+            let units = units_of(context.class);
+            loop {
+                let mut state = self.classes[class].lock(self.host());
+                let Some(zspage) = state.any() else { break };
+                state.unlist(context, zspage);
+                drop(state);
+                let record = context.record(zspage);
+                for slot in 0..context.class.slots as usize {
+                    if record.used() & (1 << slot) != 0 {
+                        record.clear(slot);
+                    }
+                }
+                for entry in 0..context.class.chain as usize {
+                    if let Some(frame) = record.detach(entry) {
+                        self.give_frame_back(zspage, entry, frame);
+                    }
+                }
+                record.close();
+                self.record_alloc.free(self.host(), zspage, units);
+            }
+        }
+    }
+}
+
+impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
+    fn drop(&mut self) {
+        self.free_everything();
+        let arena = self.arena.arena();
+        self.client.release(arena);
+        arena.release_table(core::mem::take(&mut self.records.cells));
+        arena.release_table(self.record_alloc.take_table());
+        if let Some(structure) = self.structure.take() {
+            arena.uncharge(structure);
+        }
+        arena.leave(self.id);
+    }
+}
+
+/// What a pool takes from its arena before it has words.
+struct Parts {
+    id: PoolId,
+    records: Records,
+    record_alloc: RecordAlloc,
+}
+
+impl Parts {
+    fn new<B: zs_mm::Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
+        let geometry = Geometry::of(arena.options().page_size);
+        let id = arena.join()?;
+        let cells = arena.reserve_table(units * UNIT_CELLS).inspect_err(|_| {
+            arena.leave(id);
+        })?;
+        let sets = match arena.reserve_table(RecordAlloc::sets(units)) {
+            Ok(sets) => sets,
+            Err(error) => {
+                arena.release_table(cells);
+                arena.leave(id);
+                return Err(error.into());
+            }
+        };
+        Ok(Self {
+            id,
+            records: Records { cells, geometry },
+            record_alloc: RecordAlloc::new(sets, units),
+        })
+    }
+
+    fn undo<B: zs_mm::Backing>(mut self, arena: &Arena<B>) {
+        arena.release_table(self.records.cells);
+        arena.release_table(self.record_alloc.take_table());
+        arena.leave(self.id);
+    }
+}
+
+/// A pool that was not destroyed, and why.
+pub struct DestroyError<A: ArenaRef, C: Client> {
+    /// The pool, as it was.
+    pub pool: Pool<A, C>,
+    /// The classes that hold objects.
+    pub report: DestroyReport,
+}
+
+impl<A: ArenaRef, C: Client> fmt::Debug for DestroyError<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DestroyError").field(&self.report).finish()
+    }
+}
+
+impl<A: ArenaRef, C: Client> fmt::Display for DestroyError<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}
+
+impl<A: ArenaRef, C: Client> core::error::Error for DestroyError<A, C> {}
+
+/// Which classes of a pool hold objects. Displayed as one sentence.
+#[derive(Clone, Copy)]
+pub struct DestroyReport {
+    name: Name,
+    sizes: [u32; CLASSES],
+    objects: [u64; CLASSES],
+}
+
+impl DestroyReport {
+    /// Live objects of all classes.
+    pub fn objects(&self) -> u64 {
+        self.objects.iter().sum()
+    }
+
+    /// The classes that hold objects, as (slot size in bytes, objects), smallest first.
+    pub fn classes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let classes = self.sizes.iter().copied().zip(self.objects);
+        classes.filter(|&(_, objects)| objects > 0)
+    }
+}
+
+impl fmt::Debug for DestroyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for DestroyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, objects) = (self.name.as_str(), self.objects());
+        write!(f, "pool {name:?} still holds {objects} objects:")?;
+        for (index, (size, objects)) in self.classes().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator} {objects} in class {size}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! Zspage records: what is known of a zspage, in units of 64 bytes.
+//!
+//! A zspage's id is the number of its record's first unit. The record, in 32-bit cells:
+//!
+//! | cells | content | access |
+//! |---|---|---|
+//! | 0 | identity: class, and the mark of a record in use | atomic |
+//! | 1 .. 1 + chain | frame entries | atomic |
+//! | 2 | previous and next zspage of the same list | class lock |
+//! | 4 | slots in use, one bit each | class lock |
+//! | 4 | slots whose frames are all attached | class lock |
+//! | slots | back references: word index + 1, or 0 | class lock |
+//!
+//! A frame entry is `state << 28 | frame`: 0 absent, 1 attached; 2 isolated and 3 draining belong to
+//! frame migration. It changes by compare-and-swap under the class lock; readers look at it with
+//! nothing but a pin on one of the zspage's objects, which keeps entry and record in place.
+
+use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
+use zs_mm::{FrameId, MetaTable};
+use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering};
+
+/// 32-bit cells of a unit.
+pub(crate) const UNIT_CELLS: usize = 16;
+/// The end of a list.
+pub(crate) const NO_ZSPAGE: u32 = u32::MAX;
+
+const IN_USE: u32 = 1 << 31;
+const ATTACHED: u32 = 1 << 28;
+const FRAME_MASK: u32 = ATTACHED - 1;
+const BITMAP_CELLS: usize = 4;
+const FIXED_CELLS: usize = 1 + 2 + 2 * BITMAP_CELLS;
+
+const _: () = assert!(
+    zs_mm::MAX_ARENA_BYTES >> zs_mm::PageSize::K4.shift() <= FRAME_MASK as u64 + 1,
+    "a frame number fits an entry"
+);
+
+/// Units of a record of this class.
+pub(crate) fn units_of(class: SizeClass) -> usize {
+    (FIXED_CELLS + class.chain as usize + class.slots as usize).div_ceil(UNIT_CELLS)
+}
+
+/// The records of one pool.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) cells: MetaTable<Dual32>,
+    pub(crate) geometry: &'static Geometry,
+}
+
+/// One record; the class says where its cells lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a> {
+    cells: &'a MetaTable<Dual32>,
+    base: usize,
+    geometry: &'static Geometry,
+    class: SizeClass,
+}
+
+impl Records {
+    /// The class of a zspage that is in use, or `None`. Only a pin on one of its objects, or its
+    /// class lock, keeps the answer true.
+    #[inline]
+    pub(crate) fn class_of(&self, zspage: u32) -> Option<usize> {
+        let cell = self.cells.get(zspage as usize * UNIT_CELLS)?;
+        // Acquire pairs with the Release in `open`.
+        let identity = cell.atomic().load(Ordering::Acquire);
+        (identity & IN_USE != 0).then_some((identity & !IN_USE) as usize)
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, zspage: u32, class: SizeClass) -> Record<'_> {
+        Record {
+            cells: &self.cells,
+            base: zspage as usize * UNIT_CELLS,
+            geometry: self.geometry,
+            class,
+        }
+    }
+}
+
+impl Record<'_> {
+    fn cell(&self, index: usize) -> &Dual32 {
+        self.cells.at(self.base + index)
+    }
+
+    fn guarded(&self, index: usize) -> &Guarded32 {
+        self.cell(index).guarded()
+    }
+
+    fn entry_cell(&self, entry: usize) -> &AtomicU32 {
+        debug_assert!(entry < self.class.chain as usize);
+        self.cell(1 + entry).atomic()
+    }
+
+    fn links_at(&self) -> usize {
+        1 + self.class.chain as usize
+    }
+
+    fn used_at(&self) -> usize {
+        self.links_at() + 2
+    }
+
+    fn usable_at(&self) -> usize {
+        self.used_at() + BITMAP_CELLS
+    }
+
+    fn back_references_at(&self) -> usize {
+        self.usable_at() + BITMAP_CELLS
+    }
+
+    /// Marks a record as in use. All its other cells are zero.
+    pub(crate) fn open(&self, class_index: usize) {
+        let identity = self.cell(0).atomic();
+        // Release pairs with the Acquire in `class_of`.
+        let before = identity.swap(IN_USE | class_index as u32, Ordering::Release);
+        debug_assert_eq!(before, 0, "a new record is zero");
+    }
+
+    /// Marks a record as unused. Its entries, bitmaps and back references are zero already.
+    pub(crate) fn close(&self) {
+        self.set_links(0, 0);
+        // Release pairs with the Acquire in `class_of`.
+        self.cell(0).atomic().swap(0, Ordering::Release);
+    }
+
+    /// The frame that an entry names, if it is attached.
+    #[inline]
+    pub(crate) fn frame(&self, entry: usize) -> Option<FrameId> {
+        // Acquire pairs with the Release in `attach`: the frame's bytes come after it.
+        let word = self.entry_cell(entry).load(Ordering::Acquire);
+        (word != 0).then_some(FrameId(word & FRAME_MASK))
+    }
+
+    /// absent -> attached. Under the class lock.
+    pub(crate) fn attach(&self, entry: usize, frame: FrameId) {
+        // Release pairs with the Acquire in `frame`.
+        let outcome = self.entry_cell(entry).compare_exchange(
+            0,
+            ATTACHED | frame.0,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        debug_assert!(outcome.is_ok(), "an absent entry is attached");
+        self.find_usable();
+    }
+
+    /// attached -> absent, if it is attached. Under the class lock; no slot that touches the frame
+    /// is in use.
+    pub(crate) fn detach(&self, entry: usize) -> Option<FrameId> {
+        let frame = self.frame(entry)?;
+        // Relaxed: no object touches the frame, so nobody looks at the entry to reach bytes, and
+        // the class lock orders all who change it.
+        self.entry_cell(entry)
+            .compare_exchange(ATTACHED | frame.0, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .ok()?;
+        self.find_usable();
+        Some(frame)
+    }
+
+    /// The entries that are attached, one bit each.
+    pub(crate) fn attached(&self) -> u16 {
+        (0..self.class.chain as usize)
+            .filter(|&entry| self.frame(entry).is_some())
+            .fold(0, |set, entry| set | 1 << entry)
+    }
+
+    /// Whether every frame of the chain is attached.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.attached().count_ones() == u32::from(self.class.chain)
+    }
+
+    /// The slots whose frames are all attached, from the entries.
+    pub(crate) fn slots_with_frames(&self) -> u128 {
+        let all = u128::MAX >> (MAX_SLOTS - self.class.slots as usize);
+        (0..self.class.chain as usize)
+            .filter(|&entry| self.frame(entry).is_none())
+            .fold(all, |slots, absent| {
+                slots & !self.geometry.slots_of_frame(self.class, absent)
+            })
+    }
+
+    fn find_usable(&self) {
+        self.set_bitmap(self.usable_at(), self.slots_with_frames());
+    }
+
+    fn bitmap(&self, at: usize) -> u128 {
+        (0..BITMAP_CELLS).rev().fold(0, |bits, cell| {
+            bits << 32 | u128::from(self.guarded(at + cell).get())
+        })
+    }
+
+    fn set_bitmap(&self, at: usize, bits: u128) {
+        (0..BITMAP_CELLS)
+            .for_each(|cell| self.guarded(at + cell).set((bits >> (32 * cell)) as u32));
+    }
+
+    /// The slots in use.
+    pub(crate) fn used(&self) -> u128 {
+        self.bitmap(self.used_at())
+    }
+
+    /// The slots whose frames are all attached, as recorded.
+    pub(crate) fn usable(&self) -> u128 {
+        self.bitmap(self.usable_at())
+    }
+
+    /// Takes a free slot for word `index`.
+    pub(crate) fn take(&self, slot: usize, index: u32) {
+        debug_assert_eq!(self.used() & (1 << slot), 0, "a free slot is taken");
+        let cell = self.guarded(self.used_at() + slot / 32);
+        cell.set(cell.get() | 1 << (slot % 32));
+        self.guarded(self.back_references_at() + slot)
+            .set(index + 1);
+    }
+
+    /// Clears a slot and its back reference.
+    pub(crate) fn clear(&self, slot: usize) {
+        debug_assert_ne!(self.used() & (1 << slot), 0, "a used slot is cleared");
+        let cell = self.guarded(self.used_at() + slot / 32);
+        cell.set(cell.get() & !(1 << (slot % 32)));
+        self.guarded(self.back_references_at() + slot).set(0);
+    }
+
+    /// The word whose object is in a slot, or on its way in or out.
+    pub(crate) fn back_reference(&self, slot: usize) -> Option<u32> {
+        self.guarded(self.back_references_at() + slot)
+            .get()
+            .checked_sub(1)
+    }
+
+    /// The neighbours in the zspage's list: (previous, next).
+    pub(crate) fn links(&self) -> (u32, u32) {
+        let at = self.links_at();
+        (self.guarded(at).get(), self.guarded(at + 1).get())
+    }
+
+    pub(crate) fn set_links(&self, previous: u32, next: u32) {
+        let at = self.links_at();
+        self.guarded(at).set(previous);
+        self.guarded(at + 1).set(next);
+    }
+}
+
+const _: () = assert!(MAX_CHAIN <= 16, "the set of attached entries has 16 bits");

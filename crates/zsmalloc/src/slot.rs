@@ -1,0 +1,450 @@
+//! Slots taken and cleared, frames attached and detached.
+//!
+//! # Locking
+//!
+//! What a class lacks (a frame, a record) is fetched with no lock held, then the class is locked again
+//! and everything looked at again: somebody may have made room meanwhile. What a class gives up is
+//! handed out of its lock before the arena sees it.
+
+use crate::class::{ClassContext, ClassState, FrameEntry};
+use crate::client::Client;
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::record::units_of;
+use crate::word::Place;
+use core::ops::Range;
+use zs_mm::{ArenaRef, Frame, FrameId};
+use zs_sync::Payload;
+
+/// What a class lacks for one more slot.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    record: bool,
+    frames: usize,
+}
+
+/// What was fetched for a class with no lock held.
+#[derive(Debug, Default)]
+struct Supply {
+    record: Option<u32>,
+    frames: [Option<Frame>; 2],
+}
+
+impl Supply {
+    fn covers(&self, demand: Demand) -> bool {
+        let frames = self.frames.iter().flatten().count();
+        frames >= demand.frames && (self.record.is_some() || !demand.record)
+    }
+
+    fn take_frame(&mut self) -> Option<Frame> {
+        self.frames.iter_mut().find_map(Option::take)
+    }
+}
+
+/// What a class gave up under its lock: to be passed to [`Pool::give_back`] when it is released.
+#[derive(Debug, Default)]
+#[must_use = "frames and a record that are dropped are lost"]
+pub(crate) struct Released {
+    zspage: u32,
+    frames: [Option<(u8, FrameId)>; 2],
+    record: bool,
+}
+
+/// The bytes of an object in the payload: at most two spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ByteSpans {
+    pub(crate) first: Range<usize>,
+    pub(crate) second: Range<usize>,
+}
+
+impl ByteSpans {
+    /// Copies `bytes`, which are as long as the spans together, into them.
+    ///
+    /// # Safety
+    /// As for [`Payload::write`], for both spans.
+    pub(crate) unsafe fn write(&self, payload: &Payload, bytes: &[u8]) {
+        let (first, second) = bytes.split_at(self.first.len());
+        // SAFETY: by this function's contract.
+        unsafe { payload.write(self.first.start, first) };
+        if !second.is_empty() {
+            // SAFETY: by this function's contract.
+            unsafe { payload.write(self.second.start, second) };
+        }
+    }
+
+    /// Zeroes both spans.
+    ///
+    /// # Safety
+    /// As for [`Payload::zero`], for both spans.
+    pub(crate) unsafe fn zero(&self, payload: &Payload) {
+        for span in [&self.first, &self.second] {
+            if !span.is_empty() {
+                // SAFETY: by this function's contract.
+                unsafe { payload.zero(span.start, span.len()) };
+            }
+        }
+    }
+
+    /// The part of the spans from `offset` for `len` bytes.
+    pub(crate) fn part(&self, offset: usize, len: usize) -> Self {
+        let cut = |span: &Range<usize>, before: usize| {
+            let start = offset.saturating_sub(before).min(span.len());
+            let end = (offset + len).saturating_sub(before).min(span.len());
+            span.start + start..span.start + end
+        };
+        Self {
+            first: cut(&self.first, 0),
+            second: cut(&self.second, self.first.len()),
+        }
+    }
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// The class of an object whose word somebody holds, and the object's length.
+    #[inline]
+    #[expect(clippy::expect_used, reason = "a held word leads to a record in use")]
+    pub(crate) fn class_and_len(&self, place: Place) -> (usize, usize) {
+        let class = self.records.class_of(place.zspage);
+        let class = class.expect("the zspage of a held word is in use");
+        (
+            class,
+            (self.geometry.class(class).size - place.slack) as usize,
+        )
+    }
+
+    /// Where the first `len` bytes of a slot lie. The caller holds the object's word, or its class.
+    #[inline]
+    pub(crate) fn spans(&self, class: usize, place: Place, len: usize) -> ByteSpans {
+        let context = self.context(class);
+        let shift = self.geometry.page_size().shift();
+        let page = 1 << shift;
+        let start = place.slot as usize * context.class.size as usize;
+        let (entry, offset) = (start >> shift, start & (page - 1));
+        let first = self.frame_start(context, place.zspage, entry) + offset;
+        let in_first = len.min(page - offset);
+        // An object that ends exactly at its frame's end has no second span.
+        let second = if in_first == len {
+            0..0
+        } else {
+            let second = self.frame_start(context, place.zspage, entry + 1);
+            second..second + len - in_first
+        };
+        ByteSpans {
+            first: first..first + in_first,
+            second,
+        }
+    }
+
+    #[inline]
+    #[expect(
+        clippy::expect_used,
+        reason = "a frame that an object touches is attached"
+    )]
+    fn frame_start(&self, context: ClassContext<'_>, zspage: u32, entry: usize) -> usize {
+        let frame = context.record(zspage).frame(entry);
+        let frame = frame.expect("the frames of a slot in use are attached");
+        frame.index() << self.geometry.page_size().shift()
+    }
+
+    /// Takes a slot of `class` for the object of word `index` with `len` bytes.
+    ///
+    /// `publish` makes the place known, by a compare-and-swap on the word, before the class lock is
+    /// released; if it answers false the slot is cleared again and the answer is Busy.
+    pub(crate) fn take_slot(
+        &self,
+        class: usize,
+        index: u32,
+        len: usize,
+        mut publish: impl FnMut(Place) -> bool,
+    ) -> Result<Place, Error> {
+        let context = self.context(class);
+        let mut supply = Supply::default();
+        let mut released = Released::default();
+        let outcome = loop {
+            let mut state = self.classes[class].lock(self.host());
+            match self.find_slot(&mut state, context, class, &mut supply) {
+                Ok((zspage, slot)) => {
+                    self.occupy(&mut state, context, zspage, slot, index, len);
+                    let slack = context.class.size - len as u32;
+                    let place = Place {
+                        zspage,
+                        slot: slot as u8,
+                        slack,
+                    };
+                    if publish(place) {
+                        break Ok(place);
+                    }
+                    released = self.clear_slot(&mut state, class, place);
+                    break Err(Error::Busy);
+                }
+                Err(demand) => {
+                    drop(state);
+                    if let Err(error) = self.fetch(&mut supply, context, demand) {
+                        break Err(error);
+                    }
+                }
+            }
+        };
+        self.give_back(class, released);
+        self.return_supply(supply, context);
+        outcome
+    }
+
+    /// A free slot of the class whose frames are attached: of the fullest zspage with room, or by
+    /// attaching what was fetched; or what is lacking.
+    fn find_slot(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        class: usize,
+        supply: &mut Supply,
+    ) -> Result<(u32, usize), Demand> {
+        if let Some(zspage) = state.fullest_with_room() {
+            return Ok((zspage, lowest_free(context, zspage)));
+        }
+        let zspage = match state.extendable() {
+            Some(zspage) => zspage,
+            None => {
+                let demand = Demand {
+                    record: true,
+                    frames: 1,
+                };
+                let record = supply
+                    .record
+                    .filter(|_| supply.covers(demand))
+                    .ok_or(demand)?;
+                supply.record = None;
+                context.record(record).open(class);
+                state.list_new(context, record);
+                record
+            }
+        };
+        let missing = self.cheapest_slot(context, zspage);
+        let frames = missing.count_ones() as usize;
+        let demand = Demand {
+            record: false,
+            frames,
+        };
+        if !supply.covers(demand) {
+            return Err(demand);
+        }
+        for entry in (0..context.class.chain as usize).filter(|entry| missing & (1 << entry) != 0) {
+            if let Some(frame) = supply.take_frame() {
+                let id = self.arena().assign(frame, self.owner(zspage, entry));
+                state.change(context, zspage, |state, record| {
+                    record.attach(entry, id);
+                    state.frames += 1;
+                });
+            }
+        }
+        Ok((zspage, lowest_free(context, zspage)))
+    }
+
+    /// The absent frames that a zspage without room needs for one more slot: as few as can be, and
+    /// then those of the lowest slot.
+    fn cheapest_slot(&self, context: ClassContext<'_>, zspage: u32) -> u16 {
+        let record = context.record(zspage);
+        let attached = record.attached();
+        let unusable = !record.usable();
+        (0..context.class.slots as usize)
+            .filter(|slot| unusable & (1 << slot) != 0)
+            .map(|slot| {
+                let (first, last) = self.geometry.frames_of_slot(context.class, slot);
+                (1 << first | 1 << last) & !attached
+            })
+            .min_by_key(|missing| missing.count_ones())
+            .unwrap_or_default()
+    }
+
+    fn occupy(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        zspage: u32,
+        slot: usize,
+        index: u32,
+        len: usize,
+    ) {
+        state.change(context, zspage, |state, record| {
+            record.take(slot, index);
+            state.objects += 1;
+            state.payload += len as u64;
+            let (first, last) = self.geometry.frames_of_slot(context.class, slot);
+            let touched = |spare: &FrameEntry| {
+                spare.zspage == zspage && (first..=last).contains(&(spare.entry as usize))
+            };
+            state.spare = state.spare.filter(|spare| !touched(spare));
+        });
+    }
+
+    /// Clears the slot of an object whose word no longer leads there, and detaches the frames that
+    /// nothing touches any more, but for one that the class keeps back.
+    pub(crate) fn clear_slot(
+        &self,
+        state: &mut ClassState,
+        class: usize,
+        place: Place,
+    ) -> Released {
+        let context = self.context(class);
+        let zspage = place.zspage;
+        let (first, last) = self
+            .geometry
+            .frames_of_slot(context.class, place.slot as usize);
+        state.change(context, zspage, |state, record| {
+            record.clear(place.slot as usize);
+            state.objects -= 1;
+            state.payload -= u64::from(context.class.size - place.slack);
+        });
+        let mut released = Released {
+            zspage,
+            ..Released::default()
+        };
+        for entry in first..=last {
+            let touching = self.geometry.slots_of_frame(context.class, entry);
+            if context.record(zspage).used() & touching != 0 {
+                continue;
+            }
+            if state.spare.is_none() {
+                state.spare = Some(FrameEntry {
+                    zspage,
+                    entry: entry as u8,
+                });
+            } else {
+                released.frames[entry - first] = self.detach(state, context, zspage, entry);
+            }
+        }
+        released.record = self.close_if_bare(state, context, zspage);
+        released
+    }
+
+    /// Takes back the frame that the class keeps although nothing touches it.
+    fn release_spare(&self, class: usize) -> Released {
+        let context = self.context(class);
+        let mut state = self.classes[class].lock(self.host());
+        let Some(spare) = state.spare.take() else {
+            return Released::default();
+        };
+        let detached = self.detach(&mut state, context, spare.zspage, spare.entry as usize);
+        Released {
+            zspage: spare.zspage,
+            frames: [detached, None],
+            record: self.close_if_bare(&mut state, context, spare.zspage),
+        }
+    }
+
+    fn detach(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+    ) -> Option<(u8, FrameId)> {
+        state.change(context, zspage, |state, record| {
+            let frame = record.detach(entry)?;
+            state.frames -= 1;
+            Some((entry as u8, frame))
+        })
+    }
+
+    /// Closes a zspage without any frame: the record is then the caller's to free.
+    fn close_if_bare(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        zspage: u32,
+    ) -> bool {
+        let record = context.record(zspage);
+        let bare = record.attached() == 0;
+        if bare {
+            state.unlist(context, zspage);
+            record.close();
+        }
+        bare
+    }
+
+    /// Passes what a class gave up to the arena. Called with no lock held.
+    pub(crate) fn give_back(&self, class: usize, released: Released) {
+        let zspage = released.zspage;
+        for (entry, frame) in released.frames.into_iter().flatten() {
+            self.give_frame_back(zspage, entry as usize, frame);
+        }
+        if released.record {
+            let units = units_of(self.geometry.class(class));
+            self.record_alloc.free(self.host(), zspage, units);
+        }
+    }
+
+    pub(crate) fn give_frame_back(&self, zspage: u32, entry: usize, frame: FrameId) {
+        let frame = self.arena().reclaim(frame, self.owner(zspage, entry));
+        debug_assert!(frame.is_some(), "a detached frame was the zspage's");
+        if let Some(frame) = frame {
+            self.arena().free_frame(frame);
+        }
+    }
+
+    /// Fetches what a class lacks, with no lock held.
+    fn fetch(
+        &self,
+        supply: &mut Supply,
+        context: ClassContext<'_>,
+        demand: Demand,
+    ) -> Result<(), Error> {
+        if demand.record && supply.record.is_none() {
+            let units = units_of(context.class);
+            let alloc = || {
+                self.record_alloc
+                    .alloc(self.arena(), &self.records.cells, units)
+            };
+            supply.record = Some(self.or_without_spares(alloc)?);
+        }
+        for frame in supply.frames.iter_mut().take(demand.frames) {
+            if frame.is_none() {
+                *frame = Some(self.or_without_spares(|| self.arena().alloc_frame())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries once more after giving up the frames that classes keep back.
+    fn or_without_spares<T>(
+        &self,
+        attempt: impl Fn() -> Result<T, zs_mm::Error>,
+    ) -> Result<T, Error> {
+        attempt().or_else(|_| {
+            self.release_spares();
+            self.arena().trim();
+            Ok(attempt()?)
+        })
+    }
+
+    fn return_supply(&self, supply: Supply, context: ClassContext<'_>) {
+        for frame in supply.frames.into_iter().flatten() {
+            self.arena().free_frame(frame);
+        }
+        if let Some(record) = supply.record {
+            let units = units_of(context.class);
+            self.record_alloc.free(self.host(), record, units);
+        }
+    }
+
+    fn release_spares(&self) {
+        for class in 0..self.classes.len() {
+            let released = self.release_spare(class);
+            self.give_back(class, released);
+        }
+    }
+
+    /// Gives every frame that no object touches back to the system; returns the bytes.
+    ///
+    /// Exact when nobody else is at work: afterwards only frames with objects are held. Takes each
+    /// class lock once, for a moment, then calls the backing.
+    pub fn trim(&self) -> u64 {
+        self.release_spares();
+        self.arena().trim()
+    }
+}
+
+fn lowest_free(context: ClassContext<'_>, zspage: u32) -> usize {
+    let record = context.record(zspage);
+    (record.usable() & !record.used()).trailing_zeros() as usize
+}

@@ -1,0 +1,236 @@
+//! Whether it adds up: everything recounted from the words.
+
+use crate::class::{ClassContext, ClassState};
+use crate::client::Client;
+use crate::pool::Pool;
+use crate::record::{Record, units_of};
+use crate::word::Word;
+use core::fmt;
+use zs_mm::{ArenaRef, Descriptor};
+use zs_sync::Ordering;
+
+/// What [`Pool::validate`] found wrong first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// A word leads to no zspage in use, or to a slot that is not its own.
+    Word {
+        /// The word.
+        index: u32,
+        /// What is wrong with its place.
+        what: &'static str,
+    },
+    /// A zspage contradicts its entries, descriptors or lists.
+    Zspage {
+        /// The zspage.
+        zspage: u32,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// A counter differs from what was counted.
+    Counter {
+        /// The class, or `CLASSES` for the whole pool.
+        class: usize,
+        /// Which counter.
+        what: &'static str,
+        /// What was recorded.
+        recorded: u64,
+        /// What was counted.
+        found: u64,
+    },
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word { index, what } => write!(f, "word {index}: {what}"),
+            Self::Zspage { zspage, what } => write!(f, "zspage Z{zspage}: {what}"),
+            Self::Counter {
+                class,
+                what,
+                recorded,
+                found,
+            } => {
+                write!(
+                    f,
+                    "class {class}, {what}: recorded {recorded}, found {found}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for Invalid {}
+
+/// What the walk over one class counts.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    used: u64,
+    usable: u64,
+    frames: u64,
+    empty_frames: u64,
+    units: u64,
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Recounts every counter, bitmap, list and back reference, from the words and entries up, and
+    /// names the first that is wrong.
+    ///
+    /// For tests and diagnosis: call it while no other thread uses the pool and no replace is under
+    /// way, else a change in progress may be taken for an error. Walks all words and zspages.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut objects = [0_u64; crate::CLASSES];
+        let mut payload = [0_u64; crate::CLASSES];
+        for index in 0..self.client.words() {
+            if let Some((class, len)) = self.validate_word(index)? {
+                objects[class] += 1;
+                payload[class] += len;
+            }
+        }
+        let mut units = 0;
+        for class in 0..self.classes.len() {
+            let state = self.classes[class].lock(self.host());
+            let count = self.validate_class(class, &state)?;
+            units += count.units;
+            let counters = [
+                // Each word owns its slot (`validate_word`), so equal numbers mean that each
+                // used slot has its word.
+                ("slots in use", count.used, objects[class]),
+                ("objects", state.objects, objects[class]),
+                ("payload bytes", state.payload, payload[class]),
+                ("usable slots", state.usable, count.usable),
+                ("frames", state.frames.into(), count.frames),
+                (
+                    "frames kept back",
+                    u64::from(state.spare.is_some()),
+                    count.empty_frames,
+                ),
+            ];
+            for (what, recorded, found) in counters {
+                check(class, what, recorded, found)?;
+            }
+        }
+        let recorded = self.record_alloc.in_use(self.host());
+        check(crate::CLASSES, "record units", recorded, units)
+    }
+
+    /// Checks one word against its zspage; returns its class and length if it holds an object.
+    fn validate_word(&self, index: u32) -> Result<Option<(usize, u64)>, Invalid> {
+        let Some(cell) = self.client.word(index) else {
+            return Ok(None);
+        };
+        let wrong = |what| Err(Invalid::Word { index, what });
+        // Relaxed: nobody else is at work.
+        let word = Word(cell.load(Ordering::Relaxed));
+        if !word.has_place() {
+            return Ok(None);
+        }
+        let place = word.place(&self.layout);
+        let Some(class) = self.records.class_of(place.zspage) else {
+            return wrong("its zspage is not in use");
+        };
+        let context = self.context(class);
+        let record = context.record(place.zspage);
+        if place.slot >= context.class.slots {
+            return wrong("its slot is beyond the zspage");
+        }
+        if record.used() & (1 << place.slot) == 0 {
+            return wrong("its slot is free");
+        }
+        if record.back_reference(place.slot as usize) != Some(index) {
+            return wrong("its slot refers to another word");
+        }
+        let len = u64::from(context.class.size - place.slack);
+        if self.geometry.lookup(len as usize) != Some(class) {
+            return wrong("its length belongs to another class");
+        }
+        Ok(Some((class, len)))
+    }
+
+    fn validate_class(&self, class: usize, state: &ClassState) -> Result<Count, Invalid> {
+        let context = self.context(class);
+        let mut count = Count::default();
+        let listed = |zspage| Invalid::Zspage {
+            zspage,
+            what: "its lists are broken",
+        };
+        let visit = |zspage, record: Record<'_>| {
+            self.validate_zspage(class, context, zspage, record, &mut count)
+        };
+        state.walk(context, visit, listed)?;
+        if let Some(spare) = state.spare {
+            let record = context.record(spare.zspage);
+            let touching = self
+                .geometry
+                .slots_of_frame(context.class, spare.entry as usize);
+            if record.frame(spare.entry as usize).is_none() || record.used() & touching != 0 {
+                let what = "its spare frame is in use or absent";
+                return Err(Invalid::Zspage {
+                    zspage: spare.zspage,
+                    what,
+                });
+            }
+        }
+        Ok(count)
+    }
+
+    fn validate_zspage(
+        &self,
+        class: usize,
+        context: ClassContext<'_>,
+        zspage: u32,
+        record: Record<'_>,
+        count: &mut Count,
+    ) -> Result<(), Invalid> {
+        let wrong = |what| Err(Invalid::Zspage { zspage, what });
+        if self.records.class_of(zspage) != Some(class) {
+            return wrong("its record is not of its class");
+        }
+        if record.usable() != record.slots_with_frames() {
+            return wrong("its usable slots are not those with frames");
+        }
+        if record.used() & !record.usable() != 0 {
+            return wrong("a slot in use lacks a frame");
+        }
+        if record.attached() == 0 {
+            return wrong("it has no frame");
+        }
+        for slot in 0..context.class.slots as usize {
+            let in_use = record.used() & (1 << slot) != 0;
+            if in_use != record.back_reference(slot).is_some() {
+                return wrong("slots in use and back references differ");
+            }
+        }
+        for entry in 0..context.class.chain as usize {
+            let Some(frame) = record.frame(entry) else {
+                continue;
+            };
+            let owned = Descriptor::owned(self.owner(zspage, entry));
+            if self.arena().frame_descriptor(frame) != Some(owned) {
+                return wrong("the descriptor of a frame names another owner");
+            }
+            let touching = self.geometry.slots_of_frame(context.class, entry);
+            count.frames += 1;
+            count.empty_frames += u64::from(record.used() & touching == 0);
+        }
+        count.used += u64::from(record.used().count_ones());
+        count.usable += u64::from(record.usable().count_ones());
+        count.units += units_of(context.class) as u64;
+        Ok(())
+    }
+}
+
+fn check(class: usize, what: &'static str, recorded: u64, found: u64) -> Result<(), Invalid> {
+    if recorded == found {
+        return Ok(());
+    }
+    Err(Invalid::Counter {
+        class,
+        what,
+        recorded,
+        found,
+    })
+}
