@@ -1,1 +1,51 @@
-fn main() {}
+//! `cargo xtask VERB`: everything that CI runs, as commands that anyone can run.
+//!
+//! A verb prints each command it starts and ends with one `PASS` or `FAIL` line. A `FAIL` is
+//! followed by the command that repeats it.
+//!
+//! | module | verbs |
+//! |---|---|
+//! | [`checks`] | `fmt`, `clippy`, `docs`, `test`, `no-std` |
+//! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
+//! | [`licences`] | `licences` |
+//! | [`loom`] | `loom` |
+//! | [`mutants`] | `mutants` |
+//! | [`sanitizers`] | `asan`, `tsan` |
+//! | [`ci`] | `ci`: all of them in order |
+//!
+//! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
+//! [`test_output`] reads what the test harness prints, [`workspace`] knows the files.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its terminal"
+)]
+
+mod checks;
+mod ci;
+mod cli;
+mod command;
+mod layers;
+mod licences;
+mod loom;
+mod mutants;
+mod report;
+mod sanitizers;
+mod test_output;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match workspace::Workspace::find().and_then(|workspace| cli.verb.execute(&workspace)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -215,7 +215,8 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
-    /// a free frame left.
+    /// a free frame left. (Frames that other threads are just committing or giving back, a run of
+    /// at most 128 KiB each, count as gone.)
     pub fn alloc_frame(&self) -> Result<Frame, Error> {
         let frame = match self.cache().pop(self.host) {
             Some(frame) => frame,
@@ -359,24 +360,7 @@ impl<B: Backing> Arena<B> {
 
     /// Commits a run of frames; all but one go to the cache.
     fn commit_run(&self) -> Result<u32, Error> {
-        let page = self.options.page_size.bytes() as u64;
-        let unit = page.max(self.backing.granule() as u64);
-        let want = (FrameBatch::CAPACITY as u64 * page).max(unit);
-        let charged = self.budget.charge_up_to(want, unit);
-        let frames = (charged / page) as usize;
-        let run = if frames > 0 {
-            self.plan_run(frames)
-        } else {
-            Err(Error::NoMemory)
-        };
-        let run = match run {
-            Ok(run) => run,
-            Err(error) => {
-                self.budget.refund(charged);
-                return Err(error);
-            }
-        };
-        self.budget.refund(charged - run.len as u64 * page);
+        let run = self.charge_run(self.plan_run()?)?;
         self.commit_frames(run)?;
         let first = run.block as usize * self.blocks.frames + run.start;
         let mut rest = FrameBatch::default();
@@ -393,12 +377,13 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Finds frames without memory in the first zone that has any.
-    fn plan_run(&self, frames: usize) -> Result<FrameRun, Error> {
+    /// Takes neighbouring frames without memory from the first zone that has any.
+    fn plan_run(&self) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
+        let want = FrameBatch::CAPACITY.max(group);
         for zone in &self.zones {
             loop {
-                match zone.plan_commit(self.host, &self.blocks, frames, group) {
+                match zone.plan_commit(self.host, &self.blocks, want, group) {
                     CommitPlan::Run(run) => return Ok(run),
                     CommitPlan::Exhausted => break,
                     CommitPlan::NeedsBlock(block) => {
@@ -413,6 +398,27 @@ impl<B: Backing> Arena<B> {
             }
         }
         Err(Error::NoMemory)
+    }
+
+    /// Charges as much of a run as the limit allows; the rest of it is free again.
+    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
+        let page = self.options.page_size.bytes() as u64;
+        let unit = page.max(self.backing.granule() as u64);
+        let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
+        let len = (charged / page) as usize;
+        if len < run.len {
+            let rest = FrameRun {
+                start: run.start + len,
+                len: run.len - len,
+                ..run
+            };
+            self.zone_of(run.block)
+                .finish_commit(self.host, &self.blocks, rest, false);
+        }
+        if len == 0 {
+            return Err(Error::NoMemory);
+        }
+        Ok(FrameRun { len, ..run })
     }
 
     /// Commits a run whose charge is taken; gives charge and frames back if that fails.

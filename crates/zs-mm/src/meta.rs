@@ -4,7 +4,7 @@ use crate::backing::{Backing, RegionKind};
 use crate::budget::Budget;
 use crate::error::Error;
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Ordering, Table, TableCell};
+use zs_sync::{AtomicU64, Ordering, Peek, Table, TableCell};
 
 /// A reserved table of which a first part is committed, and counted in the arena's limit.
 ///
@@ -71,7 +71,7 @@ impl<T: TableCell> MetaTable<T> {
         debug_assert!(end <= self.reserved as u64);
         loop {
             // Acquire pairs with the Release below: what is found committed may be written to.
-            let start = self.committed.load(Ordering::Acquire);
+            let start = self.committed.peek(Ordering::Acquire);
             if start >= end {
                 return Ok(());
             }

@@ -1,1 +1,47 @@
-//! Operation enum, reference model and driver that tests, fuzzers and random schedules share
+//! One operation enum, one reference model, one driver: what property tests, fuzzers and random
+//! schedules run.
+//!
+//! Data model: `bytes -> [Op] -> run(arena, environment, options, ops) -> Report, or the Mismatch`.
+//! The driver executes each [`Op`] on one to three pools of one arena, and on a model that is a map
+//! from keys to byte vectors. The model predicts every result exactly, errors included; only
+//! `NoMemory` may come unpredicted, and then the limit or an injected fault must explain it, and
+//! nothing may have changed. After every step the pools and the arena recount themselves.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `op` | operations, their decoding from bytes |
+//! | `strategy` | operations for proptest (feature `proptest`) |
+//! | `contents` | bytes that are told apart by a seed |
+//! | `words` | what differs between clients: a handle table, or a table of the client's own |
+//! | `slot_table` | such a table |
+//! | `model` | what must be |
+//! | `driver` | a run: its options, its report, its end |
+//! | `step` | one operation, on the pools and on the model |
+//! | `guards` | readers and mappings that are held from one step to another |
+//! | `check` | what holds after every step |
+//!
+//! # Locking
+//!
+//! None: a run has one thread, and so never meets a wait.
+
+#![cfg(not(zs_loom))]
+
+mod check;
+mod contents;
+mod driver;
+mod guards;
+mod model;
+mod op;
+mod slot_table;
+mod step;
+#[cfg(feature = "proptest")]
+mod strategy;
+mod words;
+
+pub use contents::pattern;
+pub use driver::{Environment, Mismatch, Report, RunOptions, run};
+pub use op::{Length, MapKind, Op, Portion};
+pub use slot_table::{SlotAsk, SlotTable};
+#[cfg(feature = "proptest")]
+pub use strategy::ops;
+pub use words::{Presence, Words};

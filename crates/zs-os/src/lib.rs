@@ -1,1 +1,40 @@
-//! Every system call: backings, host hooks, resident-memory meter
+//! Every system call: real memory, clocks and parking, and what the system says of memory.
+//!
+//! Data model: `Arena -> Backing -> region -> mapping (-> memfd)`; `Arena -> Host -> CPU, clock,
+//! futex`. Linux on x86-64 and aarch64, whatever the page size.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `page` | the page size of the operating system |
+//! | `map` | the few calls on mappings: reserve, populate, give back, advise, release |
+//! | `anon` | a backing of private anonymous memory |
+//! | `memfd` | a backing whose payload lies in a memfd |
+//! | `host` | the hooks of the core: CPU, clock, parking |
+//! | `decay_thread` | a thread that makes an idle arena decay |
+//! | `resident` | the resident-memory meter |
+//! | `memory` | total and available memory, the cgroup's too |
+//! | [`testing`] | backings and a host for tests: heap, strict, failing, recording, hand-set clock |
+//!
+//! # Locking
+//!
+//! Nothing here takes a lock of [`zs_sync::Rank`], and nothing here may be called with one held. The
+//! list of regions of a memfd backing has a lock of its own, held for a look-up only.
+
+mod anon;
+mod decay_thread;
+mod host;
+mod map;
+mod memfd;
+mod memory;
+mod page;
+mod resident;
+mod short_lock;
+pub mod testing;
+
+pub use anon::AnonBacking;
+pub use decay_thread::DecayThread;
+pub use host::{HOST, OsHost};
+pub use memfd::{MemfdBacking, MemfdCommit};
+pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
+pub use page::os_page_size;
+pub use resident::{Resident, ResidentError, ResidentMeter};

@@ -14,6 +14,39 @@ pub use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(zs_loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64};
 
+/// A look at a word that threads race on.
+///
+/// A plain load where the code ships. Loom 0.7 remembers one access of a word for each kind, so a load
+/// that is followed by another thread's load of the same word is forgotten, and the interleaving in
+/// which that thread's compare-and-swap comes first is never run. Under loom a look is therefore a
+/// read-modify-write that changes nothing.
+pub trait Peek {
+    /// The integer inside.
+    type Value;
+
+    /// The value; `order` is that of a load.
+    fn peek(&self, order: Ordering) -> Self::Value;
+}
+
+macro_rules! peek {
+    ($atomic:ident, $int:ident) => {
+        impl Peek for $atomic {
+            type Value = $int;
+
+            #[inline]
+            fn peek(&self, order: Ordering) -> $int {
+                #[cfg(not(zs_loom))]
+                return self.load(order);
+                #[cfg(zs_loom)]
+                return self.fetch_or(0, order);
+            }
+        }
+    };
+}
+
+peek!(AtomicU32, u32);
+peek!(AtomicU64, u64);
+
 macro_rules! guarded {
     ($name:ident, $atomic:ident, $int:ident) => {
         /// A cell whose every access happens under the one lock that guards it.

@@ -33,7 +33,7 @@ mod rank;
 mod raw_lock;
 mod table;
 
-pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, StaticCounter};
+pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Peek, StaticCounter};
 pub use host::{Host, SpinHost};
 pub use mutex::{Mutex, MutexGuard};
 pub use payload::Payload;

@@ -1,6 +1,6 @@
 //! The lock itself: spin a little, then park.
 
-use crate::{AtomicU32, Host, Ordering};
+use crate::{AtomicU32, Host, Ordering, Peek};
 
 const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
@@ -48,7 +48,7 @@ impl RawLock {
     fn lock_contended(&self, host: &dyn Host) {
         for _ in 0..SPINS {
             core::hint::spin_loop();
-            if self.0.load(Ordering::Relaxed) == UNLOCKED && self.try_lock() {
+            if self.0.peek(Ordering::Relaxed) == UNLOCKED && self.try_lock() {
                 return;
             }
         }

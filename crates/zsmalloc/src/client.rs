@@ -38,6 +38,15 @@ pub unsafe trait Client: Send + Sync {
     /// Called once after a word became empty, by the thread that emptied it, with no lock held.
     fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32);
 
+    /// Whether the client's own structures add up, given that no other thread is at work: part of
+    /// [`Pool::validate`](crate::Pool::validate).
+    ///
+    /// # Errors
+    /// What does not hold.
+    fn validate<B: Backing>(&self, _arena: &Arena<B>) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Bytes of the client's tables that are counted in the arena's limit.
     fn metadata_bytes(&self) -> u64;
 

@@ -6,8 +6,8 @@
 
 use zs_mm::PageSize;
 
-/// Classes of a geometry.
-pub const CLASSES: usize = 128;
+/// Classes of a geometry. Models make do with fewer: their stacks are small.
+pub const CLASSES: usize = if cfg!(zs_loom) { 8 } else { 128 };
 /// The longest chain of frames of one zspage.
 pub const MAX_CHAIN: usize = 16;
 /// The most slots of one zspage.
@@ -30,13 +30,13 @@ impl SizeClass {
     const fn of(size: usize, page: usize) -> Self {
         let mut chain = 1;
         let mut frames = 1;
-        while frames <= MAX_CHAIN && (chain * page) % size != 0 {
+        while frames <= MAX_CHAIN && !(chain * page).is_multiple_of(size) {
             if (frames * page) % size < (chain * page) % size {
                 chain = frames;
             }
             frames += 1;
         }
-        if (chain * page) % size == 0 {
+        if (chain * page).is_multiple_of(size) {
             let unit = chain;
             while chain + unit <= MAX_CHAIN && (chain + unit) * page / size <= MAX_REPEATED_SLOTS {
                 chain += unit;

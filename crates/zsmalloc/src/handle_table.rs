@@ -281,6 +281,42 @@ impl HandleTable {
         });
     }
 
+    /// Checks that a page's list holds each of its free words once, and that the summary knows.
+    fn validate_page(&self, page: u32) -> Result<(), &'static str> {
+        let list = FreeList::unpack(self.page_cell(page).get());
+        let mut listed = [0_u64; (PAGE_WORDS / 64) as usize];
+        let mut next = list.head;
+        for _ in 0..list.free {
+            let Some(in_page) = next.checked_sub(1) else {
+                return Err("a page's list of free words is shorter than its count");
+            };
+            let word = self.word(page * PAGE_WORDS + u32::from(in_page));
+            // Relaxed: nobody else is at work.
+            let state = word.map(|word| Word(word.load(Ordering::Relaxed)).state());
+            let (group, bit) = (usize::from(in_page) / 64, 1 << (in_page % 64));
+            if state != Some(crate::State::Free) || listed[group] & bit != 0 {
+                return Err("a listed word is not free, or listed twice");
+            }
+            listed[group] |= bit;
+            next = self.next_of(page, next);
+        }
+        let missing = PAGE_WORDS - self.page_len(page);
+        let words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
+        let has_place = |&index: &u32| {
+            let word = self.words.at(index as usize).load(Ordering::Relaxed);
+            Word(word).has_place()
+        };
+        let live = words.filter(has_place).count() as u32;
+        if u32::from(list.fresh) - missing != live + u32::from(list.free) {
+            return Err("words that were handed out are neither in use nor listed as free");
+        }
+        let summary = self.summary_cell(page / GROUP).get() & (1 << (page % GROUP)) != 0;
+        if summary == list.is_empty() {
+            return Err("a page's summary bit is wrong");
+        }
+        Ok(())
+    }
+
     /// The generation bits that the next object of a free word carries.
     pub(crate) fn generation_bits_of(&self, index: u32) -> (u64, Word) {
         let cell = self.words.at(index as usize);
@@ -322,6 +358,11 @@ unsafe impl Client for HandleTable {
 
     fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
         self.put(arena, index);
+    }
+
+    fn validate<B: Backing>(&self, arena: &Arena<B>) -> Result<(), &'static str> {
+        let opened = self.state.lock(arena.host()).opened;
+        (0..opened).try_for_each(|page| self.validate_page(page))
     }
 
     fn metadata_bytes(&self) -> u64 {

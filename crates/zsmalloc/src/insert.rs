@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use crate::slot::ByteSpans;
 use crate::word::{Place, Word};
 use zs_mm::ArenaRef;
-use zs_sync::{AtomicU64, Ordering, Payload};
+use zs_sync::{AtomicU64, Ordering, Payload, Peek};
 
 /// The bits of a new object's word that are the client's: five flags, and the generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,7 +163,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let mut backoff = self.backoff();
         loop {
             // Relaxed: the compare-and-swap that follows decides.
-            let word = Word(cell.load(Ordering::Relaxed));
+            let word = Word(cell.peek(Ordering::Relaxed));
             if word.state() != crate::State::Freeing {
                 return word;
             }

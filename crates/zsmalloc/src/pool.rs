@@ -17,7 +17,7 @@ pub const MAX_NAME: usize = 31;
 
 /// Units of the record table for each frame that the limit allows. The smallest class needs 9 units
 /// a frame, so a small arena can be filled with objects of any size.
-const UNITS_PER_FRAME: usize = if cfg!(zs_loom) { 2 } else { 16 };
+const UNITS_PER_FRAME: usize = if cfg!(zs_loom) { 1 } else { 16 };
 
 /// Words are numbered below 2^32 - 1, so that a back reference fits 32 bits.
 const MAX_WORDS: u64 = u32::MAX as u64 - 1;

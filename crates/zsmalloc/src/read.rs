@@ -10,7 +10,7 @@ use crate::slot::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
 use zs_mm::ArenaRef;
-use zs_sync::{AtomicU64, Host, Ordering, assert_may_block};
+use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 /// How often a word is looked at before its holder's thread is given a chance to run: a preempted
 /// writer would stall readers for milliseconds otherwise.
@@ -112,7 +112,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let cell = self.client.word(target.index).ok_or(Error::Stale)?;
         let mut backoff = self.backoff();
         // Relaxed: the compare-and-swap decides, and carries the ordering.
-        let mut seen = Word(cell.load(Ordering::Relaxed));
+        let mut seen = Word(cell.peek(Ordering::Relaxed));
         loop {
             match next(seen, target) {
                 Ok(after) => {
@@ -125,7 +125,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 Err(Refusal::Busy) => return Err(Error::Busy),
                 Err(Refusal::Wait) => {
                     backoff.wait();
-                    seen = Word(cell.load(Ordering::Relaxed));
+                    seen = Word(cell.peek(Ordering::Relaxed));
                 }
             }
         }
@@ -207,7 +207,8 @@ impl<A: ArenaRef, C: Client> Drop for ReadGuard<'_, A, C> {
             // Release: this reader's reads come before whatever the next owner of the bytes does.
             // Acquire: the last one out sees that all the others have read.
             let before = cell.fetch_sub(ONE_READER, Ordering::AcqRel);
-            Word(before - ONE_READER)
+            debug_assert!(Word(before).readers() > 0, "a pinned word has a reader");
+            Word(before.wrapping_sub(ONE_READER))
         });
     }
 }

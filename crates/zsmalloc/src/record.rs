@@ -17,7 +17,7 @@
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 use zs_mm::{FrameId, MetaTable};
-use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering};
+use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
 
 /// 32-bit cells of a unit.
 pub(crate) const UNIT_CELLS: usize = 16;
@@ -63,7 +63,7 @@ impl Records {
     pub(crate) fn class_of(&self, zspage: u32) -> Option<usize> {
         let cell = self.cells.get(zspage as usize * UNIT_CELLS)?;
         // Acquire pairs with the Release in `open`.
-        let identity = cell.atomic().load(Ordering::Acquire);
+        let identity = cell.atomic().peek(Ordering::Acquire);
         (identity & IN_USE != 0).then_some((identity & !IN_USE) as usize)
     }
 
@@ -127,7 +127,7 @@ impl Record<'_> {
     #[inline]
     pub(crate) fn frame(&self, entry: usize) -> Option<FrameId> {
         // Acquire pairs with the Release in `attach`: the frame's bytes come after it.
-        let word = self.entry_cell(entry).load(Ordering::Acquire);
+        let word = self.entry_cell(entry).peek(Ordering::Acquire);
         (word != 0).then_some(FrameId(word & FRAME_MASK))
     }
 

@@ -13,8 +13,9 @@ use crate::record::UNIT_CELLS;
 use zs_mm::{Arena, Backing, Error, MetaTable};
 use zs_sync::{Dual32, Guarded64, Host, Mutex, Rank};
 
-/// Units of a page of records; the bits of its set.
-pub(crate) const PAGE_UNITS: usize = 64;
+/// Units of a page of records; the bits of its set that are used. Models make do with fewer.
+pub(crate) const PAGE_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
+const PAGE_SET: u64 = u64::MAX >> (64 - PAGE_UNITS);
 /// The most units of one record.
 const MAX_UNITS: usize = (11 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
 
@@ -94,7 +95,7 @@ impl RecordAlloc {
         let mut state = self.state.lock(host);
         for page in state.lowest[units] as usize..state.opened {
             let set = self.used.at(page);
-            if let Some(first) = lowest_run(!set.get(), units) {
+            if let Some(first) = lowest_run(!set.get() & PAGE_SET, units) {
                 set.set(set.get() | run(first, units));
                 state.lowest[units] = page as u32;
                 return Ok((page * PAGE_UNITS + first) as u32);

@@ -27,6 +27,8 @@ pub enum Invalid {
         /// What does not hold.
         what: &'static str,
     },
+    /// The client's own structures contradict each other.
+    Client(&'static str),
     /// A counter differs from what was counted.
     Counter {
         /// The class, or `CLASSES` for the whole pool.
@@ -44,6 +46,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Word { index, what } => write!(f, "word {index}: {what}"),
+            Self::Client(what) => f.write_str(what),
             Self::Zspage { zspage, what } => write!(f, "zspage Z{zspage}: {what}"),
             Self::Counter {
                 class,
@@ -113,6 +116,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 check(class, what, recorded, found)?;
             }
         }
+        self.client
+            .validate(self.arena())
+            .map_err(Invalid::Client)?;
         let recorded = self.record_alloc.in_use(self.host());
         check(crate::CLASSES, "record units", recorded, units)
     }

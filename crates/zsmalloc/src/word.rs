@@ -68,6 +68,7 @@ const SLOT_SHIFT: u32 = 14;
 const SLOT_MASK: u64 = 0x7f << SLOT_SHIFT;
 const SLACK_SHIFT: u32 = 21;
 /// Bits of slack and zspage together at the largest arena.
+#[cfg(not(zs_loom))]
 const PLACE_BITS: u32 = 33;
 /// A handle needs this many bits for the link of a free word, below the generation.
 const MIN_GENERATION_SHIFT: u32 = 37;
@@ -96,6 +97,7 @@ const fn max_zspage_bits(page: PageSize) -> u32 {
     MAX_ARENA_BYTES.trailing_zeros() - page.shift()
 }
 
+#[cfg(not(zs_loom))]
 const _: () = {
     let mut index = 0;
     while index < PageSize::ALL.len() {

@@ -1,0 +1,282 @@
+//! Operations, their decoding from bytes.
+
+use zs_mm::PageSize;
+use zsmalloc::MapMode;
+
+/// A length in bytes that is made when the page size is known: 0, a page, beyond a page and the
+/// borders of classes among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length(pub u16);
+
+impl Length {
+    /// The length at this page size, 0 to one more than a page.
+    pub fn bytes(self, page: PageSize) -> usize {
+        let (kind, low) = (self.0 >> 13, (self.0 & 0x1fff) as usize);
+        let page = page.bytes();
+        match kind {
+            0 => low % 4,
+            1 => page + 1 - low % 4,
+            2 => (low / 3 % 128 + 1) * page / 128 + low % 3 - 1,
+            3 | 4 => 1 + low * page / 8 / 0x2000,
+            _ => 1 + low * page / 0x2000,
+        }
+    }
+}
+
+/// A part of something whose size is not known yet, in 65536ths; the highest value is "too much".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion(pub u16);
+
+impl Portion {
+    /// The part of `whole`, up to two beyond it; `usize::MAX` for the highest portion.
+    pub fn of(self, whole: usize) -> usize {
+        match self.0 {
+            u16::MAX => usize::MAX,
+            part => (part as usize * (whole + 3)) >> 16,
+        }
+    }
+}
+
+/// How an object is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapKind {
+    /// Read-only.
+    ReadOnly,
+    /// Read-write.
+    ReadWrite,
+    /// Write-only.
+    WriteOnly,
+}
+
+impl MapKind {
+    /// The pool's name for it.
+    pub fn mode(self) -> MapMode {
+        match self {
+            Self::ReadOnly => MapMode::ReadOnly,
+            Self::ReadWrite => MapMode::ReadWrite,
+            Self::WriteOnly => MapMode::WriteOnly,
+        }
+    }
+}
+
+/// One operation. Numbers that name an object, a guard or a pool are taken modulo how many there
+/// are; an operation that finds none does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the pool's methods")]
+pub enum Op {
+    /// Store bytes; `slot` picks the word of a client that has its own.
+    Insert { pool: u8, len: Length, slot: u16, seed: u8 },
+    /// Make an object of zeros.
+    Allocate { pool: u8, len: Length, slot: u16 },
+    /// Read whole: by spans, `copy_to`, `contiguous`, and into a buffer that is too short.
+    Read { nth: u16 },
+    /// New contents.
+    Replace { nth: u16, len: Length, seed: u8 },
+    /// New contents by `replace_wait`, where that would not wait for this thread.
+    ReplaceWait { nth: u16, len: Length, seed: u8 },
+    /// In-place write.
+    Write { nth: u16, offset: Portion, len: Portion, seed: u8 },
+    /// Map and unmap; `short` lends a buffer that is one byte too short.
+    Map { nth: u16, kind: MapKind, short: bool, seed: u8 },
+    /// Map, and stay mapped.
+    HoldMap { nth: u16, kind: MapKind, seed: u8 },
+    /// End a mapping that is held.
+    EndMap { nth: u16 },
+    /// Read, and stay inside.
+    OpenReader { nth: u16 },
+    /// Leave.
+    CloseReader { nth: u16 },
+    /// Free.
+    Free { nth: u16 },
+    /// Use a key that was freed, by every operation: all answer stale.
+    UseStale { nth: u16 },
+    /// Use a key of another pool: stale.
+    UseForeign { nth: u16, pool: u8 },
+    /// Use a key made of any bits: stale unless it is a live one.
+    Forge { pool: u8, bits: u64 },
+    /// The client changes its own empty word; nothing with handles.
+    MarkEmpty { pool: u8, slot: u16, state: u8, payload: u32 },
+    /// Give back what nothing uses.
+    Trim { pool: u8 },
+    /// Let time pass, and decay.
+    Decay { millis: u16 },
+    /// Visit every object, and compare all of them.
+    ForEach { pool: u8 },
+    /// Overwrite every byte of every frame that belongs to no object.
+    Scribble { seed: u8 },
+    /// Let the commit after `after` more fail, and `count` in all.
+    FailCommit { after: u8, count: u8 },
+    /// Let the decommit after `after` more fail, and `count` in all.
+    FailDecommit { after: u8, count: u8 },
+    /// No fault any more.
+    ClearFault,
+}
+
+/// Bytes, taken from the front; zeros when there are no more.
+struct Source<'a>(&'a [u8]);
+
+impl Source<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = rest;
+        first
+    }
+
+    fn short(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    fn long(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+
+    fn len(&mut self) -> Length {
+        Length(self.short())
+    }
+
+    fn portion(&mut self) -> Portion {
+        Portion(self.short())
+    }
+
+    fn kind(&mut self) -> MapKind {
+        match self.byte() % 3 {
+            0 => MapKind::ReadOnly,
+            1 => MapKind::ReadWrite,
+            _ => MapKind::WriteOnly,
+        }
+    }
+}
+
+impl Op {
+    /// Operations from any bytes: what a fuzzer drives.
+    pub fn decode(bytes: &[u8]) -> Vec<Self> {
+        let mut source = Source(bytes);
+        let mut ops = Vec::new();
+        while !source.0.is_empty() {
+            ops.push(Self::take(&mut source));
+        }
+        ops
+    }
+
+    /// The first operation of some bytes.
+    pub fn decode_one(bytes: &[u8]) -> Self {
+        Self::take(&mut Source(bytes))
+    }
+
+    fn take(from: &mut Source<'_>) -> Self {
+        match from.byte() % 64 {
+            0..=15 => Self::Insert {
+                pool: from.byte(),
+                len: from.len(),
+                slot: from.short(),
+                seed: from.byte(),
+            },
+            16..=17 => Self::Allocate {
+                pool: from.byte(),
+                len: from.len(),
+                slot: from.short(),
+            },
+            18..=21 => Self::Read { nth: from.short() },
+            22..=26 => Self::Replace {
+                nth: from.short(),
+                len: from.len(),
+                seed: from.byte(),
+            },
+            27 => Self::ReplaceWait {
+                nth: from.short(),
+                len: from.len(),
+                seed: from.byte(),
+            },
+            28..=31 => Self::Write {
+                nth: from.short(),
+                offset: from.portion(),
+                len: from.portion(),
+                seed: from.byte(),
+            },
+            32..=34 => Self::Map {
+                nth: from.short(),
+                kind: from.kind(),
+                short: from.byte() % 8 == 0,
+                seed: from.byte(),
+            },
+            35 => Self::HoldMap {
+                nth: from.short(),
+                kind: from.kind(),
+                seed: from.byte(),
+            },
+            36 => Self::EndMap { nth: from.short() },
+            37..=39 => Self::OpenReader { nth: from.short() },
+            40..=41 => Self::CloseReader { nth: from.short() },
+            42..=51 => Self::Free { nth: from.short() },
+            other => Self::take_rare(other, from),
+        }
+    }
+
+    fn take_rare(kind: u8, from: &mut Source<'_>) -> Self {
+        match kind {
+            52 => Self::UseStale { nth: from.short() },
+            53 => Self::UseForeign {
+                nth: from.short(),
+                pool: from.byte(),
+            },
+            54 => Self::Forge {
+                pool: from.byte(),
+                bits: from.long(),
+            },
+            55..=56 => Self::MarkEmpty {
+                pool: from.byte(),
+                slot: from.short(),
+                state: from.byte() % 8,
+                payload: u32::from(from.short()),
+            },
+            57 => Self::Trim { pool: from.byte() },
+            58 => Self::Decay { millis: from.short() },
+            59 => Self::ForEach { pool: from.byte() },
+            60 => Self::Scribble { seed: from.byte() },
+            61 => Self::FailCommit {
+                after: from.byte() % 8,
+                count: from.byte() % 4,
+            },
+            62 => Self::FailDecommit {
+                after: from.byte() % 4,
+                count: from.byte() % 4,
+            },
+            _ => Self::ClearFault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_reach_their_borders_and_stay_within_them() {
+        for page in PageSize::ALL {
+            let lengths: Vec<usize> = (0..=u16::MAX).map(|l| Length(l).bytes(page)).collect();
+            for border in [0, 1, page.bytes() - 1, page.bytes(), page.bytes() + 1] {
+                assert!(lengths.contains(&border), "{border} at {page}");
+            }
+            assert!(lengths.iter().all(|&len| len <= page.bytes() + 1));
+        }
+    }
+
+    #[test]
+    fn portions_reach_beyond_the_whole() {
+        let parts: Vec<usize> = (0..=u16::MAX).map(|part| Portion(part).of(100)).collect();
+        for part in [0, 1, 99, 100, 101, 102, usize::MAX] {
+            assert!(parts.contains(&part), "{part}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_decode_and_all_kinds_come() {
+        let bytes: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let ops = Op::decode(&bytes);
+        let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
+        assert_eq!(kinds.len(), 23);
+        assert!(Op::decode(&[]).is_empty());
+    }
+}

@@ -1,0 +1,255 @@
+//! The few calls on mappings that the backings are made of.
+//!
+//! Everything here is unsafe in the same way: a range must belong to the caller. The backings pass
+//! on the contract of [`zs_mm::Backing`], which says so.
+
+use crate::page::os_page_size;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use std::os::fd::BorrowedFd;
+use zs_mm::BackingError;
+
+/// How often a call that says "try again" is tried; the kernel says so while it is moving a page.
+const TRIES: usize = 64;
+
+/// Cleared when the kernel turns out not to know `MADV_POPULATE_WRITE` (before Linux 5.14).
+static POPULATE_KNOWN: AtomicBool = AtomicBool::new(true);
+
+/// What a new mapping shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// Zeros of its own.
+    Anonymous,
+    /// A file from its start, shared with whoever else maps it.
+    Shared(BorrowedFd<'a>),
+}
+
+/// Maps `len` bytes at a multiple of `align`; nothing is committed.
+pub(crate) fn reserve(
+    source: Source<'_>,
+    protection: ProtFlags,
+    len: usize,
+    align: usize,
+) -> Result<NonNull<u8>, BackingError> {
+    if len == 0 || !align.is_power_of_two() {
+        return Err(BackingError);
+    }
+    let slack = if align > os_page_size() { align } else { 0 };
+    let padded = len.checked_add(slack).ok_or(BackingError)?;
+    // SAFETY: without MAP_FIXED and with a null hint, the kernel picks addresses that nobody uses.
+    let mapping = unsafe {
+        rustix::mm::mmap_anonymous(
+            core::ptr::null_mut(),
+            padded,
+            protection,
+            MapFlags::PRIVATE | MapFlags::NORESERVE,
+        )
+    };
+    let start =
+        NonNull::new(mapping.map_err(|_| BackingError)?.cast::<u8>()).ok_or(BackingError)?;
+    let head = start.as_ptr().align_offset(align);
+    let tail = slack.saturating_sub(head);
+    // SAFETY: `head < align`, which is at most `slack` (or 0), so this is inside the new mapping.
+    let place = unsafe { start.add(head) };
+    // SAFETY: as above: `head + len <= padded`.
+    let end = unsafe { place.add(len) };
+    // SAFETY: the bytes before `place` are of the new mapping, whose address nobody else has.
+    unsafe { release(start, head) };
+    // SAFETY: as are the bytes behind `end`: head + len + tail is the whole of it.
+    unsafe { release(end, tail) };
+    if let Source::Shared(file) = source {
+        // SAFETY: the range is ours alone, so that nothing of anybody's is replaced.
+        let replaced = unsafe {
+            rustix::mm::mmap(
+                place.as_ptr().cast(),
+                len,
+                protection,
+                MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
+                file,
+                0,
+            )
+        };
+        if replaced.is_err() {
+            // SAFETY: the range is still ours alone.
+            unsafe { release(place, len) };
+            return Err(BackingError);
+        }
+    }
+    Ok(place)
+}
+
+/// Unmaps a range; an empty one is none.
+///
+/// # Safety
+/// The range is mapped, the caller's, and nobody uses it any more.
+pub(crate) unsafe fn release(place: NonNull<u8>, len: usize) {
+    if len > 0 {
+        // SAFETY: by contract. It fails only for bad arguments, or when cutting a mapping in two
+        // takes one mapping too many: then the addresses stay taken, without harm.
+        let _ = unsafe { rustix::mm::munmap(place.as_ptr().cast(), len) };
+    }
+}
+
+/// Advises a range; says again what was interrupted.
+///
+/// # Safety
+/// The range is mapped and the caller's; advice that drops its contents may drop them.
+pub(crate) unsafe fn advise(place: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+    let mut tries = 0;
+    loop {
+        // SAFETY: by contract.
+        let outcome = unsafe { rustix::mm::madvise(place.as_ptr().cast(), len, advice) };
+        tries += 1;
+        match outcome {
+            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => rustix::thread::sched_yield(),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Keeps a new region out of core dumps and away from huge pages. Hints: failure costs nothing
+/// (EINVAL where transparent huge pages are compiled out, say).
+///
+/// # Safety
+/// The range is mapped and the caller's.
+pub(crate) unsafe fn advise_region(place: NonNull<u8>, len: usize) {
+    // SAFETY: by contract; the contents stay.
+    let _ = unsafe { advise(place, len, Advice::LinuxDontDump) };
+    // SAFETY: by contract; the contents stay.
+    let _ = unsafe { advise(place, len, Advice::LinuxNoHugepage) };
+}
+
+/// Advises a pageblock as the arena wishes.
+///
+/// # Safety
+/// The range is mapped and the caller's.
+pub(crate) unsafe fn advise_block(place: NonNull<u8>, len: usize, wish: zs_mm::Advice) {
+    let advice = match wish {
+        zs_mm::Advice::Huge => Advice::LinuxHugepage,
+        zs_mm::Advice::Small => Advice::LinuxNoHugepage,
+    };
+    // SAFETY: by contract; the contents stay.
+    let _ = unsafe { advise(place, len, advice) };
+}
+
+/// Puts memory behind every page of a range, and changes no contents.
+///
+/// By `MADV_POPULATE_WRITE`, so that a lack of memory is an error. On a failure part of the range
+/// may have got memory; it is left there, because the range may hold what another thread has
+/// committed and written. It is harmless: it reads as before, and the next commit or release of the
+/// range takes it into account.
+///
+/// Where the kernel lacks the call (before Linux 5.14), each page is touched. What is lost then is
+/// the error: a system that is out of memory kills a process instead.
+///
+/// # Safety
+/// The range is page-aligned, mapped readable and writable, and the caller's.
+pub(crate) unsafe fn populate(place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+    // Relaxed: a hint; whoever misses the change asks the kernel once more.
+    if POPULATE_KNOWN.load(Ordering::Relaxed) {
+        // SAFETY: by contract; populating keeps the contents.
+        match unsafe { advise(place, len, Advice::LinuxPopulateWrite) } {
+            Ok(()) => return Ok(()),
+            // The range is aligned and mapped: what is invalid is the advice itself.
+            Err(Errno::INVAL) => POPULATE_KNOWN.store(false, Ordering::Relaxed),
+            Err(_) => return Err(BackingError),
+        }
+    }
+    // SAFETY: by contract.
+    unsafe { touch(place, len) };
+    Ok(())
+}
+
+/// Writes to each page of a range without changing it.
+///
+/// # Safety
+/// As for [`populate`].
+unsafe fn touch(place: NonNull<u8>, len: usize) {
+    for offset in (0..len).step_by(os_page_size()) {
+        // SAFETY: `offset < len`.
+        let page = unsafe { place.add(offset) }.cast::<AtomicU64>();
+        // SAFETY: 1. A page start is aligned for the atomic, and readable and writable by
+        // contract. 2. The only others who may use the page at the same time are threads that have
+        // committed it as well; they use atomic cells.
+        let word = unsafe { page.as_ref() };
+        // An exchange of 0 for 0 writes where the page was never written, and only there; an
+        // OR with 0 might be optimised to a load, which would map the zero page.
+        let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Gives the memory of an anonymous range back; it then reads as zeros.
+///
+/// # Safety
+/// The range is page-aligned, mapped, the caller's, and its contents are not needed.
+pub(crate) unsafe fn discard(place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+    // SAFETY: by contract.
+    unsafe { advise(place, len, Advice::LinuxDontNeed) }.map_err(|_| BackingError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RW: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
+    #[test]
+    fn reserves_at_every_alignment() {
+        for shift in 12..=22 {
+            let (len, align) = (3 * os_page_size(), 1 << shift);
+            let place = reserve(Source::Anonymous, RW, len, align).expect("address space");
+            assert_eq!(place.as_ptr().align_offset(align), 0, "alignment {align}");
+            // SAFETY: the region is ours, and writable.
+            unsafe { place.write_bytes(7, len) };
+            // SAFETY: it is not used any more.
+            unsafe { release(place, len) };
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        assert!(reserve(Source::Anonymous, RW, 0, 4096).is_err());
+        assert!(reserve(Source::Anonymous, RW, 4096, 3).is_err());
+        assert!(reserve(Source::Anonymous, RW, usize::MAX - 4096, 1 << 21).is_err());
+    }
+
+    fn resident_pages(place: NonNull<u8>, pages: usize) -> usize {
+        let mut map = vec![0_u8; pages];
+        let len = pages * os_page_size();
+        // SAFETY: the range is mapped, and `map` has a byte for each page.
+        let outcome = unsafe { libc::mincore(place.as_ptr().cast(), len, map.as_mut_ptr()) };
+        assert_eq!(outcome, 0);
+        map.iter().filter(|&&state| state & 1 != 0).count()
+    }
+
+    #[test]
+    fn touching_commits_as_populating_does_and_keeps_the_contents() {
+        let len = 8 * os_page_size();
+        for way in [populate, |place, len| {
+            // SAFETY: the contract is the same.
+            unsafe { touch(place, len) };
+            Ok(())
+        }] {
+            let place = reserve(Source::Anonymous, RW, len, 1).expect("address space");
+            // SAFETY: the region is ours.
+            unsafe { advise_region(place, len) };
+            assert_eq!(resident_pages(place, 8), 0);
+            // SAFETY: the region is ours, and writable.
+            unsafe { place.write(9) };
+            // SAFETY: as above.
+            unsafe { way(place, len) }.expect("memory");
+            assert_eq!(resident_pages(place, 8), 8);
+            // SAFETY: the region is readable.
+            assert_eq!(unsafe { place.read() }, 9);
+            // SAFETY: the contents are not needed.
+            unsafe { discard(place, len) }.expect("discarded");
+            assert_eq!(resident_pages(place, 8), 0);
+            // SAFETY: the region is readable.
+            assert_eq!(unsafe { place.read() }, 0);
+            // SAFETY: it is not used any more.
+            unsafe { release(place, len) };
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Ordinary memory behind the contract of a backing.
+
+use crate::short_lock::short_lock;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::sync::{Arc, Mutex};
+use zs_mm::{Advice, Backing, BackingError, RegionKind};
+
+/// The byte that fills payload while it is decommitted.
+pub const POISON: u8 = 0xdb;
+
+/// A granule that was never committed: zero, as it was allocated.
+const FRESH: u8 = 0;
+const COMMITTED: u8 = 1;
+/// A granule of payload that was given back: full of poison.
+const POISONED: u8 = 2;
+
+/// A test tool: zeroed memory from the ordinary allocator.
+///
+/// The granule can be set, and every sanitizer and model checker knows the memory. Payload is
+/// poisoned when it is given back, and the poison is checked when it is committed again or
+/// released: a write to memory that was given back panics there. Every region is allocated whole.
+#[derive(Debug)]
+pub struct HeapBacking {
+    granule: usize,
+    regions: Mutex<Vec<Arc<Region>>>,
+}
+
+#[derive(Debug)]
+struct Region {
+    place: NonNull<u8>,
+    layout: Layout,
+    /// One of the states above for each granule.
+    states: Box<[AtomicU8]>,
+}
+
+// SAFETY: `place` is the address of memory that is tied to no thread; its bytes are touched under
+// the contract of the backing only.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl HeapBacking {
+    /// A backing with a granule of `granule` bytes. One that is no power of two is passed on as it
+    /// is: the arena refuses it.
+    pub fn new(granule: usize) -> Self {
+        Self {
+            granule,
+            regions: Mutex::default(),
+        }
+    }
+
+    /// The region of an address, and the numbers of the granules from there.
+    fn find(
+        &self,
+        place: NonNull<u8>,
+        len: usize,
+    ) -> Option<(Arc<Region>, core::ops::Range<usize>)> {
+        let address = place.addr().get();
+        let regions = short_lock(&self.regions);
+        let region = regions.iter().find(|region| {
+            let start = region.place.addr().get();
+            start <= address && address + len <= start + region.layout.size()
+        })?;
+        let first = (address - region.place.addr().get()) / self.granule;
+        Some((Arc::clone(region), first..first + len / self.granule))
+    }
+
+    /// The bytes of one granule.
+    fn granule_of(&self, region: &Region, granule: usize) -> NonNull<u8> {
+        debug_assert!(granule < region.states.len());
+        // SAFETY: the region has a state for each of its granules, so this one lies in it.
+        unsafe { region.place.add(granule * self.granule) }
+    }
+
+    /// Panics if somebody wrote to a granule that was given back.
+    ///
+    /// # Safety
+    /// The granule lies in a region, and nobody writes to it.
+    unsafe fn check_poison(&self, place: NonNull<u8>) {
+        // SAFETY: heap memory is initialised from the start; the rest by contract.
+        let bytes = unsafe { core::slice::from_raw_parts(place.as_ptr(), self.granule) };
+        assert!(
+            bytes.iter().all(|&byte| byte == POISON),
+            "payload was written to after it was given back"
+        );
+    }
+
+    /// Zeroes a granule of a table, which others may be reading.
+    ///
+    /// # Safety
+    /// The granule lies in a table region, and nobody writes to it.
+    unsafe fn zero_table(&self, place: NonNull<u8>) {
+        for offset in (0..self.granule).step_by(size_of::<AtomicU64>()) {
+            // SAFETY: the offset is within the granule.
+            let word = unsafe { place.add(offset) }.cast::<AtomicU64>();
+            // SAFETY: granules are aligned for words, valid while the region is; concurrent
+            // readers read atomic cells.
+            unsafe { word.as_ref() }.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: 1. Each region is an allocation of its own, freed by `release` alone. 2. It is readable and
+// writable throughout, zero at first; a commit zeroes what was poisoned and leaves what was committed
+// (the caller's ranges of payload are disjoint; tables are zeroed when they are decommitted).
+// 3. Tables are never poisoned. 4. A call fails before it does anything.
+unsafe impl Backing for HeapBacking {
+    fn granule(&self) -> usize {
+        self.granule
+    }
+
+    fn reserve(
+        &self,
+        _kind: RegionKind,
+        len: usize,
+        align: usize,
+    ) -> Result<NonNull<u8>, BackingError> {
+        let align = align.max(self.granule);
+        let layout = Layout::from_size_align(len, align).map_err(|_| BackingError)?;
+        if len == 0 || !len.is_multiple_of(self.granule) {
+            return Err(BackingError);
+        }
+        // SAFETY: the layout is not empty.
+        let place = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(BackingError)?;
+        let states = (0..len / self.granule).map(|_| AtomicU8::new(FRESH));
+        short_lock(&self.regions).push(Arc::new(Region {
+            place,
+            layout,
+            states: states.collect(),
+        }));
+        Ok(place)
+    }
+
+    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, _len: usize) {
+        let mut regions = short_lock(&self.regions);
+        let Some(at) = regions.iter().position(|region| region.place == place) else {
+            debug_assert!(false, "released what was not reserved");
+            return;
+        };
+        let region = regions.swap_remove(at);
+        drop(regions);
+        for (granule, state) in region.states.iter().enumerate() {
+            if kind == RegionKind::Payload && state.load(Ordering::Relaxed) == POISONED {
+                // SAFETY: by contract nobody uses the region any more.
+                unsafe { self.check_poison(self.granule_of(&region, granule)) };
+            }
+        }
+        // SAFETY: the region was allocated with this layout, and left the list just now.
+        unsafe { dealloc(region.place.as_ptr(), region.layout) };
+    }
+
+    unsafe fn commit(
+        &self,
+        _kind: RegionKind,
+        place: NonNull<u8>,
+        len: usize,
+    ) -> Result<(), BackingError> {
+        let (region, granules) = self.find(place, len).ok_or(BackingError)?;
+        for granule in granules {
+            // Relaxed: who uses a range of payload is ordered by the arena; a table's are not
+            // changed here.
+            if region.states[granule].swap(COMMITTED, Ordering::Relaxed) == POISONED {
+                let place = self.granule_of(&region, granule);
+                // SAFETY: poisoned payload, which nobody uses until this call is done.
+                unsafe { self.check_poison(place) };
+                // SAFETY: as above.
+                unsafe { place.write_bytes(0, self.granule) };
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn decommit(
+        &self,
+        kind: RegionKind,
+        place: NonNull<u8>,
+        len: usize,
+    ) -> Result<(), BackingError> {
+        let (region, granules) = self.find(place, len).ok_or(BackingError)?;
+        for granule in granules {
+            let place = self.granule_of(&region, granule);
+            if kind == RegionKind::Table {
+                // SAFETY: by contract nobody writes to the range meanwhile.
+                unsafe { self.zero_table(place) };
+                region.states[granule].store(FRESH, Ordering::Relaxed);
+            } else {
+                // SAFETY: by contract nobody reads or writes the range meanwhile.
+                unsafe { place.write_bytes(POISON, self.granule) };
+                region.states[granule].store(POISONED, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn advise(&self, _place: NonNull<u8>, _len: usize, _advice: Advice) {}
+}

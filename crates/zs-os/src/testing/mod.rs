@@ -1,0 +1,23 @@
+//! Backings and a host for tests: slow, strict or failing on purpose, never for production.
+//!
+//! They are public because the tests of other crates use them.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `heap` | ordinary memory: any granule, any sanitizer, models; poisons what is given back |
+//! | `strict` | mappings: a touch of what is not committed faults |
+//! | `fault` | wraps a backing: fails calls on demand, checks that no lock is held |
+//! | `record` | wraps a backing: keeps a list of the calls |
+//! | `test_host` | a host whose clock and CPU are set by hand |
+
+mod fault;
+mod heap;
+mod record;
+mod strict;
+mod test_host;
+
+pub use fault::{Call, Fault, FaultBacking, FaultControl};
+pub use heap::{HeapBacking, POISON};
+pub use record::{Recorded, Recording, RecordingBacking};
+pub use strict::StrictBacking;
+pub use test_host::TestHost;

@@ -1,0 +1,134 @@
+//! Sources laid end to end, padded to whole pages.
+
+use crate::error::Error;
+use crate::page_file::PageFile;
+use crate::source::Reader;
+use std::env;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use zs_mm::PageSize;
+
+/// Bytes moved at a time: whole pages of every size.
+const CHUNK: usize = 1 << 20;
+
+/// What one source came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// Its bytes, unpacked; 0 if it was empty and adds no page.
+    pub bytes: u64,
+    /// Zeros that were added to fill its last page.
+    pub padding: u64,
+    /// Whether it was a `.zst` file, and was unpacked.
+    pub unpacked: bool,
+}
+
+impl Source {
+    /// The pages that it fills.
+    pub fn pages(&self, page: PageSize) -> u64 {
+        (self.bytes + self.padding) >> page.shift()
+    }
+}
+
+/// Lays the bytes of sources end to end in a file without a name, each from the start of a page.
+#[derive(Debug)]
+pub struct Collector {
+    file: File,
+    folder: PathBuf,
+    page: PageSize,
+    len: u64,
+    sources: Vec<Source>,
+    buffer: Vec<u8>,
+}
+
+impl Collector {
+    /// A collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or `/tmp`.
+    ///
+    /// # Errors
+    /// [`Error::Create`] if no file can be made there.
+    pub fn new(page: PageSize) -> Result<Self, Error> {
+        Self::in_folder(page, &env::temp_dir())
+    }
+
+    /// A collector whose file lies in `folder`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
+        let file = tempfile::tempfile_in(folder).map_err(|source| Error::Create {
+            folder: folder.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            file,
+            folder: folder.to_owned(),
+            page,
+            len: 0,
+            sources: Vec::new(),
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Appends a regular file, unpacked if its name ends in `.zst`, and fills its last page with zeros. Calls `progress`
+    /// with the bytes that each step added. An empty file adds no page. The same file may be added again.
+    ///
+    /// The file is read once, from start to end; disk space bounds what a `.zst` file may unpack to.
+    ///
+    /// # Errors
+    /// All but [`Error::NotPages`] and [`Error::Map`]. Nothing was added then.
+    pub fn add_file(&mut self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let mut reader = Reader::open(path)?;
+        let mut bytes = 0;
+        loop {
+            let got = reader.fill(path, &mut self.buffer)?;
+            // Only the last step is shorter than a chunk, so that only it is padded.
+            let padded = got.next_multiple_of(self.page.bytes());
+            self.buffer[got..padded].fill(0);
+            let write = self
+                .file
+                .write_all_at(&self.buffer[..padded], self.len + bytes);
+            write.map_err(|source| Error::write(path, &self.folder, source))?;
+            bytes += got as u64;
+            progress(got as u64);
+            if got < CHUNK {
+                break;
+            }
+        }
+        let padded = bytes.next_multiple_of(self.page.bytes() as u64);
+        self.len += padded;
+        self.sources.push(Source {
+            path: path.to_owned(),
+            bytes,
+            padding: padded - bytes,
+            unpacked: reader.unpacks(),
+        });
+        Ok(())
+    }
+
+    /// The sources so far.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Bytes of all pages so far, padding included.
+    pub fn padded_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Ends the collection: from here on the file is only read.
+    ///
+    /// # Errors
+    /// [`Error::NotPages`] if no source had a byte; [`Error::Write`] if the file cannot be made read-only.
+    pub fn finish(self) -> Result<(PageFile, Vec<Source>), Error> {
+        let in_folder = |source| Error::Write {
+            folder: self.folder.clone(),
+            source,
+        };
+        // A source that failed may have left bytes behind.
+        self.file.set_len(self.len).map_err(in_folder)?;
+        let file = PageFile::seal(&self.file, self.page, in_folder)?;
+        Ok((file, self.sources))
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong on the way from a source to pages.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a source could not be added, or the pages not be had. Displayed, it names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The source could not be opened.
+    #[error("{path:?}: {source}")]
+    Open {
+        /// The source.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source is something that has no end, or no bytes of its own.
+    #[error("{path:?} is {kind}: only regular files are read")]
+    NotRegular {
+        /// The source.
+        path: PathBuf,
+        /// What it is, with its article: `a directory`.
+        kind: &'static str,
+    },
+    /// The source could not be read to its end.
+    #[error("{path:?}: read failed: {source}")]
+    Read {
+        /// The source.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A `.zst` file is cut short, damaged, or none.
+    #[error("{path:?} is not a whole, undamaged zstd file: {source}")]
+    Unpack {
+        /// The source.
+        path: PathBuf,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// No file for the pages could be made.
+    #[error("no file for the pages can be made in {folder:?}: {source}; set TMPDIR to a folder that can be written to")]
+    Create {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file for the pages cannot grow any further.
+    #[error(
+        "no room in {folder:?} for the pages of {path:?}: {source}; set TMPDIR to a folder on a disk with more room"
+    )]
+    NoRoom {
+        /// The source that did not fit.
+        path: PathBuf,
+        /// Where the file is.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file for the pages could not be written or prepared.
+    #[error("the file for the pages, in {folder:?}: {source}")]
+    Write {
+        /// Where the file is.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that was handed over is no page file; the text says why.
+    #[error("not a page file: {0}")]
+    NotPages(&'static str),
+    /// The page file could not be looked at or mapped.
+    #[error("the page file cannot be mapped: {0}")]
+    Map(io::Error),
+}
+
+impl Error {
+    /// A failed write of `path`'s bytes to the page file: no room, or something worse.
+    pub(crate) fn write(path: &Path, folder: &Path, source: io::Error) -> Self {
+        let folder = folder.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoRoom {
+                path: path.to_owned(),
+                folder,
+                source,
+            },
+            _ => Self::Write { folder, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let written = |kind| {
+            let (path, folder) = (Path::new("a.bin"), Path::new("/tmp/x"));
+            Error::write(path, folder, io::Error::from(kind))
+        };
+        for kind in [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ] {
+            let text = written(kind).to_string();
+            assert!(text.starts_with("no room in \"/tmp/x\" for the pages of \"a.bin\""));
+            assert!(text.contains("set TMPDIR"), "{text}");
+        }
+        let other = written(io::ErrorKind::Other);
+        assert!(matches!(other, Error::Write { .. }), "{other}");
+    }
+}

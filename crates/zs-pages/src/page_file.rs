@@ -1,0 +1,128 @@
+//! The file that pages end up in, and its mapping: the one place with `unsafe`.
+
+use crate::error::Error;
+use memmap2::Mmap;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use zs_mm::PageSize;
+
+/// A file of whole pages, at least one, that has no name and is only read.
+///
+/// # Invariants
+/// Nobody changes the file: it has no link, so that nobody can open it by name; its last descriptor that could write
+/// was closed when it was sealed; its mode keeps other users, and its own but for root, from opening one anew.
+#[derive(Debug)]
+pub struct PageFile {
+    file: File,
+    page: PageSize,
+    len: u64,
+}
+
+impl PageFile {
+    /// Makes a page file of a collected one, of which the caller closes all descriptors.
+    pub(crate) fn seal(
+        written: &File,
+        page: PageSize,
+        failed: impl Fn(io::Error) -> Error,
+    ) -> Result<Self, Error> {
+        let read_only = Mode::RUSR;
+        rustix::fs::fchmod(written, read_only).map_err(|errno| failed(errno.into()))?;
+        let path = format!("/proc/self/fd/{}", written.as_raw_fd());
+        Self::inherited(File::open(path).map_err(failed)?.into(), page)
+    }
+
+    /// Takes over the descriptor of a page file, from the process that collected it.
+    ///
+    /// # Errors
+    /// [`Error::NotPages`] unless the file is regular, has no name, was opened for reading only, and holds whole pages,
+    /// at least one; [`Error::Map`] if that cannot be found out.
+    pub fn inherited(file: OwnedFd, page: PageSize) -> Result<Self, Error> {
+        let flags = rustix::fs::fcntl_getfl(file.as_fd()).map_err(|errno| Error::Map(errno.into()));
+        let file = File::from(file);
+        let found = file.metadata().map_err(Error::Map)?;
+        let len = found.len();
+        let whole = len.is_multiple_of(page.bytes() as u64);
+        let checks = [
+            (found.is_file(), "it is no regular file"),
+            (found.nlink() == 0, "it has a name"),
+            (flags? & OFlags::RWMODE == OFlags::RDONLY, "it is open for writing"),
+            (len > 0, "it is empty"),
+            (whole, "its length is no multiple of the page size"),
+        ];
+        match checks.into_iter().find(|&(holds, _)| !holds) {
+            Some((_, reason)) => Err(Error::NotPages(reason)),
+            None => Ok(Self { file, page, len }),
+        }
+    }
+
+    /// A descriptor for another process, which [`inherited`](Self::inherited) accepts there.
+    ///
+    /// # Errors
+    /// [`Error::Map`] if the process has no descriptor left.
+    pub fn descriptor(&self) -> Result<OwnedFd, Error> {
+        let file = self.file.try_clone().map_err(Error::Map)?;
+        Ok(file.into())
+    }
+
+    /// The number of pages, at least 1.
+    pub fn pages(&self) -> u64 {
+        self.len >> self.page.shift()
+    }
+
+    /// Maps the whole file, for reading.
+    ///
+    /// # Errors
+    /// [`Error::Map`] if there is no address space for it.
+    pub fn map(&self) -> Result<MappedPages, Error> {
+        // SAFETY: the mapped bytes must not change, nor the file become shorter, while they are borrowed. By this
+        // type's invariant nobody writes to the file or cuts it: 1. nobody has a descriptor that could, 2. nobody can
+        // get one, for want of a name and by its mode. Root could all the same, as it could write to this process.
+        let map = unsafe { Mmap::map(&self.file) }.map_err(Error::Map)?;
+        Ok(MappedPages {
+            map,
+            page: self.page,
+        })
+    }
+}
+
+/// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first touched.
+#[derive(Debug)]
+pub struct MappedPages {
+    map: Mmap,
+    page: PageSize,
+}
+
+impl MappedPages {
+    /// The number of pages, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "there is at least one page")]
+    pub fn len(&self) -> usize {
+        self.map.len() >> self.page.shift()
+    }
+
+    /// The size of a page.
+    pub fn page_size(&self) -> PageSize {
+        self.page
+    }
+
+    /// One page, or `None` beyond the last.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let start = index.checked_mul(self.page.bytes())?;
+        self.map.get(start..)?.get(..self.page.bytes())
+    }
+
+    /// All pages, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.map.chunks_exact(self.page.bytes())
+    }
+
+    /// The addresses of the mapping, for a meter that is to leave it out.
+    pub fn addresses(&self) -> Range<usize> {
+        let range = self.map.as_ptr_range();
+        range.start.addr()..range.end.addr()
+    }
+}

@@ -1,0 +1,38 @@
+//! How the tool ends.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// The work was done as far as the limit allowed; the report says how far.
+pub(crate) const LIMIT_REACHED: u8 = 3;
+
+/// Why the tool ends without having done its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The arguments are wrong: exit code 2.
+    Usage(String),
+    /// Something else is: exit code 1.
+    Failed(String),
+    /// All that was asked for is printed, or nobody reads it any more: exit code 0, and not a word.
+    Done,
+}
+
+impl Failure {
+    /// Says what is wrong, on standard error; returns the exit code.
+    pub(crate) fn end(self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Usage(text) => (text, 2),
+            Self::Failed(text) => (text, 1),
+            Self::Done => return ExitCode::SUCCESS,
+        };
+        // Nobody is left to be told that standard error is closed.
+        let _ = writeln!(io::stderr(), "zs: {}", text.trim_end());
+        ExitCode::from(code)
+    }
+}
+
+impl From<zs_pages::Error> for Failure {
+    fn from(error: zs_pages::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,70 @@
+//! Text to standard output, a closed pipe included.
+
+use crate::failure::Failure;
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// Columns of text for whoever has no terminal.
+const DEFAULT_WIDTH: usize = 80;
+
+/// Prints `text`; its styles are left out where standard output is no terminal, or `NO_COLOR` is set.
+///
+/// # Errors
+/// [`Failure::Done`] if nobody reads any more, as after `| head -1`.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Done,
+        _ => Failure::Failed(format!("standard output: {error}")),
+    })
+}
+
+/// A remark for a human, on standard error.
+pub(crate) fn note(text: &str) {
+    // A remark that cannot be read is no reason to stop.
+    let _ = writeln!(io::stderr(), "zs: note: {text}");
+}
+
+/// The columns that a line of standard output has.
+pub(crate) fn width() -> usize {
+    if !io::stdout().is_terminal() {
+        return DEFAULT_WIDTH;
+    }
+    // A terminal that does not know its size says 0.
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let width = size.map_or(0, |(width, _)| usize::from(width.0));
+    if width == 0 { DEFAULT_WIDTH } else { width }
+}
+
+/// Breaks a line between words, so that no part is longer than `width` unless a word is.
+pub(crate) fn wrap(line: &str, width: usize) -> String {
+    let mut wrapped = String::new();
+    let mut column = 0;
+    for word in line.split(' ') {
+        let len = word.chars().count();
+        if column > 0 && column + 1 + len > width {
+            wrapped.push('\n');
+            column = 0;
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += len;
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("one two three", 80), "one two three");
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+        assert_eq!(wrap("one two three", 8), "one two\nthree");
+        assert_eq!(wrap("a longer-than-wide b", 5), "a\nlonger-than-wide\nb");
+        assert_eq!(wrap("", 5), "");
+    }
+}

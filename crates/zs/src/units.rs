@@ -1,0 +1,151 @@
+//! Sizes and times, read and written.
+
+use std::fmt;
+
+const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/// A size for people: three digits and a binary unit.
+#[derive(Clone, Copy)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let mut value = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        // What would be written as 1000 or more is written in the next unit.
+        while value >= 999.5 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        f.pad(&format!("{} {}", three_digits(value), UNITS[unit]))
+    }
+}
+
+/// A time for people, from nanoseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Time(pub(crate) f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (value, unit) = match self.0 {
+            ns if ns < 999.5 => return f.pad(&format!("{ns:.0} ns")),
+            ns if ns < 999.5e3 => (ns / 1e3, "us"),
+            ns if ns < 999.5e6 => (ns / 1e6, "ms"),
+            ns => (ns / 1e9, "s"),
+        };
+        f.pad(&format!("{} {unit}", three_digits(value)))
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    let decimals = match value {
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.decimals$}");
+    // A whole number says so by having no decimals.
+    match text.split_once('.') {
+        Some((whole, decimals)) if decimals.bytes().all(|digit| digit == b'0') => whole.to_owned(),
+        _ => text,
+    }
+}
+
+/// Reads a size: `65536`, `512K`, `64M`, `64MiB`, `1.5G`; units are powers of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size: expected bytes, or a number with K, M, G or T, as in 64M");
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    let too_large = || format!("{text} is too large: no size is above 16 EiB");
+    if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() {
+        let number = number.parse::<u64>().map_err(|_| too_large())?;
+        return number.checked_mul(1 << shift).ok_or_else(too_large);
+    }
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * (1_u64 << shift) as f64;
+    if bytes < u64::MAX as f64 {
+        Ok(bytes as u64)
+    } else {
+        Err(too_large())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_and_a_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (4096, "4 KiB"),
+            (1536, "1.50 KiB"),
+            (1_022_975, "999 KiB"),
+            (1_023_999, "0.98 MiB"),
+            (16_646_144, "15.9 MiB"),
+            (6_506_000, "6.20 MiB"),
+            (67_108_864, "64 MiB"),
+            (1 << 40, "1 TiB"),
+            (u64::MAX, "16384 PiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text, "{bytes}");
+        }
+        assert_eq!(format!("{:>8}|", Size(4096)), "   4 KiB|");
+    }
+
+    #[test]
+    fn times_have_three_digits_and_a_unit() {
+        for (ns, text) in [
+            (0.4, "0 ns"),
+            (853.2, "853 ns"),
+            (1597.0, "1.60 us"),
+            (12_345.0, "12.3 us"),
+            (999_600.0, "1 ms"),
+            (2.5e9, "2.50 s"),
+        ] {
+            assert_eq!(Time(ns).to_string(), text, "{ns}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("65536", 65536),
+            ("512K", 512 << 10),
+            ("64M", 64 << 20),
+            ("64m", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("1.5G", 3 << 29),
+            ("1T", 1 << 40),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "M", "-1", "+1", "1e3", "64 M", "64MB", "64X", ".", "1.2.3", "٣", "inf", "NaN"] {
+            let error = parse_size(text).unwrap_err();
+            assert!(error.contains("expected bytes"), "{text}: {error}");
+        }
+        for text in ["99999999999999999999", "99999999T", "99999999.5T"] {
+            let error = parse_size(text).unwrap_err();
+            assert!(error.contains("too large"), "{text}: {error}");
+        }
+    }
+}

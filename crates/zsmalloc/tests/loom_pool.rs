@@ -1,0 +1,268 @@
+//! Models of the paths that meet on one word or one zspage, on the shipped modules.
+//!
+//! Loom runs every interleaving (up to `LOOM_MAX_PREEMPTIONS`, 2 in `cargo xtask loom`); payload bytes
+//! are tracked cells, so an access that nothing orders is reported even where the bytes happen to
+//! be right. Each model has a mutation in `xtask/mutations.toml` under which it fails.
+#![cfg(zs_loom)]
+
+mod loom_support;
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_support::{empty, handle_pool, validate, word_pool};
+use zsmalloc::{ClientBits, Error, Handle, HandlePool};
+
+const LEN: usize = 1500;
+
+/// Runs a model. A whole page is 128 tracked cells, so one run has more steps than loom's default.
+fn model(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    builder.check(scenario);
+}
+
+fn bytes(stamp: u8) -> Vec<u8> {
+    vec![stamp; LEN]
+}
+
+/// Reads an object if it is still there: the bytes are all of one stamp.
+fn read_stamp(pool: &HandlePool<loom_support::TestArena>, handle: Handle) -> Option<u8> {
+    let guard = pool.read(handle).ok()?;
+    let mut buffer = vec![0; LEN];
+    guard.copy_to(&mut buffer).expect("it fits");
+    assert!(buffer.iter().all(|&byte| byte == buffer[0]), "torn");
+    Some(buffer[0])
+}
+
+/// A reader, and a free whose slot is filled anew at once: the reader sees the old bytes or is
+/// refused, and the new object's copy waits for it.
+#[test]
+fn pin_against_free_and_reuse() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let old = pool.insert(&bytes(1)).expect("room");
+        let reader = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || read_stamp(&pool, old))
+        };
+        pool.free(old).expect("live");
+        let new = pool.insert(&bytes(2)).expect("room");
+        assert_eq!(pool.free(old), Err(Error::Stale));
+        assert!(matches!(reader.join().expect("no panic"), None | Some(1)));
+        assert_eq!(read_stamp(&pool, new), Some(2));
+        assert_eq!(pool.stats().objects, 1);
+        validate(&pool);
+    });
+}
+
+/// Two readers inside a freed object: exactly one of them finishes the free.
+#[test]
+fn the_last_of_two_readers_finishes_a_free() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let handle = pool.insert(&bytes(1)).expect("room");
+        let reader = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || read_stamp(&pool, handle))
+        };
+        let guard = pool.read(handle).expect("live");
+        pool.free(handle).expect("live");
+        drop(guard);
+        reader.join().expect("no panic");
+        assert_eq!(pool.stats().objects, 0);
+        assert_eq!(pool.read(handle).err(), Some(Error::Stale));
+        validate(&pool);
+    });
+}
+
+/// An insert and a free on one zspage.
+#[test]
+fn insert_against_free_on_one_zspage() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let kept = pool.insert(&bytes(1)).expect("room");
+        let gone = pool.insert(&bytes(2)).expect("room");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.free(gone).expect("live"))
+        };
+        let new = pool.insert(&bytes(3)).expect("room");
+        other.join().expect("no panic");
+        assert_eq!(read_stamp(&pool, kept), Some(1));
+        assert_eq!(read_stamp(&pool, new), Some(3));
+        assert_eq!(pool.stats().objects, 2);
+        validate(&pool);
+    });
+}
+
+/// A store into a client's word, and a reader of that word: nothing, or the whole object.
+#[test]
+fn store_against_read_of_one_word() {
+    model(|| {
+        let pool = Arc::new(word_pool());
+        let writer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.store(0, empty(), ClientBits::default(), &bytes(7)))
+        };
+        let mut buffer = vec![0; LEN];
+        match pool.read_into(0, &mut buffer) {
+            Ok(len) => assert_eq!((len, &buffer), (LEN, &bytes(7))),
+            Err(error) => assert_eq!(error, Error::Stale),
+        }
+        writer.join().expect("no panic").expect("room");
+        assert_eq!(pool.read_into(0, &mut buffer), Ok(LEN));
+        validate(&pool);
+    });
+}
+
+/// Two stores into one word: one wins, the other is refused and leaves nothing behind.
+#[test]
+fn two_stores_into_one_word() {
+    model(|| {
+        let pool = Arc::new(word_pool());
+        let store = |stamp| {
+            let pool = Arc::clone(&pool);
+            move || pool.store(0, empty(), ClientBits::default(), &bytes(stamp))
+        };
+        let other = thread::spawn(store(1));
+        let outcomes = [store(2)(), other.join().expect("no panic")];
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        let refused = outcomes.iter().find_map(|outcome| outcome.err());
+        assert!(matches!(refused, Some(Error::Busy | Error::Occupied)));
+        assert_eq!(pool.stats().objects, 1);
+        validate(&pool);
+    });
+}
+
+/// Detaching the frame of the last object that touches it, and an insert that needs one.
+#[test]
+fn attach_against_detach() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let page = vec![9; 4096];
+        let first = pool.insert(&page).expect("room");
+        let second = pool.insert(&page).expect("room");
+        let third = pool.insert(&page).expect("room");
+        // The class keeps this one's frame back, so the next free detaches.
+        pool.free(third).expect("live");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.free(second).expect("live"))
+        };
+        let new = [
+            pool.insert(&page).expect("room"),
+            pool.insert(&page).expect("room"),
+        ];
+        other.join().expect("no panic");
+        for handle in [first, new[0], new[1]] {
+            assert_eq!(pool.read(handle).expect("live").spans().first, page);
+        }
+        validate(&pool);
+    });
+}
+
+/// A slot whose frames go with it, and a slot that shares one of them.
+#[test]
+fn detach_against_insert_into_a_shared_frame() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        // Slots of 3072 bytes: the second spans frames 0 and 1, the third 1 and 2.
+        let object = vec![5; 3072];
+        let first = pool.insert(&object).expect("room");
+        let second = pool.insert(&object).expect("room");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.free(second).expect("live"))
+        };
+        let new = pool.insert(&object).expect("room");
+        other.join().expect("no panic");
+        for handle in [first, new] {
+            let mut buffer = [0; 3072];
+            assert_eq!(pool.read_into(handle, &mut buffer), Ok(3072));
+            assert_eq!(buffer[..], object);
+        }
+        validate(&pool);
+    });
+}
+
+/// An in-place write and a reader: all of the write or nothing of it.
+#[test]
+fn write_against_read() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let handle = pool.insert(&bytes(1)).expect("room");
+        let writer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.write(handle, 0, &bytes(2)))
+        };
+        assert!(matches!(read_stamp(&pool, handle), Some(1 | 2)));
+        let written = writer.join().expect("no panic");
+        assert!(matches!(written, Ok(()) | Err(Error::Busy)));
+        let expected = if written.is_ok() { 2 } else { 1 };
+        assert_eq!(read_stamp(&pool, handle), Some(expected));
+        validate(&pool);
+    });
+}
+
+/// A replace and a reader: old bytes or new ones, and the old slot is not reused under the reader.
+#[test]
+fn replace_against_read() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let handle = pool.insert(&bytes(1)).expect("room");
+        let reader = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || read_stamp(&pool, handle))
+        };
+        let replaced = pool.replace(handle, &bytes(2));
+        let filler = pool.insert(&bytes(3)).expect("room");
+        assert!(matches!(reader.join().expect("no panic"), Some(1 | 2)));
+        assert!(matches!(replaced, Ok(()) | Err(Error::Busy)));
+        assert_eq!(
+            read_stamp(&pool, handle),
+            Some(if replaced.is_ok() { 2 } else { 1 })
+        );
+        assert_eq!(read_stamp(&pool, filler), Some(3));
+        assert_eq!(pool.stats().objects, 2);
+        validate(&pool);
+    });
+}
+
+/// A replace and a free of one object: both slots are cleared, once.
+#[test]
+fn replace_against_free() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let handle = pool.insert(&bytes(1)).expect("room");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.free(handle))
+        };
+        let replaced = pool.replace(handle, &bytes(2));
+        other
+            .join()
+            .expect("no panic")
+            .expect("live, and freed once");
+        assert!(matches!(replaced, Ok(()) | Err(Error::Stale)));
+        assert_eq!(pool.stats().objects, 0);
+        validate(&pool);
+    });
+}
+
+/// A free waits for an in-place write, and then goes through.
+#[test]
+fn free_against_write() {
+    model(|| {
+        let pool = Arc::new(handle_pool());
+        let handle = pool.insert(&bytes(1)).expect("room");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.write(handle, 3, &[2; 5]))
+        };
+        pool.free(handle).expect("live");
+        let written = other.join().expect("no panic");
+        assert!(matches!(written, Ok(()) | Err(Error::Stale)));
+        assert_eq!(pool.stats().objects, 0);
+        validate(&pool);
+    });
+}

@@ -1,0 +1,169 @@
+//! The command line: verbs, their options, and the steps that `ci` is made of.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::sanitizers::Sanitizer;
+use crate::workspace::Workspace;
+use crate::{checks, ci, layers, licences, loom, mutants, report, sanitizers};
+
+/// Checks of this workspace, the same for people and for CI.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 80)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run every check below in order (what .ci/run does)
+    Ci(CiArgs),
+    /// Check the formatting of every crate
+    Fmt,
+    /// Check dependency order and what source files may say
+    Layers,
+    /// Check the licence of every dependency
+    Licences,
+    /// Lint every target with every feature, warnings denied
+    Clippy,
+    /// Build the documentation, warnings denied
+    Docs,
+    /// Check the lower crates without the standard library
+    NoStd,
+    /// Run unit, integration and documentation tests
+    Test,
+    /// Run the loom models (tests/loom_*.rs)
+    Loom(LoomArgs),
+    /// Break the code as listed and require that tests notice
+    Mutants(MutantsArgs),
+    /// Run the lower crates' tests under AddressSanitizer
+    Asan(SanitizerArgs),
+    /// Run the lower crates' tests under ThreadSanitizer
+    Tsan(SanitizerArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CiArgs {
+    /// Leave a step out (may be repeated)
+    #[arg(long, value_name = "STEP")]
+    pub(crate) skip: Vec<Step>,
+    /// Go on after a failed step
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct LoomArgs {
+    /// Run only the models whose name contains this
+    pub(crate) filter: Option<String>,
+    /// Build and run only this test target, such as loom_freelist
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct MutantsArgs {
+    /// Only the mutations whose name contains this
+    pub(crate) filter: Option<String>,
+    /// List the mutations and run nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SanitizerArgs {
+    /// Instead of the tests, run a program with a seeded fault and require
+    /// that the sanitizer reports it
+    #[arg(long)]
+    pub(crate) prove: bool,
+}
+
+/// One step of `ci`: a verb without its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    Fmt,
+    Layers,
+    Licences,
+    Clippy,
+    Docs,
+    NoStd,
+    Test,
+    Loom,
+    Mutants,
+    Asan,
+    Tsan,
+}
+
+impl Verb {
+    /// Runs the verb and prints its verdict; `false` means that a check failed.
+    pub(crate) fn execute(self, workspace: &Workspace) -> Result<bool> {
+        let step = match self {
+            Self::Ci(args) => return Ok(ci::run(workspace, &args)),
+            Self::Mutants(args) if args.list => {
+                mutants::print_list(workspace, &args)?;
+                return Ok(true);
+            }
+            Self::Mutants(args) => {
+                return Ok(report::step("mutants", || mutants::run(workspace, &args)));
+            }
+            Self::Loom(args) => return Ok(report::step("loom", || loom::run(workspace, &args))),
+            Self::Asan(args) => return Ok(sanitizer(workspace, Sanitizer::Address, &args)),
+            Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
+            Self::Fmt => Step::Fmt,
+            Self::Layers => Step::Layers,
+            Self::Licences => Step::Licences,
+            Self::Clippy => Step::Clippy,
+            Self::Docs => Step::Docs,
+            Self::NoStd => Step::NoStd,
+            Self::Test => Step::Test,
+        };
+        Ok(report::step(step.name(), || step.run(workspace)))
+    }
+}
+
+fn sanitizer(workspace: &Workspace, which: Sanitizer, args: &SanitizerArgs) -> bool {
+    report::step(which.verb(), || {
+        if args.prove {
+            sanitizers::prove(workspace, which)
+        } else {
+            sanitizers::test(workspace, which)
+        }
+    })
+}
+
+impl Step {
+    /// The verb as it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Layers => "layers",
+            Self::Licences => "licences",
+            Self::Clippy => "clippy",
+            Self::Docs => "docs",
+            Self::NoStd => "no-std",
+            Self::Test => "test",
+            Self::Loom => "loom",
+            Self::Mutants => "mutants",
+            Self::Asan => "asan",
+            Self::Tsan => "tsan",
+        }
+    }
+
+    /// Runs the step as `ci` does and returns a short note for its `PASS` line.
+    pub(crate) fn run(self, workspace: &Workspace) -> Result<String> {
+        match self {
+            Self::Fmt => checks::fmt(workspace),
+            Self::Layers => layers::run(workspace),
+            Self::Licences => licences::run(workspace),
+            Self::Clippy => checks::clippy(workspace),
+            Self::Docs => checks::docs(workspace),
+            Self::NoStd => checks::no_std(workspace),
+            Self::Test => checks::test(workspace),
+            Self::Loom => loom::run(workspace, &LoomArgs::default()),
+            Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
+            Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
+            Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `asan` and `tsan`: the lower crates' tests, built by the nightly compiler with a sanitizer.
+//!
+//! The standard library is the prebuilt one, without instrumentation. AddressSanitizer does not
+//! mind. ThreadSanitizer sees neither the atomics inside `std` nor any stand-alone `fence`, so:
+//!
+//! - tests run with one harness thread, because the harness's own channel would be reported;
+//! - `tsan-suppressions.txt` silences reports that lie within `std` itself;
+//! - `--cfg zs_tsan` lets code tell the sanitizer what it cannot see, such as a contended
+//!   `std::sync::Mutex` (see `__tsan_acquire` and `__tsan_release` of its run-time library);
+//! - tests join their threads by handle, which it does see; leaving a scope it does not.
+//!
+//! `--prove` runs `fixtures/sanitizer-proof` built the same way: a seeded fault must be reported,
+//! and a correct program must not be.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::checks;
+use crate::command::{Cmd, Ended};
+use crate::report::Failure;
+use crate::workspace::Workspace;
+
+/// The crates with unsafe code.
+const PACKAGES: [&str; 4] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os"];
+
+/// Naming a target keeps the sanitizer away from build scripts and procedural macros.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+const PROOF_MANIFEST: &str = "xtask/fixtures/sanitizer-proof/Cargo.toml";
+const PROOF_LIMIT: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sanitizer {
+    Address,
+    Thread,
+}
+
+/// A seeded fault and the words that its report must contain.
+struct Fault {
+    name: &'static str,
+    report: &'static str,
+}
+
+impl Sanitizer {
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Address => "asan",
+            Self::Thread => "tsan",
+        }
+    }
+
+    fn flags(self) -> &'static str {
+        // The last flag lets instrumented crates link with the prebuilt standard library.
+        match self {
+            Self::Address => "-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",
+            Self::Thread => {
+                "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg zs_tsan"
+            }
+        }
+    }
+
+    fn fault(self) -> Fault {
+        match self {
+            Self::Address => Fault {
+                name: "use-after-free",
+                report: "AddressSanitizer: heap-use-after-free",
+            },
+            Self::Thread => Fault {
+                name: "data-race",
+                report: "ThreadSanitizer: data race",
+            },
+        }
+    }
+
+    /// `cargo +nightly`, with the flags and the build folder of this sanitizer.
+    fn cargo(self, workspace: &Workspace) -> Cmd {
+        let command = Cmd::cargo(workspace)
+            .arg("+nightly")
+            .env("RUSTFLAGS", self.flags())
+            .env("CARGO_TARGET_DIR", workspace.target_dir(self.verb()));
+        match self {
+            Self::Address => command,
+            Self::Thread => {
+                let list = workspace.root().join("xtask/tsan-suppressions.txt");
+                let options = format!("suppressions={}", list.display());
+                command.env_default("TSAN_OPTIONS", &options)
+            }
+        }
+    }
+}
+
+/// What `ci` does: a silent sanitizer says something only after it was seen to speak.
+pub(crate) fn prove_and_test(workspace: &Workspace, which: Sanitizer) -> Result<String> {
+    let proof = prove(workspace, which)?;
+    let tests = test(workspace, which)?;
+    Ok(format!("{proof}; {tests}"))
+}
+
+pub(crate) fn test(workspace: &Workspace, which: Sanitizer) -> Result<String> {
+    let harness: &[&str] = match which {
+        Sanitizer::Address => &[],
+        Sanitizer::Thread => &["--test-threads=1"],
+    };
+    let output = which
+        .cargo(workspace)
+        // Long tests read this and shrink.
+        .env("ZS_SANITIZER", "1")
+        .arg("test")
+        .args(PACKAGES.iter().flat_map(|name| ["-p", name]))
+        .args(["--tests", "--target", TARGET, "--"])
+        .args(harness)
+        .run_and_read()?;
+    checks::some_passed(&output)
+}
+
+pub(crate) fn prove(workspace: &Workspace, which: Sanitizer) -> Result<String> {
+    let fault = which.fault();
+    let (ended, output) = run_proof(workspace, which, fault.name)?;
+    if ended != Ended::Failed || !output.contains(fault.report) {
+        println!("{output}");
+        let what = format!("the seeded {} was not reported", fault.name);
+        return Err(failure(what, which));
+    }
+    let (ended, output) = run_proof(workspace, which, "correct")?;
+    if ended != Ended::Passed {
+        println!("{output}");
+        return Err(failure("a correct program was reported", which));
+    }
+    Ok(format!("seeded {} reported", fault.name))
+}
+
+fn failure(what: impl Into<String>, which: Sanitizer) -> anyhow::Error {
+    Failure::new(what, format!("cargo xtask {} --prove", which.verb())).into()
+}
+
+fn run_proof(workspace: &Workspace, which: Sanitizer, part: &str) -> Result<(Ended, String)> {
+    let folder = workspace.target_dir(which.verb());
+    fs::create_dir_all(&folder)?;
+    let log = folder.join(format!("proof-{part}.log"));
+    let ended = which
+        .cargo(workspace)
+        .args(["run", "--locked", "--manifest-path", PROOF_MANIFEST])
+        .args(["--target", TARGET, "--", part])
+        .run_into(&log, PROOF_LIMIT)?;
+    let output = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    // A program that never started reports nothing, whatever its exit status was.
+    if !output.contains(&format!("proof: {part} begins")) {
+        println!("{output}");
+        bail!("the proof program did not start");
+    }
+    Ok((ended, output))
+}
