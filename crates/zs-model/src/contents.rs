@@ -5,7 +5,9 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 8);
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while bytes.len() < len {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(seed | 1);
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(seed | 1);
         // The lowest bit of every byte is set: no byte is 0.
         bytes.extend_from_slice(&(state ^ state >> 29 | 0x0101_0101_0101_0101).to_le_bytes());
     }

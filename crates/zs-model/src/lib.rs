@@ -19,6 +19,8 @@
 //! | `step` | one operation, on the pools and on the model |
 //! | `guards` | readers and mappings that are held from one step to another |
 //! | `check` | what holds after every step |
+//! | `world` | an arena for tests: heap memory, faults and a clock by hand |
+//! | `long` | how long tests run: the environment's say |
 //!
 //! # Locking
 //!
@@ -30,6 +32,7 @@ mod check;
 mod contents;
 mod driver;
 mod guards;
+mod long;
 mod model;
 mod op;
 mod slot_table;
@@ -37,11 +40,14 @@ mod step;
 #[cfg(feature = "proptest")]
 mod strategy;
 mod words;
+mod world;
 
 pub use contents::pattern;
 pub use driver::{Environment, Mismatch, Report, RunOptions, run};
+pub use long::{long_factor, scaled};
 pub use op::{Length, MapKind, Op, Portion};
 pub use slot_table::{SlotAsk, SlotTable};
 #[cfg(feature = "proptest")]
 pub use strategy::ops;
 pub use words::{Presence, Words};
+pub use world::{TestArena, World};

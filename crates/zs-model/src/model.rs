@@ -7,6 +7,8 @@ use zsmalloc::{Error, MAX_READERS, MapMode};
 /// An object: alive, or freed with readers inside.
 #[derive(Debug)]
 pub(crate) struct Object<W: Words> {
+    /// Its number in the run.
+    pub(crate) id: u64,
     pub(crate) pool: usize,
     pub(crate) key: W::Key,
     pub(crate) bytes: Vec<u8>,
@@ -20,7 +22,7 @@ pub(crate) struct Object<W: Words> {
 }
 
 impl<W: Words> Object<W> {
-    /// What a read, or a free but for its readers, must answer.
+    /// What a read must answer.
     pub(crate) fn entry(&self) -> Result<(), Error> {
         if self.mapped || self.readers == MAX_READERS {
             return Err(Error::Busy);
@@ -45,6 +47,7 @@ pub(crate) struct Model<W: Words> {
     pub(crate) most: u64,
     pub(crate) objects: Vec<Object<W>>,
     pub(crate) stale: Vec<(usize, W::Key)>,
+    made: u64,
 }
 
 impl<W: Words> Model<W> {
@@ -54,6 +57,7 @@ impl<W: Words> Model<W> {
             most,
             objects: Vec::new(),
             stale: Vec::new(),
+            made: 0,
         }
     }
 
@@ -62,8 +66,32 @@ impl<W: Words> Model<W> {
         let live = |object: &&Object<W>| !object.freed;
         let count = self.objects.iter().filter(live).count();
         let nth = (nth as usize).checked_rem(count)?;
-        let mut live = self.objects.iter().enumerate().filter(|(_, object)| !object.freed);
+        let mut live = self
+            .objects
+            .iter()
+            .enumerate()
+            .filter(|(_, object)| !object.freed);
         live.nth(nth).map(|(at, _)| at)
+    }
+
+    /// A new object.
+    pub(crate) fn add(&mut self, pool: usize, key: W::Key, bytes: Vec<u8>, ask: W::Ask) {
+        self.made += 1;
+        self.objects.push(Object {
+            id: self.made,
+            pool,
+            key,
+            bytes,
+            readers: 0,
+            mapped: false,
+            freed: false,
+            ask,
+        });
+    }
+
+    /// The object with a number, which somebody holds.
+    pub(crate) fn held(&self, id: u64) -> Option<usize> {
+        self.objects.iter().position(|object| object.id == id)
     }
 
     /// The live object of a key.
@@ -75,7 +103,10 @@ impl<W: Words> Model<W> {
 
     /// What a key stands for.
     pub(crate) fn presence(&self, pool: usize, key: W::Key) -> Presence {
-        let mut all = self.objects.iter().filter(|object| object.pool == pool && object.key == key);
+        let mut all = self
+            .objects
+            .iter()
+            .filter(|object| object.pool == pool && object.key == key);
         match all.next() {
             None => Presence::Absent,
             Some(object) if object.freed => Presence::Freeing,
@@ -104,7 +135,13 @@ impl<W: Words> Model<W> {
     }
 
     /// What mapping must answer; `spans` says whether the object lies in two frames.
-    pub(crate) fn map(&self, at: usize, mode: MapMode, buffer: usize, spans: bool) -> Result<(), Error> {
+    pub(crate) fn map(
+        &self,
+        at: usize,
+        mode: MapMode,
+        buffer: usize,
+        spans: bool,
+    ) -> Result<(), Error> {
         let object = &self.objects[at];
         object.entry()?;
         let needs_buffer = mode != MapMode::ReadOnly || spans;
@@ -119,24 +156,23 @@ impl<W: Words> Model<W> {
         object.alone()
     }
 
-    /// Frees an object: it goes now, or with its last reader.
-    pub(crate) fn free(&mut self, at: usize) {
+    /// Frees an object: it goes now, and is returned, or with its last reader.
+    pub(crate) fn free(&mut self, at: usize) -> Option<Object<W>> {
         let object = &mut self.objects[at];
         object.freed = true;
         self.stale.push((object.pool, object.key));
-        self.bury(at);
+        self.bury(at)
     }
 
-    /// A reader leaves.
-    pub(crate) fn leave(&mut self, at: usize) {
+    /// A reader leaves; the object is returned if it went with it.
+    pub(crate) fn leave(&mut self, at: usize) -> Option<Object<W>> {
         self.objects[at].readers -= 1;
-        self.bury(at);
+        self.bury(at)
     }
 
-    fn bury(&mut self, at: usize) {
+    fn bury(&mut self, at: usize) -> Option<Object<W>> {
         let object = &self.objects[at];
-        if object.freed && object.readers == 0 {
-            self.objects.swap_remove(at);
-        }
+        let gone = object.freed && object.readers == 0;
+        gone.then(|| self.objects.swap_remove(at))
     }
 }

@@ -65,7 +65,12 @@ impl MapKind {
 #[expect(missing_docs, reason = "the fields are those of the pool's methods")]
 pub enum Op {
     /// Store bytes; `slot` picks the word of a client that has its own.
-    Insert { pool: u8, len: Length, slot: u16, seed: u8 },
+    Insert {
+        pool: u8,
+        len: Length,
+        slot: u16,
+        seed: u8,
+    },
     /// Make an object of zeros.
     Allocate { pool: u8, len: Length, slot: u16 },
     /// Read whole: by spans, `copy_to`, `contiguous`, and into a buffer that is too short.
@@ -75,9 +80,19 @@ pub enum Op {
     /// New contents by `replace_wait`, where that would not wait for this thread.
     ReplaceWait { nth: u16, len: Length, seed: u8 },
     /// In-place write.
-    Write { nth: u16, offset: Portion, len: Portion, seed: u8 },
+    Write {
+        nth: u16,
+        offset: Portion,
+        len: Portion,
+        seed: u8,
+    },
     /// Map and unmap; `short` lends a buffer that is one byte too short.
-    Map { nth: u16, kind: MapKind, short: bool, seed: u8 },
+    Map {
+        nth: u16,
+        kind: MapKind,
+        short: bool,
+        seed: u8,
+    },
     /// Map, and stay mapped.
     HoldMap { nth: u16, kind: MapKind, seed: u8 },
     /// End a mapping that is held.
@@ -95,7 +110,12 @@ pub enum Op {
     /// Use a key made of any bits: stale unless it is a live one.
     Forge { pool: u8, bits: u64 },
     /// The client changes its own empty word; nothing with handles.
-    MarkEmpty { pool: u8, slot: u16, state: u8, payload: u32 },
+    MarkEmpty {
+        pool: u8,
+        slot: u16,
+        state: u8,
+        payload: u32,
+    },
     /// Give back what nothing uses.
     Trim { pool: u8 },
     /// Let time pass, and decay.
@@ -104,10 +124,10 @@ pub enum Op {
     ForEach { pool: u8 },
     /// Overwrite every byte of every frame that belongs to no object.
     Scribble { seed: u8 },
-    /// Let the commit after `after` more fail, and `count` in all.
-    FailCommit { after: u8, count: u8 },
-    /// Let the decommit after `after` more fail, and `count` in all.
-    FailDecommit { after: u8, count: u8 },
+    /// Let the commit after `after` more fail, and if `lasting` all that follow.
+    FailCommit { after: u8, lasting: bool },
+    /// Let the decommit after `after` more fail, and if `lasting` all that follow.
+    FailDecommit { after: u8, lasting: bool },
     /// No fault any more.
     ClearFault,
 }
@@ -198,7 +218,7 @@ impl Op {
             32..=34 => Self::Map {
                 nth: from.short(),
                 kind: from.kind(),
-                short: from.byte() % 8 == 0,
+                short: from.byte().is_multiple_of(8),
                 seed: from.byte(),
             },
             35 => Self::HoldMap {
@@ -232,16 +252,18 @@ impl Op {
                 payload: u32::from(from.short()),
             },
             57 => Self::Trim { pool: from.byte() },
-            58 => Self::Decay { millis: from.short() },
+            58 => Self::Decay {
+                millis: from.short(),
+            },
             59 => Self::ForEach { pool: from.byte() },
             60 => Self::Scribble { seed: from.byte() },
             61 => Self::FailCommit {
                 after: from.byte() % 8,
-                count: from.byte() % 4,
+                lasting: from.byte().is_multiple_of(2),
             },
             62 => Self::FailDecommit {
                 after: from.byte() % 4,
-                count: from.byte() % 4,
+                lasting: from.byte().is_multiple_of(2),
             },
             _ => Self::ClearFault,
         }
@@ -273,7 +295,9 @@ mod tests {
 
     #[test]
     fn any_bytes_decode_and_all_kinds_come() {
-        let bytes: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let bytes: Vec<u8> = (0..20_000_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         let ops = Op::decode(&bytes);
         let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
         assert_eq!(kinds.len(), 23);

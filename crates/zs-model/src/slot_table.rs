@@ -3,7 +3,7 @@
 use crate::words::{Presence, Words};
 use zs_mm::{Arena, Backing};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{Client, ClientBits, Error, Layout, Pool, PoolOptions, Target, Word};
+use zsmalloc::{Client, ClientBits, Error, Layout, Pool, PoolOptions, Spans, Target, Word};
 
 /// The state of a word whose object went; the payload has its flags and generation.
 const GONE: u8 = 2;
@@ -165,16 +165,27 @@ impl Words for SlotTable {
         word.flags() == ask.bits.flags & 0x1f && generation == u64::from(ask.bits.generation) & mask
     }
 
-    fn is_empty_after<B: Backing>(
-        pool: &Pool<&Arena<B>, Self>,
-        index: u32,
-        ask: &SlotAsk,
-    ) -> bool {
+    fn is_empty_after<B: Backing>(pool: &Pool<&Arena<B>, Self>, index: u32, ask: &SlotAsk) -> bool {
         let layout = pool.layout();
         let mask = (1_u64 << layout.generation_bits()) - 1;
         let generation = u64::from(ask.bits.generation) & mask;
         let gone = Word::client(GONE, u64::from(ask.bits.flags & 0x1f) | generation << 8);
         pool.client().get(index) == gone
+    }
+
+    fn visit<B: Backing>(
+        pool: &Pool<&Arena<B>, Self>,
+        visit: &mut dyn FnMut(u32, Spans<'_>),
+    ) -> u64 {
+        let mut skipped = 0;
+        for index in 0..pool.client().words() {
+            match pool.read(index) {
+                Ok(guard) => visit(index, guard.spans()),
+                Err(Error::Busy) => skipped += 1,
+                Err(_) => {}
+            }
+        }
+        skipped
     }
 
     fn forge(bits: u64) -> Option<u32> {

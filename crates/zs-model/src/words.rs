@@ -2,7 +2,7 @@
 
 use core::fmt;
 use zs_mm::{Arena, Backing};
-use zsmalloc::{Client, Error, Handle, HandlePool, HandleTable, Pool, PoolOptions};
+use zsmalloc::{Client, Error, Handle, HandlePool, HandleTable, Pool, PoolOptions, Spans};
 
 /// What a key stands for at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,12 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
 
     /// What to ask for, by the operation's `slot` and `seed`; `None` if that would wait for a
     /// reader, who is this thread.
-    fn ask(&self, slot: u16, seed: u8, presence: impl Fn(Self::Key) -> Presence)
-    -> Option<Self::Ask>;
+    fn ask(
+        &self,
+        slot: u16,
+        seed: u8,
+        presence: impl Fn(Self::Key) -> Presence,
+    ) -> Option<Self::Ask>;
 
     /// What an insert must answer beside its size, given the pool's objects and the most of them.
     ///
@@ -61,6 +65,12 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
         key: Self::Key,
         ask: &Self::Ask,
     ) -> bool;
+
+    /// Visits every object that can be read; returns how many could not.
+    fn visit<B: Backing>(
+        pool: &Pool<&Arena<B>, Self>,
+        visit: &mut dyn FnMut(Self::Key, Spans<'_>),
+    ) -> u64;
 
     /// A key of any bits.
     fn forge(bits: u64) -> Option<Self::Key>;
@@ -117,6 +127,13 @@ impl Words for HandleTable {
 
     fn is_empty_after<B: Backing>(_: &Pool<&Arena<B>, Self>, _: Handle, _: &()) -> bool {
         true
+    }
+
+    fn visit<B: Backing>(
+        pool: &HandlePool<&Arena<B>>,
+        visit: &mut dyn FnMut(Handle, Spans<'_>),
+    ) -> u64 {
+        pool.for_each(|handle, guard| visit(handle, guard.spans()))
     }
 
     fn forge(bits: u64) -> Option<Handle> {

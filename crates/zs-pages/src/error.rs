@@ -40,7 +40,9 @@ pub enum Error {
         source: io::Error,
     },
     /// No file for the pages could be made.
-    #[error("no file for the pages can be made in {folder:?}: {source}; set TMPDIR to a folder that can be written to")]
+    #[error(
+        "no file for the pages can be made in {folder:?}: {source}; set TMPDIR to a folder that can be written to"
+    )]
     Create {
         /// Where it was to be.
         folder: PathBuf,

@@ -49,7 +49,10 @@ impl PageFile {
         let checks = [
             (found.is_file(), "it is no regular file"),
             (found.nlink() == 0, "it has a name"),
-            (flags? & OFlags::RWMODE == OFlags::RDONLY, "it is open for writing"),
+            (
+                flags? & OFlags::RWMODE == OFlags::RDONLY,
+                "it is open for writing",
+            ),
             (len > 0, "it is empty"),
             (whole, "its length is no multiple of the page size"),
         ];

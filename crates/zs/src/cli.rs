@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use zcomp::Algorithm;
 use zs_mm::{BLOCK_BYTES, InvalidArena, MAX_ARENA_BYTES, PageSize};
 
@@ -103,10 +104,12 @@ pub(crate) fn parse() -> Result<Command, Failure> {
         Err(error) => error,
     };
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::DisplayVersion => {
             // Closed or not, there is nothing more to say.
             let _ = error.print();
-            Err(Failure::Done)
+            Err(Failure::Silent(ExitCode::from(error.exit_code() as u8)))
         }
         kind => {
             let text = error.to_string();

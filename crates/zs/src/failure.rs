@@ -13,8 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something else is: exit code 1.
     Failed(String),
-    /// All that was asked for is printed, or nobody reads it any more: exit code 0, and not a word.
-    Done,
+    /// All that there is to say is printed, or nobody reads it any more.
+    Silent(ExitCode),
 }
 
 impl Failure {
@@ -23,7 +23,7 @@ impl Failure {
         let (text, code) = match self {
             Self::Usage(text) => (text, 2),
             Self::Failed(text) => (text, 1),
-            Self::Done => return ExitCode::SUCCESS,
+            Self::Silent(code) => return code,
         };
         // Nobody is left to be told that standard error is closed.
         let _ = writeln!(io::stderr(), "zs: {}", text.trim_end());

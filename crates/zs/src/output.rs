@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
 
 /// Columns of text for whoever has no terminal.
 const DEFAULT_WIDTH: usize = 80;
@@ -9,12 +10,12 @@ const DEFAULT_WIDTH: usize = 80;
 /// Prints `text`; its styles are left out where standard output is no terminal, or `NO_COLOR` is set.
 ///
 /// # Errors
-/// [`Failure::Done`] if nobody reads any more, as after `| head -1`.
+/// [`Failure::Silent`] if nobody reads any more, as after `| head -1`.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::Done,
+        io::ErrorKind::BrokenPipe => Failure::Silent(ExitCode::SUCCESS),
         _ => Failure::Failed(format!("standard output: {error}")),
     })
 }

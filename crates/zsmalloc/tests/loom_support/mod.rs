@@ -1,54 +1,28 @@
 //! What the models share: the smallest arena, pools of both kinds, and patterns.
 
-use std::ptr::NonNull;
-use zs_mm::{Advice, Arena, ArenaOptions, Backing, BackingError, PageSize, RegionKind};
+use zs_mm::{Arena, ArenaOptions, Backing};
+use zs_os::testing::HeapBacking;
 use zs_sync::{AtomicU64, SpinHost};
 use zsmalloc::{Client, HandlePool, Layout, Pool, PoolOptions, Target, Word};
-#[derive(Debug)]
-pub struct LeakBacking;
-unsafe impl Backing for LeakBacking {
-    fn granule(&self) -> usize {
-        64
-    }
-    fn reserve(
-        &self,
-        _k: RegionKind,
-        len: usize,
-        align: usize,
-    ) -> Result<NonNull<u8>, BackingError> {
-        let l = std::alloc::Layout::from_size_align(len.max(64), align.max(64)).unwrap();
-        NonNull::new(unsafe { std::alloc::alloc_zeroed(l) }).ok_or(BackingError)
-    }
-    unsafe fn release(&self, _k: RegionKind, _p: NonNull<u8>, _l: usize) {}
-    unsafe fn commit(
-        &self,
-        _k: RegionKind,
-        _p: NonNull<u8>,
-        _l: usize,
-    ) -> Result<(), BackingError> {
-        Ok(())
-    }
-    unsafe fn decommit(
-        &self,
-        _k: RegionKind,
-        _p: NonNull<u8>,
-        _l: usize,
-    ) -> Result<(), BackingError> {
-        Ok(())
-    }
-    unsafe fn advise(&self, _p: NonNull<u8>, _l: usize, _a: Advice) {}
-}
 
-pub type TestArena = Arena<LeakBacking>;
+pub(crate) type TestArena = Arena<HeapBacking>;
 
-/// Sixteen frames of 4 KiB: enough for the structures and a few zspages.
-pub fn arena() -> TestArena {
+/// Metadata is committed by 64 bytes, so that a limit of a few frames holds it.
+const GRANULE: usize = 64;
+
+/// 32 frames of 4 KiB: enough for the structures and a few zspages.
+pub(crate) fn arena() -> TestArena {
     static HOST: SpinHost = SpinHost;
-    Arena::new(LeakBacking, &HOST, ArenaOptions::new(128 << 10)).expect("an arena")
+    Arena::new(
+        HeapBacking::new(GRANULE),
+        &HOST,
+        ArenaOptions::new(128 << 10),
+    )
+    .expect("an arena")
 }
 
 /// A pool of at most four objects.
-pub fn handle_pool() -> HandlePool<TestArena> {
+pub(crate) fn handle_pool() -> HandlePool<TestArena> {
     let options = PoolOptions {
         max_objects: Some(4),
         ..PoolOptions::named("model")
@@ -58,10 +32,10 @@ pub fn handle_pool() -> HandlePool<TestArena> {
 
 /// Two words of a client without stale handles.
 #[derive(Debug)]
-pub struct TwoWords([AtomicU64; 2]);
+pub(crate) struct TwoWords([AtomicU64; 2]);
 
 /// The empty word of [`TwoWords`].
-pub fn empty() -> Word {
+pub(crate) fn empty() -> Word {
     Word::client(0, 0)
 }
 
@@ -96,7 +70,7 @@ unsafe impl Client for TwoWords {
 }
 
 /// A pool whose two words are its client's.
-pub fn word_pool() -> Pool<TestArena, TwoWords> {
+pub(crate) fn word_pool() -> Pool<TestArena, TwoWords> {
     Pool::with_client(arena(), PoolOptions::named("model"), |_, _| {
         let word = || AtomicU64::new(empty().bits());
         Ok(TwoWords([word(), word()]))
@@ -105,7 +79,7 @@ pub fn word_pool() -> Pool<TestArena, TwoWords> {
 }
 
 /// Everything recounted, pool and arena.
-pub fn validate<C: Client>(pool: &Pool<TestArena, C>) {
+pub(crate) fn validate<C: Client>(pool: &Pool<TestArena, C>) {
     pool.validate().expect("a valid pool");
     let metadata = pool.metadata().total();
     pool.arena().validate(metadata).expect("a valid arena");

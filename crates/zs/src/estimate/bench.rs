@@ -1,0 +1,228 @@
+//! Pages through codec and pool, in and out, timed.
+
+use crate::estimate::child::Pool;
+use crate::units::Size;
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use zcomp::{Algorithm, Compressed, Stream};
+use zs_os::{ResidentError, os_page_size};
+use zs_pages::{MappedPages, same_filled};
+use zsmalloc::Handle;
+
+/// Pages between two looks at the clock, whose cost is lost among them.
+const BATCH: usize = 64;
+
+/// What can go wrong in the child.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BenchError {
+    #[error("{0}")]
+    Codec(#[from] zcomp::Error),
+    #[error("{0}")]
+    Arena(#[from] zs_mm::Error),
+    #[error("{0}")]
+    Pool(#[from] zsmalloc::Error),
+    #[error("{0}")]
+    Resident(#[from] ResidentError),
+    #[error("page {0} came back from the pool with other bytes than it was stored with")]
+    Differs(usize),
+    #[error("the pool counts {pool} bytes in its objects, but {stored} were stored")]
+    Payload { pool: u64, stored: u64 },
+    #[error("the system has no more memory: {} are held, the limit is {}", Size(*.held), Size(*.limit))]
+    NoMemory { held: u64, limit: u64 },
+}
+
+/// What became of the pages.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// Pages that were stored or same-filled.
+    pub(super) pages: usize,
+    pub(super) same_filled: u64,
+    pub(super) zero: u64,
+    pub(super) stored: u64,
+    pub(super) raw: u64,
+    pub(super) payload_bytes: u64,
+    pub(super) limit_reached: bool,
+    time: Duration,
+}
+
+impl Stored {
+    /// Mean time of a page that was stored.
+    pub(super) fn mean_ns(&self) -> Option<f64> {
+        mean_ns(self.time, self.stored)
+    }
+}
+
+fn mean_ns(time: Duration, pages: u64) -> Option<f64> {
+    // Tenths are more than the clock is good for.
+    let tenths = || (time.as_nanos() as f64 * 10.0 / pages as f64).round();
+    (pages > 0).then(|| tenths() / 10.0)
+}
+
+/// One codec, the pages, and buffers that are written to before anything is measured.
+pub(super) struct Bench<'a> {
+    source: &'a MappedPages,
+    stream: Stream,
+    /// Room for the compressed form of any page, so that its true length is found out.
+    packed: Vec<u8>,
+    /// A batch of pages, read back.
+    unpacked: Vec<u8>,
+    /// The pages of a batch that are to be stored, or were.
+    batch: Vec<usize>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(algorithm: Algorithm, source: &'a MappedPages) -> Result<Self, BenchError> {
+        let page = source.page_size().bytes();
+        Ok(Self {
+            source,
+            stream: Stream::new(algorithm, page)?,
+            packed: vec![0xff; algorithm.max_compressed_len(page)],
+            unpacked: vec![0xff; BATCH * page],
+            batch: vec![0; BATCH],
+        })
+    }
+
+    /// Stores the first pages, as many as there are handles for; stops when the limit is reached.
+    pub(super) fn store(
+        &mut self,
+        pool: &Pool,
+        handles: &mut [Handle],
+        watch: &mut dyn FnMut(usize),
+    ) -> Result<Stored, BenchError> {
+        let mut stored = Stored::default();
+        while stored.pages < handles.len() && !stored.limit_reached {
+            let window = stored.pages..handles.len().min(stored.pages + BATCH);
+            self.prepare(window.clone());
+            let end = self.store_batch(pool, handles, &mut stored)?;
+            let window = window.start..end.unwrap_or(window.end);
+            stored.limit_reached = end.is_some();
+            stored.pages = window.end;
+            self.count_same_filled(window, &mut stored);
+            watch(stored.pages);
+        }
+        let pool = pool.stats().payload_bytes;
+        // The warm-up's pool has an object more, which is a byte.
+        if pool.abs_diff(stored.payload_bytes) > 1 {
+            let stored = stored.payload_bytes;
+            return Err(BenchError::Payload { pool, stored });
+        }
+        Ok(stored)
+    }
+
+    /// Loads all pages that were stored, and compares them; returns the mean time of a page.
+    pub(super) fn load(
+        &mut self,
+        pool: &Pool,
+        handles: &[Handle],
+        watch: &mut dyn FnMut(usize),
+    ) -> Result<Option<f64>, BenchError> {
+        let (mut time, mut loaded) = (Duration::ZERO, 0);
+        for start in (0..handles.len()).step_by(BATCH) {
+            self.prepare(start..handles.len().min(start + BATCH));
+            if !self.batch.is_empty() {
+                time += self.load_batch(pool, handles)?;
+                loaded += self.batch.len() as u64;
+            }
+            watch(start + BATCH);
+        }
+        Ok(mean_ns(time, loaded))
+    }
+
+    /// Finds the pages of a window that are to be stored, and has the system map them all, so that no page fault of the
+    /// source is timed.
+    fn prepare(&mut self, window: Range<usize>) {
+        self.batch.clear();
+        for index in window {
+            let Some(page) = self.source.get(index) else { break };
+            let touched = page.iter().step_by(os_page_size());
+            black_box(touched.fold(0, |all, byte| all ^ byte));
+            if same_filled(page).is_none() {
+                self.batch.push(index);
+            }
+        }
+    }
+
+    fn count_same_filled(&self, window: Range<usize>, stored: &mut Stored) {
+        let pages = window.filter_map(|index| self.source.get(index));
+        for word in pages.filter_map(same_filled) {
+            stored.same_filled += 1;
+            stored.zero += u64::from(word == 0);
+        }
+    }
+
+    /// Stores a batch; returns the page that did not fit, if one did not.
+    fn store_batch(
+        &mut self,
+        pool: &Pool,
+        handles: &mut [Handle],
+        stored: &mut Stored,
+    ) -> Result<Option<usize>, BenchError> {
+        let page_len = self.source.page_size().bytes();
+        let start = Instant::now();
+        let mut end = None;
+        for &index in &self.batch {
+            let Some(page) = self.source.get(index) else { break };
+            // Already known, but a store has to find it out, so it is timed.
+            if same_filled(page).is_some() {
+                continue;
+            }
+            let bytes = match self.stream.compress(page, &mut self.packed)? {
+                Compressed::Fits(len) if len < page_len => &self.packed[..len],
+                _ => page,
+            };
+            handles[index] = match pool.insert(bytes) {
+                Ok(handle) => handle,
+                Err(zsmalloc::Error::NoMemory) => {
+                    end = Some(index);
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            stored.stored += 1;
+            stored.raw += u64::from(bytes.len() == page_len);
+            stored.payload_bytes += bytes.len() as u64;
+        }
+        stored.time += start.elapsed();
+        if end.is_some() {
+            check_limit(pool)?;
+        }
+        Ok(end)
+    }
+
+    /// Loads a batch, then compares it; returns the time of the loads.
+    fn load_batch(&mut self, pool: &Pool, handles: &[Handle]) -> Result<Duration, BenchError> {
+        let page_len = self.source.page_size().bytes();
+        let start = Instant::now();
+        for (&index, place) in self.batch.iter().zip(self.unpacked.chunks_exact_mut(page_len)) {
+            let object = pool.read(handles[index])?;
+            if object.len() == page_len {
+                object.copy_to(place)?;
+            } else {
+                let bytes = object.contiguous(&mut self.packed)?;
+                self.stream.decompress(bytes, place)?;
+            }
+        }
+        let time = start.elapsed();
+        for (&index, page) in self.batch.iter().zip(self.unpacked.chunks_exact(page_len)) {
+            if self.source.get(index) != Some(page) {
+                return Err(BenchError::Differs(index));
+            }
+        }
+        Ok(time)
+    }
+}
+
+/// Tells a limit that is reached from a system that has no more memory.
+fn check_limit(pool: &Pool) -> Result<(), BenchError> {
+    pool.trim();
+    let stats = pool.arena().stats();
+    // An insert takes a frame at most, and grows a few tables by a page of the system each; what is left of the limit
+    // was not enough for that.
+    let insert = pool.geometry().page_size().bytes() + 8 * os_page_size();
+    if stats.held + (insert as u64) < stats.limit {
+        let (held, limit) = (stats.held, stats.limit);
+        return Err(BenchError::NoMemory { held, limit });
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The child: everything warm, then measured.
+
+use crate::cli::Job;
+use crate::estimate::bench::{Bench, BenchError, Stored};
+use crate::estimate::meter::Meter;
+use crate::estimate::protocol::{Class, Measured, Message, Metadata};
+use crate::failure::Failure;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use zs_mm::{Arena, ArenaOptions, PageSize};
+use zs_os::{AnonBacking, HOST};
+use zs_pages::{MappedPages, PageFile};
+use zsmalloc::{CLASSES, Handle, HandlePool, PoolOptions};
+
+/// How often the parent hears of progress.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Pages that pass through everything once before anything counts.
+const WARM_UP_PAGES: usize = 256;
+
+/// The pool of one arena.
+pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
+
+/// Measures a codec, and tells the parent.
+pub(crate) fn run(job: &Job) -> Result<ExitCode, Failure> {
+    let (message, code) = match measure(job) {
+        Ok(measured) => (Message::Measured(Box::new(measured)), ExitCode::SUCCESS),
+        Err(reason) => (Message::Failed(reason), ExitCode::FAILURE),
+    };
+    // A parent that is gone needs no answer.
+    let _ = message.send(io::stdout().lock());
+    Ok(code)
+}
+
+fn measure(job: &Job) -> Result<Measured, String> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    let input = input.map_err(|error| format!("standard input: {error}"))?;
+    let file = PageFile::inherited(input, job.page_size).map_err(|error| error.to_string())?;
+    let pages = file.map().map_err(|error| error.to_string())?;
+    measure_pages(job, &pages).map_err(|error| error.to_string())
+}
+
+fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError> {
+    let mut bench = Bench::new(job.codec, pages)?;
+    let mut meter = Meter::new(pages.addresses())?;
+    let stand_in = warm_up(job, pages, &mut bench)?;
+    // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
+    let mut handles = vec![stand_in; pages.len()];
+    let mut reporter = Reporter::new();
+    let before = meter.measure()?;
+
+    let pool = make_pool(job.page_size, job.limit)?;
+    let stored = bench.store(&pool, &mut handles, &mut |page| reporter.progress(page))?;
+    pool.trim();
+    let held = pool.arena().stats().held;
+    let resident = meter.measure()?.saturating_sub(before);
+
+    let handles = &handles[..stored.pages];
+    let load_ns = bench.load(&pool, handles, &mut |page| {
+        reporter.progress(pages.len() + page);
+    })?;
+    report(&pool, &stored, load_ns, held, resident)
+}
+
+/// Makes a pool in an arena of its own.
+fn make_pool(page_size: PageSize, limit: u64) -> Result<Pool, BenchError> {
+    let options = ArenaOptions {
+        page_size,
+        ..ArenaOptions::new(limit)
+    };
+    let arena = Arena::new(AnonBacking::new(), &HOST, options)?;
+    Ok(HandlePool::new(arena, PoolOptions::named("estimate"))?)
+}
+
+/// Passes some pages through a pool that is thrown away, so that what is paid once (code read from disk, symbols bound,
+/// the stack's and the heap's growth) is paid before the first reading. Returns a handle of no further use.
+fn warm_up(job: &Job, pages: &MappedPages, bench: &mut Bench<'_>) -> Result<Handle, BenchError> {
+    let count = pages.len().min(WARM_UP_PAGES);
+    let worst = 2 * (count + CLASSES) * job.page_size.bytes();
+    let pool = make_pool(job.page_size, (worst as u64) + (8 << 20))?;
+    let stand_in = pool.insert(b"x")?;
+    let mut handles = vec![stand_in; count];
+    let stored = bench.store(&pool, &mut handles, &mut |_| ())?;
+    bench.load(&pool, &handles[..stored.pages], &mut |_| ())?;
+    pool.trim();
+    report(&pool, &stored, None, 0, 0).map(|_| stand_in)
+}
+
+fn report(
+    pool: &Pool,
+    stored: &Stored,
+    load_ns: Option<f64>,
+    held_bytes: u64,
+    rss_bytes: u64,
+) -> Result<Measured, BenchError> {
+    let stats = pool.stats();
+    let page = pool.geometry().page_size();
+    let classes = (0..CLASSES).filter_map(|class| pool.class_stats(class));
+    Ok(Measured {
+        pages: stored.pages as u64,
+        same_filled: stored.same_filled,
+        zero: stored.zero,
+        stored: stored.stored,
+        raw: stored.raw,
+        payload_bytes: stored.payload_bytes,
+        held_bytes,
+        rss_bytes,
+        store_ns: stored.mean_ns(),
+        load_ns,
+        objects: stats.objects,
+        zspages: stats.zspages,
+        slots: stats.slots,
+        frames: stats.frames,
+        frame_bytes: stats.frame_bytes,
+        metadata_bytes: Metadata {
+            words: stats.metadata.words,
+            records: stats.metadata.records,
+            structure: stats.metadata.structure,
+            arena: pool.arena().stats().metadata,
+        },
+        limit_reached: stored.limit_reached,
+        classes: classes
+            .filter(|class| class.objects > 0)
+            .map(|class| Class::new(&class, page))
+            .collect(),
+    })
+}
+
+/// Tells the parent of progress, now and then.
+struct Reporter {
+    last: Instant,
+}
+
+impl Reporter {
+    /// A reporter that has spoken once, so that its buffers are there.
+    fn new() -> Self {
+        let reporter = Self {
+            last: Instant::now(),
+        };
+        Self::say(0);
+        reporter
+    }
+
+    fn progress(&mut self, steps: usize) {
+        if self.last.elapsed() >= INTERVAL {
+            self.last = Instant::now();
+            Self::say(steps);
+        }
+    }
+
+    fn say(steps: usize) {
+        let mut out = io::stdout().lock();
+        // A parent that is gone is noticed by no one, and the child ends soon.
+        let _ = Message::Progress(steps as u64).send(&mut out);
+        let _ = out.flush();
+    }
+}

@@ -1,0 +1,88 @@
+//! Resident memory: what the child takes, as the system counts it.
+
+use std::fs;
+use std::ops::Range;
+use zs_os::{ResidentError, ResidentMeter};
+
+/// Measures this process but for one mapping, that of the source pages.
+///
+/// Counted is the proportional set size of every mapping, anonymous and shmem alike; program code and libraries however
+/// in full. Their share would change whenever another process that runs the same files starts or ends, another `zs`
+/// above all, and a measurement would see that as memory given or taken.
+pub(super) struct Meter {
+    meter: ResidentMeter,
+    source: Range<usize>,
+    source_and_code: Vec<Range<usize>>,
+}
+
+impl Meter {
+    /// A meter that takes no memory any more when it measures.
+    pub(super) fn new(source: Range<usize>) -> Result<Self, ResidentError> {
+        // Without the list, all code counts by its share.
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let mut source_and_code = vec![source.clone()];
+        source_and_code.extend(maps.lines().filter_map(code));
+        let mut meter = Self {
+            meter: ResidentMeter::new(),
+            source,
+            source_and_code,
+        };
+        meter.measure()?;
+        Ok(meter)
+    }
+
+    /// Bytes resident now.
+    pub(super) fn measure(&mut self) -> Result<u64, ResidentError> {
+        let data = self.meter.measure(&self.source_and_code)?;
+        let all = self.meter.measure(std::slice::from_ref(&self.source))?;
+        Ok(data.pss + all.rss.saturating_sub(data.rss))
+    }
+}
+
+/// The addresses of a mapping of a file on disk, from a line of `/proc/self/maps`.
+fn code(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let path = fields.nth(4)?;
+    let shmem = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV"];
+    if !path.starts_with('/') || shmem.iter().any(|prefix| path.starts_with(prefix)) {
+        return None;
+    }
+    let address = |digits| usize::from_str_radix(digits, 16).ok();
+    Some(address(start)?..address(end)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_told_from_data() {
+        for (line, expected) in [
+            ("1000-3000 r-xp 00002000 fe:00 247030     /usr/bin/cat", Some(0x1000..0x3000)),
+            ("1000-3000 r--p 00002000 fe:00 247030     /my libs/a b.so", Some(0x1000..0x3000)),
+            ("1000-3000 rw-p 00000000 00:00 0", None),
+            ("1000-3000 rw-p 00000000 00:00 0          [heap]", None),
+            ("1000-3000 rw-s 00000000 00:01 42         /memfd:x (deleted)", None),
+            ("1000-3000 rw-s 00000000 00:01 42         /SYSV00000000 (deleted)", None),
+            ("", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(code(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn touched_memory_is_seen_and_the_source_is_not() {
+        const SIZE: usize = 8 << 20;
+        let source = vec![1_u8; SIZE];
+        let range = source.as_ptr_range();
+        // The allocator's header shares the first page, so that the whole mapping is left out.
+        let mut meter = Meter::new(range.start.addr()..range.end.addr()).unwrap();
+        let before = meter.measure().unwrap();
+        let data = vec![1_u8; SIZE];
+        let grown = meter.measure().unwrap() - before;
+        assert!(grown.abs_diff(data.len() as u64) < 1 << 20, "{grown}");
+        drop(source);
+    }
+}

@@ -1,0 +1,94 @@
+//! A child for each codec, and what it says.
+
+use crate::estimate::progress::Progress;
+use crate::estimate::protocol::{Measured, Message};
+use crate::failure::Failure;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use zcomp::Algorithm;
+use zs_mm::PageSize;
+use zs_pages::PageFile;
+
+/// This very program, also if its file was replaced or removed meanwhile.
+const SELF: &str = "/proc/self/exe";
+
+const SIGKILL: i32 = 9;
+
+/// Measures one codec in a process that does nothing else.
+pub(super) fn measure(
+    pages: &PageFile,
+    algorithm: Algorithm,
+    page: PageSize,
+    limit: u64,
+) -> Result<Measured, Failure> {
+    let codec = algorithm.to_string();
+    let mut child = Command::new(SELF)
+        .arg0("zs")
+        .args(["measure", "--codec", &codec])
+        .args(["--page-size", &page.to_string()])
+        .args(["--limit", &limit.to_string()])
+        // The pages travel as standard input: a descriptor that is inherited without further ado.
+        .stdin(Stdio::from(pages.descriptor()?))
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| Failure::Failed(format!("{SELF} cannot be started: {error}")))?;
+    let mut progress = Progress::measuring(name(algorithm), 2 * pages.pages());
+    let last = listen(&mut child, &mut progress);
+    progress.finish();
+    let status = child.wait();
+    match last {
+        Some(Message::Measured(measured)) => Ok(*measured),
+        Some(Message::Failed(reason)) => Err(Failure::Failed(format!("{codec}: {reason}"))),
+        Some(Message::Progress(_)) | None => {
+            let end = status.map_or_else(|error| error.to_string(), how_it_ended);
+            Err(Failure::Failed(format!("the measuring child for {codec} {end}")))
+        }
+    }
+}
+
+/// A codec's name without its level.
+pub(super) fn name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Lz4 => "lz4",
+        Algorithm::Zstd(_) => "zstd",
+        Algorithm::None => "none",
+    }
+}
+
+/// Shows the child's progress; returns its last word, if that is understood.
+fn listen(child: &mut Child, progress: &mut Progress) -> Option<Message> {
+    let mut last = None;
+    let lines = BufReader::new(child.stdout.take()?).lines();
+    for line in lines.map_while(Result::ok) {
+        last = serde_json::from_str(&line).ok();
+        match last {
+            Some(Message::Progress(steps)) => progress.move_to(steps),
+            _ => break,
+        }
+    }
+    last
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(SIGKILL), _) => {
+            "died by signal 9; if the system killed it for want of memory, give a lower --limit".to_owned()
+        }
+        (Some(signal), _) => format!("died by signal {signal}"),
+        (None, code) => format!("ended with code {} and no result", code.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_without_a_result_is_explained() {
+        assert_eq!(how_it_ended(ExitStatus::from_raw(6)), "died by signal 6");
+        assert!(how_it_ended(ExitStatus::from_raw(9)).contains("--limit"));
+        let code = how_it_ended(ExitStatus::from_raw(101 << 8));
+        assert_eq!(code, "ended with code 101 and no result");
+    }
+}
