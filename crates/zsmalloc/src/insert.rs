@@ -84,7 +84,8 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
     /// client's own words. `empty` is the word as the client last saw it; while its last object is
-    /// still being freed the word reads as empty, and this waits for the reader inside.
+    /// still being freed the word reads as empty, and this waits for the reader inside (so the
+    /// calling thread must hold no guard of that object: it would wait for itself).
     ///
     /// # Errors
     /// As for `insert`; [`Error::Occupied`] if the word holds an object, [`Error::Busy`] if it is

@@ -412,7 +412,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ) -> Result<T, Error> {
         attempt().or_else(|_| {
             self.release_spares();
-            self.arena().trim();
             Ok(attempt()?)
         })
     }

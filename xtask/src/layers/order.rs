@@ -23,8 +23,9 @@ const BENCH_PREFIX: &str = "bench";
 /// Crates through which a system call would be made.
 const SYSTEM_CRATES: [&str; 4] = ["libc", "rustix", "nix", "linux-raw-sys"];
 
-/// Product crates that may make system calls.
-pub(super) const SYSTEM_CALLERS: [&str; 1] = ["zs-os"];
+/// Product crates that may make system calls: zs-os for memory, clocks and threads; zs-pages for the
+/// files that it reads.
+pub(super) const SYSTEM_CALLERS: [&str; 2] = ["zs-os", "zs-pages"];
 
 /// A member and what it uses outside its tests.
 #[derive(Debug)]
