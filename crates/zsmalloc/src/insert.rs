@@ -81,7 +81,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
     }
 }
 
-impl<A: ArenaRef, C: Client> Pool<A, C> {
+impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
     /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
     /// client's own words. `empty` is the word as the client last saw it; while its last object is
     /// still being freed the word reads as empty, and this waits for the reader inside (so the
@@ -110,7 +110,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.store_contents(index, empty, bits, &Contents::Bytes(bytes))?;
         Ok(())
     }
+}
 
+impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// The class for `len` bytes.
     pub(crate) fn class_for(&self, len: usize) -> Result<usize, Error> {
         let max = self.geometry.page_size().bytes();

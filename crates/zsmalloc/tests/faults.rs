@@ -1,0 +1,152 @@
+//! Every commit, decommit and reservation of a fixed scenario fails in turn: nothing is lost or
+//! changed, everything adds up after each step, and everything works when the fault is lifted.
+
+#![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+
+use zs_mm::{Arena, ArenaOptions, Error, PageSize};
+use zs_model::{Length, Numbers, Op, Report, RunOptions, World, pattern, run, sound};
+use zs_os::testing::{
+    Call, Fault, FaultBacking, HeapBacking, Recorded, RecordingBacking, TestHost,
+};
+use zsmalloc::{HandlePool, HandleTable, PoolOptions};
+
+/// Some 200 operations, trims among them, and none that sets or lifts a fault.
+fn scenario() -> Vec<Op> {
+    let decoded = Op::decode(&Numbers::new(12_345).bytes(1100)).into_iter();
+    let mut ops: Vec<Op> = decoded
+        .filter(|op| {
+            !matches!(
+                op,
+                Op::FailCommit { .. } | Op::FailDecommit { .. } | Op::ClearFault
+            )
+        })
+        .collect();
+    for at in (10..ops.len()).step_by(25) {
+        ops[at] = Op::Trim { pool: 0 };
+    }
+    ops
+}
+
+fn options(page: PageSize) -> ArenaOptions {
+    ArenaOptions {
+        page_size: page,
+        ..ArenaOptions::new(4 << 20)
+    }
+}
+
+/// Runs the scenario under a fault; returns the report, and how many calls failed.
+fn run_under(page: PageSize, call: Call, fault: Fault, ops: &[Op]) -> (Report, u64) {
+    let options = options(page);
+    let (arena, world) = match World::with_fault(options, 4096, call, fault) {
+        Ok(made) => made,
+        Err(error) => {
+            assert_eq!(error, Error::NoMemory, "{fault:?}");
+            return (Report::default(), 1);
+        }
+    };
+    let report = run::<_, HandleTable>(&arena, &world, &RunOptions::default(), ops)
+        .unwrap_or_else(|mismatch| panic!("{call:?} {fault:?} at {page}: {mismatch}"));
+    (report, world.faults.failed(call))
+}
+
+/// Fails the n-th call for each n until there is none; then every k-th, and all.
+fn fail_in_turn(call: Call) {
+    let ops = scenario();
+    assert!(ops.len() > 180, "{} operations", ops.len());
+    for page in PageSize::ALL {
+        let mut n = 1;
+        while run_under(page, call, Fault::Nth(n), &ops).1 > 0 {
+            n += 1;
+        }
+        assert!(n > 5, "{n} calls: the scenario meets what it is about");
+        for k in 1..=12 {
+            let (_, failed) = run_under(page, call, Fault::Every(k), &ops);
+            assert!(failed > 0 || k > n, "every {k}th at {page}");
+            run_under(page, call, Fault::From(k), &ops);
+        }
+    }
+}
+
+#[test]
+fn any_commit_may_fail() {
+    fail_in_turn(Call::Commit);
+}
+
+#[test]
+fn any_decommit_may_fail() {
+    fail_in_turn(Call::Decommit);
+}
+
+#[test]
+fn any_reservation_may_fail() {
+    fail_in_turn(Call::Reserve);
+}
+
+/// What is reserved is released, whichever reservation of arena and pools failed.
+#[test]
+fn a_failed_reservation_leaks_no_other() {
+    for n in 1..=12 {
+        let recorder = RecordingBacking::new(HeapBacking::new(4096));
+        let recording = recorder.recording();
+        let backing = FaultBacking::new(recorder);
+        let control = backing.control();
+        control.set(Call::Reserve, Fault::Nth(n));
+        if let Ok(arena) = Arena::new(backing, TestHost::leak(0), options(PageSize::K4)) {
+            let made = [(); 2].map(|()| HandlePool::new(&arena, PoolOptions::named("pool")));
+            let left = arena.stats();
+            if made.iter().all(Result::is_err) {
+                assert_eq!(left.held, left.metadata);
+            }
+        }
+        let calls = recording.take();
+        let count = |reserved: bool| {
+            let is = |call: &&Recorded| match call {
+                Recorded::Reserve { .. } => reserved,
+                Recorded::Release { .. } => !reserved,
+                _ => false,
+            };
+            calls.iter().filter(is).count()
+        };
+        assert_eq!(count(true), count(false), "the {n}th reservation failed");
+    }
+}
+
+/// A failure half-way through an insert or replace leaves all as it was, and the next try works.
+#[test]
+fn an_insert_or_replace_that_fails_half_way_leaves_all_as_it_was() {
+    for page in PageSize::ALL {
+        let mut hit = 0;
+        for n in 1..8 {
+            for len in (0..u16::MAX).step_by(997).map(|l| Length(l).bytes(page)) {
+                if !(1..=page.bytes()).contains(&len) {
+                    continue;
+                }
+                let (arena, world) = World::arena(page, 4 << 20, 4096).expect("an arena");
+                let pool = HandlePool::new(&arena, PoolOptions::named("half")).expect("a pool");
+                let pools = [pool];
+                let first = pools[0].insert(&[7; 5]).expect("room");
+                let before = (pools[0].stats().objects, pools[0].stats().payload_bytes);
+                world.faults.set(Call::Commit, Fault::From(n));
+                if pools[0].insert(&pattern(1, len)).is_err() {
+                    hit += 1;
+                    let after = (pools[0].stats().objects, pools[0].stats().payload_bytes);
+                    assert_eq!(before, after);
+                }
+                if pools[0].replace(first, &pattern(2, len)).is_err() {
+                    hit += 1;
+                    assert_eq!(pools[0].read(first).expect("live").spans().first, [7; 5]);
+                }
+                sound(&arena, &pools).expect("sound");
+                world.faults.clear();
+                pools[0].replace(first, &pattern(3, len)).expect("no fault");
+                let handle = pools[0].insert(&pattern(4, len)).expect("no fault");
+                let mut copy = vec![0; len];
+                assert_eq!(pools[0].read_into(handle, &mut copy), Ok(len));
+                assert_eq!(copy, pattern(4, len));
+                sound(&arena, &pools).expect("sound");
+            }
+        }
+        assert!(hit > 20, "{hit} failures half-way at {page}");
+    }
+}

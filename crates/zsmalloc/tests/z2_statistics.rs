@@ -1,0 +1,90 @@
+//! Row Z2: statistics that are read under load never exceed what exists.
+
+#![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+
+use std::thread;
+use zs_mm::PageSize;
+use zs_model::{Numbers, TestArena, World, pattern, scaled};
+use zs_sync::{AtomicU64, Ordering};
+use zsmalloc::{CLASSES, Error, Handle, HandlePool, Pool, PoolOptions};
+
+type TestPool<'a> = HandlePool<&'a TestArena>;
+
+/// Inserts, frees and replaces near the arena's limit.
+fn work(pool: &TestPool<'_>, seed: u64, steps: u64, refused: &AtomicU64) {
+    let page = pool.geometry().page_size().bytes();
+    let mut numbers = Numbers::new(seed);
+    let mut mine: Vec<Handle> = Vec::new();
+    for _ in 0..steps {
+        let bytes = pattern(seed, 1 + numbers.below(page));
+        let outcome = match numbers.below(5) {
+            0 | 1 if !mine.is_empty() => pool.free(mine.swap_remove(numbers.below(mine.len()))),
+            2 if !mine.is_empty() => pool.replace(mine[numbers.below(mine.len())], &bytes),
+            _ => pool.insert(&bytes).map(|handle| mine.push(handle)),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Error::NoMemory) => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                let half = mine.len() / 2;
+                mine.drain(half..).for_each(|handle| pool.free(handle).expect("mine"));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    mine.into_iter().for_each(|handle| pool.free(handle).expect("mine"));
+}
+
+/// Looks at every figure; returns whether there was anything to see.
+fn look(pool: &TestPool<'_>) -> bool {
+    let page = pool.geometry().page_size().bytes() as u64;
+    for class in (0..CLASSES).filter_map(|class| pool.class_stats(class)) {
+        assert!(class.objects <= class.slots, "{class:?}");
+        assert!(class.payload_bytes <= class.objects * u64::from(class.class.size), "{class:?}");
+        assert!(class.payload_bytes <= u64::from(class.frames) * page, "{class:?}");
+        assert!(class.frames <= class.zspages * u32::from(class.class.chain), "{class:?}");
+        assert_eq!(class.groups.iter().sum::<u32>(), class.zspages, "{class:?}");
+        assert!(class.slots <= u64::from(class.zspages) * u64::from(class.class.slots));
+    }
+    let stats = pool.stats();
+    assert!(stats.objects <= stats.slots, "{stats:?}");
+    assert!(stats.payload_bytes <= stats.frame_bytes, "{stats:?}");
+    let limit = pool.arena().options().limit;
+    assert!(stats.frame_bytes + stats.metadata.total() <= limit + 64 * page, "{stats:?}");
+    let arena = pool.arena().stats();
+    assert!(arena.held <= arena.limit && arena.peak <= arena.limit, "{arena:?}");
+    assert!(arena.cached <= arena.held && arena.metadata <= arena.held, "{arena:?}");
+    stats.objects > 0
+}
+
+#[test]
+fn z2_statistics_under_load_never_exceed_what_exists() {
+    for page in PageSize::ALL {
+        let (arena, _) = World::arena(page, 4 << 20, 4096).expect("an arena");
+        let pool = Pool::new(&arena, PoolOptions::named("load")).expect("a pool");
+        let (refused, running) = (AtomicU64::new(0), AtomicU64::new(3));
+        let seen: u64 = thread::scope(|scope| {
+            let (pool, refused, running) = (&pool, &refused, &running);
+            for seed in 0..3 {
+                scope.spawn(move || {
+                    work(pool, seed, scaled(6000), refused);
+                    running.fetch_sub(1, Ordering::Release);
+                });
+            }
+            let watch = || {
+                let mut seen = 0;
+                while running.load(Ordering::Acquire) > 0 {
+                    seen += u64::from(look(pool));
+                }
+                seen
+            };
+            let watchers = [(); 2].map(|()| scope.spawn(watch));
+            watchers.map(|watcher| watcher.join().expect("no panic")).iter().sum()
+        });
+        let refused = refused.load(Ordering::Relaxed);
+        assert!(seen > 0 && refused > 0, "{seen} looks, {refused} at the limit, {page}");
+        pool.validate().expect("valid");
+        assert_eq!(pool.stats().objects, 0);
+    }
+}

@@ -1,0 +1,113 @@
+//! Row Z8: no word has two locks. One word is read, written, replaced, mapped and freed by many
+//! threads at once, each of which leaves the others' fields alone: no update is lost.
+
+#![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+
+use std::thread;
+use zs_mm::PageSize;
+use zs_model::{Numbers, SlotTable, TestArena, World, Words, scaled};
+use zs_sync::{AtomicU64, Ordering};
+use zsmalloc::{Client, ClientBits, Error, MapMode, Pool, PoolOptions, State};
+
+type TestPool<'a> = Pool<&'a TestArena, SlotTable>;
+
+const THREADS: u64 = 6;
+const BITS: ClientBits = ClientBits {
+    flags: 0b10101,
+    generation: 0x155,
+};
+
+/// What happened to the word, by all threads.
+#[derive(Debug, Default)]
+struct Counts {
+    stored: AtomicU64,
+    freed: AtomicU64,
+    read: AtomicU64,
+    changed: AtomicU64,
+    busy: AtomicU64,
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
+    let mut numbers = Numbers::new(seed);
+    let page = pool.geometry().page_size().bytes();
+    let mut buffer = vec![0; page];
+    for _ in 0..scaled(4000) {
+        let bytes = vec![numbers.draw() as u8; 1 + numbers.below(page)];
+        let outcome = match numbers.below(12) {
+            0..=4 => pool.read(0).map(|guard| {
+                let spans = guard.spans();
+                let all = [spans.first, spans.second].concat();
+                assert!(all.iter().all(|&byte| byte == all[0]), "torn bytes");
+                let word = pool.client().get(0);
+                assert_eq!(word.flags(), BITS.flags, "flags lost");
+                add(&counts.read);
+            }),
+            5 | 6 => pool.replace(0, &bytes).map(|()| add(&counts.changed)),
+            7 => match pool.read(0).map(|guard| guard.len()) {
+                // The object may change its length meanwhile: then this is refused.
+                Ok(len) => match pool.write(0, 0, &vec![bytes[0]; len]) {
+                    Err(Error::TooLarge { .. }) => Ok(()),
+                    Ok(()) => fill_up(pool, &mut buffer, counts),
+                    outcome => outcome,
+                },
+                Err(error) => Err(error),
+            },
+            8 => fill_up(pool, &mut buffer, counts),
+            9 => pool.free(0).map(|()| add(&counts.freed)),
+            _ => {
+                let empty = pool.client().get(0);
+                let stored = pool.store(0, empty, BITS, &bytes);
+                stored.map(|()| add(&counts.stored))
+            }
+        };
+        match outcome {
+            Ok(()) | Err(Error::Stale | Error::Occupied) => {}
+            Err(Error::Busy) => add(&counts.busy),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A write-only mapping makes all bytes the same.
+fn fill_up(pool: &TestPool<'_>, buffer: &mut [u8], counts: &Counts) -> Result<(), Error> {
+    let mut mapping = pool.map(0, MapMode::WriteOnly, buffer)?;
+    if let Some(bytes) = mapping.bytes_mut() {
+        bytes.fill(0x5a);
+    }
+    add(&counts.changed);
+    Ok(())
+}
+
+#[test]
+fn z8_one_word_under_many_threads_loses_no_update() {
+    for page in PageSize::ALL {
+        let (arena, _) = World::arena(page, 4 << 20, 4096).expect("an arena");
+        let pool = SlotTable::pool(&arena, PoolOptions::named("word"), 1).expect("a pool");
+        let counts = Counts::default();
+        thread::scope(|scope| {
+            for seed in 0..THREADS {
+                let (pool, counts) = (&pool, &counts);
+                scope.spawn(move || hammer(pool, seed, counts));
+            }
+        });
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let live = u64::from(pool.client().get(0).state() == State::Live);
+        assert_eq!(count(&counts.stored), count(&counts.freed) + live, "{counts:?}");
+        for counter in [&counts.freed, &counts.read, &counts.changed, &counts.busy] {
+            assert!(count(counter) > 0, "{counts:?}");
+        }
+        pool.validate().expect("valid");
+        let word = pool.client().word(0).expect("there is one");
+        if live == 1 {
+            assert_eq!(word.load(Ordering::Acquire) & 0x1f0, 0, "readers and mover are out");
+            pool.free(0).expect("alone");
+        }
+        pool.trim();
+        assert_eq!((pool.stats().objects, pool.stats().frames), (0, 0));
+    }
+}
