@@ -36,7 +36,8 @@ pub struct ArenaOptions {
     /// next call that takes frames from a zone or puts them back, or calls
     /// [`decay`](Arena::decay). Default: 1 s.
     pub decay_ns: u64,
-    /// Ask for a huge page under every pageblock whose frames are all in use. Default: no.
+    /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in the
+    /// cache of a CPU). Default: no.
     pub huge_blocks: bool,
 }
 
@@ -151,7 +152,9 @@ impl<B: Backing> Arena<B> {
                 let bound = |zone: usize| (zone * per_zone).min(count) as BlockId;
                 Zone::new(bound(zone), bound(zone + 1), now)
             }),
-            caches: core::array::from_fn(|_| FrameCache::default()),
+            caches: core::array::from_fn(|_| {
+                FrameCache::new(FrameBatch::capacity(options.page_size))
+            }),
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
@@ -216,7 +219,7 @@ impl<B: Backing> Arena<B> {
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
     /// a free frame left. (Frames that other threads are just committing or giving back, a run of
-    /// at most 128 KiB each, count as gone.)
+    /// 128 KiB or 4 frames each, count as gone.)
     pub fn alloc_frame(&self) -> Result<Frame, Error> {
         let frame = match self.cache().pop(self.host) {
             Some(frame) => frame,
@@ -261,10 +264,16 @@ impl<B: Backing> Arena<B> {
     /// Takes a frame back from `owner`; `None`, and no change, if it is not the owner's.
     pub fn reclaim(&self, id: FrameId, owner: FrameOwner) -> Option<Frame> {
         let descriptor = self.descriptors.get(id.index())?;
+        let owned = Descriptor::owned(owner).0;
+        // A stale id may lead to a descriptor without memory: read it before trying to write, as
+        // even an exchange that fails takes a page.
         // Relaxed: the detach that found the frame is ordered by the owner's own locks.
+        if descriptor.load(Ordering::Relaxed) != owned {
+            return None;
+        }
         descriptor
             .compare_exchange(
-                Descriptor::owned(owner).0,
+                owned,
                 Descriptor::UNOWNED.0,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
@@ -292,8 +301,12 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
+    ///
+    /// # Panics
+    /// If `index` is beyond the end of the table.
     pub fn ensure<T: TableCell>(&self, table: &MetaTable<T>, index: usize) -> Result<(), Error> {
         assert_may_block();
+        assert!(index < table.len(), "table index out of range");
         table
             .ensure(&self.backing, &self.budget, index)
             .or_else(|_| {
@@ -338,7 +351,7 @@ impl<B: Backing> Arena<B> {
     fn alloc_slow(&self) -> Result<u32, Error> {
         assert_may_block();
         self.decay();
-        if let Some(frame) = self.take_ready(FrameBatch::CAPACITY / 2) {
+        if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
             return Ok(frame);
         }
         let error = match self.commit_run() {
@@ -365,22 +378,20 @@ impl<B: Backing> Arena<B> {
         let first = run.block as usize * self.blocks.frames + run.start;
         let mut rest = FrameBatch::default();
         for frame in first..first + run.len {
-            rest.push(frame as u32);
-            if rest.frames().len() == FrameBatch::CAPACITY {
+            if rest.len() == FrameBatch::CAPACITY {
                 // A granule of many frames: they go to the zone, the last handful to the caller.
                 self.put(&core::mem::take(&mut rest));
             }
+            rest.push(frame as u32);
         }
-        match self.keep_one(rest) {
-            Some(frame) => Ok(frame),
-            None => self.take_ready(1).ok_or(Error::NoMemory),
-        }
+        // Never from the zone again: another thread may have emptied it meanwhile.
+        self.keep_one(rest).ok_or(Error::NoMemory)
     }
 
     /// Takes neighbouring frames without memory from the first zone that has any.
     fn plan_run(&self) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
-        let want = FrameBatch::CAPACITY.max(group);
+        let want = FrameBatch::capacity(self.options.page_size).max(group);
         for zone in &self.zones {
             loop {
                 match zone.plan_commit(self.host, &self.blocks, want, group) {

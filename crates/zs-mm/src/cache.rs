@@ -1,5 +1,6 @@
 //! A few free frames for each CPU, so that most allocations meet no zone lock.
 
+use crate::size::PageSize;
 use zs_sync::{Host, Mutex, Rank};
 
 /// A handful of frames on their way between a zone, a cache and a caller.
@@ -10,9 +11,17 @@ pub(crate) struct FrameBatch {
 }
 
 impl FrameBatch {
-    /// Frames committed at a time: populating 32 at once took 0.74 of the time of one by one
-    /// (`docs/decisions/0005-commit-in-runs.md`).
+    /// The most frames of a batch.
     pub(crate) const CAPACITY: usize = 32;
+
+    /// Bytes of frames that are committed at a time, and that a cache holds: populating 32 small
+    /// frames at once took 0.74 of the time of one by one (`docs/decisions/0005-commit-in-runs.md`).
+    const BYTES: usize = 128 << 10;
+
+    /// Frames of this size that are committed at a time, and that a cache holds.
+    pub(crate) fn capacity(page: PageSize) -> usize {
+        (Self::BYTES / page.bytes()).clamp(4, Self::CAPACITY)
+    }
 
     pub(crate) fn frames(&self) -> &[u32] {
         &self.frames[..self.len]
@@ -32,31 +41,37 @@ impl FrameBatch {
         Some(self.frames[self.len])
     }
 
-    fn is_full(&self) -> bool {
-        self.len == Self::CAPACITY
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 }
 
 /// The free frames of one CPU: committed, typed free, last in first out.
 #[derive(Debug)]
-pub(crate) struct FrameCache(Mutex<FrameBatch>);
-
-impl Default for FrameCache {
-    fn default() -> Self {
-        Self(Mutex::new(Rank::FrameCache, FrameBatch::default()))
-    }
+pub(crate) struct FrameCache {
+    frames: Mutex<FrameBatch>,
+    capacity: usize,
 }
 
 impl FrameCache {
+    /// A cache of at most `capacity` frames.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            frames: Mutex::new(Rank::FrameCache, FrameBatch::default()),
+            capacity,
+        }
+    }
+
     pub(crate) fn pop(&self, host: &dyn Host) -> Option<u32> {
-        self.0.lock(host).pop()
+        self.frames.lock(host).pop()
     }
 
     /// Keeps `frame`; a full cache hands all but half of its frames out instead of growing.
     pub(crate) fn push(&self, host: &dyn Host, frame: u32) -> FrameBatch {
-        let mut cache = self.0.lock(host);
+        let mut cache = self.frames.lock(host);
         let mut overflow = FrameBatch::default();
-        while cache.is_full() || (!overflow.is_empty() && cache.len > FrameBatch::CAPACITY / 2) {
+        while cache.len == self.capacity || (!overflow.is_empty() && cache.len > self.capacity / 2)
+        {
             if let Some(frame) = cache.pop() {
                 overflow.push(frame);
             }
@@ -67,8 +82,8 @@ impl FrameCache {
 
     /// Keeps as many frames of `batch` as there is room for; the rest stay in it.
     pub(crate) fn fill(&self, host: &dyn Host, batch: &mut FrameBatch) {
-        let mut cache = self.0.lock(host);
-        while !cache.is_full() {
+        let mut cache = self.frames.lock(host);
+        while cache.len < self.capacity {
             match batch.pop() {
                 Some(frame) => cache.push(frame),
                 None => break,
@@ -78,10 +93,10 @@ impl FrameCache {
 
     /// Hands out everything.
     pub(crate) fn drain(&self, host: &dyn Host) -> FrameBatch {
-        core::mem::take(&mut self.0.lock(host))
+        core::mem::take(&mut self.frames.lock(host))
     }
 
     pub(crate) fn len(&self, host: &dyn Host) -> usize {
-        self.0.lock(host).len
+        self.frames.lock(host).len
     }
 }

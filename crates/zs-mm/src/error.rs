@@ -56,7 +56,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(invalid) => write!(f, "invalid arena options: {invalid}"),
-            Self::NoMemory => f.write_str("no memory: the arena's limit is reached"),
+            Self::NoMemory => f.write_str(
+                "no memory: the arena's limit is reached, or the system refused memory or addresses",
+            ),
             Self::TooManyPools => write!(f, "an arena carries at most {MAX_POOLS} pools"),
         }
     }

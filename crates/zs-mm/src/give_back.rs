@@ -21,14 +21,19 @@ impl<B: Backing> Arena<B> {
     /// Gives back what nobody needed for `decay_ns`; returns the bytes given back.
     ///
     /// Called by the allocator itself whenever frames go to or come from a zone; a program that
-    /// falls idle calls it once after that time (`zs-os` has a thread that does). Costs a lock and a
-    /// look at the clock when nothing is due. A host without a clock never decays.
+    /// falls idle calls it once after that time, and again after as long for what lay in caches
+    /// (`zs-os` has a thread that does). Costs a lock a zone and a look at the clock when nothing is
+    /// due. A host without a clock never decays.
     pub fn decay(&self) -> u64 {
-        let decay = |zone: &Zone| match zone.tick(self.host, self.options.decay_ns) {
-            0 => 0,
-            surplus => self.give_back(zone, surplus),
-        };
-        self.zones.iter().map(decay).sum()
+        let interval = self.options.decay_ns;
+        let due = |zone: &Zone| zone.is_tick_due(self.host, interval);
+        if !self.zones.iter().any(due) {
+            return 0;
+        }
+        // What lies in caches could be needed there: from now on it has to be needed again.
+        self.drain_caches();
+        let give_back = |zone: &Zone| self.give_back(zone, zone.tick(self.host));
+        self.zones.iter().map(give_back).sum()
     }
 
     /// Decommits at most `frames` free frames of a zone.

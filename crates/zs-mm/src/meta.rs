@@ -41,7 +41,10 @@ impl<T: TableCell> Default for MetaTable<T> {
 impl<T: TableCell> MetaTable<T> {
     pub(crate) fn reserve(backing: &dyn Backing, len: usize) -> Result<Self, Error> {
         let granule = backing.granule();
-        let reserved = (len * size_of::<T>()).next_multiple_of(granule);
+        let reserved = len
+            .checked_mul(size_of::<T>())
+            .and_then(|bytes| bytes.checked_next_multiple_of(granule))
+            .ok_or(Error::NoMemory)?;
         let place = backing
             .reserve(RegionKind::Table, reserved, granule)
             .map_err(|_| Error::NoMemory)?;

@@ -222,13 +222,17 @@ impl Zone {
             });
     }
 
-    /// How many frames nobody needed since the last tick, if one is due after `interval_ns`.
-    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) -> usize {
+    /// Whether `interval_ns` has passed since the last tick.
+    pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
+        let now = host.now_ns();
+        let last = self.state.lock(host).last_tick_ns;
+        now.saturating_sub(last) >= interval_ns
+    }
+
+    /// How many frames nobody needed since the last tick; begins the next interval.
+    pub(crate) fn tick(&self, host: &dyn Host) -> usize {
         let now = host.now_ns();
         let mut state = self.state.lock(host);
-        if now.saturating_sub(state.last_tick_ns) < interval_ns {
-            return 0;
-        }
         state.last_tick_ns = now;
         let ready = state.ready;
         core::mem::replace(&mut state.low, ready)

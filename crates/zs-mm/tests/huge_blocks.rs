@@ -8,7 +8,7 @@ mod common;
 use common::{alloc_up_to, at_every_size, check, free_all};
 use zs_mm::{Advice, ArenaOptions, BLOCK_BYTES, Frame, RegionKind};
 use zs_os::HOST;
-use zs_os::testing::{HeapBacking, Recorded, Recording, RecordingBacking};
+use zs_os::testing::{Call, Fault, HeapBacking, Recorded, Recording, RecordingBacking};
 
 /// What happened to payload, by pageblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,16 +80,16 @@ fn only_full_blocks_are_huge_and_none_that_is_given_back() {
         let payload = Payload::new(recording);
         let in_block = page.frames_per_block();
 
-        // One frame short of full, and nothing in a cache to make up for it.
-        let mut frames = alloc_up_to(&arena, in_block - 1);
+        // So far from full that no cache can make up for it (a cached frame counts as taken).
+        let mut frames = alloc_up_to(&arena, in_block.saturating_sub(40));
         check(&arena, 0);
         let is_huge = |&(_, event): &(usize, Event)| event == Event::Advise(Advice::Huge);
-        assert!(in_block <= 32 || !payload.events().iter().any(is_huge));
-        frames.extend(alloc_up_to(&arena, in_block + 5));
+        assert!(in_block <= 40 || !payload.events().iter().any(is_huge));
+        frames.extend(alloc_up_to(&arena, in_block + 45));
         let advised: Vec<_> = payload.events().into_iter().filter(is_huge).collect();
-        assert!(in_block <= 32 || advised.contains(&(0, Event::Advise(Advice::Huge))));
+        assert!(advised.contains(&(0, Event::Advise(Advice::Huge))));
 
-        // Free one frame of each granule's worth in the first block, and a cache full of others.
+        // The first block goes.
         let (first, rest): (Vec<Frame>, Vec<Frame>) = frames
             .into_iter()
             .partition(|frame| frame.id().index() < in_block);
@@ -114,6 +114,44 @@ fn only_full_blocks_are_huge_and_none_that_is_given_back() {
         assert!(of_first.iter().any(|(_, event)| *event == Event::Decommit));
         check(&arena, 0);
         free_all(&arena, rest);
+        arena.trim();
+        check(&arena, 0);
+    });
+}
+
+/// Memory that the system refuses to take back is committed and free: all of the block is there,
+/// but not all of it is in use.
+#[test]
+fn a_block_with_free_frames_is_not_advised_again() {
+    at_every_size(|page, granule| {
+        if page.frames_per_block() < 64 {
+            // A cache takes half of the block, and what it has is in use.
+            return;
+        }
+        let options = ArenaOptions {
+            huge_blocks: true,
+            ..common::blocks(page, 3)
+        };
+        let backing = RecordingBacking::new(HeapBacking::new(granule));
+        let recording = backing.recording();
+        let arena = common::arena(backing, &HOST, options);
+        let payload = Payload::new(recording);
+        let frames = alloc_up_to(&arena, page.frames_per_block());
+        let (freed, rest): (Vec<Frame>, Vec<Frame>) = frames
+            .into_iter()
+            .partition(|frame| frame.id().index() < page.frames_per_block() / 2);
+        free_all(&arena, freed);
+        let control = arena.backing().control();
+        control.set(Call::Decommit, Fault::From(1));
+        assert_eq!(arena.trim(), 0);
+        control.clear();
+        payload.events();
+        let again = alloc_up_to(&arena, 1);
+        assert_eq!(payload.events(), [], "neither a commit nor an advice");
+        // When the other half is in use again, it is.
+        let others = alloc_up_to(&arena, page.frames_per_block() / 2 - 1);
+        assert_eq!(payload.events(), [(0, Event::Advise(Advice::Huge))]);
+        free_all(&arena, again.into_iter().chain(others).chain(rest));
         arena.trim();
         check(&arena, 0);
     });

@@ -1,7 +1,11 @@
 //! Several threads on one arena: no frame is ever owned twice.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::panic, reason = "helpers of tests, which end the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which end the test"
+)]
 
 mod common;
 
@@ -56,7 +60,7 @@ impl<B: Backing> Shared<B> {
     }
 
     fn work(&self, me: u64, rounds: usize, most: usize) -> Vec<Frame> {
-        let mut random = Random(me * 0x9e37_79b9_7f4a_7c15);
+        let mut random = Random(me.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut frames: Vec<Frame> = Vec::new();
         for round in 0..rounds {
             if round % 64 == 63 {

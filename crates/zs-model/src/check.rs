@@ -3,35 +3,49 @@
 use crate::driver::Driver;
 use crate::model::Object;
 use crate::words::Words;
-use zs_mm::{Backing, FrameId, FrameType};
-use zsmalloc::{Error, Spans};
+use zs_mm::{Arena, Backing, FrameId, FrameType};
+use zsmalloc::{Client, Error, Pool, Spans};
+
+/// Whether an arena and its pools, all of them, add up, and keep to the limit.
+///
+/// # Errors
+/// What does not hold.
+pub fn sound<B: Backing, C: Client>(
+    arena: &Arena<B>,
+    pools: &[Pool<&Arena<B>, C>],
+) -> Result<(), String> {
+    let mut metadata = 0;
+    for pool in pools {
+        pool.validate()
+            .map_err(|error| format!("validate: {error}"))?;
+        let stats = pool.stats();
+        metadata += stats.metadata.total();
+        if stats.slots < stats.objects || stats.frame_bytes < stats.payload_bytes {
+            return Err(format!("more than there is: {stats:?}"));
+        }
+    }
+    let valid = arena.validate(metadata);
+    valid.map_err(|error| format!("the arena: {error}"))?;
+    let stats = arena.stats();
+    if stats.held > stats.limit || stats.peak > stats.limit || stats.cached > stats.held {
+        return Err(format!("beyond the limit: {stats:?}"));
+    }
+    Ok(())
+}
 
 impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
     /// Everything recounted, and the counters against the model's.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let mut metadata = 0;
         for (number, pool) in self.pools.iter().enumerate() {
-            pool.validate()
-                .map_err(|error| format!("validate: {error}"))?;
             let stats = pool.stats();
-            metadata += stats.metadata.total();
             let (objects, bytes) = self.model.totals(number);
             if (stats.objects, stats.payload_bytes) != (objects, bytes) {
                 return Err(format!(
                     "{objects} objects of {bytes} bytes, but the pool says {stats:?}"
                 ));
             }
-            if stats.slots < stats.objects || stats.frame_bytes < stats.payload_bytes {
-                return Err(format!("more than there is: {stats:?}"));
-            }
         }
-        let valid = self.arena.validate(metadata);
-        valid.map_err(|error| format!("the arena: {error}"))?;
-        let stats = self.arena.stats();
-        if stats.held > stats.limit || stats.peak > stats.limit || stats.cached > stats.held {
-            return Err(format!("beyond the limit: {stats:?}"));
-        }
-        Ok(())
+        sound(self.arena, self.pools)
     }
 
     /// Ends everything that is held, frees everything, and looks that nothing is left.

@@ -17,6 +17,7 @@
 //! | `model` | what must be |
 //! | `driver` | a run: its options, its report, its end |
 //! | `step` | one operation, on the pools and on the model |
+//! | `look` | operations that show bytes: read, map, visit |
 //! | `guards` | readers and mappings that are held from one step to another |
 //! | `check` | what holds after every step |
 //! | `world` | an arena for tests: heap memory, faults and a clock by hand |
@@ -33,6 +34,7 @@ mod contents;
 mod driver;
 mod guards;
 mod long;
+mod look;
 mod model;
 mod op;
 mod slot_table;
@@ -42,12 +44,13 @@ mod strategy;
 mod words;
 mod world;
 
-pub use contents::pattern;
+pub use check::sound;
+pub use contents::{Numbers, pattern};
 pub use driver::{Environment, Mismatch, Report, RunOptions, run};
 pub use long::{long_factor, scaled};
 pub use op::{Length, MapKind, Op, Portion};
 pub use slot_table::{SlotAsk, SlotTable};
 #[cfg(feature = "proptest")]
-pub use strategy::ops;
+pub use strategy::{Case, cases, ops};
 pub use words::{Presence, Words};
 pub use world::{TestArena, World};

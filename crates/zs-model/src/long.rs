@@ -6,11 +6,11 @@ pub fn long_factor() -> u64 {
     set.and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
 
-/// A test's length: `normal` times `ZS_LONG`, and a twentieth of that where `ZS_SANITIZER` is set.
+/// A test's length: `normal` times `ZS_LONG`, and a quarter of that where `ZS_SANITIZER` is set.
 pub fn scaled(normal: u64) -> u64 {
     let length = normal * long_factor();
     if std::env::var_os("ZS_SANITIZER").is_some() {
-        (length / 20).max(1)
+        length.div_ceil(4)
     } else {
         length
     }

@@ -34,11 +34,25 @@ impl World {
     /// # Errors
     /// As for [`Arena::new`].
     pub fn with_options(options: ArenaOptions, granule: usize) -> Result<(TestArena, Self), Error> {
+        Self::with_fault(options, granule, Call::Commit, Fault::Never)
+    }
+
+    /// An arena whose calls fail from the start.
+    ///
+    /// # Errors
+    /// As for [`Arena::new`].
+    pub fn with_fault(
+        options: ArenaOptions,
+        granule: usize,
+        call: Call,
+        fault: Fault,
+    ) -> Result<(TestArena, Self), Error> {
         let backing = FaultBacking::new(HeapBacking::new(granule));
         let world = Self {
             faults: backing.control(),
             host: TestHost::leak(0),
         };
+        world.faults.set(call, fault);
         let arena = Arena::new(backing, world.host, options)?;
         Ok((arena, world))
     }

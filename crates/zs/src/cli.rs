@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::units::parse_size;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
 /// Compressed memory for user space.
 #[derive(Debug, Parser)]
-#[command(name = "zs", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "zs", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -81,11 +81,17 @@ pub(crate) struct Job {
     pub(crate) limit: u64,
 }
 
-fn page_size() -> impl clap::builder::TypedValueParser<Value = PageSize> {
-    let names = PageSize::ALL.map(|size| size.to_string());
-    PossibleValuesParser::new(names).map(|name| {
-        let named = PageSize::ALL.into_iter().find(|size| size.to_string() == name);
-        named.unwrap_or_default()
+/// The page sizes as they are written, and as [`PageSize`] displays itself.
+const PAGE_SIZES: [(&str, PageSize); 3] = [
+    ("4k", PageSize::K4),
+    ("16k", PageSize::K16),
+    ("64k", PageSize::K64),
+];
+
+fn page_size() -> impl TypedValueParser<Value = PageSize> {
+    PossibleValuesParser::new(PAGE_SIZES.map(|(name, _)| name)).map(|given| {
+        let named = PAGE_SIZES.into_iter().find(|(name, _)| *name == given);
+        named.map_or_else(PageSize::default, |(_, size)| size)
     })
 }
 
@@ -115,7 +121,9 @@ pub(crate) fn parse() -> Result<Command, Failure> {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let hint = match kind {
-                ErrorKind::MissingRequiredArgument => "\nFor example: zs estimate --file /proc/self/exe",
+                ErrorKind::MissingRequiredArgument => {
+                    "\nFor example: zs estimate --file /proc/self/exe"
+                }
                 _ => "",
             };
             Err(Failure::Usage(format!("{}{hint}", text.trim_end())))
@@ -134,11 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn page_sizes_are_written_as_they_are_displayed() {
+        for size in PageSize::ALL {
+            assert!(PAGE_SIZES.contains(&(size.to_string().as_str(), size)));
+        }
+    }
+
+    #[test]
     fn limits_are_those_of_an_arena() {
         assert_eq!(limit("2M"), Ok(2 << 20));
         assert_eq!(limit("1T"), Ok(1 << 40));
         for (text, part) in [
-            ("0", "a limit of 0 bytes is below one pageblock (2097152 bytes)"),
+            (
+                "0",
+                "a limit of 0 bytes is below one pageblock (2097152 bytes)",
+            ),
             ("2097151", "below one pageblock"),
             ("1025G", "above the largest arena (1099511627776 bytes)"),
             ("lots", "is no size"),

@@ -1,6 +1,7 @@
 //! Text to standard output, a closed pipe included.
 
 use crate::failure::Failure;
+use crate::units::is_unit;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -37,11 +38,19 @@ pub(crate) fn width() -> usize {
     if width == 0 { DEFAULT_WIDTH } else { width }
 }
 
-/// Breaks a line between words, so that no part is longer than `width` unless a word is.
+/// Breaks a line between words, so that no part is longer than `width` unless a word is. A number keeps its unit.
 pub(crate) fn wrap(line: &str, width: usize) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        let bare = word.trim_end_matches([',', ':', ')']);
+        match words.last_mut() {
+            Some(last) if is_unit(bare) => *last = format!("{last} {word}"),
+            _ => words.push(word.to_owned()),
+        }
+    }
     let mut wrapped = String::new();
     let mut column = 0;
-    for word in line.split(' ') {
+    for word in words {
         let len = word.chars().count();
         if column > 0 && column + 1 + len > width {
             wrapped.push('\n');
@@ -50,7 +59,7 @@ pub(crate) fn wrap(line: &str, width: usize) -> String {
             wrapped.push(' ');
             column += 1;
         }
-        wrapped.push_str(word);
+        wrapped.push_str(&word);
         column += len;
     }
     wrapped
@@ -67,5 +76,9 @@ mod tests {
         assert_eq!(wrap("one two three", 8), "one two\nthree");
         assert_eq!(wrap("a longer-than-wide b", 5), "a\nlonger-than-wide\nb");
         assert_eq!(wrap("", 5), "");
+        assert_eq!(
+            wrap("held in 6.2 MiB: 61 % back", 10),
+            "held in\n6.2 MiB:\n61 % back"
+        );
     }
 }

@@ -4,6 +4,11 @@ use std::fmt;
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 
+/// Whether a word is what follows a number.
+pub(crate) fn is_unit(word: &str) -> bool {
+    matches!(word, "%" | "B") || UNITS.contains(&word)
+}
+
 /// A size for people: three digits and a binary unit.
 #[derive(Clone, Copy)]
 pub(crate) struct Size(pub(crate) u64);
@@ -42,21 +47,19 @@ impl fmt::Display for Time {
 
 fn three_digits(value: f64) -> String {
     let decimals = match value {
+        // A whole number says so by having no decimals.
+        value if value.fract() == 0.0 => 0,
         value if value < 9.995 => 2,
         value if value < 99.95 => 1,
         _ => 0,
     };
-    let text = format!("{value:.decimals$}");
-    // A whole number says so by having no decimals.
-    match text.split_once('.') {
-        Some((whole, decimals)) if decimals.bytes().all(|digit| digit == b'0') => whole.to_owned(),
-        _ => text,
-    }
+    format!("{value:.decimals$}")
 }
 
 /// Reads a size: `65536`, `512K`, `64M`, `64MiB`, `1.5G`; units are powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size: expected bytes, or a number with K, M, G or T, as in 64M");
+    let wrong =
+        || format!("{text:?} is no size: expected bytes, or a number with K, M, G or T, as in 64M");
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     let shift = match unit.to_ascii_lowercase().as_str() {
@@ -98,6 +101,7 @@ mod tests {
             (16_646_144, "15.9 MiB"),
             (6_506_000, "6.20 MiB"),
             (67_108_864, "64 MiB"),
+            (24_139_729, "23.0 MiB"),
             (1 << 40, "1 TiB"),
             (u64::MAX, "16384 PiB"),
         ] {
@@ -113,7 +117,9 @@ mod tests {
             (853.2, "853 ns"),
             (1597.0, "1.60 us"),
             (12_345.0, "12.3 us"),
-            (999_600.0, "1 ms"),
+            (999_600.0, "1.00 ms"),
+            (6_000.0, "6 us"),
+            (6_001.0, "6.00 us"),
             (2.5e9, "2.50 s"),
         ] {
             assert_eq!(Time(ns).to_string(), text, "{ns}");
@@ -139,7 +145,9 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "M", "-1", "+1", "1e3", "64 M", "64MB", "64X", ".", "1.2.3", "٣", "inf", "NaN"] {
+        for text in [
+            "", "M", "-1", "+1", "1e3", "64 M", "64MB", "64X", ".", "1.2.3", "٣", "inf", "NaN",
+        ] {
             let error = parse_size(text).unwrap_err();
             assert!(error.contains("expected bytes"), "{text}: {error}");
         }

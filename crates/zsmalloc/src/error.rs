@@ -42,7 +42,9 @@ impl fmt::Display for Error {
             Self::BufferTooSmall { needed } => {
                 write!(f, "the buffer is too short: {needed} bytes are needed")
             }
-            Self::NoMemory => f.write_str("no memory: the limit is reached"),
+            Self::NoMemory => {
+                f.write_str("no memory: the limit is reached, or the system refused memory")
+            }
             Self::Stale => f.write_str("stale handle: it names no object of this pool"),
             Self::Busy => f.write_str("busy: the object is in use, try again later"),
             Self::Occupied => f.write_str("the word holds an object already"),

@@ -72,7 +72,11 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
 
     fn insert_contents(&self, contents: &Contents<'_>) -> Result<Handle, Error> {
         self.class_for(contents.len())?;
-        let index = self.client.take(self.arena())?;
+        let index = self.client.take(self.arena()).or_else(|_| {
+            // A page of words may fit where frames are kept back.
+            self.release_spares();
+            self.client.take(self.arena())
+        })?;
         let (generation, free) = self.client.generation_bits_of(index);
         let stored = self.store_contents(index, free, generation, contents);
         let word = stored.inspect_err(|_| self.client.put(self.arena(), index))?;

@@ -256,6 +256,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
                 for entry in 0..context.class.chain as usize {
                     if let Some(frame) = record.detach(entry) {
+                        self.zero_frame(frame);
                         self.give_frame_back(zspage, entry, frame);
                     }
                 }

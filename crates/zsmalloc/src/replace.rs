@@ -92,6 +92,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             }
             Err(found) => {
                 drop(state);
+                if self.zero_freed {
+                    let (_, len) = self.class_and_len(place);
+                    let spans = self.spans(class, place, len);
+                    // SAFETY: no word ever led to the new place, and its slot is not cleared yet,
+                    // so the bytes are this thread's alone.
+                    unsafe { spans.zero(self.arena().payload()) };
+                }
                 let mut state = self.classes[class].lock(self.host());
                 let released = self.clear_slot(&mut state, class, place);
                 drop(state);

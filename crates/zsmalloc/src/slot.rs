@@ -374,6 +374,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
+    /// Zeroes a frame that was just detached with objects in it, if the pool zeroes what it frees.
+    pub(crate) fn zero_frame(&self, frame: FrameId) {
+        if self.zero_freed {
+            let page = self.geometry.page_size();
+            let start = frame.index() << page.shift();
+            // SAFETY: the frame was attached, hence committed; it is not given back yet, and
+            // nobody uses the pool any more.
+            unsafe { self.arena().payload().zero(start, page.bytes()) };
+        }
+    }
+
     pub(crate) fn give_frame_back(&self, zspage: u32, entry: usize, frame: FrameId) {
         let frame = self.arena().reclaim(frame, self.owner(zspage, entry));
         debug_assert!(frame.is_some(), "a detached frame was the zspage's");
@@ -426,7 +437,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    fn release_spares(&self) {
+    /// Gives the frames that classes keep back to the arena. Called with no lock held.
+    pub(crate) fn release_spares(&self) {
         for class in 0..self.classes.len() {
             let released = self.release_spare(class);
             self.give_back(class, released);

@@ -2,7 +2,11 @@
 //! overwritten between operations, and everything goes on.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which end the test"
+)]
 
 use zs_mm::PageSize;
 use zs_model::{Numbers, Op, Report, RunOptions, SlotTable, Words, World, run, scaled};
@@ -35,7 +39,12 @@ fn z10_every_byte_beside_the_objects_may_change() {
         let handles = scribble_between_operations::<HandleTable>(page, false);
         let words = scribble_between_operations::<SlotTable>(page, true);
         for report in [handles, words] {
-            let counts = [report.scribbled, report.inserted, report.freed, report.replaced];
+            let counts = [
+                report.scribbled,
+                report.inserted,
+                report.freed,
+                report.replaced,
+            ];
             assert!(counts.iter().all(|&count| count > 50), "{report:?}");
         }
     }

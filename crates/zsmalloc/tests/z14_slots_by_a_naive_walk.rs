@@ -18,7 +18,11 @@ fn offset(arena: &TestArena, bytes: &[u8]) -> usize {
 /// The bytes of an object in the payload, one by one.
 fn walk(arena: &TestArena, spans: Spans<'_>) -> Vec<usize> {
     let of = |span: &[u8]| {
-        let start = if span.is_empty() { 0 } else { offset(arena, span) };
+        let start = if span.is_empty() {
+            0
+        } else {
+            offset(arena, span)
+        };
         start..start + span.len()
     };
     of(spans.first).chain(of(spans.second)).collect()
@@ -33,23 +37,39 @@ fn fill_one_zspage(arena: &TestArena, pool: &HandlePool<&TestArena>, class: usiz
         .map(|slot| pool.insert(&pattern(slot as u64, size)).expect("room"))
         .collect();
     let stats = pool.class_stats(class).expect("a class");
-    assert_eq!((stats.zspages, stats.frames), (1, u32::from(geometry.chain)), "{geometry:?}");
+    assert_eq!(
+        (stats.zspages, stats.frames),
+        (1, u32::from(geometry.chain)),
+        "{geometry:?}"
+    );
     let mut frames = vec![None; geometry.chain as usize];
     for (slot, &handle) in handles.iter().enumerate() {
         let guard = pool.read(handle).expect("live");
         let spans = guard.spans();
-        assert_eq!([spans.first, spans.second].concat(), pattern(slot as u64, size));
+        assert_eq!(
+            [spans.first, spans.second].concat(),
+            pattern(slot as u64, size)
+        );
         for (at, place) in walk(arena, spans).into_iter().enumerate() {
             let naive = slot * size + at;
             let frame = *frames[naive / page].get_or_insert(place / page);
-            assert_eq!((frame, naive % page), (place / page, place % page), "{geometry:?} {slot}");
+            assert_eq!(
+                (frame, naive % page),
+                (place / page, place % page),
+                "{geometry:?} {slot}"
+            );
         }
     }
-    let mut distinct: Vec<_> = frames.into_iter().collect::<Option<_>>().expect("all are touched");
+    let mut distinct: Vec<_> = frames
+        .into_iter()
+        .collect::<Option<_>>()
+        .expect("all are touched");
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), geometry.chain as usize, "each frame once");
-    handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
+    handles
+        .into_iter()
+        .for_each(|handle| pool.free(handle).expect("live"));
     pool.validate().expect("valid");
 }
 

@@ -72,7 +72,9 @@ fn z17_threads_that_fill_empty_and_trim_call_it_with_no_lock_held() {
                             })
                             .collect();
                         world.host.advance_ns(2_000_000);
-                        handles.into_iter().for_each(|handle| pool.free(handle).expect("mine"));
+                        handles
+                            .into_iter()
+                            .for_each(|handle| pool.free(handle).expect("mine"));
                         pool.trim();
                     }
                 });

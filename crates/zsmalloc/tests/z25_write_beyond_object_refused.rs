@@ -1,7 +1,6 @@
 //! Row Z25: a write beyond the object is refused, whatever its offset, and the neighbours stay.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use zs_mm::PageSize;
 use zs_model::{World, pattern};
@@ -39,13 +38,16 @@ fn z25_a_write_beyond_the_object_is_refused_and_changes_nothing() {
             }
             assert_eq!(pool.write(handles[2], len, &[]), Ok(()));
             pool.write(handles[2], 0, &pattern(9, len)).expect("within");
-            pool.write(handles[2], len - 1, &pattern(9, len)[len - 1..]).expect("within");
+            pool.write(handles[2], len - 1, &pattern(9, len)[len - 1..])
+                .expect("within");
             let mut copy = vec![0; len];
             for (seed, &handle) in [0, 1, 9, 3, 4].iter().zip(&handles) {
                 assert_eq!(pool.read_into(handle, &mut copy), Ok(len));
                 assert_eq!(copy, pattern(*seed, len), "{len} bytes at {page}");
             }
-            handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
+            handles
+                .into_iter()
+                .for_each(|handle| pool.free(handle).expect("live"));
         }
     }
 }

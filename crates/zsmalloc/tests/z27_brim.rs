@@ -22,20 +22,34 @@ fn brim(pool: &HandlePool<&TestArena>, class: usize) {
     let geometry = pool.geometry().classes()[class];
     let (size, slots) = (geometry.size as usize, geometry.slots as usize);
     let zspages = || pool.class_stats(class).expect("a class").zspages;
-    let mut handles: Vec<_> = (0..slots).map(|_| pool.allocate(size).expect("room")).collect();
+    let mut handles: Vec<_> = (0..slots)
+        .map(|_| pool.allocate(size).expect("room"))
+        .collect();
     let stats = pool.class_stats(class).expect("a class");
-    assert_eq!((stats.zspages, stats.objects, stats.slots), (1, slots as u64, slots as u64));
+    assert_eq!(
+        (stats.zspages, stats.objects, stats.slots),
+        (1, slots as u64, slots as u64)
+    );
     assert_eq!(stats.frames, u32::from(geometry.chain));
     assert_eq!(stats.groups[11], 1, "a full zspage is in the last group");
     let mut seen = HashSet::new();
     for &handle in &handles {
-        assert!(places(pool, handle).into_iter().all(|place| seen.insert(place)), "{geometry:?}");
+        assert!(
+            places(pool, handle)
+                .into_iter()
+                .all(|place| seen.insert(place)),
+            "{geometry:?}"
+        );
     }
     // In multiples of 8 bytes, what is not covered is the tail waste, no more and no less.
     let page = pool.geometry().page_size();
     let covered = seen.len() * 8;
     let tail = geometry.chain as usize * page.bytes() - slots * size;
-    assert_eq!(covered + tail, geometry.chain as usize * page.bytes(), "{geometry:?}");
+    assert_eq!(
+        covered + tail,
+        geometry.chain as usize * page.bytes(),
+        "{geometry:?}"
+    );
     handles.push(pool.allocate(size).expect("room"));
     assert_eq!(zspages(), 2, "{geometry:?}: the next goes to a new zspage");
     if slots > 1 {
@@ -44,9 +58,14 @@ fn brim(pool: &HandlePool<&TestArena>, class: usize) {
         handles[slots / 2] = pool.allocate(size).expect("room");
         assert_eq!(zspages(), 2);
         let fullest = places(pool, handles[slots / 2]);
-        assert_eq!(hole, fullest, "{geometry:?}: the fullest zspage with room is filled first");
+        assert_eq!(
+            hole, fullest,
+            "{geometry:?}: the fullest zspage with room is filled first"
+        );
     }
-    handles.into_iter().for_each(|handle| pool.free(handle).expect("live"));
+    handles
+        .into_iter()
+        .for_each(|handle| pool.free(handle).expect("live"));
     assert!(zspages() <= 1, "one frame is kept back at most");
 }
 

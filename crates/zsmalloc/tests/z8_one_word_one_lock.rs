@@ -2,11 +2,11 @@
 //! threads at once, each of which leaves the others' fields alone: no update is lost.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+#![expect(clippy::panic, reason = "helpers of tests, which end the test")]
 
 use std::thread;
 use zs_mm::PageSize;
-use zs_model::{Numbers, SlotTable, TestArena, World, Words, scaled};
+use zs_model::{Numbers, SlotTable, TestArena, Words, World, scaled};
 use zs_sync::{AtomicU64, Ordering};
 use zsmalloc::{Client, ClientBits, Error, MapMode, Pool, PoolOptions, State};
 
@@ -97,14 +97,22 @@ fn z8_one_word_under_many_threads_loses_no_update() {
         });
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let live = u64::from(pool.client().get(0).state() == State::Live);
-        assert_eq!(count(&counts.stored), count(&counts.freed) + live, "{counts:?}");
+        assert_eq!(
+            count(&counts.stored),
+            count(&counts.freed) + live,
+            "{counts:?}"
+        );
         for counter in [&counts.freed, &counts.read, &counts.changed, &counts.busy] {
             assert!(count(counter) > 0, "{counts:?}");
         }
         pool.validate().expect("valid");
         let word = pool.client().word(0).expect("there is one");
         if live == 1 {
-            assert_eq!(word.load(Ordering::Acquire) & 0x1f0, 0, "readers and mover are out");
+            assert_eq!(
+                word.load(Ordering::Acquire) & 0x1f0,
+                0,
+                "readers and mover are out"
+            );
             pool.free(0).expect("alone");
         }
         pool.trim();

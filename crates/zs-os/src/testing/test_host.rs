@@ -1,11 +1,16 @@
 //! A host whose clock and CPU are set by hand.
 
 use crate::host::HOST;
+use crate::short_lock::short_lock;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Mutex;
 use zs_sync::{AtomicU32, Host};
 
 /// No CPU was set: the real one counts.
 const REAL_CPU: usize = usize::MAX;
+
+/// Every leaked host, so that a leak detector finds them reachable.
+static LEAKED: Mutex<Vec<&'static TestHost>> = Mutex::new(Vec::new());
 
 /// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, and the
 /// parking of [`OsHost`](crate::OsHost).
@@ -26,7 +31,9 @@ impl TestHost {
 
     /// A host that lives as long as the process, as an arena asks.
     pub fn leak(now_ns: u64) -> &'static Self {
-        Box::leak(Box::new(Self::new(now_ns)))
+        let host: &'static Self = Box::leak(Box::new(Self::new(now_ns)));
+        short_lock(&LEAKED).push(host);
+        host
     }
 
     /// Sets the clock, in nanoseconds.

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use zcomp::{Algorithm, Compressed, Stream};
+use zs_mm::PageSize;
 use zs_os::{ResidentError, os_page_size};
 use zs_pages::{MappedPages, same_filled};
 use zsmalloc::Handle;
@@ -18,6 +19,11 @@ const BATCH: usize = 64;
 pub(super) enum BenchError {
     #[error("{0}")]
     Codec(#[from] zcomp::Error),
+    #[error(
+        "no pool with a limit of {} can be made: the system refused the address space, try a lower --limit",
+        Size(*.0)
+    )]
+    NoPool(u64),
     #[error("{0}")]
     Arena(#[from] zs_mm::Error),
     #[error("{0}")]
@@ -134,7 +140,9 @@ impl<'a> Bench<'a> {
     fn prepare(&mut self, window: Range<usize>) {
         self.batch.clear();
         for index in window {
-            let Some(page) = self.source.get(index) else { break };
+            let Some(page) = self.source.get(index) else {
+                break;
+            };
             let touched = page.iter().step_by(os_page_size());
             black_box(touched.fold(0, |all, byte| all ^ byte));
             if same_filled(page).is_none() {
@@ -162,7 +170,9 @@ impl<'a> Bench<'a> {
         let start = Instant::now();
         let mut end = None;
         for &index in &self.batch {
-            let Some(page) = self.source.get(index) else { break };
+            let Some(page) = self.source.get(index) else {
+                break;
+            };
             // Already known, but a store has to find it out, so it is timed.
             if same_filled(page).is_some() {
                 continue;
@@ -194,7 +204,11 @@ impl<'a> Bench<'a> {
     fn load_batch(&mut self, pool: &Pool, handles: &[Handle]) -> Result<Duration, BenchError> {
         let page_len = self.source.page_size().bytes();
         let start = Instant::now();
-        for (&index, place) in self.batch.iter().zip(self.unpacked.chunks_exact_mut(page_len)) {
+        for (&index, place) in self
+            .batch
+            .iter()
+            .zip(self.unpacked.chunks_exact_mut(page_len))
+        {
             let object = pool.read(handles[index])?;
             if object.len() == page_len {
                 object.copy_to(place)?;
@@ -217,12 +231,78 @@ impl<'a> Bench<'a> {
 fn check_limit(pool: &Pool) -> Result<(), BenchError> {
     pool.trim();
     let stats = pool.arena().stats();
-    // An insert takes a frame at most, and grows a few tables by a page of the system each; what is left of the limit
-    // was not enough for that.
-    let insert = pool.geometry().page_size().bytes() + 8 * os_page_size();
-    if stats.held + (insert as u64) < stats.limit {
-        let (held, limit) = (stats.held, stats.limit);
-        return Err(BenchError::NoMemory { held, limit });
+    let (held, limit) = (stats.held, stats.limit);
+    if is_reached(held, limit, pool.geometry().page_size()) {
+        return Ok(());
     }
-    Ok(())
+    Err(BenchError::NoMemory { held, limit })
+}
+
+/// Whether what is left of a limit may be too little for an insert: it takes a frame at most, and grows a few tables by a
+/// page of the system each.
+fn is_reached(held: u64, limit: u64, page: PageSize) -> bool {
+    let insert = page.bytes() + 8 * os_page_size();
+    held + insert as u64 >= limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::child::make_pool;
+    use std::io::Write as _;
+    use zs_pages::Collector;
+
+    /// Pages with different bytes each, and one of zeros.
+    fn pages(count: usize) -> MappedPages {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for index in 0..count {
+            let page: Vec<u8> = (0..4096).map(|at| (at * index / 7) as u8).collect();
+            file.write_all(&page).unwrap();
+        }
+        let mut collector = Collector::new(PageSize::K4).unwrap();
+        collector.add_file(file.path(), &mut |_| ()).unwrap();
+        collector.finish().unwrap().0.map().unwrap()
+    }
+
+    fn stand_ins(pool: &Pool, count: usize) -> Vec<Handle> {
+        vec![pool.insert(b"x").unwrap(); count]
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded_and_compared() {
+        let pages = pages(200);
+        let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, &pages).unwrap();
+        let mut handles = stand_ins(&pool, 200);
+        let mut seen = Vec::new();
+        let stored = bench
+            .store(&pool, &mut handles, &mut |page| seen.push(page))
+            .unwrap();
+        assert_eq!((stored.pages, stored.stored, stored.zero), (200, 199, 1));
+        assert_eq!(seen, [64, 128, 192, 200]);
+        let time = bench.load(&pool, &handles, &mut |_| ()).unwrap();
+        assert!(time > Some(0.0));
+        handles.swap(70, 71);
+        let error = bench.load(&pool, &handles, &mut |_| ()).unwrap_err();
+        assert!(matches!(error, BenchError::Differs(70)), "{error}");
+    }
+
+    #[test]
+    fn a_pool_that_counts_other_bytes_is_noticed() {
+        let pages = pages(3);
+        let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
+        let mut handles = stand_ins(&pool, 3);
+        pool.insert(b"stranger").unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, &pages).unwrap();
+        let error = bench.store(&pool, &mut handles, &mut |_| ()).unwrap_err();
+        assert!(matches!(error, BenchError::Payload { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_limit_far_away_is_not_what_refused_an_insert() {
+        let page = PageSize::K4;
+        assert!(is_reached(2 << 20, 2 << 20, page));
+        assert!(is_reached((2 << 20) - 4096, 2 << 20, page));
+        assert!(!is_reached(2 << 20, 4 << 20, page));
+    }
 }

@@ -5,7 +5,7 @@ use crate::estimate::bench::{Bench, BenchError, Stored};
 use crate::estimate::meter::Meter;
 use crate::estimate::protocol::{Class, Measured, Message, Metadata};
 use crate::failure::Failure;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use zsmalloc::{CLASSES, Handle, HandlePool, PoolOptions};
 /// How often the parent hears of progress.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Pages that pass through everything once before anything counts.
-const WARM_UP_PAGES: usize = 256;
+/// Bytes of pages that pass through everything once before anything counts: compressed, they fill a pageblock or so.
+const WARM_UP_BYTES: usize = 8 << 20;
 
 /// The pool of one arena.
 pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
@@ -45,7 +45,8 @@ fn measure(job: &Job) -> Result<Measured, String> {
 fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError> {
     let mut bench = Bench::new(job.codec, pages)?;
     let mut meter = Meter::new(pages.addresses())?;
-    let stand_in = warm_up(job, pages, &mut bench)?;
+    // Kept, so that the structures of the pool that is measured take memory of their own.
+    let (_warm, stand_in) = warm_up(job, pages, &mut bench)?;
     // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
     let mut handles = vec![stand_in; pages.len()];
     let mut reporter = Reporter::new();
@@ -65,19 +66,33 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
 }
 
 /// Makes a pool in an arena of its own.
-fn make_pool(page_size: PageSize, limit: u64) -> Result<Pool, BenchError> {
+pub(super) fn make_pool(page_size: PageSize, limit: u64) -> Result<Box<Pool>, BenchError> {
     let options = ArenaOptions {
         page_size,
         ..ArenaOptions::new(limit)
     };
-    let arena = Arena::new(AnonBacking::new(), &HOST, options)?;
-    Ok(HandlePool::new(arena, PoolOptions::named("estimate"))?)
+    let arena = Arena::new(AnonBacking::new(), &HOST, options);
+    // Nothing is stored yet, so that no limit of ours can be what is reached.
+    let arena = arena.map_err(|error| match error {
+        zs_mm::Error::NoMemory => BenchError::NoPool(limit),
+        error => error.into(),
+    })?;
+    let pool = HandlePool::new(arena, PoolOptions::named("estimate"));
+    let pool = pool.map_err(|error| match error {
+        zsmalloc::Error::NoMemory => BenchError::NoPool(limit),
+        error => error.into(),
+    })?;
+    Ok(Box::new(pool))
 }
 
-/// Passes some pages through a pool that is thrown away, so that what is paid once (code read from disk, symbols bound,
-/// the stack's and the heap's growth) is paid before the first reading. Returns a handle of no further use.
-fn warm_up(job: &Job, pages: &MappedPages, bench: &mut Bench<'_>) -> Result<Handle, BenchError> {
-    let count = pages.len().min(WARM_UP_PAGES);
+/// Passes some pages through a pool that is of no further use, so that what is paid once (code read from disk, symbols bound,
+/// the stack's and the heap's growth) is paid before the first reading. Returns the pool, and a handle that is of no use either.
+fn warm_up(
+    job: &Job,
+    pages: &MappedPages,
+    bench: &mut Bench<'_>,
+) -> Result<(Box<Pool>, Handle), BenchError> {
+    let count = pages.len().min(WARM_UP_BYTES >> job.page_size.shift());
     let worst = 2 * (count + CLASSES) * job.page_size.bytes();
     let pool = make_pool(job.page_size, (worst as u64) + (8 << 20))?;
     let stand_in = pool.insert(b"x")?;
@@ -85,7 +100,8 @@ fn warm_up(job: &Job, pages: &MappedPages, bench: &mut Bench<'_>) -> Result<Hand
     let stored = bench.store(&pool, &mut handles, &mut |_| ())?;
     bench.load(&pool, &handles[..stored.pages], &mut |_| ())?;
     pool.trim();
-    report(&pool, &stored, None, 0, 0).map(|_| stand_in)
+    report(&pool, &stored, None, 0, 0)?;
+    Ok((pool, stand_in))
 }
 
 fn report(
@@ -130,30 +146,25 @@ fn report(
 
 /// Tells the parent of progress, now and then.
 struct Reporter {
-    last: Instant,
+    last: Option<Instant>,
 }
 
 impl Reporter {
-    /// A reporter that has spoken once, so that its buffers are there.
+    /// A reporter that has spoken once, and once kept quiet, so that its buffers and its code are there.
     fn new() -> Self {
-        let reporter = Self {
-            last: Instant::now(),
-        };
-        Self::say(0);
+        let mut reporter = Self { last: None };
+        reporter.progress(0);
+        reporter.progress(0);
         reporter
     }
 
     fn progress(&mut self, steps: usize) {
-        if self.last.elapsed() >= INTERVAL {
-            self.last = Instant::now();
-            Self::say(steps);
+        let just_spoken = |last: Instant| last.elapsed() < INTERVAL;
+        if self.last.is_some_and(just_spoken) {
+            return;
         }
-    }
-
-    fn say(steps: usize) {
-        let mut out = io::stdout().lock();
+        self.last = Some(Instant::now());
         // A parent that is gone is noticed by no one, and the child ends soon.
-        let _ = Message::Progress(steps as u64).send(&mut out);
-        let _ = out.flush();
+        let _ = Message::Progress(steps as u64).send(io::stdout().lock());
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn measure(
         Some(Message::Failed(reason)) => Err(Failure::Failed(format!("{codec}: {reason}"))),
         Some(Message::Progress(_)) | None => {
             let end = status.map_or_else(|error| error.to_string(), how_it_ended);
-            Err(Failure::Failed(format!("the measuring child for {codec} {end}")))
+            Err(Failure::Failed(format!(
+                "the measuring child for {codec} {end}"
+            )))
         }
     }
 }
@@ -73,7 +75,8 @@ fn listen(child: &mut Child, progress: &mut Progress) -> Option<Message> {
 fn how_it_ended(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(SIGKILL), _) => {
-            "died by signal 9; if the system killed it for want of memory, give a lower --limit".to_owned()
+            "died by signal 9; if the system killed it for want of memory, give a lower --limit"
+                .to_owned()
         }
         (Some(signal), _) => format!("died by signal {signal}"),
         (None, code) => format!("ended with code {} and no result", code.unwrap_or_default()),

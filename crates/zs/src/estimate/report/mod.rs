@@ -1,0 +1,78 @@
+//! What was found out, as text and as JSON.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `text` | sentences and the table |
+//! | `classes` | the table of size classes |
+//! | `json` | one object for programs |
+
+mod classes;
+mod json;
+mod text;
+
+use crate::estimate::protocol::Measured;
+use zs_mm::PageSize;
+use zs_pages::Source;
+
+/// Everything that is reported.
+pub(super) struct Report {
+    pub(super) page: PageSize,
+    pub(super) sources: Vec<Source>,
+    pub(super) limit: u64,
+    pub(super) lz4: Measured,
+    pub(super) zstd: Measured,
+    pub(super) with_classes: bool,
+}
+
+impl Report {
+    /// Each codec by name.
+    fn codecs(&self) -> [(&'static str, &Measured); 2] {
+        [("lz4", &self.lz4), ("zstd", &self.zstd)]
+    }
+
+    /// Whether any codec's pool reached its limit before all pages were stored.
+    pub(super) fn limit_reached(&self) -> bool {
+        self.codecs().iter().any(|(_, codec)| codec.limit_reached)
+    }
+
+    /// Bytes of all sources, without padding.
+    fn bytes(&self) -> u64 {
+        self.sources.iter().map(|source| source.bytes).sum()
+    }
+
+    fn padding(&self) -> u64 {
+        self.sources.iter().map(|source| source.padding).sum()
+    }
+
+    fn pages(&self) -> u64 {
+        (self.bytes() + self.padding()) >> self.page.shift()
+    }
+
+    /// Bytes of the sources that are within the pages which a codec got to.
+    fn bytes_of(&self, codec: &Measured) -> u64 {
+        if codec.limit_reached {
+            codec.pages << self.page.shift()
+        } else {
+            self.bytes()
+        }
+    }
+
+    /// Source bytes over held bytes.
+    fn ratio(&self, codec: &Measured) -> Option<f64> {
+        quotient(self.bytes_of(codec), codec.held_bytes)
+    }
+
+    /// Bytes of the stored pages over those of their compressed forms.
+    fn compression(&self, codec: &Measured) -> Option<f64> {
+        quotient(codec.stored << self.page.shift(), codec.payload_bytes)
+    }
+}
+
+/// Held bytes over payload.
+fn overhead(codec: &Measured) -> Option<f64> {
+    quotient(codec.held_bytes, codec.payload_bytes)
+}
+
+fn quotient(above: u64, below: u64) -> Option<f64> {
+    (below > 0).then(|| above as f64 / below as f64)
+}
