@@ -1,14 +1,16 @@
-//! The whole: allocate, free, account.
+//! The whole: made of parts, and who owns what.
 
 use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::{Budget, Charge};
 use crate::cache::{FrameBatch, FrameCache};
 use crate::descriptor::{Descriptor, FrameOwner, PoolId};
-use crate::error::{Error, InvalidArena};
+use crate::error::Error;
+use crate::frame::Frame;
 use crate::meta::MetaTable;
-use crate::size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
-use crate::zone::{CommitPlan, FrameRun, Zone};
+use crate::options::ArenaOptions;
+use crate::size::{BLOCK_BYTES, FrameId};
+use crate::zone::{FrameRun, Zone};
 use core::ptr::NonNull;
 use zs_sync::{AtomicU64, Host, Ordering, Payload, TableCell, assert_may_block};
 
@@ -21,72 +23,6 @@ const POOL_WORDS: usize = if cfg!(zs_loom) { 1 } else { 16 };
 
 /// Frame caches; CPUs share them by number.
 const CACHES: usize = if cfg!(zs_loom) { 1 } else { 8 };
-
-/// What an arena is to be. Start from [`ArenaOptions::new`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArenaOptions {
-    /// The size of a frame, and of the largest object. Default: 4 KiB.
-    pub page_size: PageSize,
-    /// The most bytes that may be held, frames and metadata together: one pageblock (2 MiB) to
-    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them.
-    pub limit: u64,
-    /// Zones, each with a share of the pageblocks and a lock of its own; filled in order. Default 1.
-    pub zones: u32,
-    /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
-    /// next call that takes frames from a zone or puts them back, or calls
-    /// [`decay`](Arena::decay). Default: 1 s.
-    pub decay_ns: u64,
-    /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in the
-    /// cache of a CPU). Default: no.
-    pub huge_blocks: bool,
-}
-
-impl ArenaOptions {
-    /// An arena of 4 KiB frames that holds at most `limit` bytes.
-    pub const fn new(limit: u64) -> Self {
-        Self {
-            page_size: PageSize::K4,
-            limit,
-            zones: 1,
-            decay_ns: 1_000_000_000,
-            huge_blocks: false,
-        }
-    }
-
-    fn check(&self, granule: usize) -> Result<(), InvalidArena> {
-        let block_bytes = self.page_size.block_bytes() as u64;
-        if self.limit < block_bytes {
-            return Err(InvalidArena::LimitTooSmall(self.limit));
-        }
-        if self.limit > MAX_ARENA_BYTES {
-            return Err(InvalidArena::LimitTooLarge(self.limit));
-        }
-        if self.zones == 0
-            || self.zones as usize > MAX_ZONES
-            || u64::from(self.zones) > self.limit.div_ceil(block_bytes)
-        {
-            return Err(InvalidArena::Zones(self.zones));
-        }
-        if !granule.is_power_of_two() || granule > BLOCK_BYTES {
-            return Err(InvalidArena::Granule(granule));
-        }
-        Ok(())
-    }
-}
-
-/// A frame that its holder must attach or give back.
-///
-/// Not `Copy`: a frame cannot be freed twice by accident.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a frame that is dropped is lost until its arena goes"]
-pub struct Frame(FrameId);
-
-impl Frame {
-    /// The frame's number.
-    pub fn id(&self) -> FrameId {
-        self.0
-    }
-}
 
 /// Page frames, and the tables that describe them, under one hard limit.
 ///
@@ -211,42 +147,6 @@ impl<B: Backing> Arena<B> {
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Allocates a frame of committed memory, with whatever bytes it held last.
-    ///
-    /// From this CPU's cache in the common case; else from a zone, or by committing a run of
-    /// frames. May call the backing.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
-    /// a free frame left. (Frames that other threads are just committing or giving back, a run of
-    /// 128 KiB or 4 frames each, count as gone.)
-    pub fn alloc_frame(&self) -> Result<Frame, Error> {
-        let frame = match self.cache().pop(self.host) {
-            Some(frame) => frame,
-            None => self.alloc_slow()?,
-        };
-        // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
-        let before = self
-            .descriptor(FrameId(frame))
-            .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
-        Ok(Frame(FrameId(frame)))
-    }
-
-    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay.
-    pub fn free_frame(&self, frame: Frame) {
-        // Relaxed: see `alloc_frame`.
-        let before = self
-            .descriptor(frame.0)
-            .swap(Descriptor::FREE.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
-        let overflow = self.cache().push(self.host, frame.0.0);
-        if !overflow.is_empty() {
-            self.put(&overflow);
-            self.decay();
-        }
-    }
-
     /// Makes `owner` the owner of a frame, and returns the frame's number.
     pub fn assign(&self, frame: Frame, owner: FrameOwner) -> FrameId {
         // Relaxed: the frame entry that names the frame is what publishes it.
@@ -339,123 +239,12 @@ impl<B: Backing> Arena<B> {
         self.budget.refund(charge.0);
     }
 
-    fn cache(&self) -> &FrameCache {
+    pub(crate) fn cache(&self) -> &FrameCache {
         &self.caches[self.host.cpu() % CACHES]
     }
 
-    fn descriptor(&self, id: FrameId) -> &AtomicU64 {
+    pub(crate) fn descriptor(&self, id: FrameId) -> &AtomicU64 {
         self.descriptors.at(id.index())
-    }
-
-    #[cold]
-    fn alloc_slow(&self) -> Result<u32, Error> {
-        assert_may_block();
-        self.decay();
-        if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
-            return Ok(frame);
-        }
-        let error = match self.commit_run() {
-            Ok(frame) => return Ok(frame),
-            Err(error) => error,
-        };
-        // Frames may lie in other CPUs' caches.
-        self.drain_caches();
-        self.take_ready(1).ok_or(error)
-    }
-
-    /// Takes free committed frames from the first zone that has any; all but one go to the cache.
-    fn take_ready(&self, want: usize) -> Option<u32> {
-        self.zones.iter().find_map(|zone| {
-            let batch = zone.take_ready(self.host, &self.blocks, want);
-            self.keep_one(batch)
-        })
-    }
-
-    /// Commits a run of frames; all but one go to the cache.
-    fn commit_run(&self) -> Result<u32, Error> {
-        let run = self.charge_run(self.plan_run()?)?;
-        self.commit_frames(run)?;
-        let first = run.block as usize * self.blocks.frames + run.start;
-        let mut rest = FrameBatch::default();
-        for frame in first..first + run.len {
-            if rest.len() == FrameBatch::CAPACITY {
-                // A granule of many frames: they go to the zone, the last handful to the caller.
-                self.put(&core::mem::take(&mut rest));
-            }
-            rest.push(frame as u32);
-        }
-        // Never from the zone again: another thread may have emptied it meanwhile.
-        self.keep_one(rest).ok_or(Error::NoMemory)
-    }
-
-    /// Takes neighbouring frames without memory from the first zone that has any.
-    fn plan_run(&self) -> Result<FrameRun, Error> {
-        let group = self.frames_per_granule();
-        let want = FrameBatch::capacity(self.options.page_size).max(group);
-        for zone in &self.zones {
-            loop {
-                match zone.plan_commit(self.host, &self.blocks, want, group) {
-                    CommitPlan::Run(run) => return Ok(run),
-                    CommitPlan::Exhausted => break,
-                    CommitPlan::NeedsBlock(block) => {
-                        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
-                        let (backing, budget) = (&self.backing, &self.budget);
-                        self.descriptors.ensure(backing, budget, last_frame)?;
-                        let last_cell = self.blocks.last_cell(block);
-                        self.blocks.table().ensure(backing, budget, last_cell)?;
-                        zone.open_block(self.host, &self.blocks, block);
-                    }
-                }
-            }
-        }
-        Err(Error::NoMemory)
-    }
-
-    /// Charges as much of a run as the limit allows; the rest of it is free again.
-    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
-        let page = self.options.page_size.bytes() as u64;
-        let unit = page.max(self.backing.granule() as u64);
-        let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
-        let len = (charged / page) as usize;
-        if len < run.len {
-            let rest = FrameRun {
-                start: run.start + len,
-                len: run.len - len,
-                ..run
-            };
-            self.zone_of(run.block)
-                .finish_commit(self.host, &self.blocks, rest, false);
-        }
-        if len == 0 {
-            return Err(Error::NoMemory);
-        }
-        Ok(FrameRun { len, ..run })
-    }
-
-    /// Commits a run whose charge is taken; gives charge and frames back if that fails.
-    fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
-        let (place, len) = self.place_of(run);
-        // SAFETY: the run consists of whole granules of the payload region, and `plan_run` took
-        // its frames out of the zone, so that no other thread commits or decommits them.
-        let outcome = unsafe { self.backing.commit(RegionKind::Payload, place, len) };
-        if outcome.is_err() {
-            self.budget.refund(len as u64);
-        }
-        self.zone_of(run.block)
-            .finish_commit(self.host, &self.blocks, run, outcome.is_ok());
-        outcome.map_err(|_| Error::NoMemory)
-    }
-
-    fn keep_one(&self, mut batch: FrameBatch) -> Option<u32> {
-        let frame = batch.pop()?;
-        self.cache().fill(self.host, &mut batch);
-        if !batch.is_empty() {
-            self.put(&batch);
-        }
-        if self.options.huge_blocks {
-            self.advise_if_full((frame as usize / self.blocks.frames) as BlockId);
-        }
-        Some(frame)
     }
 
     /// Puts free committed frames into their zones.
@@ -509,52 +298,5 @@ impl<B: Backing> Drop for Arena<B> {
             self.backing
                 .release(RegionKind::Payload, self.place, self.reserved);
         };
-    }
-}
-
-/// How a pool holds its arena: its own, by reference, or (with `alloc`) by `Arc`.
-///
-/// Sealed: a pool relies on it that every call gives the same arena.
-pub trait ArenaRef: sealed::Sealed {
-    /// The arena's backing.
-    type Backing: Backing;
-
-    /// The arena.
-    fn arena(&self) -> &Arena<Self::Backing>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl<B: super::Backing> Sealed for super::Arena<B> {}
-    impl<B: super::Backing> Sealed for &super::Arena<B> {}
-    #[cfg(feature = "alloc")]
-    impl<B: super::Backing> Sealed for alloc::sync::Arc<super::Arena<B>> {}
-}
-
-impl<B: Backing> ArenaRef for Arena<B> {
-    type Backing = B;
-
-    #[inline]
-    fn arena(&self) -> &Self {
-        self
-    }
-}
-
-impl<B: Backing> ArenaRef for &Arena<B> {
-    type Backing = B;
-
-    #[inline]
-    fn arena(&self) -> &Arena<B> {
-        self
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<B: Backing> ArenaRef for alloc::sync::Arc<Arena<B>> {
-    type Backing = B;
-
-    #[inline]
-    fn arena(&self) -> &Arena<B> {
-        self
     }
 }

@@ -14,7 +14,9 @@
 //! | `block` | pageblock records, and the lists that link them |
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
-//! | `arena` | the whole: allocate, free, account |
+//! | `options`, `arena` | the whole: made of parts, and who owns what |
+//! | `arena_ref` | how a pool holds its arena |
+//! | `frame` | frames allocated and freed |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
 //! | `stats` | what is held, and `validate()` |
 //!
@@ -29,24 +31,30 @@
 extern crate alloc;
 
 mod arena;
+mod arena_ref;
 mod backing;
 mod block;
 mod budget;
 mod cache;
 mod descriptor;
 mod error;
+mod frame;
 mod give_back;
 mod mask;
 mod meta;
+mod options;
 mod size;
 mod stats;
 mod zone;
 
-pub use arena::{Arena, ArenaOptions, ArenaRef, Frame, MAX_POOLS, MAX_ZONES};
+pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
+pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use budget::Charge;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolId};
 pub use error::{Error, InvalidArena};
+pub use frame::Frame;
 pub use meta::MetaTable;
+pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
 pub use stats::{ArenaStats, InvalidState};

@@ -14,7 +14,16 @@ pub fn sound<B: Backing, C: Client>(
     arena: &Arena<B>,
     pools: &[Pool<&Arena<B>, C>],
 ) -> Result<(), String> {
-    let mut metadata = 0;
+    sound_beside(arena, pools, 0)
+}
+
+/// As [`sound`], where so many bytes are charged elsewhere.
+fn sound_beside<B: Backing, C: Client>(
+    arena: &Arena<B>,
+    pools: &[Pool<&Arena<B>, C>],
+    elsewhere: u64,
+) -> Result<(), String> {
+    let mut metadata = elsewhere;
     for pool in pools {
         pool.validate()
             .map_err(|error| format!("validate: {error}"))?;
@@ -45,7 +54,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
                 ));
             }
         }
-        sound(self.arena, self.pools)
+        sound_beside(self.arena, self.pools, self.elsewhere)
     }
 
     /// Ends everything that is held, frees everything, and looks that nothing is left.
@@ -68,7 +77,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
             pool.trim();
         }
         self.check()?;
-        let (stats, mut metadata) = (self.arena.stats(), self.arena.stats().metadata);
+        let stats = self.arena.stats();
+        let mut metadata = stats.metadata + self.elsewhere;
         for pool in self.pools {
             let left = pool.stats();
             metadata += left.metadata.total();

@@ -42,6 +42,9 @@ pub struct RunOptions {
     pub zero_freed: bool,
     /// The most objects of one pool; the words of a client of its own.
     pub max_objects: u32,
+    /// So many bytes are left of the arena's limit when the pools are made, if there are more: the
+    /// rest is charged elsewhere.
+    pub room: Option<u64>,
     /// Recount everything after every so many steps; 1 is after each.
     pub validate_every: usize,
 }
@@ -52,6 +55,7 @@ impl Default for RunOptions {
             pools: 2,
             zero_freed: false,
             max_objects: 1500,
+            room: None,
             validate_every: 1,
         }
     }
@@ -137,6 +141,8 @@ pub(crate) struct Driver<'p, 'a, B: Backing, W: Words> {
     pub(crate) maps: Vec<HeldMap<'p, 'a, B, W>>,
     /// For mappings to come; one that ended does not return its buffer.
     pub(crate) buffers: Vec<&'p mut [u8]>,
+    /// Bytes that were charged elsewhere.
+    pub(crate) elsewhere: u64,
     pub(crate) report: Report,
 }
 
@@ -164,6 +170,11 @@ pub fn run<B: Backing, W: Words>(
             ..Report::default()
         });
     };
+    let stats = arena.stats();
+    let left = options.room.unwrap_or(stats.limit);
+    let elsewhere = (stats.limit - stats.held).saturating_sub(left);
+    let charge = arena.charge(elsewhere);
+    let charge = charge.map_err(|error| at(0)(error.to_string()))?;
     let page = arena.options().page_size;
     let mut buffers = vec![vec![0; page.bytes()]; HELD_MAPS];
     let mut driver = Driver {
@@ -174,6 +185,7 @@ pub fn run<B: Backing, W: Words>(
         readers: Vec::new(),
         maps: Vec::new(),
         buffers: buffers.iter_mut().map(Vec::as_mut_slice).collect(),
+        elsewhere,
         report: Report::default(),
     };
     for (step, &op) in ops.iter().enumerate() {
@@ -186,6 +198,7 @@ pub fn run<B: Backing, W: Words>(
     driver.empty().map_err(at(ops.len()))?;
     let report = driver.report;
     drop(driver);
+    arena.uncharge(charge);
     destroy(arena, pools).map_err(at(ops.len()))?;
     Ok(report)
 }

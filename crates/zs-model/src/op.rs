@@ -295,9 +295,7 @@ mod tests {
 
     #[test]
     fn any_bytes_decode_and_all_kinds_come() {
-        let bytes: Vec<u8> = (0..20_000_u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
+        let bytes = crate::Numbers::new(0).bytes(20_000);
         let ops = Op::decode(&bytes);
         let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
         assert_eq!(kinds.len(), 23);

@@ -35,11 +35,18 @@ pub fn cases(most: usize) -> impl Strategy<Value = Case> {
         Just(16 << 20)
     ];
     let max_objects = prop_oneof![Just(12_u32), Just(600), Just(5000)];
-    let options = (1_usize..=3, any::<bool>(), max_objects);
-    let options = options.prop_map(|(pools, zero_freed, max_objects)| RunOptions {
+    let room = prop_oneof![
+        Just(None),
+        Just(Some(60 << 10)),
+        Just(Some(200 << 10)),
+        Just(Some(900 << 10))
+    ];
+    let options = (1_usize..=3, any::<bool>(), max_objects, room);
+    let options = options.prop_map(|(pools, zero_freed, max_objects, room)| RunOptions {
         pools,
         zero_freed,
         max_objects,
+        room,
         validate_every: 1,
     });
     (granule, limit, options, ops(1, most)).prop_map(|(granule, limit, options, ops)| Case {

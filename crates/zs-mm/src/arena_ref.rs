@@ -1,0 +1,51 @@
+//! How a pool holds its arena.
+
+use crate::arena::Arena;
+use crate::backing::Backing;
+
+/// How a pool holds its arena: its own, by reference, or (with `alloc`) by `Arc`.
+///
+/// Sealed: a pool relies on it that every call gives the same arena.
+pub trait ArenaRef: sealed::Sealed {
+    /// The arena's backing.
+    type Backing: Backing;
+
+    /// The arena.
+    fn arena(&self) -> &Arena<Self::Backing>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<B: super::Backing> Sealed for super::Arena<B> {}
+    impl<B: super::Backing> Sealed for &super::Arena<B> {}
+    #[cfg(feature = "alloc")]
+    impl<B: super::Backing> Sealed for alloc::sync::Arc<super::Arena<B>> {}
+}
+
+impl<B: Backing> ArenaRef for Arena<B> {
+    type Backing = B;
+
+    #[inline]
+    fn arena(&self) -> &Self {
+        self
+    }
+}
+
+impl<B: Backing> ArenaRef for &Arena<B> {
+    type Backing = B;
+
+    #[inline]
+    fn arena(&self) -> &Arena<B> {
+        self
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<B: Backing> ArenaRef for alloc::sync::Arc<Arena<B>> {
+    type Backing = B;
+
+    #[inline]
+    fn arena(&self) -> &Arena<B> {
+        self
+    }
+}

@@ -1,0 +1,174 @@
+//! Frames allocated and freed: from a cache, a zone, or by committing a run.
+
+use crate::arena::Arena;
+use crate::backing::{Backing, RegionKind};
+use crate::block::BlockId;
+use crate::cache::FrameBatch;
+use crate::descriptor::Descriptor;
+use crate::error::Error;
+use crate::size::FrameId;
+use crate::zone::{CommitPlan, FrameRun};
+use zs_sync::{Ordering, assert_may_block};
+
+/// A frame that its holder must attach or give back.
+///
+/// Not `Copy`: a frame cannot be freed twice by accident.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a frame that is dropped is lost until its arena goes"]
+pub struct Frame(pub(crate) FrameId);
+
+impl Frame {
+    /// The frame's number.
+    pub fn id(&self) -> FrameId {
+        self.0
+    }
+}
+
+impl<B: Backing> Arena<B> {
+    /// Allocates a frame of committed memory, with whatever bytes it held last.
+    ///
+    /// From this CPU's cache in the common case; else from a zone, or by committing a run of
+    /// frames. May call the backing.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
+    /// a free frame left. (Frames that other threads are just committing or giving back, a run of
+    /// 128 KiB or 4 frames each, count as gone.)
+    pub fn alloc_frame(&self) -> Result<Frame, Error> {
+        let frame = match self.cache().pop(self.host) {
+            Some(frame) => frame,
+            None => self.alloc_slow()?,
+        };
+        // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
+        let before = self
+            .descriptor(FrameId(frame))
+            .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
+        debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
+        Ok(Frame(FrameId(frame)))
+    }
+
+    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay.
+    pub fn free_frame(&self, frame: Frame) {
+        // Relaxed: see `alloc_frame`.
+        let before = self
+            .descriptor(frame.0)
+            .swap(Descriptor::FREE.0, Ordering::Relaxed);
+        debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
+        let overflow = self.cache().push(self.host, frame.0.0);
+        if !overflow.is_empty() {
+            self.put(&overflow);
+            self.decay();
+        }
+    }
+
+    #[cold]
+    fn alloc_slow(&self) -> Result<u32, Error> {
+        assert_may_block();
+        self.decay();
+        if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
+            return Ok(frame);
+        }
+        let error = match self.commit_run() {
+            Ok(frame) => return Ok(frame),
+            Err(error) => error,
+        };
+        // Frames may lie in other CPUs' caches.
+        self.drain_caches();
+        self.take_ready(1).ok_or(error)
+    }
+
+    /// Takes free committed frames from the first zone that has any; all but one go to the cache.
+    fn take_ready(&self, want: usize) -> Option<u32> {
+        self.zones.iter().find_map(|zone| {
+            let batch = zone.take_ready(self.host, &self.blocks, want);
+            self.keep_one(batch)
+        })
+    }
+
+    /// Commits a run of frames; all but one go to the cache.
+    fn commit_run(&self) -> Result<u32, Error> {
+        let run = self.charge_run(self.plan_run()?)?;
+        self.commit_frames(run)?;
+        let first = run.block as usize * self.blocks.frames + run.start;
+        let mut rest = FrameBatch::default();
+        for frame in first..first + run.len {
+            if rest.len() == FrameBatch::CAPACITY {
+                // A granule of many frames: they go to the zone, the last handful to the caller.
+                self.put(&core::mem::take(&mut rest));
+            }
+            rest.push(frame as u32);
+        }
+        // Never from the zone again: another thread may have emptied it meanwhile.
+        self.keep_one(rest).ok_or(Error::NoMemory)
+    }
+
+    /// Takes neighbouring frames without memory from the first zone that has any.
+    fn plan_run(&self) -> Result<FrameRun, Error> {
+        let group = self.frames_per_granule();
+        let want = FrameBatch::capacity(self.options.page_size).max(group);
+        for zone in &self.zones {
+            loop {
+                match zone.plan_commit(self.host, &self.blocks, want, group) {
+                    CommitPlan::Run(run) => return Ok(run),
+                    CommitPlan::Exhausted => break,
+                    CommitPlan::NeedsBlock(block) => {
+                        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
+                        let (backing, budget) = (&self.backing, &self.budget);
+                        self.descriptors.ensure(backing, budget, last_frame)?;
+                        let last_cell = self.blocks.last_cell(block);
+                        self.blocks.table().ensure(backing, budget, last_cell)?;
+                        zone.open_block(self.host, &self.blocks, block);
+                    }
+                }
+            }
+        }
+        Err(Error::NoMemory)
+    }
+
+    /// Charges as much of a run as the limit allows; the rest of it is free again.
+    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
+        let page = self.options.page_size.bytes() as u64;
+        let unit = page.max(self.backing.granule() as u64);
+        let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
+        let len = (charged / page) as usize;
+        if len < run.len {
+            let rest = FrameRun {
+                start: run.start + len,
+                len: run.len - len,
+                ..run
+            };
+            self.zone_of(run.block)
+                .finish_commit(self.host, &self.blocks, rest, false);
+        }
+        if len == 0 {
+            return Err(Error::NoMemory);
+        }
+        Ok(FrameRun { len, ..run })
+    }
+
+    /// Commits a run whose charge is taken; gives charge and frames back if that fails.
+    fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
+        let (place, len) = self.place_of(run);
+        // SAFETY: the run consists of whole granules of the payload region, and `plan_run` took
+        // its frames out of the zone, so that no other thread commits or decommits them.
+        let outcome = unsafe { self.backing.commit(RegionKind::Payload, place, len) };
+        if outcome.is_err() {
+            self.budget.refund(len as u64);
+        }
+        self.zone_of(run.block)
+            .finish_commit(self.host, &self.blocks, run, outcome.is_ok());
+        outcome.map_err(|_| Error::NoMemory)
+    }
+
+    fn keep_one(&self, mut batch: FrameBatch) -> Option<u32> {
+        let frame = batch.pop()?;
+        self.cache().fill(self.host, &mut batch);
+        if !batch.is_empty() {
+            self.put(&batch);
+        }
+        if self.options.huge_blocks {
+            self.advise_if_full((frame as usize / self.blocks.frames) as BlockId);
+        }
+        Some(frame)
+    }
+}

@@ -1,0 +1,57 @@
+//! What an arena is to be.
+
+use crate::arena::MAX_ZONES;
+use crate::error::InvalidArena;
+use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
+
+/// What an arena is to be. Start from [`ArenaOptions::new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArenaOptions {
+    /// The size of a frame, and of the largest object. Default: 4 KiB.
+    pub page_size: PageSize,
+    /// The most bytes that may be held, frames and metadata together: one pageblock (2 MiB) to
+    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them.
+    pub limit: u64,
+    /// Zones, each with a share of the pageblocks and a lock of its own; filled in order. Default 1.
+    pub zones: u32,
+    /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
+    /// next call that takes frames from a zone or puts them back, or calls
+    /// [`decay`](Arena::decay). Default: 1 s.
+    pub decay_ns: u64,
+    /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in the
+    /// cache of a CPU). Default: no.
+    pub huge_blocks: bool,
+}
+
+impl ArenaOptions {
+    /// An arena of 4 KiB frames that holds at most `limit` bytes.
+    pub const fn new(limit: u64) -> Self {
+        Self {
+            page_size: PageSize::K4,
+            limit,
+            zones: 1,
+            decay_ns: 1_000_000_000,
+            huge_blocks: false,
+        }
+    }
+
+    pub(crate) fn check(&self, granule: usize) -> Result<(), InvalidArena> {
+        let block_bytes = self.page_size.block_bytes() as u64;
+        if self.limit < block_bytes {
+            return Err(InvalidArena::LimitTooSmall(self.limit));
+        }
+        if self.limit > MAX_ARENA_BYTES {
+            return Err(InvalidArena::LimitTooLarge(self.limit));
+        }
+        if self.zones == 0
+            || self.zones as usize > MAX_ZONES
+            || u64::from(self.zones) > self.limit.div_ceil(block_bytes)
+        {
+            return Err(InvalidArena::Zones(self.zones));
+        }
+        if !granule.is_power_of_two() || granule > BLOCK_BYTES {
+            return Err(InvalidArena::Granule(granule));
+        }
+        Ok(())
+    }
+}
