@@ -4,7 +4,7 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::{Budget, Charge};
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, FrameOwner, PoolId};
+use crate::descriptor::{Descriptor, PoolKey};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::meta::MetaTable;
@@ -12,7 +12,7 @@ use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Host, Ordering, Payload, TableCell, assert_may_block};
+use zs_sync::{AtomicU64, Host, Ordering, Payload, StaticCounter, TableCell, assert_may_block};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -20,6 +20,10 @@ pub const MAX_ZONES: usize = 4;
 /// The most pools that an arena carries at a time.
 pub const MAX_POOLS: usize = POOL_WORDS * 64;
 const POOL_WORDS: usize = if cfg!(zs_loom) { 1 } else { 16 };
+
+/// One frame of each half of [`Arena::usage`].
+pub(crate) const ONE_IN_USE: u64 = 1;
+pub(crate) const ONE_COMMITTED: u64 = 1 << 32;
 
 /// Frame caches; CPUs share them by number.
 const CACHES: usize = if cfg!(zs_loom) { 1 } else { 8 };
@@ -39,6 +43,11 @@ pub struct Arena<B: Backing> {
     pub(crate) caches: [FrameCache; CACHES],
     /// One bit for each pool id in use.
     pools: [AtomicU64; POOL_WORDS],
+    /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
+    /// both of one moment; it publishes nothing, so every access is relaxed.
+    pub(crate) usage: AtomicU64,
+    /// Different for each arena of the process: frames, tables, charges and keys know theirs.
+    pub(crate) id: u32,
     payload: Payload,
     place: NonNull<u8>,
     reserved: usize,
@@ -49,6 +58,12 @@ unsafe impl<B: Backing> Send for Arena<B> {}
 // SAFETY: the region behind `place` is only committed and decommitted, by ranges that a zone
 // handed to one thread; everything else is `Sync`.
 unsafe impl<B: Backing> Sync for Arena<B> {}
+
+/// A number for an arena; the same only after 2^32 of them.
+fn next_id() -> u32 {
+    static ARENAS: StaticCounter = StaticCounter::new(1);
+    ARENAS.next()
+}
 
 impl<B: Backing> Arena<B> {
     /// Makes an arena. Nothing is committed yet but the arena's own structure is counted.
@@ -62,8 +77,9 @@ impl<B: Backing> Arena<B> {
         let block_bytes = options.page_size.block_bytes();
         let count = options.limit.div_ceil(block_bytes as u64) as usize;
         let budget = Budget::new(options.limit);
-        let records = MetaTable::reserve(&backing, Blocks::cells(count, frames))?;
-        let descriptors = match MetaTable::reserve(&backing, count * frames) {
+        let id = next_id();
+        let records = MetaTable::reserve(&backing, id, Blocks::cells(count, frames))?;
+        let descriptors = match MetaTable::reserve(&backing, id, count * frames) {
             Ok(descriptors) => descriptors,
             Err(error) => {
                 records.release(&backing, &budget);
@@ -92,6 +108,8 @@ impl<B: Backing> Arena<B> {
                 FrameCache::new(FrameBatch::capacity(options.page_size))
             }),
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
+            usage: AtomicU64::new(0),
+            id,
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
             place,
@@ -124,47 +142,67 @@ impl<B: Backing> Arena<B> {
         &self.backing
     }
 
-    /// Gives a pool its id in this arena, the lowest that is free.
+    /// Makes a pool one of this arena's; the key is what it shows with every claim to a frame.
     ///
     /// # Errors
     /// [`Error::TooManyPools`] beyond [`MAX_POOLS`].
-    pub fn join(&self) -> Result<PoolId, Error> {
+    pub fn join(&self) -> Result<PoolKey, Error> {
         for (word, ids) in self.pools.iter().enumerate() {
             // Relaxed, here and in `leave`: an id is only a number, nothing is published with it.
             let taken = ids.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ids| {
                 (ids != u64::MAX).then(|| ids | (ids + 1))
             });
             if let Ok(ids) = taken {
-                return Ok(PoolId((word * 64) as u16 + ids.trailing_ones() as u16));
+                return Ok(PoolKey {
+                    arena: self.id,
+                    pool: (word * 64) as u16 + ids.trailing_ones() as u16,
+                });
             }
         }
         Err(Error::TooManyPools)
     }
 
-    /// Takes a pool's id back; the pool owns no frame any more.
-    pub fn leave(&self, pool: PoolId) {
-        let (word, bit) = (pool.0 as usize / 64, pool.0 % 64);
+    /// Takes a pool's key back; the pool owns no frame any more.
+    ///
+    /// # Panics
+    /// If the key is another arena's.
+    pub fn leave(&self, key: PoolKey) {
+        assert_eq!(key.arena, self.id, "a key of another arena");
+        let (word, bit) = (key.pool as usize / 64, key.pool % 64);
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Makes `owner` the owner of a frame, and returns the frame's number.
-    pub fn assign(&self, frame: Frame, owner: FrameOwner) -> FrameId {
+    /// Makes entry `index` of a pool's zspage the owner of a frame; returns the frame's number.
+    ///
+    /// # Panics
+    /// If the frame or the key is another arena's.
+    pub fn assign(&self, frame: Frame, key: &PoolKey, zspage: u32, index: u8) -> FrameId {
+        assert_eq!(
+            (frame.arena, key.arena),
+            (self.id, self.id),
+            "of another arena"
+        );
         // Relaxed: the frame entry that names the frame is what publishes it.
-        let before = self
-            .descriptor(frame.0)
-            .swap(Descriptor::owned(owner).0, Ordering::Relaxed);
+        let before = self.descriptor(frame.id).swap(
+            Descriptor::owned(key.owner(zspage, index)).0,
+            Ordering::Relaxed,
+        );
         debug_assert_eq!(
             before,
             Descriptor::UNOWNED.0,
             "an assigned frame has no owner"
         );
-        frame.0
+        frame.id
     }
 
-    /// Takes a frame back from `owner`; `None`, and no change, if it is not the owner's.
-    pub fn reclaim(&self, id: FrameId, owner: FrameOwner) -> Option<Frame> {
+    /// Takes a frame back from its entry; `None`, and no change, if it is not that entry's.
+    ///
+    /// # Panics
+    /// If the key is another arena's.
+    pub fn reclaim(&self, id: FrameId, key: &PoolKey, zspage: u32, index: u8) -> Option<Frame> {
+        assert_eq!(key.arena, self.id, "a key of another arena");
         let descriptor = self.descriptors.get(id.index())?;
-        let owned = Descriptor::owned(owner).0;
+        let owned = Descriptor::owned(key.owner(zspage, index)).0;
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
         // Relaxed: the detach that found the frame is ordered by the owner's own locks.
@@ -179,7 +217,7 @@ impl<B: Backing> Arena<B> {
                 Ordering::Relaxed,
             )
             .ok()
-            .map(|_| Frame(id))
+            .map(|_| Frame { id, arena: self.id })
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.
@@ -193,7 +231,7 @@ impl<B: Backing> Arena<B> {
     /// # Errors
     /// [`Error::NoMemory`] if the address space cannot be reserved.
     pub fn reserve_table<T: TableCell>(&self, len: usize) -> Result<MetaTable<T>, Error> {
-        MetaTable::reserve(&self.backing, len)
+        MetaTable::reserve(&self.backing, self.id, len)
     }
 
     /// Commits a table of this arena up to and with the cell at `index`. May call the backing, and
@@ -203,40 +241,53 @@ impl<B: Backing> Arena<B> {
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
     ///
     /// # Panics
-    /// If `index` is beyond the end of the table.
+    /// If `index` is beyond the end of the table, or the table is another arena's.
     pub fn ensure<T: TableCell>(&self, table: &MetaTable<T>, index: usize) -> Result<(), Error> {
         assert_may_block();
         assert!(index < table.len(), "table index out of range");
+        table.assert_of(self.id);
         table
             .ensure(&self.backing, &self.budget, index)
             .or_else(|_| {
-                self.trim();
+                self.give_cached_back();
                 table.ensure(&self.backing, &self.budget, index)
             })
     }
 
     /// Releases a table of this arena.
+    ///
+    /// # Panics
+    /// If the table is another arena's.
     pub fn release_table<T: TableCell>(&self, table: MetaTable<T>) {
+        table.assert_of(self.id);
         table.release(&self.backing, &self.budget);
     }
 
-    /// Counts `bytes` that lie outside the arena against its limit.
+    /// Counts `bytes` that lie outside the arena against its limit. Gives cached frames back first
+    /// if the limit asks for it.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached.
     pub fn charge(&self, bytes: u64) -> Result<Charge, Error> {
         if !self.budget.charge(bytes) {
-            self.trim();
+            self.give_cached_back();
             if !self.budget.charge(bytes) {
                 return Err(Error::NoMemory);
             }
         }
-        Ok(Charge(bytes))
+        Ok(Charge {
+            bytes,
+            arena: self.id,
+        })
     }
 
     /// Takes a charge back.
+    ///
+    /// # Panics
+    /// If the charge is another arena's.
     pub fn uncharge(&self, charge: Charge) {
-        self.budget.refund(charge.0);
+        assert_eq!(charge.arena, self.id, "a charge of another arena");
+        self.budget.refund(charge.bytes);
     }
 
     pub(crate) fn cache(&self) -> &FrameCache {
@@ -266,9 +317,15 @@ impl<B: Backing> Arena<B> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
     pub(crate) fn zone_of(&self, block: BlockId) -> &Zone {
         let owner = self.zones.iter().find(|zone| zone.contains(block));
-        owner.unwrap_or(&self.zones[0])
+        owner.expect("the zones cover every block")
+    }
+
+    /// Frames that are committed at a time, and given back at a time by the way.
+    pub(crate) fn frames_per_run(&self) -> usize {
+        FrameBatch::capacity(self.options.page_size).max(self.frames_per_granule())
     }
 
     /// Frames that are committed and decommitted together.

@@ -10,6 +10,9 @@ pub trait ArenaRef: sealed::Sealed {
     /// The arena's backing.
     type Backing: Backing;
 
+    /// Bytes of the arena's structure that lie in this value, and that the arena counts itself.
+    const EMBEDDED: usize;
+
     /// The arena.
     fn arena(&self) -> &Arena<Self::Backing>;
 }
@@ -24,6 +27,7 @@ mod sealed {
 
 impl<B: Backing> ArenaRef for Arena<B> {
     type Backing = B;
+    const EMBEDDED: usize = size_of::<Self>();
 
     #[inline]
     fn arena(&self) -> &Self {
@@ -33,6 +37,7 @@ impl<B: Backing> ArenaRef for Arena<B> {
 
 impl<B: Backing> ArenaRef for &Arena<B> {
     type Backing = B;
+    const EMBEDDED: usize = 0;
 
     #[inline]
     fn arena(&self) -> &Arena<B> {
@@ -43,6 +48,7 @@ impl<B: Backing> ArenaRef for &Arena<B> {
 #[cfg(feature = "alloc")]
 impl<B: Backing> ArenaRef for alloc::sync::Arc<Arena<B>> {
     type Backing = B;
+    const EMBEDDED: usize = 0;
 
     #[inline]
     fn arena(&self) -> &Arena<B> {

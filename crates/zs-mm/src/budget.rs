@@ -72,4 +72,7 @@ impl Budget {
 /// say); give them back with [`Arena::uncharge`](crate::Arena::uncharge).
 #[derive(Debug)]
 #[must_use = "dropping a charge without `uncharge` holds it for ever"]
-pub struct Charge(pub(crate) u64);
+pub struct Charge {
+    pub(crate) bytes: u64,
+    pub(crate) arena: u32,
+}

@@ -95,8 +95,4 @@ impl FrameCache {
     pub(crate) fn drain(&self, host: &dyn Host) -> FrameBatch {
         core::mem::take(&mut self.frames.lock(host))
     }
-
-    pub(crate) fn len(&self, host: &dyn Host) -> usize {
-        self.frames.lock(host).len
-    }
 }

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! The bits 36 (locked) and 37 (isolated) of the type byte belong to the movable pages, as do the
-//! type tags 2 balloon, 3 whole pageblock and 4 offline (`docs/words.md`). Every change is a
-//! compare-and-swap that expects the frame's present type and owner, so a caller that frees a
-//! frame it does not own gets a refusal, not a corrupted arena.
+//! type tags 2 balloon, 3 whole pageblock and 4 offline (`docs/words.md`). A descriptor is exchanged
+//! whole by the one thread that holds its frame; a pool that takes a frame back is refused if the
+//! descriptor names another owner.
 
 /// What a frame is in use for. Fixed from its allocation to its free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +22,36 @@ pub enum FrameType {
     Zspage = 1,
 }
 
-/// A pool among those of its arena (see [`Arena::join`](crate::Arena::join)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PoolId(pub(crate) u16);
+/// What makes a pool the owner of its frames: given by [`Arena::join`](crate::Arena::join), shown
+/// with every claim, taken back by `leave`. Neither `Clone` nor to be had from a descriptor.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a key that is dropped, not taken back, occupies its place in the arena"]
+pub struct PoolKey {
+    pub(crate) arena: u32,
+    pub(crate) pool: u16,
+}
+
+impl PoolKey {
+    /// The pool's number among those of its arena, as its frames' descriptors say.
+    pub fn pool(&self) -> u16 {
+        self.pool
+    }
+
+    /// The descriptor's view of one of this pool's claims.
+    pub fn owner(&self, zspage: u32, index: u8) -> FrameOwner {
+        FrameOwner {
+            pool: self.pool,
+            zspage,
+            index,
+        }
+    }
+}
 
 /// Who a frame belongs to: a zspage of a pool, and the entry of it that names the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameOwner {
-    /// The pool.
-    pub pool: PoolId,
+    /// The pool's number in its arena.
+    pub pool: u16,
     /// The zspage, by its number in the pool.
     pub zspage: u32,
     /// The frame's place in its zspage, from 0.
@@ -61,7 +82,7 @@ impl Descriptor {
             Self::UNOWNED.0
                 | owner.zspage as u64
                 | (owner.index as u64) << INDEX_SHIFT
-                | (owner.pool.0 as u64) << POOL_SHIFT,
+                | (owner.pool as u64) << POOL_SHIFT,
         )
     }
 
@@ -76,7 +97,7 @@ impl Descriptor {
     /// The frame's owner; meaningless for a free frame.
     pub fn owner(self) -> FrameOwner {
         FrameOwner {
-            pool: PoolId((self.0 >> POOL_SHIFT) as u16),
+            pool: (self.0 >> POOL_SHIFT) as u16,
             zspage: self.0 as u32,
             index: (self.0 >> INDEX_SHIFT) as u8,
         }
@@ -91,7 +112,6 @@ mod tests {
     fn round_trips_every_corner() {
         for (pool, zspage) in [(0, 0), (1, 1), (7, (1 << 28) - 1), (u16::MAX, u32::MAX)] {
             for index in [0, 15, 255] {
-                let pool = PoolId(pool);
                 let owner = FrameOwner {
                     pool,
                     zspage,

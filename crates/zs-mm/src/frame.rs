@@ -1,6 +1,6 @@
 //! Frames allocated and freed: from a cache, a zone, or by committing a run.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Backing, RegionKind};
 use crate::block::BlockId;
 use crate::cache::FrameBatch;
@@ -12,15 +12,18 @@ use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that its holder must attach or give back.
 ///
-/// Not `Copy`: a frame cannot be freed twice by accident.
+/// Not `Copy`, and it knows its arena: a frame can be given back once, where it came from.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a frame that is dropped is lost until its arena goes"]
-pub struct Frame(pub(crate) FrameId);
+pub struct Frame {
+    pub(crate) id: FrameId,
+    pub(crate) arena: u32,
+}
 
 impl Frame {
     /// The frame's number.
     pub fn id(&self) -> FrameId {
-        self.0
+        self.id
     }
 }
 
@@ -32,8 +35,8 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
-    /// a free frame left. (Frames that other threads are just committing or giving back, a run of
-    /// 128 KiB or 4 frames each, count as gone.)
+    /// a free frame left. Frames that other threads are just committing or giving back count as
+    /// gone: a run of 128 KiB or 4 frames each, a pageblock's under [`trim`](Self::trim).
     pub fn alloc_frame(&self) -> Result<Frame, Error> {
         let frame = match self.cache().pop(self.host) {
             Some(frame) => frame,
@@ -44,27 +47,38 @@ impl<B: Backing> Arena<B> {
             .descriptor(FrameId(frame))
             .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
         debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
-        Ok(Frame(FrameId(frame)))
+        // Relaxed: see `usage`.
+        self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
+        Ok(Frame {
+            id: FrameId(frame),
+            arena: self.id,
+        })
     }
 
-    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay.
+    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an overflowing
+    /// cache passes through its zone, and a few frames that are due may go to the backing.
+    ///
+    /// # Panics
+    /// If the frame is another arena's.
     pub fn free_frame(&self, frame: Frame) {
+        assert_eq!(frame.arena, self.id, "a frame of another arena");
         // Relaxed: see `alloc_frame`.
         let before = self
-            .descriptor(frame.0)
+            .descriptor(frame.id)
             .swap(Descriptor::FREE.0, Ordering::Relaxed);
         debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
-        let overflow = self.cache().push(self.host, frame.0.0);
+        self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
+        let overflow = self.cache().push(self.host, frame.id.0);
         if !overflow.is_empty() {
             self.put(&overflow);
-            self.decay();
+            self.decay_a_little();
         }
     }
 
     #[cold]
     fn alloc_slow(&self) -> Result<u32, Error> {
         assert_may_block();
-        self.decay();
+        self.decay_a_little();
         if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
             return Ok(frame);
         }
@@ -87,8 +101,18 @@ impl<B: Backing> Arena<B> {
 
     /// Commits a run of frames; all but one go to the cache.
     fn commit_run(&self) -> Result<u32, Error> {
-        let run = self.charge_run(self.plan_run()?)?;
-        self.commit_frames(run)?;
+        let group = self.frames_per_granule();
+        let run = self.charge_run(self.plan_run(self.frames_per_run())?)?;
+        let run = match self.commit_frames(run) {
+            Ok(()) => run,
+            // The system may have less left than a run: try the least there is.
+            Err(error) if run.len == group => return Err(error),
+            Err(_) => {
+                let least = self.charge_run(self.plan_run(group)?)?;
+                self.commit_frames(least)?;
+                least
+            }
+        };
         let first = run.block as usize * self.blocks.frames + run.start;
         let mut rest = FrameBatch::default();
         for frame in first..first + run.len {
@@ -103,9 +127,8 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Takes neighbouring frames without memory from the first zone that has any.
-    fn plan_run(&self) -> Result<FrameRun, Error> {
+    fn plan_run(&self, want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
-        let want = FrameBatch::capacity(self.options.page_size).max(group);
         for zone in &self.zones {
             loop {
                 match zone.plan_commit(self.host, &self.blocks, want, group) {
@@ -152,8 +175,13 @@ impl<B: Backing> Arena<B> {
         // SAFETY: the run consists of whole granules of the payload region, and `plan_run` took
         // its frames out of the zone, so that no other thread commits or decommits them.
         let outcome = unsafe { self.backing.commit(RegionKind::Payload, place, len) };
-        if outcome.is_err() {
-            self.budget.refund(len as u64);
+        match outcome {
+            // Relaxed: see `usage`.
+            Ok(()) => drop(
+                self.usage
+                    .fetch_add(run.len as u64 * ONE_COMMITTED, Ordering::Relaxed),
+            ),
+            Err(_) => self.budget.refund(len as u64),
         }
         self.zone_of(run.block)
             .finish_commit(self.host, &self.blocks, run, outcome.is_ok());

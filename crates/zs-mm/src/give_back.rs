@@ -1,10 +1,11 @@
 //! Frames to the OS: trim, decay, huge advice.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
 use crate::block::BlockId;
 use crate::mask::FrameMask;
-use crate::zone::{FrameRun, Zone};
+use crate::zone::{FrameRun, Surplus, TakenFrames, Zone};
+use zs_sync::Ordering;
 
 impl<B: Backing> Arena<B> {
     /// Gives every free frame back to the system, whatever its age; returns the bytes given back.
@@ -14,73 +15,104 @@ impl<B: Backing> Arena<B> {
     /// backing once for each run of neighbouring frames.
     pub fn trim(&self) -> u64 {
         self.drain_caches();
-        let give_back = |zone: &Zone| self.give_back(zone, usize::MAX);
+        let give_back = |zone: &Zone| self.give_back(zone, usize::MAX, self.blocks.frames);
         self.zones.iter().map(give_back).sum()
+    }
+
+    /// As [`trim`](Self::trim), for whoever is short of memory: a run at a time, so that another
+    /// thread that needs a frame meanwhile misses a run and not a pageblock.
+    pub(crate) fn give_cached_back(&self) {
+        self.drain_caches();
+        for zone in &self.zones {
+            self.give_back(zone, usize::MAX, self.frames_per_run());
+        }
     }
 
     /// Gives back what nobody needed for `decay_ns`; returns the bytes given back.
     ///
-    /// Called by the allocator itself whenever frames go to or come from a zone; a program that
-    /// falls idle calls it once after that time, and again after as long for what lay in caches
-    /// (`zs-os` has a thread that does). Costs a lock a zone and a look at the clock when nothing is
-    /// due. A host without a clock never decays.
+    /// A program that falls idle calls it once after that time, and again after as long for what lay
+    /// in caches (`zs-os` has a thread that does). The allocator itself does the same, a run of frames
+    /// at a time, whenever frames pass through a zone. Costs a lock a zone and a look at the clock
+    /// when nothing is due. A host without a clock never decays.
     pub fn decay(&self) -> u64 {
-        let interval = self.options.decay_ns;
-        let due = |zone: &Zone| zone.is_tick_due(self.host, interval);
-        if !self.zones.iter().any(due) {
-            return 0;
-        }
-        // What lies in caches could be needed there: from now on it has to be needed again.
-        self.drain_caches();
-        let give_back = |zone: &Zone| self.give_back(zone, zone.tick(self.host));
-        self.zones.iter().map(give_back).sum()
+        self.decay_at_most(usize::MAX)
     }
 
-    /// Decommits at most `frames` free frames of a zone.
-    fn give_back(&self, zone: &Zone, frames: usize) -> u64 {
+    /// A bounded piece of [`decay`](Self::decay), for callers who came for something else.
+    pub(crate) fn decay_a_little(&self) {
+        self.decay_at_most(self.frames_per_run());
+    }
+
+    fn decay_at_most(&self, frames: usize) -> u64 {
+        let interval = self.options.decay_ns;
+        let due = |zone: &Zone| zone.is_tick_due(self.host, interval);
+        if self.zones.iter().any(due) {
+            // What lies in caches could be needed there: from now on it has to be needed again.
+            self.drain_caches();
+        }
+        let decay = |zone: &Zone| {
+            zone.tick(self.host, interval);
+            match zone.take_due(self.host, frames) {
+                0 => 0,
+                due => self.give_back(zone, due, self.frames_per_run()),
+            }
+        };
+        self.zones.iter().map(decay).sum()
+    }
+
+    /// Decommits at most `frames` free frames of a zone, at most `at_a_time` of them together.
+    fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
         let group = self.frames_per_granule();
-        let mut left = frames;
-        let mut bytes = 0;
-        while let Some((block, surplus, huge)) =
-            zone.take_surplus(self.host, &self.blocks, group, left)
-        {
-            left -= surplus.count();
-            let gone = self.decommit(block, surplus, huge);
-            let kept = surplus.without(gone);
-            zone.finish_surplus(self.host, &self.blocks, block, gone, kept);
-            bytes += (gone.count() * self.options.page_size.bytes()) as u64;
-            if !kept.is_empty() {
-                break;
+        let (mut left, mut gone, mut below) = (frames, 0, BlockId::MAX);
+        while left >= group {
+            let limit = left.min(at_a_time.max(group));
+            match zone.take_surplus(self.host, &self.blocks, group, limit, below) {
+                Surplus::None => break,
+                Surplus::LookBelow(block) => below = block,
+                Surplus::Taken(taken) => {
+                    let given = self.decommit(zone, &taken);
+                    left -= taken.frames.count();
+                    gone += given.count();
+                    let kept = taken.frames.without(given);
+                    zone.finish_surplus(self.host, &self.blocks, &taken, kept);
+                    // A block that keeps what it was asked for is not asked again.
+                    below = taken.block + u32::from(kept.is_empty());
+                }
             }
         }
-        bytes
+        (gone * self.options.page_size.bytes()) as u64
     }
 
     /// Decommits the runs of a set of frames that nobody else has; returns those that are gone.
-    fn decommit(&self, block: BlockId, frames: FrameMask, huge: bool) -> FrameMask {
-        if huge {
+    fn decommit(&self, zone: &Zone, taken: &TakenFrames) -> FrameMask {
+        let block = taken.block;
+        if taken.huge {
             self.advise(block, Advice::Small);
+            zone.finish_advice(self.host, &self.blocks, block, Advice::Small);
         }
         let mut gone = FrameMask::default();
-        for (start, len) in frames.runs() {
+        for (start, len) in taken.frames.runs() {
             let (place, bytes) = self.place_of(FrameRun { block, start, len });
             // SAFETY: whole granules of the payload region, taken out of the zone as free frames:
             // nobody reads or writes them, and no other thread commits or decommits them.
             let outcome = unsafe { self.backing.decommit(RegionKind::Payload, place, bytes) };
             if outcome.is_ok() {
                 self.budget.refund(bytes as u64);
+                // Relaxed: see `usage`.
+                self.usage
+                    .fetch_sub(len as u64 * ONE_COMMITTED, Ordering::Relaxed);
                 gone = gone.or(FrameMask::range(start, len));
             }
         }
         gone
     }
 
-    /// Advises a block huge if every frame of it is in use; no frame of it is given back meanwhile.
+    /// Advises a block huge if every frame of it is handed out; no frame of it is given back meanwhile.
     pub(crate) fn advise_if_full(&self, block: BlockId) {
         let zone = self.zone_of(block);
         if zone.begin_huge(self.host, &self.blocks, block) {
             self.advise(block, Advice::Huge);
-            zone.finish_huge(self.host, &self.blocks, block);
+            zone.finish_advice(self.host, &self.blocks, block, Advice::Huge);
         }
     }
 

@@ -51,7 +51,7 @@ pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use budget::Charge;
-pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolId};
+pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
 pub use meta::MetaTable;

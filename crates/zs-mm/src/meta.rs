@@ -16,6 +16,8 @@ pub struct MetaTable<T> {
     table: Table<T>,
     place: NonNull<u8>,
     reserved: usize,
+    /// The arena that made it, and that alone may grow and release it.
+    arena: u32,
     /// Bytes from the start that are committed and charged; only grows.
     committed: AtomicU64,
 }
@@ -33,29 +35,31 @@ impl<T: TableCell> Default for MetaTable<T> {
             table: Table::default(),
             place: NonNull::dangling(),
             reserved: 0,
+            arena: 0,
             committed: AtomicU64::new(0),
         }
     }
 }
 
 impl<T: TableCell> MetaTable<T> {
-    pub(crate) fn reserve(backing: &dyn Backing, len: usize) -> Result<Self, Error> {
+    pub(crate) fn reserve(backing: &dyn Backing, arena: u32, len: usize) -> Result<Self, Error> {
         let granule = backing.granule();
         let reserved = len
             .checked_mul(size_of::<T>())
             .and_then(|bytes| bytes.checked_next_multiple_of(granule))
             .ok_or(Error::NoMemory)?;
         let place = backing
-            .reserve(RegionKind::Table, reserved, granule)
+            .reserve(RegionKind::Table, reserved, granule.max(align_of::<T>()))
             .map_err(|_| Error::NoMemory)?;
-        // SAFETY: 1. The region is granule-aligned, more than any cell needs, `len` cells fit, and
-        // it stays reserved until `release` consumes the table. 2. A table region reads as zeros
+        // SAFETY: 1. The region is aligned for a cell, `len` cells fit, and it stays reserved until
+        // `release` consumes the table. 2. A table region reads as zeros
         // where it is not committed (the backing's promise 3), and only this value has its address.
         let table = unsafe { Table::from_reserved(place, len) };
         Ok(Self {
             table,
             place,
             reserved,
+            arena,
             committed: AtomicU64::new(0),
         })
     }
@@ -72,33 +76,55 @@ impl<T: TableCell> MetaTable<T> {
     ) -> Result<(), Error> {
         let end = ((index + 1) * size_of::<T>()).next_multiple_of(backing.granule()) as u64;
         debug_assert!(end <= self.reserved as u64);
-        loop {
-            // Acquire pairs with the Release below: what is found committed may be written to.
-            let start = self.committed.peek(Ordering::Acquire);
-            if start >= end {
-                return Ok(());
-            }
-            let bytes = end - start;
-            if !budget.charge(bytes) {
-                return Err(Error::NoMemory);
-            }
-            // SAFETY: `start` is within the region (`start < end <= reserved`).
-            let place = unsafe { self.place.add(start as usize) };
-            // SAFETY: both ends are multiples of the granule, and inside this table's region.
-            let outcome = unsafe { backing.commit(RegionKind::Table, place, bytes as usize) };
-            if outcome.is_err() {
-                budget.refund(bytes);
-                return Err(Error::NoMemory);
-            }
-            // Release pairs with the Acquire above.
-            let grown =
-                self.committed
-                    .compare_exchange(start, end, Ordering::Release, Ordering::Relaxed);
-            if grown.is_ok() {
-                return Ok(());
-            }
-            budget.refund(bytes);
+        // Acquire pairs with the Release in `publish`: what is found committed may be written to.
+        let start = self.committed.peek(Ordering::Acquire);
+        if start >= end {
+            return Ok(());
         }
+        let bytes = end - start;
+        if !budget.charge(bytes) {
+            return Err(Error::NoMemory);
+        }
+        // SAFETY: `start` is within the region (`start < end <= reserved`).
+        let place = unsafe { self.place.add(start as usize) };
+        // SAFETY: both ends are multiples of the granule, and inside this table's region.
+        let outcome = unsafe { backing.commit(RegionKind::Table, place, bytes as usize) };
+        if outcome.is_err() {
+            budget.refund(bytes);
+            return Err(Error::NoMemory);
+        }
+        self.publish(budget, start, end);
+        Ok(())
+    }
+
+    /// Moves the watermark from `start` to `end`, whose charge is taken and whose memory is
+    /// committed. If somebody else moved it meanwhile, what they charged too is refunded.
+    fn publish(&self, budget: &Budget, start: u64, end: u64) {
+        let mut charged_from = start;
+        while charged_from < end {
+            // Release pairs with the Acquire in `ensure`.
+            let grown = self.committed.compare_exchange(
+                charged_from,
+                end,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match grown {
+                Ok(_) => return,
+                Err(found) => {
+                    budget.refund(found.min(end) - charged_from);
+                    charged_from = found.min(end);
+                }
+            }
+        }
+    }
+
+    /// Panics if the table is not of this arena. One without memory is anybody's.
+    pub(crate) fn assert_of(&self, arena: u32) {
+        assert!(
+            self.arena == arena || self.reserved == 0,
+            "a table of another arena"
+        );
     }
 
     pub(crate) fn release(self, backing: &dyn Backing, budget: &Budget) {

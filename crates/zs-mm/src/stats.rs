@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::{BlockId, FLAG_ADVISING, LISTS, NO_BLOCK};
+use crate::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK};
 use crate::descriptor::{Descriptor, FrameType};
 use crate::size::FrameId;
 use crate::zone::{Zone, ZoneState};
@@ -18,7 +18,10 @@ pub struct ArenaStats {
     pub held: u64,
     /// The most that `held` has been.
     pub peak: u64,
-    /// Frames that are free but committed, in caches and zones: what trim would give back.
+    /// Frames that somebody has allocated.
+    pub in_use: u64,
+    /// Frames that are free but committed, in caches, zones and on their way: what trim would give
+    /// back.
     pub cached: u64,
     /// The arena's own metadata: descriptors, pageblock records, and its structure.
     pub metadata: u64,
@@ -65,18 +68,19 @@ fn expect(what: &'static str, at: u64, recorded: u64, found: u64) -> Result<(), 
 }
 
 impl<B: Backing> Arena<B> {
-    /// What the arena holds. Takes each lock once; the figures are of slightly different moments
-    /// when others are at work, but none ever exceeds what exists.
+    /// What the arena holds. Takes no lock. Frames are of one moment, and so is `held`; the two are
+    /// of slightly different moments when others are at work.
     pub fn stats(&self) -> ArenaStats {
-        let in_caches: usize = self.caches.iter().map(|cache| cache.len(self.host)).sum();
-        let in_zones: usize = self.zones.iter().map(|z| z.lock(self.host).ready).sum();
-        let held = self.budget.held();
-        let cached = ((in_caches + in_zones) * self.options.page_size.bytes()) as u64;
+        // Relaxed: see `usage`.
+        let usage = self.usage.load(Ordering::Relaxed);
+        let (committed, in_use) = (usage >> 32, usage & u64::from(u32::MAX));
+        let page = self.options.page_size.bytes() as u64;
         ArenaStats {
             limit: self.budget.limit(),
-            held,
+            held: self.budget.held(),
             peak: self.budget.peak(),
-            cached: cached.min(held),
+            in_use: in_use * page,
+            cached: (committed - in_use) * page,
             metadata: self.descriptors.committed_bytes()
                 + self.blocks.table().committed_bytes()
                 + size_of::<Self>() as u64,
@@ -100,7 +104,11 @@ impl<B: Backing> Arena<B> {
         }
         let frames = committed * self.options.page_size.bytes() as u64;
         let metadata = self.stats().metadata + foreign;
-        expect("bytes held", 0, self.budget.held(), frames + metadata)
+        expect("bytes held", 0, self.budget.held(), frames + metadata)?;
+        let stats = self.stats();
+        expect("frame bytes", 0, stats.in_use + stats.cached, frames)?;
+        let in_use = self.frames_in_use() * self.options.page_size.bytes() as u64;
+        expect("bytes in use", 0, stats.in_use, in_use)
     }
 
     /// Checks one zone; returns its committed frames.
@@ -116,6 +124,8 @@ impl<B: Backing> Arena<B> {
             }
         }
         expect("zone's ready frames", 0, state.ready as u64, ready as u64)?;
+        let low_beyond = state.low > state.ready;
+        expect("zone's low-water mark beyond", 0, 0, low_beyond.into())?;
         for (list, &count) in listed.iter().enumerate() {
             let mut found = 0;
             let (mut previous, mut block) = (NO_BLOCK, state.head(list));
@@ -167,7 +177,14 @@ impl<B: Backing> Arena<B> {
             )?;
         }
         let flags = self.blocks.flags(block);
-        expect("advice under way", block.into(), flags & FLAG_ADVISING, 0)
+        expect("advice under way", block.into(), flags & FLAG_ADVISING, 0)?;
+        let huge_with_holes = flags & FLAG_HUGE != 0 && committed.count() < self.blocks.frames;
+        expect(
+            "advised huge with holes",
+            block.into(),
+            0,
+            huge_with_holes.into(),
+        )
     }
 
     /// Frames that are in use, by recounting the descriptors of opened blocks; for tests, with no

@@ -2,10 +2,11 @@
 //!
 //! # Locking
 //!
-//! Every method takes the zone's lock for one bounded piece of work (one pageblock), and returns
-//! before the backing is called: frames whose memory comes or goes are meanwhile neither free nor
-//! anybody's, so nobody else can meet them.
+//! Every method takes the zone's lock for one bounded piece of work (a pageblock, or a look at 64 of
+//! them), and returns before the backing is called: frames whose memory comes or goes are meanwhile
+//! neither free nor anybody's, so nobody else can meet them.
 
+use crate::backing::Advice;
 use crate::block::{
     BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK, READY_LISTS,
 };
@@ -30,7 +31,9 @@ pub(crate) struct ZoneState {
     /// Free committed frames.
     pub(crate) ready: usize,
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
-    low: usize,
+    pub(crate) low: usize,
+    /// Frames that nobody needed in the last whole interval, and that were not given back yet.
+    due: usize,
     last_tick_ns: u64,
 }
 
@@ -43,6 +46,29 @@ pub(crate) enum CommitPlan {
     NeedsBlock(BlockId),
     /// Every frame of the zone is taken or committed.
     Exhausted,
+}
+
+/// Blocks that are looked at in one hold of the lock.
+const LOOK_AT: u32 = 64;
+
+/// What a look for frames to give back found.
+#[derive(Debug)]
+pub(crate) enum Surplus {
+    /// These frames: decommit them, then call `finish_surplus`.
+    Taken(TakenFrames),
+    /// Nothing down to this block: look below it.
+    LookBelow(BlockId),
+    /// Nothing more in this zone.
+    None,
+}
+
+/// Frames of one block that were taken to be given back.
+#[derive(Debug)]
+pub(crate) struct TakenFrames {
+    pub(crate) block: BlockId,
+    pub(crate) frames: FrameMask,
+    /// The block is advised huge: advise it small first, then call `finish_advice`.
+    pub(crate) huge: bool,
 }
 
 /// Neighbouring frames of one block.
@@ -60,6 +86,7 @@ impl Zone {
             next_virgin: first,
             ready: 0,
             low: 0,
+            due: 0,
             last_tick_ns: now_ns,
         };
         Self {
@@ -177,69 +204,95 @@ impl Zone {
         }
     }
 
-    /// Takes up to `limit` free committed frames of one block, whole groups of `group`, to be given
-    /// back: from the emptiest block, so that whole blocks come free. Says whether the block is
-    /// advised huge (it no longer counts as such).
+    /// Takes up to `limit` free committed frames of one block, in whole groups of `group`, to be
+    /// given back. Looks at the blocks below `below`, the highest first, so that the upper ones
+    /// empty; at most [`LOOK_AT`] of them in one hold of the lock.
     pub(crate) fn take_surplus(
         &self,
         host: &dyn Host,
         blocks: &Blocks,
         group: usize,
         limit: usize,
-    ) -> Option<(BlockId, FrameMask, bool)> {
+        below: BlockId,
+    ) -> Surplus {
         let mut state = self.state.lock(host);
-        for list in READY_LISTS.rev() {
-            let mut block = state.heads[list];
-            while block != NO_BLOCK {
-                let flags = blocks.flags(block);
-                let surplus = blocks.ready(block).whole_groups(group, limit);
-                if flags & FLAG_ADVISING == 0 && !surplus.is_empty() {
-                    blocks.set_flags(block, flags & !FLAG_HUGE);
-                    state.change(blocks, block, |free, committed| {
-                        (free.without(surplus), committed)
-                    });
-                    return Some((block, surplus, flags & FLAG_HUGE != 0));
-                }
-                block = blocks.links(block).1;
+        let opened = self.opened(&state);
+        let mut next = below.min(opened.end);
+        if state.ready < group {
+            return Surplus::None;
+        }
+        for _ in 0..LOOK_AT {
+            if next == opened.start {
+                return Surplus::None;
+            }
+            next -= 1;
+            let flags = blocks.flags(next);
+            let frames = blocks.ready(next).whole_groups(group, limit);
+            if flags & FLAG_ADVISING == 0 && !frames.is_empty() {
+                let huge = flags & FLAG_HUGE != 0;
+                // Until the block has been advised small, nobody else gives back anything of it.
+                blocks.set_flags(next, if huge { FLAG_ADVISING } else { 0 });
+                // Neither free nor committed: no other thread can count on these frames, nor take
+                // the block for a full one.
+                state.change(blocks, next, |free, committed| {
+                    (free.without(frames), committed.without(frames))
+                });
+                return Surplus::Taken(TakenFrames {
+                    block: next,
+                    frames,
+                    huge,
+                });
             }
         }
-        None
+        Surplus::LookBelow(next)
     }
 
-    /// Ends a decommit: the frames in `gone` have no memory any more, those in `kept` still do.
+    /// Ends a decommit: of the frames that were taken, those in `kept` still have memory.
     pub(crate) fn finish_surplus(
         &self,
         host: &dyn Host,
         blocks: &Blocks,
-        block: BlockId,
-        gone: FrameMask,
+        taken: &TakenFrames,
         kept: FrameMask,
     ) {
         self.state
             .lock(host)
-            .change(blocks, block, |free, committed| {
-                (free.or(gone).or(kept), committed.without(gone))
+            .change(blocks, taken.block, |free, committed| {
+                (free.or(taken.frames), committed.or(kept))
             });
     }
 
-    /// Whether `interval_ns` has passed since the last tick.
+    /// Begins a new interval if one has passed: what nobody needed in the last is then due.
+    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) {
+        let now = host.now_ns();
+        let mut state = self.state.lock(host);
+        if now.saturating_sub(state.last_tick_ns) >= interval_ns {
+            state.last_tick_ns = now;
+            let ready = state.ready;
+            state.due = core::mem::replace(&mut state.low, ready);
+        }
+    }
+
+    /// Whether a tick would begin a new interval.
     pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
         let now = host.now_ns();
         let last = self.state.lock(host).last_tick_ns;
         now.saturating_sub(last) >= interval_ns
     }
 
-    /// How many frames nobody needed since the last tick; begins the next interval.
-    pub(crate) fn tick(&self, host: &dyn Host) -> usize {
-        let now = host.now_ns();
+    /// Takes up to `most` of the frames that are due to be given back off the account; what was
+    /// needed since is not due any more.
+    pub(crate) fn take_due(&self, host: &dyn Host, most: usize) -> usize {
         let mut state = self.state.lock(host);
-        state.last_tick_ns = now;
-        let ready = state.ready;
-        core::mem::replace(&mut state.low, ready)
+        state.due = state.due.min(state.low);
+        let due = state.due.min(most);
+        state.due -= due;
+        due
     }
 
     /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:
-    /// the caller advises it huge, then calls [`finish_huge`](Self::finish_huge).
+    /// the caller advises it huge, then calls
+    /// [`finish_advice`](Self::finish_advice).
     pub(crate) fn begin_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
         let _state = self.state.lock(host);
         let full = blocks.free(block).is_empty()
@@ -251,10 +304,20 @@ impl Zone {
         full
     }
 
-    /// Ends what [`begin_huge`](Self::begin_huge) began.
-    pub(crate) fn finish_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) {
+    /// Ends the advising of a block, by [`begin_huge`](Self::begin_huge) or before a decommit.
+    pub(crate) fn finish_advice(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        block: BlockId,
+        advice: Advice,
+    ) {
         let _state = self.state.lock(host);
-        blocks.set_flags(block, FLAG_HUGE);
+        let flags = match advice {
+            Advice::Huge => FLAG_HUGE,
+            Advice::Small => 0,
+        };
+        blocks.set_flags(block, flags);
     }
 }
 

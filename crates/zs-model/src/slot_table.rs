@@ -74,7 +74,7 @@ unsafe impl Client for SlotTable {
         Some(Target::word(index))
     }
 
-    fn word(&self, index: u32) -> Option<&AtomicU64> {
+    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
         self.words.get(index as usize)
     }
 
@@ -86,13 +86,13 @@ unsafe impl Client for SlotTable {
         Self::gone(layout, last)
     }
 
-    fn reclaimed<B: Backing>(&self, _: &Arena<B>, _: u32) {}
+    unsafe fn reclaimed<B: Backing>(&self, _: &Arena<B>, _: u32) {}
 
     fn metadata_bytes(&self) -> u64 {
         0
     }
 
-    fn release<B: Backing>(&mut self, _: &Arena<B>) {}
+    unsafe fn release<B: Backing>(&mut self, _: &Arena<B>) {}
 }
 
 impl Words for SlotTable {
@@ -117,7 +117,7 @@ impl Words for SlotTable {
         };
         let expected = match presence(index) {
             Presence::Freeing => return None,
-            _ if self.word(index).is_none() => Expected::NoSuchWord,
+            _ if self.words.get(index as usize).is_none() => Expected::NoSuchWord,
             Presence::Live => Expected::Occupied,
             Presence::Absent if wrong => Expected::Changed,
             Presence::Absent => Expected::Done,
@@ -194,7 +194,8 @@ impl Words for SlotTable {
 
     fn mark(&self, slot: u16, state: u8, payload: u32, presence: impl Fn(u32) -> Presence) {
         let index = self.index_of(slot);
-        let (Presence::Absent, Some(word)) = (presence(index), self.word(index)) else {
+        let (Presence::Absent, Some(word)) = (presence(index), self.words.get(index as usize))
+        else {
             return;
         };
         let before = self.get(index).bits();

@@ -183,6 +183,10 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
                 return Err(format!("{key:?} was given out twice"));
             }
             self.report.inserted += 1;
+            let spans = pool
+                .read(key)
+                .is_ok_and(|guard| !guard.spans().second.is_empty());
+            self.report.spanning += u64::from(spans);
             self.model.add(number, key, bytes, ask);
             return self.read_back(self.model.objects.len() - 1);
         }

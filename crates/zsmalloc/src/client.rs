@@ -14,7 +14,8 @@ use zs_sync::AtomicU64;
 /// # Safety
 /// An implementation promises:
 /// 1. `word(index)` gives the same cell for the same index for as long as the client lives, `None`
-///    for an index beyond its words, and never one cell for two indices.
+///    for an index of `words()` or more, and never one cell for two indices; `words()` is at most
+///    2^32 - 1.
 /// 2. The client, and whoever it lets near its cells, changes a cell only by a compare-and-swap that
 ///    expects a word without an object and stores another such word. It takes no word of one pool
 ///    to another.
@@ -27,7 +28,10 @@ pub unsafe trait Client: Send + Sync {
     fn resolve(&self, key: Self::Key) -> Option<Target>;
 
     /// The cell of word `index`.
-    fn word(&self, index: u32) -> Option<&AtomicU64>;
+    ///
+    /// # Safety
+    /// The caller is the client's pool, or keeps promise 2.
+    unsafe fn word(&self, index: u32) -> Option<&AtomicU64>;
 
     /// All words have an index below this.
     fn words(&self) -> u32;
@@ -35,8 +39,13 @@ pub unsafe trait Client: Send + Sync {
     /// What a word becomes when its object is gone; `last` is the object's last word.
     fn emptied(&self, layout: &Layout, last: Word) -> Word;
 
-    /// Called once after a word became empty, by the thread that emptied it, with no lock held.
-    fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32);
+    /// Called once for each time that a word became empty, by the thread that emptied it, with no
+    /// lock held. A client that lets others store into an empty word may find the next object in
+    /// it already.
+    ///
+    /// # Safety
+    /// The caller is the client's pool, and has emptied the word.
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32);
 
     /// Whether the client's own structures add up, given that no other thread is at work: part of
     /// [`Pool::validate`](crate::Pool::validate).
@@ -50,6 +59,9 @@ pub unsafe trait Client: Send + Sync {
     /// Bytes of the client's tables that are counted in the arena's limit.
     fn metadata_bytes(&self) -> u64;
 
-    /// Gives the client's tables back to the arena; the pool is gone.
-    fn release<B: Backing>(&mut self, arena: &Arena<B>);
+    /// Gives the client's tables back to the arena.
+    ///
+    /// # Safety
+    /// The caller is the client's pool, at its end: no word is used any more.
+    unsafe fn release<B: Backing>(&mut self, arena: &Arena<B>);
 }

@@ -33,7 +33,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// whose read-modify-write left the word abandoned.
     #[cold]
     pub(crate) fn finish_free(&self, index: u32, freeing: Word) {
-        let Some(cell) = self.client.word(index) else {
+        let Some(cell) = self.cell(index) else {
             return;
         };
         let place = freeing.place(&self.layout);
@@ -56,6 +56,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let released = self.clear_slot(&mut state, class, place);
         drop(state);
         self.give_back(class, released);
-        self.client.reclaimed(self.arena(), index);
+        // SAFETY: this is the client's pool, and this thread has just emptied the word.
+        unsafe { self.client.reclaimed(self.arena(), index) };
     }
 }

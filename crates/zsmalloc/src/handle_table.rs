@@ -2,8 +2,8 @@
 //!
 //! A handle is `tag | generation | word index + 1`. The generation is the word's, which counts its
 //! reuses; the tag is the pool's. So a freed handle is refused until its word has been reused
-//! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle always,
-//! unless 2^32 pools lie between.
+//! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle unless that
+//! word's reuses make up the difference of the two tags (`docs/words.md`).
 //!
 //! Free words are kept by page of 512: first in, first out within a page, and the lowest page with any
 //! goes first, so that the upper pages empty. A free word holds, beside its generation, the next
@@ -144,7 +144,7 @@ impl HandleTable {
 
     /// The handle of a word that holds an object.
     pub(crate) fn handle(&self, index: u32, word: Word) -> Option<Handle> {
-        let generation = self.layout.generation_of(word.bits());
+        let generation = self.layout.generation_of(word);
         let salted =
             (self.tag & !self.generation_mask()) | (self.tag ^ generation) & self.generation_mask();
         Handle::from_bits(u64::from(salted) << 32 | u64::from(index + 1))
@@ -175,7 +175,7 @@ impl HandleTable {
                 Ok(index) => return Ok(index),
                 Err(page) => page,
             };
-            if page * PAGE_WORDS >= self.words.len() as u32 {
+            if page as usize * PAGE_WORDS as usize >= self.words.len() {
                 return Err(Error::NoMemory);
             }
             arena.ensure(&self.pages, (page + page / GROUP + 1) as usize)?;
@@ -285,12 +285,14 @@ impl HandleTable {
     fn validate_page(&self, page: u32) -> Result<(), &'static str> {
         let list = FreeList::unpack(self.page_cell(page).get());
         let mut listed = [0_u64; (PAGE_WORDS / 64) as usize];
-        let mut next = list.head;
+        let (mut next, mut last) = (list.head, 0);
         for _ in 0..list.free {
             let Some(in_page) = next.checked_sub(1) else {
                 return Err("a page's list of free words is shorter than its count");
             };
-            let word = self.word(page * PAGE_WORDS + u32::from(in_page));
+            let word = self
+                .words
+                .get((page * PAGE_WORDS + u32::from(in_page)) as usize);
             // Relaxed: nobody else is at work.
             let state = word.map(|word| Word(word.load(Ordering::Relaxed)).state());
             let (group, bit) = (usize::from(in_page) / 64, 1 << (in_page % 64));
@@ -298,7 +300,7 @@ impl HandleTable {
                 return Err("a listed word is not free, or listed twice");
             }
             listed[group] |= bit;
-            next = self.next_of(page, next);
+            (next, last) = (self.next_of(page, next), next);
         }
         let missing = PAGE_WORDS - self.page_len(page);
         let words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
@@ -313,6 +315,9 @@ impl HandleTable {
         let summary = self.summary_cell(page / GROUP).get() & (1 << (page % GROUP)) != 0;
         if summary == list.is_empty() {
             return Err("a page's summary bit is wrong");
+        }
+        if list.free > 0 && (next != 0 || last != list.tail) {
+            return Err("a page's list does not end at its tail");
         }
         Ok(())
     }
@@ -342,26 +347,32 @@ unsafe impl Client for HandleTable {
     }
 
     #[inline]
-    fn word(&self, index: u32) -> Option<&AtomicU64> {
+    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
         self.words.get(index as usize)
     }
 
     fn words(&self) -> u32 {
         let words = self.words.committed_bytes() / size_of::<u64>() as u64;
-        (words as u32).min(self.words.len() as u32)
+        words.min(self.words.len() as u64) as u32
     }
 
     fn emptied(&self, layout: &Layout, last: Word) -> Word {
-        let generation = layout.generation_of(last.bits()).wrapping_add(1);
+        let generation = layout.generation_of(last).wrapping_add(1);
         Word::from_bits(layout.place_generation(generation))
     }
 
-    fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
         self.put(arena, index);
     }
 
     fn validate<B: Backing>(&self, arena: &Arena<B>) -> Result<(), &'static str> {
-        let opened = self.state.lock(arena.host()).opened;
+        let (opened, lowest_group) = {
+            let state = self.state.lock(arena.host());
+            (state.opened, state.lowest_group)
+        };
+        if (0..lowest_group).any(|group| self.summary_cell(group).get() != 0) {
+            return Err("a group below the lowest has a free word");
+        }
         (0..opened).try_for_each(|page| self.validate_page(page))
     }
 
@@ -369,7 +380,7 @@ unsafe impl Client for HandleTable {
         self.words.committed_bytes() + self.pages.committed_bytes()
     }
 
-    fn release<B: Backing>(&mut self, arena: &Arena<B>) {
+    unsafe fn release<B: Backing>(&mut self, arena: &Arena<B>) {
         arena.release_table(core::mem::take(&mut self.words));
         arena.release_table(core::mem::take(&mut self.pages));
     }

@@ -102,7 +102,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
         bytes: &[u8],
     ) -> Result<(), Error> {
         self.class_for(bytes.len())?;
-        let cell = self.client.word(index).ok_or(Error::Stale)?;
+        let cell = self.cell(index).ok_or(Error::Stale)?;
         let found = self.wait_until_freed(cell);
         if found.has_place() {
             return Err(Error::Occupied);
@@ -135,7 +135,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         contents: &Contents<'_>,
     ) -> Result<Word, Error> {
         let class = self.class_for(contents.len())?;
-        let cell = self.client.word(index).ok_or(Error::Stale)?;
+        let cell = self.cell(index).ok_or(Error::Stale)?;
         let filling = |place: Place| Word::filling(&self.layout, place, client_bits);
         let place = self.take_slot(class, index, contents.len(), |place| {
             // Release: whoever finds this word by the slot's back reference, under the class lock,

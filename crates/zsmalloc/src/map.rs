@@ -93,35 +93,24 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         mode: MapMode,
         buffer: &'b mut [u8],
     ) -> Result<Mapping<'p, 'b, A, C>, Error> {
-        // The reader sees to length and contents; it leaves before the word is taken, so the
-        // object may change in between, and is looked at again.
-        loop {
-            let guard = self.read(key)?;
-            let needed = guard.len();
-            let place = buffer
-                .get_mut(..needed)
-                .ok_or(Error::BufferTooSmall { needed })?;
-            drop(guard);
-            let target = self.client.resolve(key).ok_or(Error::Stale)?;
-            // Acquire pairs with the Release that made the word live: the bytes.
-            let (live, mapped) = self.transition(target, Ordering::Acquire, Word::mapped)?;
-            let (class, len) = self.class_and_len(mapped.place(&self.layout));
-            if len != needed {
-                self.unmap(target.index, mapped, None);
-                continue;
-            }
-            debug_assert_eq!(live.place(&self.layout), mapped.place(&self.layout));
-            match mode {
-                MapMode::WriteOnly => place.fill(0),
-                MapMode::ReadOnly | MapMode::ReadWrite => self.copy_mapped(class, mapped, place),
-            }
-            return Ok(Mapping(View::Private {
-                buffer: &mut buffer[..needed],
-                pool: self,
-                index: target.index,
-                mapped,
-            }));
+        let target = self.client.resolve(key).ok_or(Error::Stale)?;
+        // Acquire pairs with the Release that made the word live: the bytes.
+        let (_, mapped) = self.transition(target, Ordering::Acquire, Word::mapped)?;
+        let (class, needed) = self.class_and_len(mapped.place(&self.layout));
+        let Some(buffer) = buffer.get_mut(..needed) else {
+            self.unmap(target.index, mapped, None);
+            return Err(Error::BufferTooSmall { needed });
+        };
+        match mode {
+            MapMode::WriteOnly => buffer.fill(0),
+            MapMode::ReadOnly | MapMode::ReadWrite => self.copy_mapped(class, mapped, buffer),
         }
+        Ok(Mapping(View::Private {
+            buffer,
+            pool: self,
+            index: target.index,
+            mapped,
+        }))
     }
 
     /// Copies a mapped object's bytes out.
@@ -140,7 +129,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// mapped -> exclusive, the bytes in, -> live.
     fn unmap(&self, index: u32, mapped: Word, bytes: Option<&[u8]>) {
-        let Some(cell) = self.client.word(index) else {
+        let Some(cell) = self.cell(index) else {
             return;
         };
         let exclusive = mapped.writing_back();

@@ -9,8 +9,8 @@ use crate::record::{Records, UNIT_CELLS, units_of};
 use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
 use crate::word::Layout;
 use core::fmt;
-use zs_mm::{Arena, ArenaRef, Charge, FrameOwner, PoolId};
-use zs_sync::{Host, Mutex, Rank};
+use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
+use zs_sync::{AtomicU64, Host, Mutex, Rank};
 
 /// The longest name of a pool, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -58,7 +58,8 @@ pub struct Pool<A: ArenaRef, C: Client> {
     pub(crate) records: Records,
     pub(crate) record_alloc: RecordAlloc,
     pub(crate) classes: [Mutex<ClassState>; CLASSES],
-    pub(crate) id: PoolId,
+    /// The pool's claim to its frames. `None` only while it is dropped.
+    key: Option<PoolKey>,
     pub(crate) zero_freed: bool,
     name: Name,
     structure: Option<Charge>,
@@ -72,7 +73,7 @@ impl<A: ArenaRef, C: Client> fmt::Debug for Pool<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("name", &self.name())
-            .field("id", &self.id)
+            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
@@ -160,15 +161,25 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             records: parts.records,
             record_alloc: parts.record_alloc,
             classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
-            id: parts.id,
+            key: Some(parts.key),
             zero_freed: options.zero_freed,
             name,
             structure: None,
             arena,
         };
         // On failure the pool's drop undoes the rest.
-        pool.structure = Some(pool.arena().charge(size_of::<Self>() as u64)?);
+        pool.structure = Some(pool.arena().charge(Self::STRUCTURE)?);
         Ok(pool)
+    }
+
+    /// Bytes of the pool's structure. An arena that lies in it has counted itself.
+    pub(crate) const STRUCTURE: u64 = (size_of::<Self>() - A::EMBEDDED) as u64;
+
+    /// The cell of word `index`.
+    #[inline]
+    pub(crate) fn cell(&self, index: u32) -> Option<&AtomicU64> {
+        // SAFETY: this is the client's pool, which changes words as the client's contract says.
+        unsafe { self.client.word(index) }
     }
 
     /// The arena that the pool's frames come from.
@@ -209,12 +220,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    pub(crate) fn owner(&self, zspage: u32, entry: usize) -> FrameOwner {
-        FrameOwner {
-            pool: self.id,
-            zspage,
-            index: entry as u8,
-        }
+    /// The pool's claim to its frames.
+    #[expect(clippy::expect_used, reason = "only the drop takes it, last of all")]
+    pub(crate) fn key(&self) -> &PoolKey {
+        self.key.as_ref().expect("a pool has its key")
     }
 
     /// Destroys an empty pool; its frames and tables go back to the arena.
@@ -271,49 +280,55 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
     fn drop(&mut self) {
         self.free_everything();
         let arena = self.arena.arena();
-        self.client.release(arena);
+        // SAFETY: the pool ends here, and `&mut self` says that nobody uses its words.
+        unsafe { self.client.release(arena) };
         arena.release_table(core::mem::take(&mut self.records.cells));
         arena.release_table(self.record_alloc.take_table());
         if let Some(structure) = self.structure.take() {
             arena.uncharge(structure);
         }
-        arena.leave(self.id);
+        if let Some(key) = self.key.take() {
+            arena.leave(key);
+        }
     }
 }
 
 /// What a pool takes from its arena before it has words.
 struct Parts {
-    id: PoolId,
+    key: PoolKey,
     records: Records,
     record_alloc: RecordAlloc,
 }
 
 impl Parts {
-    fn new<B: zs_mm::Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
+    fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
         let geometry = Geometry::of(arena.options().page_size);
-        let id = arena.join()?;
-        let cells = arena.reserve_table(units * UNIT_CELLS).inspect_err(|_| {
-            arena.leave(id);
-        })?;
+        let cells = arena.reserve_table(units * UNIT_CELLS)?;
         let sets = match arena.reserve_table(RecordAlloc::sets(units)) {
             Ok(sets) => sets,
             Err(error) => {
                 arena.release_table(cells);
-                arena.leave(id);
                 return Err(error.into());
             }
         };
-        Ok(Self {
-            id,
-            records: Records { cells, geometry },
-            record_alloc: RecordAlloc::new(sets, units),
-        })
+        match arena.join() {
+            Ok(key) => Ok(Self {
+                key,
+                records: Records { cells, geometry },
+                record_alloc: RecordAlloc::new(sets, units),
+            }),
+            Err(error) => {
+                arena.release_table(cells);
+                arena.release_table(sets);
+                Err(error.into())
+            }
+        }
     }
 
-    fn undo<B: zs_mm::Backing>(mut self, arena: &Arena<B>) {
+    fn undo<B: Backing>(mut self, arena: &Arena<B>) {
         arena.release_table(self.records.cells);
         arena.release_table(self.record_alloc.take_table());
-        arena.leave(self.id);
+        arena.leave(self.key);
     }
 }
 

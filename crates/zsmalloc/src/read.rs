@@ -109,7 +109,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         order: Ordering,
         next: impl Fn(Word, Target) -> Result<Word, Refusal>,
     ) -> Result<(Word, Word), Error> {
-        let cell = self.client.word(target.index).ok_or(Error::Stale)?;
+        let cell = self.cell(target.index).ok_or(Error::Stale)?;
         let mut backoff = self.backoff();
         // Relaxed: the compare-and-swap decides, and carries the ordering.
         let mut seen = Word(cell.peek(Ordering::Relaxed));
@@ -135,7 +135,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// a freed object finishes the free.
     #[inline]
     pub(crate) fn unpin(&self, index: u32, release: impl FnOnce(&AtomicU64) -> Word) {
-        let Some(cell) = self.client.word(index) else {
+        let Some(cell) = self.cell(index) else {
             return;
         };
         let left = release(cell);

@@ -113,17 +113,35 @@ impl RecordAlloc {
         let bits = run(first as usize % PAGE_UNITS, units);
         debug_assert_eq!(set.get() & bits, bits, "a used run is freed");
         set.set(set.get() & !bits);
-        for lowest in &mut state.lowest {
-            *lowest = (*lowest).min(page);
+        // Only for the runs that this page has now: the others' searches need not begin here.
+        let free = !set.get() & PAGE_SET;
+        for units in (1..=MAX_UNITS).take_while(|&units| lowest_run(free, units).is_some()) {
+            state.lowest[units] = state.lowest[units].min(page);
         }
+    }
+
+    /// Whether all of a run is in use.
+    pub(crate) fn is_in_use(&self, first: u32, units: usize) -> bool {
+        let bits = run(first as usize % PAGE_UNITS, units);
+        let set = self.used.get(first as usize / PAGE_UNITS);
+        set.is_some_and(|set| set.get() & bits == bits)
     }
 
     /// Units in use.
     pub(crate) fn in_use(&self, host: &dyn Host) -> u64 {
-        let opened = self.state.lock(host).opened;
-        (0..opened)
+        let state = self.state.lock(host);
+        (0..state.opened)
             .map(|page| u64::from(self.used.at(page).get().count_ones()))
             .sum()
+    }
+
+    /// Whether no page below the recorded lowest has a run of that length.
+    pub(crate) fn lowest_are_lowest(&self, host: &dyn Host) -> bool {
+        let state = self.state.lock(host);
+        (1..=MAX_UNITS).all(|units| {
+            (0..state.lowest[units] as usize)
+                .all(|page| lowest_run(!self.used.at(page).get() & PAGE_SET, units).is_none())
+        })
     }
 }
 

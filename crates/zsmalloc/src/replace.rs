@@ -1,16 +1,16 @@
 //! Replace: an object move with new bytes.
 //!
-//! mover's pin -> slot of the new class -> bytes copied -> old class lock: word to the new place,
-//! expecting only this pin, old slot cleared. If a reader or a free came in meanwhile, the new slot
-//! is cleared instead, and only then the pin ends.
+//! slot of the new class -> bytes copied -> mover's pin -> old class lock: word to the new place,
+//! expecting only this pin, old slot cleared. If a reader or a free came in meanwhile, the pin ends
+//! and the new slot, which no word ever named, is cleared.
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::insert::Contents;
 use crate::pool::Pool;
-use crate::word::{MOVER_PIN, Place, State, Word};
+use crate::word::{MOVER_PIN, Place, Refusal, State, Word};
 use zs_mm::ArenaRef;
-use zs_sync::{AtomicU64, Ordering};
+use zs_sync::{AtomicU64, Ordering, Peek};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Gives an object new contents of any length, under the same handle. Readers see the old bytes
@@ -25,24 +25,29 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub fn replace(&self, key: C::Key, bytes: &[u8]) -> Result<(), Error> {
         let class = self.class_for(bytes.len())?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
-        let cell = self.client.word(target.index).ok_or(Error::Stale)?;
-        // Acquire: the word's place and record.
-        let (_, pinned) = self.transition(target, Ordering::Acquire, Word::moving)?;
-        // The back reference leads to a word that names another place: the mark of a move under
-        // way, which whoever scans the slot respects.
-        let outcome = self
-            .take_slot(class, target.index, bytes.len(), |_| true)
-            .and_then(|place| {
-                let spans = self.spans(class, place, bytes.len());
-                // SAFETY: the slot is in use for this move alone: no word leads there yet, so
-                // nobody reads, writes or frees it. Its frames are attached, hence committed.
-                unsafe { Contents::Bytes(bytes).put(self.arena().payload(), &spans) };
-                self.commit_move(cell, pinned, class, place)
-            });
-        if outcome.is_err() {
-            self.unpin_mover(target.index);
+        let cell = self.cell(target.index).ok_or(Error::Stale)?;
+        // Relaxed: only to spare a slot for what will be refused; the pin decides.
+        match Word(cell.peek(Ordering::Relaxed)).moving(target) {
+            Err(Refusal::Stale) => return Err(Error::Stale),
+            Err(Refusal::Busy) => return Err(Error::Busy),
+            Err(Refusal::Wait) | Ok(_) => {}
         }
-        outcome
+        // The new slot's back reference leads to a word that names another place: the mark of a move
+        // under way, which whoever scans the slot respects.
+        let place = self.take_slot(class, target.index, bytes.len(), |_| true)?;
+        let spans = self.spans(class, place, bytes.len());
+        // SAFETY: the slot is in use for this move alone: no word leads there yet, so nobody reads,
+        // writes or frees it. Its frames are attached, hence committed.
+        unsafe { Contents::Bytes(bytes).put(self.arena().payload(), &spans) };
+        // Acquire: the word's place and record. Pinned last, so that whoever waits for a mover waits
+        // for the commit alone.
+        let moved = self
+            .transition(target, Ordering::Acquire, Word::moving)
+            .and_then(|(_, pinned)| self.commit_move(cell, target.index, pinned, place));
+        if moved.is_err() {
+            self.discard(class, place);
+        }
+        moved
     }
 
     /// Like [`replace`](Self::replace), but waits for readers and maps to go instead of answering
@@ -61,12 +66,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Commits a move from the place of `pinned` to `place` in `class`, or clears that place.
+    /// Commits a move from the place of `pinned` to `place`, or ends the mover's pin.
     fn commit_move(
         &self,
         cell: &AtomicU64,
+        index: u32,
         pinned: Word,
-        class: usize,
         place: Place,
     ) -> Result<(), Error> {
         let old_place = pinned.place(&self.layout);
@@ -77,38 +82,39 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         // Acquire: whoever was inside the old place has read (readers unpin with Release).
         let committed =
             cell.compare_exchange(pinned.0, moved.0, Ordering::AcqRel, Ordering::Relaxed);
-        match committed {
-            Ok(_) => {
-                if self.zero_freed {
-                    let spans = self.spans(old_class, old_place, old_len);
-                    // SAFETY: no word leads to the old place any more, and the slot is not cleared
-                    // yet, so the bytes are this thread's alone.
-                    unsafe { spans.zero(self.arena().payload()) };
-                }
-                let released = self.clear_slot(&mut state, old_class, old_place);
-                drop(state);
-                self.give_back(old_class, released);
-                Ok(())
-            }
-            Err(found) => {
-                drop(state);
-                if self.zero_freed {
-                    let (_, len) = self.class_and_len(place);
-                    let spans = self.spans(class, place, len);
-                    // SAFETY: no word ever led to the new place, and its slot is not cleared yet,
-                    // so the bytes are this thread's alone.
-                    unsafe { spans.zero(self.arena().payload()) };
-                }
-                let mut state = self.classes[class].lock(self.host());
-                let released = self.clear_slot(&mut state, class, place);
-                drop(state);
-                self.give_back(class, released);
-                match Word(found).state() {
-                    State::Freeing => Err(Error::Stale),
-                    _ => Err(Error::Busy),
-                }
-            }
+        if let Err(found) = committed {
+            drop(state);
+            self.unpin_mover(index);
+            return Err(match Word(found).state() {
+                State::Freeing => Error::Stale,
+                _ => Error::Busy,
+            });
         }
+        if self.zero_freed {
+            let spans = self.spans(old_class, old_place, old_len);
+            // SAFETY: no word leads to the old place any more, and the slot is not cleared yet, so
+            // the bytes are this thread's alone.
+            unsafe { spans.zero(self.arena().payload()) };
+        }
+        let released = self.clear_slot(&mut state, old_class, old_place);
+        drop(state);
+        self.give_back(old_class, released);
+        Ok(())
+    }
+
+    /// Clears a slot that no word came to name.
+    fn discard(&self, class: usize, place: Place) {
+        if self.zero_freed {
+            let (_, len) = self.class_and_len(place);
+            let spans = self.spans(class, place, len);
+            // SAFETY: no word ever led here, and the slot is not cleared yet, so the bytes are this
+            // thread's alone.
+            unsafe { spans.zero(self.arena().payload()) };
+        }
+        let mut state = self.classes[class].lock(self.host());
+        let released = self.clear_slot(&mut state, class, place);
+        drop(state);
+        self.give_back(class, released);
     }
 
     /// Ends a mover's pin that did not commit.

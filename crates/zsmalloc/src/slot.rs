@@ -230,7 +230,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         for entry in (0..context.class.chain as usize).filter(|entry| missing & (1 << entry) != 0) {
             if let Some(frame) = supply.take_frame() {
-                let id = self.arena().assign(frame, self.owner(zspage, entry));
+                let id = self.arena().assign(frame, self.key(), zspage, entry as u8);
                 state.change(context, zspage, |state, record| {
                     record.attach(entry, id);
                     state.frames += 1;
@@ -386,7 +386,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     pub(crate) fn give_frame_back(&self, zspage: u32, entry: usize, frame: FrameId) {
-        let frame = self.arena().reclaim(frame, self.owner(zspage, entry));
+        let frame = self.arena().reclaim(frame, self.key(), zspage, entry as u8);
         debug_assert!(frame.is_some(), "a detached frame was the zspage's");
         if let Some(frame) = frame {
             self.arena().free_frame(frame);

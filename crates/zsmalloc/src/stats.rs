@@ -101,7 +101,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         PoolMetadata {
             words: self.client.metadata_bytes(),
             records: self.records.cells.committed_bytes() + self.record_alloc.committed_bytes(),
-            structure: size_of::<Self>() as u64,
+            structure: Self::STRUCTURE,
         }
     }
 }

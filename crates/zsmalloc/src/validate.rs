@@ -4,7 +4,7 @@ use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
 use crate::pool::Pool;
 use crate::record::{Record, units_of};
-use crate::word::Word;
+use crate::word::{State, Word};
 use core::fmt;
 use zs_mm::{ArenaRef, Descriptor};
 use zs_sync::Ordering;
@@ -76,8 +76,9 @@ struct Count {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Recounts every counter, bitmap, list and back reference, from the words and entries up, and
-    /// names the first that is wrong.
+    /// Recounts every counter, bitmap, list and back reference of the pool, from the words and entries
+    /// up, and names the first that is wrong. ([`Arena::validate`](zs_mm::Arena::validate) does the
+    /// frames; a frame that nobody owns any more shows in the arena's `in_use` alone.)
     ///
     /// For tests and diagnosis: call it while no other thread uses the pool and no replace is under
     /// way, else a change in progress may be taken for an error. Walks all words and zspages.
@@ -119,13 +120,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.client
             .validate(self.arena())
             .map_err(Invalid::Client)?;
+        let lowest = self.record_alloc.lowest_are_lowest(self.host());
+        check(crate::CLASSES, "lowest record pages", lowest.into(), 1)?;
         let recorded = self.record_alloc.in_use(self.host());
         check(crate::CLASSES, "record units", recorded, units)
     }
 
     /// Checks one word against its zspage; returns its class and length if it holds an object.
     fn validate_word(&self, index: u32) -> Result<Option<(usize, u64)>, Invalid> {
-        let Some(cell) = self.client.word(index) else {
+        let Some(cell) = self.cell(index) else {
             return Ok(None);
         };
         let wrong = |what| Err(Invalid::Word { index, what });
@@ -133,6 +136,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let word = Word(cell.load(Ordering::Relaxed));
         if !word.has_place() {
             return Ok(None);
+        }
+        match word.state() {
+            State::Filling | State::Exclusive => return wrong("an insert or write never ended"),
+            _ if word.is_abandoned() => return wrong("a free never ended"),
+            _ if word.has_mover() => return wrong("a move never ended"),
+            _ => {}
         }
         let place = word.place(&self.layout);
         let Some(class) = self.records.class_of(place.zspage) else {
@@ -214,7 +223,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let Some(frame) = record.frame(entry) else {
                 continue;
             };
-            let owned = Descriptor::owned(self.owner(zspage, entry));
+            let owned = Descriptor::owned(self.key().owner(zspage, entry as u8));
             if self.arena().frame_descriptor(frame) != Some(owned) {
                 return wrong("the descriptor of a frame names another owner");
             }
@@ -224,7 +233,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         count.used += u64::from(record.used().count_ones());
         count.usable += u64::from(record.usable().count_ones());
-        count.units += units_of(context.class) as u64;
+        let units = units_of(context.class);
+        if !self.record_alloc.is_in_use(zspage, units) {
+            return wrong("its record's units are free");
+        }
+        count.units += units as u64;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
     pub fn for_each(&self, mut visit: impl FnMut(Handle, ReadGuard<'_, A, HandleTable>)) -> u64 {
         let mut skipped = 0;
         for index in 0..self.client.words() {
-            let Some(cell) = self.client.word(index) else {
+            let Some(cell) = self.cell(index) else {
                 break;
             };
             // Relaxed: `read` looks again.

@@ -70,8 +70,6 @@ const SLACK_SHIFT: u32 = 21;
 /// Bits of slack and zspage together at the largest arena.
 #[cfg(not(zs_loom))]
 const PLACE_BITS: u32 = 33;
-/// A handle needs this many bits for the link of a free word, below the generation.
-const MIN_GENERATION_SHIFT: u32 = 37;
 
 /// The most readers that one object can have at a time; one more is answered Busy.
 pub const MAX_READERS: u32 = (READERS_MASK >> READERS_SHIFT) as u32;
@@ -120,7 +118,7 @@ impl Layout {
         let bits = zspages.trailing_zeros().min(max_zspage_bits(page));
         Self {
             zspage_shift,
-            generation_shift: (zspage_shift + bits).max(MIN_GENERATION_SHIFT),
+            generation_shift: zspage_shift + bits,
         }
     }
 
@@ -140,12 +138,13 @@ impl Layout {
     }
 
     /// A generation, moved to its place in a word; higher bits of it are dropped.
-    pub(crate) fn place_generation(&self, generation: u32) -> u64 {
+    pub fn place_generation(&self, generation: u32) -> u64 {
         u64::from(generation) << self.generation_shift
     }
 
-    pub(crate) fn generation_of(&self, word: u64) -> u32 {
-        (word >> self.generation_shift) as u32
+    /// The generation of a word that holds an object.
+    pub fn generation_of(&self, word: Word) -> u32 {
+        (word.0 >> self.generation_shift) as u32
     }
 
     fn zspage_mask(&self) -> u64 {
@@ -184,7 +183,8 @@ impl Target {
         }
     }
 
-    pub(crate) fn generation(layout: &Layout, index: u32, generation: u32) -> Self {
+    /// Word `index`, if it has this generation.
+    pub fn generation(layout: &Layout, index: u32, generation: u32) -> Self {
         Self {
             index,
             mask: layout.generation_mask(),
@@ -398,7 +398,7 @@ mod tests {
                             let bits = layout.place_generation(generation) | Word::flag_bits(0x1f);
                             let word = Word::filling(&layout, place, bits);
                             assert_eq!(word.place(&layout), place);
-                            assert_eq!(layout.generation_of(word.0), generation);
+                            assert_eq!(layout.generation_of(word), generation);
                             assert_eq!(word.flags(), 0x1f);
                             assert_eq!(word.state(), State::Filling);
                             assert_eq!((word.readers(), word.has_mover()), (0, false));

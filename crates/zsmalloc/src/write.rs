@@ -41,7 +41,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// exclusive -> live.
     pub(crate) fn end_exclusive(&self, index: u32, exclusive: Word) {
-        if let Some(cell) = self.client.word(index) {
+        if let Some(cell) = self.cell(index) {
             // Release pairs with the Acquire of a pin: a reader sees the bytes.
             let outcome = cell.compare_exchange(
                 exclusive.0,

@@ -179,3 +179,40 @@ fn a_replace_that_fails_half_way_leaves_the_old_bytes() {
         });
     }
 }
+
+/// What is counted as held is what the backing has committed, also when it refuses to take it back.
+#[test]
+fn held_is_what_the_backing_has_committed() {
+    for page in PageSize::ALL {
+        let recorder = RecordingBacking::new(HeapBacking::new(4096));
+        let recording = recorder.recording();
+        let backing = FaultBacking::new(recorder);
+        let control = backing.control();
+        let arena = Arena::new(backing, TestHost::leak(0), options(page)).expect("an arena");
+        let pool = HandlePool::new(&arena, PoolOptions::named("held")).expect("a pool");
+        let mut committed = 0;
+        for round in 1..40 {
+            let fill = |seed| pool.insert(&pattern(seed, page.bytes())).ok();
+            let handles: Vec<_> = (0..round).filter_map(fill).collect();
+            handles
+                .into_iter()
+                .for_each(|handle| pool.free(handle).expect("live"));
+            control.set(Call::Decommit, Fault::Every(1 + round % 3));
+            pool.trim();
+            for call in recording.take() {
+                match call {
+                    Recorded::Commit { len, .. } => committed += len as u64,
+                    Recorded::Decommit { len, .. } => committed -= len as u64,
+                    _ => {}
+                }
+            }
+            let structures = size_of_val(&arena) as u64 + pool.metadata().structure;
+            let held = arena.stats().held - structures;
+            assert_eq!(held, committed, "round {round} at {page}");
+        }
+        assert!(
+            control.failed(Call::Decommit) > 10,
+            "decommits were refused"
+        );
+    }
+}

@@ -85,7 +85,7 @@ fn look(pool: &TestPool<'_>) -> bool {
 #[test]
 fn z2_statistics_under_load_never_exceed_what_exists() {
     for page in PageSize::ALL {
-        let (arena, _) = World::arena(page, 3 << 20, 4096).expect("an arena");
+        let (arena, _) = World::arena(page, 2 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("load")).expect("a pool");
         let (refused, running) = (AtomicU64::new(0), AtomicU64::new(3));
         let seen: u64 = thread::scope(|scope| {

@@ -48,7 +48,7 @@ unsafe impl Client for TwoWords {
         Some(Target::word(index))
     }
 
-    fn word(&self, index: u32) -> Option<&AtomicU64> {
+    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
         self.0.get(index as usize)
     }
 
@@ -60,13 +60,13 @@ unsafe impl Client for TwoWords {
         empty()
     }
 
-    fn reclaimed<B: Backing>(&self, _arena: &Arena<B>, _index: u32) {}
+    unsafe fn reclaimed<B: Backing>(&self, _arena: &Arena<B>, _index: u32) {}
 
     fn metadata_bytes(&self) -> u64 {
         0
     }
 
-    fn release<B: Backing>(&mut self, _arena: &Arena<B>) {}
+    unsafe fn release<B: Backing>(&mut self, _arena: &Arena<B>) {}
 }
 
 /// A pool whose two words are its client's.
