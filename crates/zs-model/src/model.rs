@@ -143,17 +143,16 @@ impl<W: Words> Model<W> {
         spans: bool,
     ) -> Result<(), Error> {
         let object = &self.objects[at];
-        object.entry()?;
-        let needs_buffer = mode != MapMode::ReadOnly || spans;
-        if needs_buffer && buffer < object.bytes.len() {
-            return Err(Error::BufferTooSmall {
-                needed: object.bytes.len(),
-            });
+        let direct = mode == MapMode::ReadOnly && !spans;
+        match mode {
+            MapMode::ReadOnly => object.entry()?,
+            MapMode::ReadWrite | MapMode::WriteOnly => object.alone()?,
         }
-        if mode == MapMode::ReadOnly {
-            return Ok(());
+        let needed = object.bytes.len();
+        if !direct && buffer < needed {
+            return Err(Error::BufferTooSmall { needed });
         }
-        object.alone()
+        Ok(())
     }
 
     /// Frees an object: it goes now, and is returned, or with its last reader.

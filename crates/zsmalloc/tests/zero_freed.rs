@@ -33,24 +33,29 @@ fn only_live_objects_are_left_in_the_payload() {
         let pool = pool(&arena);
         let mut numbers = Numbers::new(4);
         let mut live = Vec::new();
+        let (mut freed, mut replaced) = (0, 0);
         for step in 0..400 {
             let bytes = pattern(step, 1 + numbers.below(page.bytes()));
-            if live.len() < 20 {
+            let at = numbers.below(20);
+            if at >= live.len() {
                 live.push((pool.insert(&bytes).expect("room"), bytes.len()));
-                continue;
-            }
-            let at = numbers.below(live.len());
-            if step % 2 == 0 {
+            } else if numbers.below(2) == 0 {
                 pool.free(live.swap_remove(at).0).expect("live");
+                freed += 1;
             } else {
                 pool.replace(live[at].0, &bytes).expect("room");
                 live[at].1 = bytes.len();
+                replaced += 1;
             }
-            if step % 20 == 0 {
+            if step % 10 == 0 {
                 let bytes: usize = live.iter().map(|&(_, len)| len).sum();
                 assert_eq!(not_zero(&arena), bytes, "step {step} at {page}");
             }
         }
+        assert!(
+            freed > 50 && replaced > 50,
+            "{freed} freed, {replaced} replaced"
+        );
         let guard = pool.read(live[0].0).expect("live");
         let rest = guard.len();
         live.iter()
