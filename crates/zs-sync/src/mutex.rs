@@ -70,17 +70,6 @@ mod arm {
                 _held: held,
             }
         }
-
-        /// Takes the lock if it is free; never blocks.
-        #[inline]
-        pub fn try_lock<'a>(&'a self, host: &'a dyn Host) -> Option<MutexGuard<'a, T>> {
-            let held = Held::enter(self.rank);
-            self.lock.try_lock().then(|| MutexGuard {
-                mutex: self,
-                host,
-                _held: held,
-            })
-        }
     }
 
     impl<T> Deref for MutexGuard<'_, T> {
@@ -132,15 +121,6 @@ mod arm {
                 guard: self.value.lock().unwrap(),
                 _held: held,
             }
-        }
-
-        /// Takes the lock if it is free; never blocks.
-        pub fn try_lock<'a>(&'a self, _host: &'a dyn Host) -> Option<MutexGuard<'a, T>> {
-            let held = Held::enter(self.rank);
-            self.value
-                .try_lock()
-                .ok()
-                .map(|guard| MutexGuard { guard, _held: held })
         }
     }
 

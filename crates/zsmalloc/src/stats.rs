@@ -9,7 +9,8 @@ use zs_mm::ArenaRef;
 /// What a pool holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
-    /// Live objects, those included that are being inserted, replaced or freed.
+    /// Live objects, those included that are being inserted or freed; one that is being replaced counts
+    /// twice.
     pub objects: u64,
     /// Bytes of those objects.
     pub payload_bytes: u64,
