@@ -93,11 +93,11 @@ fn nothing_passes_from_arena_to_arena() {
         );
     }
     refuses("a frame", |one, other| {
-        other.free_frame(one.alloc_frame().expect("room"))
+        other.free_frame(one.alloc_frame().expect("room"));
     });
     refuses("a key", |one, other| other.leave(one.join().expect("room")));
     refuses("a charge", |one, other| {
-        other.uncharge(one.charge(64).expect("room"))
+        other.uncharge(one.charge(64).expect("room"));
     });
     refuses("a table", |one, other| {
         other.release_table(one.reserve_table::<zs_sync::AtomicU64>(8).expect("room"));

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
 use crate::pool::Pool;
-use crate::slot::ByteSpans;
+use crate::spans::ByteSpans;
 use crate::word::{Place, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Payload, Peek};

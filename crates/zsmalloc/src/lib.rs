@@ -30,6 +30,7 @@
 //! | `client`, `handle_table` | who owns the words |
 //! | `pool` | a pool: made, destroyed |
 //! | `slot` | slots taken and cleared, frames attached and detached |
+//! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
@@ -55,6 +56,7 @@ mod record;
 mod record_alloc;
 mod replace;
 mod slot;
+mod spans;
 mod stats;
 mod validate;
 mod visit;

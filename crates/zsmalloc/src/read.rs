@@ -6,7 +6,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::slot::ByteSpans;
+use crate::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
 use zs_mm::ArenaRef;
