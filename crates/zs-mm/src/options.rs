@@ -16,7 +16,7 @@ pub struct ArenaOptions {
     pub zones: u32,
     /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
     /// next call that takes frames from a zone or puts them back, or calls
-    /// [`decay`](Arena::decay). Default: 1 s.
+    /// [`decay`](crate::Arena::decay). Default: 1 s.
     pub decay_ns: u64,
     /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in the
     /// cache of a CPU). Default: no.

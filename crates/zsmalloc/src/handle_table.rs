@@ -5,8 +5,8 @@
 //! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle unless that
 //! word's reuses make up the difference of the two tags (`docs/words.md`).
 //!
-//! Free words are kept by page of 512: first in, first out within a page, and the lowest page with any
-//! goes first, so that the upper pages empty. A free word holds, beside its generation, the next
+//! Free words are kept by page of 512: first in, first out within a page, those that were never used
+//! before those that were, and the lowest page with any goes first, so that the upper pages empty. A free word holds, beside its generation, the next
 //! free word of its page. One side cell for each page has its list:
 //!
 //! ```text
@@ -217,15 +217,16 @@ impl HandleTable {
         state.lowest_group = group;
         let page = group * GROUP + self.summary_cell(group).get().trailing_zeros();
         let mut list = FreeList::unpack(self.page_cell(page).get());
-        let in_page = if list.free > 0 {
+        // Words that were never used come first: they were free the longest.
+        let in_page = if u32::from(list.fresh) < PAGE_WORDS {
+            list.fresh += 1;
+            // The words that a short last page lacks count as its first.
+            u32::from(list.fresh) - 1 - (PAGE_WORDS - self.page_len(page))
+        } else {
             let taken = list.head;
             list.head = self.next_of(page, taken);
             list.free -= 1;
             u32::from(taken) - 1
-        } else {
-            list.fresh += 1;
-            // The words that a short last page lacks count as its first.
-            u32::from(list.fresh) - 1 - (PAGE_WORDS - self.page_len(page))
         };
         self.page_cell(page).set(list.pack());
         if list.is_empty() {

@@ -15,6 +15,9 @@ use zsmalloc::{CLASSES, Error, Handle, HandlePool, Pool, PoolOptions};
 
 type TestPool<'a> = HandlePool<&'a TestArena>;
 
+/// Rounds, until the watchers have seen something and the limit was met.
+const MOST_ROUNDS: usize = 20;
+
 /// Inserts, frees and replaces near the arena's limit.
 fn work(pool: &TestPool<'_>, seed: u64, steps: u64, refused: &AtomicU64) {
     let page = pool.geometry().page_size().bytes();
@@ -40,6 +43,15 @@ fn work(pool: &TestPool<'_>, seed: u64, steps: u64, refused: &AtomicU64) {
     }
     mine.into_iter()
         .for_each(|handle| pool.free(handle).expect("mine"));
+}
+
+/// Counts a worker out, also when it panics: else the others would wait for it for ever.
+struct Ended<'a>(&'a AtomicU64);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// Looks at every figure; returns whether there was anything to see.
@@ -82,33 +94,43 @@ fn look(pool: &TestPool<'_>) -> bool {
     stats.objects > 0
 }
 
+/// Three workers and two watchers; returns how often there was something to see.
+fn watched_round(pool: &TestPool<'_>, refused: &AtomicU64) -> u64 {
+    let running = AtomicU64::new(3);
+    thread::scope(|scope| {
+        let running = &running;
+        for seed in 0..3 {
+            scope.spawn(move || {
+                let _ended = Ended(running);
+                work(pool, seed, scaled(6000), refused);
+            });
+        }
+        let watch = || {
+            let mut seen = 0;
+            while running.load(Ordering::Acquire) > 0 {
+                seen += u64::from(look(pool));
+            }
+            seen
+        };
+        let watchers = [(); 2].map(|()| scope.spawn(watch));
+        let seen = watchers.map(|watcher| watcher.join().expect("no panic"));
+        seen.iter().sum()
+    })
+}
+
 #[test]
 fn z2_statistics_under_load_never_exceed_what_exists() {
     for page in PageSize::ALL {
         let (arena, _) = World::arena(page, 2 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("load")).expect("a pool");
-        let (refused, running) = (AtomicU64::new(0), AtomicU64::new(3));
-        let seen: u64 = thread::scope(|scope| {
-            let (pool, refused, running) = (&pool, &refused, &running);
-            for seed in 0..3 {
-                scope.spawn(move || {
-                    work(pool, seed, scaled(6000), refused);
-                    running.fetch_sub(1, Ordering::Release);
-                });
+        let refused = AtomicU64::new(0);
+        let mut seen = 0;
+        for _ in 0..MOST_ROUNDS {
+            seen += watched_round(&pool, &refused);
+            if seen > 0 && refused.load(Ordering::Relaxed) > 0 {
+                break;
             }
-            let watch = || {
-                let mut seen = 0;
-                while running.load(Ordering::Acquire) > 0 {
-                    seen += u64::from(look(pool));
-                }
-                seen
-            };
-            let watchers = [(); 2].map(|()| scope.spawn(watch));
-            watchers
-                .map(|watcher| watcher.join().expect("no panic"))
-                .iter()
-                .sum()
-        });
+        }
         let refused = refused.load(Ordering::Relaxed);
         assert!(
             seen > 0 && refused > 0,

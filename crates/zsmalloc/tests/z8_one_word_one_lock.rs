@@ -13,6 +13,8 @@ use zsmalloc::{ClientBits, Error, MapMode, Pool, PoolOptions, State};
 type TestPool<'a> = Pool<&'a TestArena, SlotTable>;
 
 const THREADS: u64 = 6;
+/// Rounds, until the threads have met at the word.
+const MOST_ROUNDS: usize = 20;
 const BITS: ClientBits = ClientBits {
     flags: 0b10101,
     generation: 0x155,
@@ -47,6 +49,10 @@ fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
                 let word = pool.client().get(0);
                 assert_eq!(word.flags(), BITS.flags, "flags lost");
                 add(&counts.read);
+                if numbers.below(16) == 0 {
+                    // Others meet the reader inside, on a machine with one CPU too.
+                    thread::yield_now();
+                }
             }),
             5 | 6 => pool.replace(0, &bytes).map(|()| add(&counts.changed)),
             7 => pool.write(0, 0, &bytes).map(|()| add(&counts.changed)),
@@ -82,13 +88,18 @@ fn z8_one_word_under_many_threads_loses_no_update() {
         let (arena, _) = World::arena(page, 4 << 20, 4096).expect("an arena");
         let pool = SlotTable::pool(&arena, PoolOptions::named("word"), 1).expect("a pool");
         let counts = Counts::default();
-        thread::scope(|scope| {
-            for seed in 0..THREADS {
-                let (pool, counts) = (&pool, &counts);
-                scope.spawn(move || hammer(pool, seed, counts));
-            }
-        });
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for _ in 0..MOST_ROUNDS {
+            thread::scope(|scope| {
+                for seed in 0..THREADS {
+                    let (pool, counts) = (&pool, &counts);
+                    scope.spawn(move || hammer(pool, seed, counts));
+                }
+            });
+            if count(&counts.busy) > 0 {
+                break;
+            }
+        }
         let live = u64::from(pool.client().get(0).state() == State::Live);
         assert_eq!(
             count(&counts.stored),

@@ -81,26 +81,43 @@ fn a_pool_that_is_dropped_leaves_nothing() {
     }
 }
 
+/// Counts a worker out, also when it panics: else the reader would go on for ever.
+struct Ended<'a>(&'a AtomicU64);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Readers make replaces give up half-way: what those had copied goes too.
 #[test]
 fn a_replace_that_gives_up_leaves_nothing() {
     let (arena, _) = World::arena(PageSize::K4, 4 << 20, 4096).expect("an arena");
     let pool = pool(&arena);
     let handle = pool.insert(&pattern(1, 4000)).expect("room");
-    let (busy, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (busy, working) = (AtomicU64::new(0), AtomicU64::new(1));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while done.load(Ordering::Acquire) == 0 {
-                drop(pool.read(handle));
+            let _ended = Ended(&working);
+            // At least so many, and on until a reader was met.
+            for seed in 0..2_000_000 {
+                if seed > scaled(20_000) && busy.load(Ordering::Relaxed) > 100 {
+                    break;
+                }
+                match pool.replace(handle, &pattern(seed % 7, 3000 + seed as usize % 1000)) {
+                    Err(Error::Busy) => add(&busy),
+                    outcome => outcome.expect("room"),
+                }
             }
         });
-        for seed in 0..scaled(20_000) {
-            match pool.replace(handle, &pattern(seed % 7, 3000 + seed as usize % 1000)) {
-                Err(Error::Busy) => busy.fetch_add(1, Ordering::Relaxed),
-                outcome => outcome.map(|()| 0).expect("room"),
-            };
+        while working.load(Ordering::Acquire) > 0 {
+            drop(pool.read(handle));
         }
-        done.store(1, Ordering::Release);
     });
     let left = pool.read(handle).expect("live").len();
     assert!(busy.load(Ordering::Relaxed) > 0, "no reader came in");
