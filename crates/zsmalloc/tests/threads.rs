@@ -236,7 +236,7 @@ fn work(
 ) {
     let running = &AtomicU64::new(seeds.end - seeds.start);
     thread::scope(|scope| {
-        for seed in seeds {
+        let spawn = |seed| {
             scope.spawn(move || {
                 let _ended = Ended(running);
                 let mut worker = Worker {
@@ -248,10 +248,15 @@ fn work(
                 };
                 worker.run(scaled(4000));
                 worker.write_own(scaled(200));
-            });
-        }
+            })
+        };
+        let workers: Vec<_> = seeds.map(spawn).collect();
         let tidied = scope.spawn(|| tidy(pool, world, running));
         assert!(tidied.join().expect("no panic") > 0);
+        // By handle: ThreadSanitizer does not see the end of a scope.
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
     });
 }
 

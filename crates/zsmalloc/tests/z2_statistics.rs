@@ -99,12 +99,12 @@ fn watched_round(pool: &TestPool<'_>, refused: &AtomicU64) -> u64 {
     let running = AtomicU64::new(3);
     thread::scope(|scope| {
         let running = &running;
-        for seed in 0..3 {
+        let workers = [0, 1, 2].map(|seed| {
             scope.spawn(move || {
                 let _ended = Ended(running);
                 work(pool, seed, scaled(6000), refused);
-            });
-        }
+            })
+        });
         let watch = || {
             let mut seen = 0;
             while running.load(Ordering::Acquire) > 0 {
@@ -114,6 +114,10 @@ fn watched_round(pool: &TestPool<'_>, refused: &AtomicU64) -> u64 {
         };
         let watchers = [(); 2].map(|()| scope.spawn(watch));
         let seen = watchers.map(|watcher| watcher.join().expect("no panic"));
+        // By handle: ThreadSanitizer does not see the end of a scope.
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
         seen.iter().sum()
     })
 }

@@ -91,9 +91,13 @@ fn z8_one_word_under_many_threads_loses_no_update() {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for _ in 0..MOST_ROUNDS {
             thread::scope(|scope| {
-                for seed in 0..THREADS {
-                    let (pool, counts) = (&pool, &counts);
-                    scope.spawn(move || hammer(pool, seed, counts));
+                let (pool, counts) = (&pool, &counts);
+                let hammers: Vec<_> = (0..THREADS)
+                    .map(|seed| scope.spawn(move || hammer(pool, seed, counts)))
+                    .collect();
+                // By handle: ThreadSanitizer does not see the end of a scope.
+                for hammer in hammers {
+                    hammer.join().expect("no panic");
                 }
             });
             if count(&counts.busy) > 0 {
