@@ -63,7 +63,9 @@ impl<B: Backing> Arena<B> {
     /// Decommits at most `frames` free frames of a zone, at most `at_a_time` of them together.
     fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
         let group = self.frames_per_granule();
-        let (mut left, mut gone, mut below) = (frames, 0, BlockId::MAX);
+        // No more than there is now: others may free as fast as this gives back.
+        let ready = zone.lock(self.host).ready;
+        let (mut left, mut gone, mut below) = (frames.min(ready), 0, BlockId::MAX);
         while left >= group {
             let limit = left.min(at_a_time.max(group));
             match zone.take_surplus(self.host, &self.blocks, group, limit, below) {

@@ -174,6 +174,30 @@ mod tests {
         }
     }
 
+    /// What `Pool::entry_to_attach` rests on: at each boundary between frames, whichever of the two
+    /// is absent, some slot lacks that frame alone.
+    #[test]
+    fn at_each_boundary_a_slot_lacks_one_frame() {
+        for page in PageSize::ALL {
+            let geometry = Geometry::of(page);
+            for &class in geometry.classes() {
+                assert_eq!(geometry.frames_of_slot(class, 0), (0, 0), "{class:?}");
+                for right in 1..class.chain as usize {
+                    let left = right - 1;
+                    for (absent, attached) in [(left, right), (right, left)] {
+                        let lacks_it_alone = |slot: usize| {
+                            let (first, last) = geometry.frames_of_slot(class, slot);
+                            let within = |frame| frame == absent || frame == attached;
+                            (first == absent || last == absent) && within(first) && within(last)
+                        };
+                        let found = (0..class.slots as usize).any(lacks_it_alone);
+                        assert!(found, "{class:?}: frame {absent} beside {attached}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn chains_waste_least_and_stay_in_bounds() {
         for page in PageSize::ALL {

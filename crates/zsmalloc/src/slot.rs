@@ -14,29 +14,18 @@ use crate::record::units_of;
 use crate::word::Place;
 use zs_mm::{ArenaRef, Frame, FrameId};
 
-/// What a class lacks for one more slot.
+/// What a class lacks for one more slot. Never more than one frame: see `entry_to_attach`.
 #[derive(Debug, Clone, Copy)]
-struct Demand {
-    record: bool,
-    frames: usize,
+enum Lack {
+    Frame,
+    FrameAndRecord,
 }
 
 /// What was fetched for a class with no lock held.
 #[derive(Debug, Default)]
 struct Supply {
+    frame: Option<Frame>,
     record: Option<u32>,
-    frames: [Option<Frame>; 2],
-}
-
-impl Supply {
-    fn covers(&self, demand: Demand) -> bool {
-        let frames = self.frames.iter().flatten().count();
-        frames >= demand.frames && (self.record.is_some() || !demand.record)
-    }
-
-    fn take_frame(&mut self) -> Option<Frame> {
-        self.frames.iter_mut().find_map(Option::take)
-    }
 }
 
 /// What a class gave up under its lock: to be passed to [`Pool::give_back`] when it is released.
@@ -80,9 +69,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                     released = self.clear_slot(&mut state, class, place);
                     break Err(Error::Busy);
                 }
-                Err(demand) => {
+                Err(lack) => {
                     drop(state);
-                    if let Err(error) = self.fetch(&mut supply, context, demand) {
+                    if let Err(error) = self.fetch(&mut supply, context, lack) {
                         break Err(error);
                     }
                 }
@@ -101,62 +90,55 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         context: ClassContext<'_>,
         class: usize,
         supply: &mut Supply,
-    ) -> Result<(u32, usize), Demand> {
+    ) -> Result<(u32, usize), Lack> {
         if let Some(zspage) = state.fullest_with_room() {
             return Ok((zspage, lowest_free(context, zspage)));
         }
-        let zspage = match state.extendable() {
-            Some(zspage) => zspage,
-            None => {
-                let demand = Demand {
-                    record: true,
-                    frames: 1,
-                };
-                let record = supply
-                    .record
-                    .filter(|_| supply.covers(demand))
-                    .ok_or(demand)?;
-                supply.record = None;
-                context.record(record).open(class);
-                state.list_new(context, record);
-                record
-            }
+        let extendable = state.extendable();
+        let record = match (extendable, supply.record) {
+            (Some(zspage), _) => zspage,
+            (None, Some(record)) => record,
+            (None, None) => return Err(Lack::FrameAndRecord),
         };
-        let missing = self.cheapest_slot(context, zspage);
-        let frames = missing.count_ones() as usize;
-        let demand = Demand {
-            record: false,
-            frames,
-        };
-        if !supply.covers(demand) {
-            return Err(demand);
+        let frame = supply.frame.take().ok_or(Lack::Frame)?;
+        if extendable.is_none() {
+            supply.record = None;
+            context.record(record).open(class);
+            state.list_new(context, record);
         }
-        for entry in (0..context.class.chain as usize).filter(|entry| missing & (1 << entry) != 0) {
-            if let Some(frame) = supply.take_frame() {
-                let id = self.arena().assign(frame, self.key(), zspage, entry as u8);
-                state.change(context, zspage, |state, record| {
-                    record.attach(entry, id);
-                    state.frames += 1;
-                });
-            }
-        }
-        Ok((zspage, lowest_free(context, zspage)))
+        let entry = self.entry_to_attach(context, record);
+        let id = self.arena().assign(frame, self.key(), record, entry as u8);
+        state.change(context, record, |state, record| {
+            record.attach(entry, id);
+            state.frames += 1;
+        });
+        Ok((record, lowest_free(context, record)))
     }
 
-    /// The absent frames that a zspage without room needs for one more slot: as few as can be, and
-    /// then those of the lowest slot.
-    fn cheapest_slot(&self, context: ClassContext<'_>, zspage: u32) -> u16 {
+    /// The absent frame of a zspage without room that gives it one more slot: that of the lowest slot
+    /// which lacks but one.
+    ///
+    /// There always is such a slot. With no frame attached, the first slot lies in the first frame.
+    /// Otherwise an attached and an absent frame are neighbours: either a slot spans their boundary,
+    /// and lacks the absent one alone; or none does, and the slot that touches the boundary from the
+    /// absent side, being no longer than a frame, lies in that frame alone.
+    #[expect(
+        clippy::expect_used,
+        reason = "by geometry; a unit test looks at every boundary"
+    )]
+    fn entry_to_attach(&self, context: ClassContext<'_>, zspage: u32) -> usize {
         let record = context.record(zspage);
-        let attached = record.attached();
-        let unusable = !record.usable();
-        (0..context.class.slots as usize)
+        let (attached, unusable) = (record.attached(), !record.usable());
+        let missing = (0..context.class.slots as usize)
             .filter(|slot| unusable & (1 << slot) != 0)
             .map(|slot| {
                 let (first, last) = self.geometry.frames_of_slot(context.class, slot);
-                (1 << first | 1 << last) & !attached
+                (1_u16 << first | 1 << last) & !attached
             })
-            .min_by_key(|missing| missing.count_ones())
-            .unwrap_or_default()
+            .find(|missing| missing.count_ones() == 1);
+        missing
+            .expect("a slot that lacks one frame")
+            .trailing_zeros() as usize
     }
 
     fn occupy(
@@ -301,9 +283,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         &self,
         supply: &mut Supply,
         context: ClassContext<'_>,
-        demand: Demand,
+        lack: Lack,
     ) -> Result<(), Error> {
-        if demand.record && supply.record.is_none() {
+        if matches!(lack, Lack::FrameAndRecord) && supply.record.is_none() {
             let units = units_of(context.class);
             let alloc = || {
                 self.record_alloc
@@ -311,10 +293,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             };
             supply.record = Some(self.or_without_spares(alloc)?);
         }
-        for frame in supply.frames.iter_mut().take(demand.frames) {
-            if frame.is_none() {
-                *frame = Some(self.or_without_spares(|| self.arena().alloc_frame())?);
-            }
+        if supply.frame.is_none() {
+            supply.frame = Some(self.or_without_spares(|| self.arena().alloc_frame())?);
         }
         Ok(())
     }
@@ -331,7 +311,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     fn return_supply(&self, supply: Supply, context: ClassContext<'_>) {
-        for frame in supply.frames.into_iter().flatten() {
+        if let Some(frame) = supply.frame {
             self.arena().free_frame(frame);
         }
         if let Some(record) = supply.record {
