@@ -8,9 +8,11 @@ use crate::descriptor::{Descriptor, PoolKey};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::meta::MetaTable;
+use crate::moves::Moves;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
+use core::ops::Range;
 use core::ptr::NonNull;
 use zs_sync::{AtomicU64, Host, Ordering, Payload, StaticCounter, TableCell, assert_may_block};
 
@@ -48,6 +50,9 @@ pub struct Arena<B: Backing> {
     pub(crate) usage: AtomicU64,
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
+    pub(crate) moves: Moves,
+    /// The backing's [`process`](Backing::process) when the arena was made.
+    process: u64,
     payload: Payload,
     place: NonNull<u8>,
     reserved: usize,
@@ -110,6 +115,8 @@ impl<B: Backing> Arena<B> {
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
             usage: AtomicU64::new(0),
             id,
+            moves: Moves::default(),
+            process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
             place,
@@ -140,6 +147,14 @@ impl<B: Backing> Arena<B> {
     /// The backing that the arena was made with.
     pub fn backing(&self) -> &B {
         &self.backing
+    }
+
+    /// Whether this process is a forked child of the one that made the arena. There nothing may be
+    /// allocated, freed, moved or given back, since locks may be held by threads that do not exist;
+    /// pools refuse it. What the child may read, the backing says.
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        self.backing.process() != self.process
     }
 
     /// Makes a pool one of this arena's; the key is what it shows with every claim to a frame.
@@ -252,6 +267,45 @@ impl<B: Backing> Arena<B> {
                 self.give_cached_back();
                 table.ensure(&self.backing, &self.budget, index)
             })
+    }
+
+    /// Commits cells of a table of this arena that is committed in pieces (see [`MetaTable`]): whole
+    /// granules, of which nothing is committed. May call the backing, and gives cached frames back
+    /// first if the limit asks for it.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
+    ///
+    /// # Panics
+    /// If the range is beyond the end of the table, or the table is another arena's.
+    pub fn commit_cells<T: TableCell>(
+        &self,
+        table: &MetaTable<T>,
+        cells: Range<usize>,
+    ) -> Result<(), Error> {
+        assert_may_block();
+        table.assert_of(self.id);
+        let commit = || table.commit_cells(&self.backing, &self.budget, cells.clone());
+        commit().or_else(|_| {
+            self.give_cached_back();
+            commit()
+        })
+    }
+
+    /// Gives the memory of such cells back: they read as zeros then. Returns whether that was done;
+    /// if it was not, each is as it was or zero. Calls the backing.
+    ///
+    /// # Panics
+    /// If the range is beyond the end of the table, or the table is another arena's.
+    pub fn decommit_cells<T: TableCell>(&self, table: &MetaTable<T>, cells: Range<usize>) -> bool {
+        assert_may_block();
+        table.assert_of(self.id);
+        table.decommit_cells(&self.backing, &self.budget, cells)
+    }
+
+    /// Bytes that are committed, and given back, together.
+    pub fn granule(&self) -> usize {
+        self.backing.granule()
     }
 
     /// Releases a table of this arena.

@@ -48,8 +48,10 @@ impl core::error::Error for BackingError {}
 ///    after each decommit and commit. Committing what is committed changes nothing, also when two
 ///    threads do it at once.
 /// 3. A `Table` region may be read at any time, committed or not, and reads as zeros where it is
-///    not. A backing that cannot decommit a table without losing that refuses, and it stays.
-/// 4. A failed call leaves the range as it was.
+///    not; a compare-and-swap there that fails does no harm (it may take a granule of memory, until
+///    the next decommit). A backing that cannot decommit a table without losing that refuses, and it
+///    stays.
+/// 4. A failed call leaves the range as it was, but for what [`decommit`](Self::decommit) says.
 pub unsafe trait Backing: Send + Sync + fmt::Debug {
     /// The unit of commit and decommit in bytes: a power of two.
     fn granule(&self) -> usize;
@@ -89,7 +91,8 @@ pub unsafe trait Backing: Send + Sync + fmt::Debug {
     /// Gives the memory of a range back. Its contents are gone.
     ///
     /// # Errors
-    /// If the system refuses; the memory is then still held, and its contents are undefined.
+    /// If the system refuses; the memory is then still held, and its contents are undefined
+    /// (payload), or each granule is as it was or zero (a table).
     ///
     /// # Safety
     /// As for [`commit`](Self::commit); and nobody reads (payload) or writes the range meanwhile.
@@ -99,6 +102,33 @@ pub unsafe trait Backing: Send + Sync + fmt::Debug {
         place: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError>;
+
+    /// Gives the memory of several ranges back, in order; returns how many are gone: the first so
+    /// many. If that is not all of them, the next one was refused, as by
+    /// [`decommit`](Self::decommit).
+    ///
+    /// Here: one call each. A system that takes many ranges at a time does better.
+    ///
+    /// # Safety
+    /// As for [`decommit`](Self::decommit), for each range.
+    unsafe fn decommit_runs(&self, kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
+        let refused = runs.iter().position(|&(place, len)| {
+            // SAFETY: by this function's contract.
+            unsafe { self.decommit(kind, place, len) }.is_err()
+        });
+        refused.unwrap_or(runs.len())
+    }
+
+    /// A number that differs between a process and its forked children, for one backing. Always the
+    /// same where nothing forks.
+    fn process(&self) -> u64 {
+        0
+    }
+
+    /// Whether a forked child sees the payload as it was at the fork.
+    fn child_can_read(&self) -> bool {
+        true
+    }
 
     /// Advises how a pageblock of payload may be mapped; a hint, and so without an error.
     ///

@@ -3,8 +3,9 @@
 use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
 use crate::block::BlockId;
-use crate::mask::FrameMask;
+use crate::mask::{FrameMask, MAX_RUNS};
 use crate::zone::{FrameRun, Surplus, TakenFrames, Zone};
+use core::ptr::NonNull;
 use zs_sync::Ordering;
 
 impl<B: Backing> Arena<B> {
@@ -13,7 +14,11 @@ impl<B: Backing> Arena<B> {
     /// Exact when nobody else allocates meanwhile: afterwards what is held is what is in use, but
     /// for frames whose granule is partly in use or that the system refused to take. Calls the
     /// backing once for each run of neighbouring frames.
+    /// In a forked child nothing is given back.
     pub fn trim(&self) -> u64 {
+        if self.is_forked() {
+            return 0;
+        }
         self.drain_caches();
         let give_back = |zone: &Zone| self.give_back(zone, usize::MAX, self.blocks.frames);
         self.zones.iter().map(give_back).sum()
@@ -44,6 +49,9 @@ impl<B: Backing> Arena<B> {
     }
 
     fn decay_at_most(&self, frames: usize) -> u64 {
+        if self.is_forked() {
+            return 0;
+        }
         let interval = self.options.decay_ns;
         let due = |zone: &Zone| zone.is_tick_due(self.host, interval);
         if self.zones.iter().any(due) {
@@ -92,20 +100,31 @@ impl<B: Backing> Arena<B> {
             self.advise(block, Advice::Small);
             zone.finish_advice(self.host, &self.blocks, block, Advice::Small);
         }
+        let mut places = [(NonNull::dangling(), 0); MAX_RUNS];
+        let mut count = 0;
+        for (place, (start, len)) in places.iter_mut().zip(taken.frames.runs()) {
+            *place = self.place_of(FrameRun { block, start, len });
+            count += 1;
+        }
         let mut gone = FrameMask::default();
-        for (start, len) in taken.frames.runs() {
-            let (place, bytes) = self.place_of(FrameRun { block, start, len });
+        let mut runs = taken.frames.runs();
+        let mut left = &places[..count];
+        while !left.is_empty() {
             // SAFETY: whole granules of the payload region, taken out of the zone as free frames:
             // nobody reads or writes them, and no other thread commits or decommits them.
-            let outcome = unsafe { self.backing.decommit(RegionKind::Payload, place, bytes) };
-            if outcome.is_ok() {
-                self.budget.refund(bytes as u64);
-                // Relaxed: see `usage`.
-                self.usage
-                    .fetch_sub(len as u64 * ONE_COMMITTED, Ordering::Relaxed);
+            let done = unsafe { self.backing.decommit_runs(RegionKind::Payload, left) };
+            for (start, len) in runs.by_ref().take(done) {
                 gone = gone.or(FrameMask::range(start, len));
             }
+            // The one that was refused, if any, stays.
+            let _ = runs.next();
+            left = left.get(done + 1..).unwrap_or_default();
         }
+        self.budget
+            .refund((gone.count() * self.options.page_size.bytes()) as u64);
+        // Relaxed: see `usage`.
+        self.usage
+            .fetch_sub(gone.count() as u64 * ONE_COMMITTED, Ordering::Relaxed);
         gone
     }
 

@@ -17,6 +17,7 @@
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
 //! | `arena_ref` | how a pool holds its arena |
 //! | `frame` | frames allocated and freed |
+//! | `moves` | movers at work, and who makes them pause |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
 //! | `stats` | what is held, and `validate()` |
 //!
@@ -42,6 +43,7 @@ mod frame;
 mod give_back;
 mod mask;
 mod meta;
+mod moves;
 mod options;
 mod size;
 mod stats;
@@ -55,6 +57,7 @@ pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
 pub use meta::MetaTable;
+pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
 pub use stats::{ArenaStats, InvalidState};

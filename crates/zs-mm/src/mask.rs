@@ -3,6 +3,13 @@
 /// Words of a set: a pageblock has at most 512 frames.
 pub(crate) const MASK_WORDS: usize = 8;
 
+/// The most runs of a set: every other frame. Models make do with fewer.
+pub(crate) const MAX_RUNS: usize = if cfg!(zs_loom) {
+    8
+} else {
+    MASK_WORDS * 64 / 2
+};
+
 /// A set of frames of one pageblock, by their number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FrameMask(pub(crate) [u64; MASK_WORDS]);

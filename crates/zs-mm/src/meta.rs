@@ -3,10 +3,15 @@
 use crate::backing::{Backing, RegionKind};
 use crate::budget::Budget;
 use crate::error::Error;
+use core::ops::Range;
 use core::ptr::NonNull;
 use zs_sync::{AtomicU64, Ordering, Peek, Table, TableCell};
 
-/// A reserved table of which a first part is committed, and counted in the arena's limit.
+/// A reserved table; what of it is committed is counted in the arena's limit.
+///
+/// It is used in one of two ways: committed from its start as it grows
+/// ([`Arena::ensure`](crate::Arena::ensure)), or in pieces whose owner keeps account of them
+/// ([`Arena::commit_cells`](crate::Arena::commit_cells) and `decommit_cells`).
 ///
 /// Made and grown by its [`Arena`](crate::Arena), and given back to it; a table that is merely
 /// dropped keeps its memory for ever.
@@ -18,7 +23,7 @@ pub struct MetaTable<T> {
     reserved: usize,
     /// The arena that made it, and that alone may grow and release it.
     arena: u32,
-    /// Bytes from the start that are committed and charged; only grows.
+    /// Bytes that are committed and charged: those from the start, or the sum of the pieces.
     committed: AtomicU64,
 }
 
@@ -117,6 +122,60 @@ impl<T: TableCell> MetaTable<T> {
                 }
             }
         }
+    }
+
+    /// Commits a piece of which nothing is committed.
+    pub(crate) fn commit_cells(
+        &self,
+        backing: &dyn Backing,
+        budget: &Budget,
+        cells: Range<usize>,
+    ) -> Result<(), Error> {
+        let (place, bytes) = self.piece(backing, cells);
+        if !budget.charge(bytes as u64) {
+            return Err(Error::NoMemory);
+        }
+        // SAFETY: both ends are multiples of the granule, and inside this table's region.
+        let outcome = unsafe { backing.commit(RegionKind::Table, place, bytes) };
+        if outcome.is_err() {
+            budget.refund(bytes as u64);
+            return Err(Error::NoMemory);
+        }
+        // Relaxed: a sum; the owner publishes the piece itself.
+        self.committed.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back a piece that is committed as a whole; whether it is gone.
+    pub(crate) fn decommit_cells(
+        &self,
+        backing: &dyn Backing,
+        budget: &Budget,
+        cells: Range<usize>,
+    ) -> bool {
+        let (place, bytes) = self.piece(backing, cells);
+        // SAFETY: 1. As in `commit_cells`. 2. The owner writes to none of the cells meanwhile; a
+        // compare-and-swap that fails does no harm in a table (promise 3 of a backing).
+        let gone = unsafe { backing.decommit(RegionKind::Table, place, bytes) }.is_ok();
+        if gone {
+            // Relaxed: as in `commit_cells`.
+            self.committed.fetch_sub(bytes as u64, Ordering::Relaxed);
+            budget.refund(bytes as u64);
+        }
+        gone
+    }
+
+    /// The memory of some cells: granules that they fill, but for the end of the table.
+    fn piece(&self, backing: &dyn Backing, cells: Range<usize>) -> (NonNull<u8>, usize) {
+        assert!(
+            cells.start < cells.end && cells.end <= self.len(),
+            "table cells out of range"
+        );
+        let (start, end) = (cells.start * size_of::<T>(), cells.end * size_of::<T>());
+        debug_assert!(start.is_multiple_of(backing.granule()), "a whole granule");
+        let bytes = end.next_multiple_of(backing.granule()) - start;
+        // SAFETY: the cells lie in the table, so `start` is within the region.
+        (unsafe { self.place.add(start) }, bytes)
     }
 
     /// Panics if the table is not of this arena. One without memory is anybody's.

@@ -79,6 +79,10 @@ pub struct Report {
     pub no_memory: u64,
     pub occupied: u64,
     pub scribbled: u64,
+    /// Objects that a compaction moved, frames that it freed, objects that it found in use.
+    pub moved: u64,
+    pub compacted: u64,
+    pub kept_busy: u64,
     /// The pools could not be made, by an injected fault or the limit.
     pub unmade: u64,
 }
@@ -98,6 +102,9 @@ impl Report {
         self.no_memory += other.no_memory;
         self.occupied += other.occupied;
         self.scribbled += other.scribbled;
+        self.moved += other.moved;
+        self.compacted += other.compacted;
+        self.kept_busy += other.kept_busy;
         self.unmade += other.unmade;
     }
 

@@ -18,6 +18,7 @@
 //! | `driver` | a run: its options, its report, its end |
 //! | `step` | one operation, on the pools and on the model |
 //! | `look` | operations that show bytes: read, map, visit |
+//! | `compact` | operations that move objects |
 //! | `guards` | readers and mappings that are held from one step to another |
 //! | `check` | what holds after every step |
 //! | `world` | an arena for tests: heap memory, faults and a clock by hand |
@@ -30,6 +31,7 @@
 #![cfg(not(zs_loom))]
 
 mod check;
+mod compact;
 mod contents;
 mod driver;
 mod guards;

@@ -119,6 +119,10 @@ pub enum Op {
     },
     /// Give back what nothing uses.
     Trim { pool: u8 },
+    /// Move objects together; `objects` of 0 to 127 is the budget, more is none.
+    Compact { pool: u8, objects: u8 },
+    /// Give so many frames back, by compaction if need be.
+    Shrink { pool: u8, frames: u8 },
     /// Let time pass, and decay.
     Decay { millis: u16 },
     /// Visit every object, and compare all of them.
@@ -187,7 +191,7 @@ impl Op {
     }
 
     fn take(from: &mut Source<'_>) -> Self {
-        match from.byte() % 64 {
+        match from.byte() % 70 {
             0..=15 => Self::Insert {
                 pool: from.byte(),
                 len: from.len(),
@@ -266,7 +270,15 @@ impl Op {
                 after: from.byte() % 4,
                 lasting: from.byte().is_multiple_of(2),
             },
-            _ => Self::ClearFault,
+            63 => Self::ClearFault,
+            64 => Self::Shrink {
+                pool: from.byte(),
+                frames: from.byte(),
+            },
+            _ => Self::Compact {
+                pool: from.byte(),
+                objects: from.byte(),
+            },
         }
     }
 }
@@ -299,7 +311,7 @@ mod tests {
         let bytes = crate::Numbers::new(0).bytes(20_000);
         let ops = Op::decode(&bytes);
         let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
-        assert_eq!(kinds.len(), 23);
+        assert_eq!(kinds.len(), 25);
         assert!(Op::decode(&[]).is_empty());
     }
 }

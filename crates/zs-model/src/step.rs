@@ -88,6 +88,14 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
             Op::Trim { pool } => {
                 self.pools[self.pool_number(pool)].trim();
             }
+            Op::Compact { pool, objects } => {
+                let pool = self.pool_number(pool);
+                return self.compact(pool, objects);
+            }
+            Op::Shrink { pool, frames } => {
+                let pool = self.pool_number(pool);
+                return self.shrink(pool, frames);
+            }
             Op::Decay { millis } => {
                 self.environment.advance_ns(u64::from(millis) * 1_000_000);
                 self.arena.decay();

@@ -1,4 +1,4 @@
-//! The three hooks that the core takes from its host.
+//! The hooks that the core takes from its host.
 
 use crate::AtomicU32;
 
@@ -25,6 +25,13 @@ pub trait Host: Send + Sync + core::fmt::Debug {
 
     /// Lets another thread run: whoever waits for a bounded copy calls it after some spinning.
     fn yield_now(&self);
+
+    /// Whether objects and frames may be moved now: not while a forked child shares the memory, which
+    /// each move would double by copy-on-write. Asked before every few moves; always true where
+    /// nothing forks.
+    fn may_move(&self) -> bool {
+        true
+    }
 }
 
 /// A host that has nothing: one CPU, no clock, spinning for parking.

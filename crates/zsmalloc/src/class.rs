@@ -42,6 +42,8 @@ pub(crate) struct ClassState {
     pub(crate) payload: u64,
     /// Slots whose frames are all attached.
     pub(crate) usable: u64,
+    /// Zspages that were closed so far: while it stays the same, what was open is.
+    pub(crate) closed: u64,
 }
 
 impl Default for ClassState {
@@ -54,6 +56,35 @@ impl Default for ClassState {
             objects: 0,
             payload: 0,
             usable: 0,
+            closed: 0,
+        }
+    }
+}
+
+/// A place on the way through the lists.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor {
+    list: usize,
+    /// The zspage that was seen last in this list.
+    last: Option<u32>,
+    with_full: bool,
+}
+
+impl Cursor {
+    /// The start of a walk over all zspages that are not full, or to which a frame can be attached.
+    pub(crate) fn sparse() -> Self {
+        Self {
+            list: 0,
+            last: None,
+            with_full: false,
+        }
+    }
+
+    /// The start of a walk over all zspages.
+    pub(crate) fn all() -> Self {
+        Self {
+            with_full: true,
+            ..Self::sparse()
         }
     }
 }
@@ -136,6 +167,7 @@ impl ClassState {
     /// Takes a zspage off its list, to be closed.
     pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: u32) {
         self.unlink(context, zspage, list_of(context.record(zspage)));
+        self.closed += 1;
     }
 
     fn link(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {
@@ -175,6 +207,25 @@ impl ClassState {
     /// Zspages of the class.
     pub(crate) fn zspages(&self) -> u32 {
         self.counts.iter().sum()
+    }
+
+    /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
+    /// anew may be met twice, or not at all.
+    pub(crate) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<u32> {
+        while cursor.list < LISTS {
+            let next = match cursor.last {
+                Some(last) => context.record(last).links().1,
+                None => self.heads[cursor.list],
+            };
+            if next != NO_ZSPAGE {
+                cursor.last = Some(next);
+                return Some(next);
+            }
+            let skip = cursor.list + 1 == FULL && !cursor.with_full;
+            cursor.list += if skip { 2 } else { 1 };
+            cursor.last = None;
+        }
+        None
     }
 
     /// Any zspage of the class.

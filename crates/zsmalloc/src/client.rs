@@ -56,6 +56,12 @@ pub unsafe trait Client: Send + Sync {
         Ok(())
     }
 
+    /// Gives memory of the client's tables back that holds no word in use; returns the bytes. Part of
+    /// [`Pool::trim`](crate::Pool::trim); called with no lock held, while others use the pool.
+    fn trim<B: Backing>(&self, _arena: &Arena<B>) -> u64 {
+        0
+    }
+
     /// Bytes of the client's tables that are counted in the arena's limit.
     fn metadata_bytes(&self) -> u64;
 

@@ -16,13 +16,20 @@
 //! +-----------+-----------+-----------+-----------+
 //! ```
 //!
-//! *fresh* counts the words that were ever used (those above are free too, and still zero), *free*
-//! those in the list. The side cells of 64 pages are led by a cell with a bit for each page that has
-//! a free word.
+//! *fresh* counts the words that were ever used since the page was opened (those above are free too),
+//! *free* those in the list. The side cells of 64 pages are led by a cell with a bit for each page that
+//! has a free word.
+//!
+//! A page without objects can be closed, and its memory given back. Its side cell then has a *fresh*
+//! that no open page has, and in its lower half the generation with which all its words go on. Pages
+//! are opened and closed in groups, as many as a granule of memory has, the lowest first.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Handles`). Pages are committed before they are opened, with no lock held.
+//! One leaf lock (`Handles`). A group's cells say that it is on its way before its memory is committed
+//! or given back, which happens with no lock held; so it comes or goes by one thread at a time. A
+//! compare-and-swap of a reader with a stale handle may come after its word's memory has gone: it
+//! fails (promise 3 of a backing).
 
 use crate::client::Client;
 use crate::error::Error;
@@ -30,7 +37,7 @@ use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
 use zs_mm::{Arena, Backing, MetaTable};
-use zs_sync::{AtomicU64, Guarded64, Mutex, Ordering, Rank, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, Guarded64, Mutex, Ordering, Rank, StaticCounter};
 
 /// Words of a page.
 const PAGE_WORDS: u32 = 512;
@@ -74,16 +81,26 @@ pub struct HandleTable {
     pages: MetaTable<Guarded64>,
     layout: Layout,
     tag: u32,
+    /// Pages of a group.
+    group: u32,
+    /// All words that were ever open have an index below this.
+    bound: AtomicU32,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Pages below this one are open.
-    opened: u32,
-    /// No group below this one has a free word.
+    /// Pages from this one on were never open.
+    end: u32,
+    /// Groups below `end` that are closed.
+    closed: u32,
+    /// No group of summary cells below this one has a free word.
     lowest_group: u32,
 }
+
+/// What *fresh* says of a page that is closed, and of one on its way there or back.
+const CLOSED: u16 = u16::MAX;
+const ON_ITS_WAY: u16 = u16::MAX - 1;
 
 /// A page's free list, unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +128,30 @@ impl FreeList {
             | u64::from(self.fresh) << 48
     }
 
+    /// A page that is not open; its words go on with `generation`.
+    fn shut(fresh: u16, generation: u32) -> Self {
+        Self {
+            fresh,
+            ..Self::unpack(generation.into())
+        }
+    }
+
+    /// The generation of a page that is not open.
+    fn generation(self) -> u32 {
+        self.pack() as u32
+    }
+
+    fn is_open(self) -> bool {
+        u32::from(self.fresh) <= PAGE_WORDS
+    }
+
     fn is_empty(self) -> bool {
         self.free == 0 && u32::from(self.fresh) == PAGE_WORDS
     }
 }
+
+mod check;
+mod pages;
 
 impl HandleTable {
     /// A table for at most `max_objects` objects.
@@ -138,6 +175,8 @@ impl HandleTable {
             pages,
             layout,
             tag: next_tag(),
+            group: (arena.granule() / (PAGE_WORDS as usize * size_of::<u64>())).max(1) as u32,
+            bound: AtomicU32::new(0),
             state: Mutex::new(Rank::Handles, State::default()),
         })
     }
@@ -171,48 +210,26 @@ impl HandleTable {
     /// Takes a free word. It keeps the generation that its next object will have.
     pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, Error> {
         loop {
-            let page = match self.take_from_open(arena) {
+            let group = match self.take_from_open(arena) {
                 Ok(index) => return Ok(index),
-                Err(page) => page,
+                Err(group) => group,
             };
-            if page as usize * PAGE_WORDS as usize >= self.words.len() {
-                return Err(Error::NoMemory);
+            let opened = self.open_group(arena, group);
+            // By now there may be a free word in a group that somebody else has opened.
+            if let Err(error) = opened {
+                return self.take_from_open(arena).map_err(|_| error);
             }
-            arena.ensure(&self.pages, (page + page / GROUP + 1) as usize)?;
-            arena.ensure(
-                &self.words,
-                (page * PAGE_WORDS + self.page_len(page) - 1) as usize,
-            )?;
-            self.open(arena, page);
         }
     }
 
-    fn open<B: Backing>(&self, arena: &Arena<B>, page: u32) {
-        let mut state = self.state.lock(arena.host());
-        // Somebody else may have opened it meanwhile; then there are free words.
-        if state.opened == page {
-            state.opened = page + 1;
-            // A short last page begins with the words it lacks already used.
-            let fresh = (PAGE_WORDS - self.page_len(page)) as u16;
-            let list = FreeList {
-                head: 0,
-                tail: 0,
-                free: 0,
-                fresh,
-            };
-            self.page_cell(page).set(list.pack());
-            self.mark(&mut state, page, true);
-        }
-    }
-
-    /// Takes a free word of the lowest open page that has any, or names the page to open.
+    /// Takes a free word of the lowest open page that has any, or names the group to open.
     fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, u32> {
         let mut state = self.state.lock(arena.host());
-        let groups = state.opened.div_ceil(GROUP);
+        let groups = state.end.div_ceil(GROUP);
         let group = (state.lowest_group..groups).find(|&group| self.summary_cell(group).get() != 0);
         let Some(group) = group else {
             state.lowest_group = groups.saturating_sub(1);
-            return Err(state.opened);
+            return Err(self.lowest_closed(&state));
         };
         state.lowest_group = group;
         let page = group * GROUP + self.summary_cell(group).get().trailing_zeros();
@@ -264,6 +281,10 @@ impl HandleTable {
         }
     }
 
+    fn has_free_words(&self, page: u32) -> bool {
+        self.summary_cell(page / GROUP).get() & (1 << (page % GROUP)) != 0
+    }
+
     fn next_of(&self, page: u32, in_page: u16) -> u16 {
         let word = self
             .words
@@ -280,47 +301,6 @@ impl HandleTable {
             debug_assert!(!Word::from_bits(bits).has_place());
             Some(bits & self.layout.generation_mask() | u64::from(next) << 4)
         });
-    }
-
-    /// Checks that a page's list holds each of its free words once, and that the summary knows.
-    fn validate_page(&self, page: u32) -> Result<(), &'static str> {
-        let list = FreeList::unpack(self.page_cell(page).get());
-        let mut listed = [0_u64; (PAGE_WORDS / 64) as usize];
-        let (mut next, mut last) = (list.head, 0);
-        for _ in 0..list.free {
-            let Some(in_page) = next.checked_sub(1) else {
-                return Err("a page's list of free words is shorter than its count");
-            };
-            let word = self
-                .words
-                .get((page * PAGE_WORDS + u32::from(in_page)) as usize);
-            // Relaxed: nobody else is at work.
-            let state = word.map(|word| Word(word.load(Ordering::Relaxed)).state());
-            let (group, bit) = (usize::from(in_page) / 64, 1 << (in_page % 64));
-            if state != Some(crate::State::Free) || listed[group] & bit != 0 {
-                return Err("a listed word is not free, or listed twice");
-            }
-            listed[group] |= bit;
-            (next, last) = (self.next_of(page, next), next);
-        }
-        let missing = PAGE_WORDS - self.page_len(page);
-        let words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
-        let has_place = |&index: &u32| {
-            let word = self.words.at(index as usize).load(Ordering::Relaxed);
-            Word(word).has_place()
-        };
-        let live = words.filter(has_place).count() as u32;
-        if u32::from(list.fresh) - missing != live + u32::from(list.free) {
-            return Err("words that were handed out are neither in use nor listed as free");
-        }
-        let summary = self.summary_cell(page / GROUP).get() & (1 << (page % GROUP)) != 0;
-        if summary == list.is_empty() {
-            return Err("a page's summary bit is wrong");
-        }
-        if list.free > 0 && (next != 0 || last != list.tail) {
-            return Err("a page's list does not end at its tail");
-        }
-        Ok(())
     }
 
     /// The generation bits that the next object of a free word carries.
@@ -353,8 +333,8 @@ unsafe impl Client for HandleTable {
     }
 
     fn words(&self) -> u32 {
-        let words = self.words.committed_bytes() / size_of::<u64>() as u64;
-        words.min(self.words.len() as u64) as u32
+        // Relaxed: a bound that only grows.
+        self.bound.load(Ordering::Relaxed)
     }
 
     fn emptied(&self, layout: &Layout, last: Word) -> Word {
@@ -367,14 +347,11 @@ unsafe impl Client for HandleTable {
     }
 
     fn validate<B: Backing>(&self, arena: &Arena<B>) -> Result<(), &'static str> {
-        let (opened, lowest_group) = {
-            let state = self.state.lock(arena.host());
-            (state.opened, state.lowest_group)
-        };
-        if (0..lowest_group).any(|group| self.summary_cell(group).get() != 0) {
-            return Err("a group below the lowest has a free word");
-        }
-        (0..opened).try_for_each(|page| self.validate_page(page))
+        self.check(arena)
+    }
+
+    fn trim<B: Backing>(&self, arena: &Arena<B>) -> u64 {
+        self.close_empty(arena)
     }
 
     fn metadata_bytes(&self) -> u64 {

@@ -32,6 +32,7 @@
 //! | `slot` | slots taken and cleared, frames attached and detached |
 //! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
+//! | `compact` | objects moved together |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
 //!
@@ -44,6 +45,7 @@
 
 mod class;
 mod client;
+mod compact;
 mod error;
 mod free;
 mod geometry;
@@ -65,6 +67,7 @@ mod write;
 
 pub use class::FULLNESS_GROUPS;
 pub use client::Client;
+pub use compact::{CompactBudget, CompactEnd, CompactReport};
 pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};

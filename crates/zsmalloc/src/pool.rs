@@ -2,6 +2,7 @@
 
 use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
+use crate::compact::Compactor;
 use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
@@ -58,6 +59,7 @@ pub struct Pool<A: ArenaRef, C: Client> {
     pub(crate) records: Records,
     pub(crate) record_alloc: RecordAlloc,
     pub(crate) classes: [Mutex<ClassState>; CLASSES],
+    pub(crate) compactor: Compactor,
     /// The pool's claim to its frames. `None` only while it is dropped.
     key: Option<PoolKey>,
     pub(crate) zero_freed: bool,
@@ -161,6 +163,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             records: parts.records,
             record_alloc: parts.record_alloc,
             classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
+            compactor: Compactor::default(),
             key: Some(parts.key),
             zero_freed: options.zero_freed,
             name,
@@ -283,7 +286,7 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
         // SAFETY: the pool ends here, and `&mut self` says that nobody uses its words.
         unsafe { self.client.release(arena) };
         arena.release_table(core::mem::take(&mut self.records.cells));
-        arena.release_table(self.record_alloc.take_table());
+        self.record_alloc.release(arena);
         if let Some(structure) = self.structure.take() {
             arena.uncharge(structure);
         }
@@ -304,8 +307,8 @@ impl Parts {
     fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
         let geometry = Geometry::of(arena.options().page_size);
         let cells = arena.reserve_table(units * UNIT_CELLS)?;
-        let sets = match arena.reserve_table(RecordAlloc::sets(units)) {
-            Ok(sets) => sets,
+        let mut record_alloc = match RecordAlloc::new(arena, units) {
+            Ok(record_alloc) => record_alloc,
             Err(error) => {
                 arena.release_table(cells);
                 return Err(error.into());
@@ -315,11 +318,11 @@ impl Parts {
             Ok(key) => Ok(Self {
                 key,
                 records: Records { cells, geometry },
-                record_alloc: RecordAlloc::new(sets, units),
+                record_alloc,
             }),
             Err(error) => {
                 arena.release_table(cells);
-                arena.release_table(sets);
+                record_alloc.release(arena);
                 Err(error.into())
             }
         }
@@ -327,7 +330,7 @@ impl Parts {
 
     fn undo<B: Backing>(mut self, arena: &Arena<B>) {
         arena.release_table(self.records.cells);
-        arena.release_table(self.record_alloc.take_table());
+        self.record_alloc.release(arena);
         arena.leave(self.key);
     }
 }

@@ -1,66 +1,86 @@
 //! Memory for zspage records: runs of units, the lowest first.
 //!
 //! A page of records has 64 units, and so one 64-bit set of the units in use; the sets lie in a table
-//! of their own. Pages are opened in order, so a fresh pool's ids are small and its table is dense.
+//! of their own. Runs are taken from the lowest page that has one and pages are opened lowest first,
+//! so that ids are small and the upper pages empty; empty pages are closed, and their memory given
+//! back, on demand. A closed page's set is full: no run is found in it.
+//!
+//! Pages are opened and closed in groups, as many as a granule of memory has.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Records`), taken with no class lock held; a page is committed before it is opened,
-//! with no lock held.
+//! One leaf lock (`Records`), taken with no class lock held. A group is marked open, still with full
+//! sets, before its memory is committed, and stays so until its memory is given back; both happen with
+//! no lock held. So a group's memory comes or goes by one thread at a time.
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::record::UNIT_CELLS;
+use core::ops::Range;
 use zs_mm::{Arena, Backing, Error, MetaTable};
 use zs_sync::{Dual32, Guarded64, Host, Mutex, Rank};
 
 /// Units of a page of records; the bits of its set that are used. Models make do with fewer.
 pub(crate) const PAGE_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
 const PAGE_SET: u64 = u64::MAX >> (64 - PAGE_UNITS);
+const PAGE_BYTES: usize = PAGE_UNITS * UNIT_CELLS * size_of::<u32>();
 /// The most units of one record.
 const MAX_UNITS: usize = (11 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
+/// Pages with less than this part of their units in use are worth closing.
+const SPARSE: usize = 3;
+/// Groups that one cell of the open ones covers.
+const CELL: usize = 64;
 
 /// The units of one pool's record table.
 #[derive(Debug)]
 pub(crate) struct RecordAlloc {
-    used: MetaTable<Guarded64>,
+    /// The units in use, a cell for each page; 64 groups of them are led by a cell with a bit for each
+    /// group that is open, or on its way there or back.
+    sets: MetaTable<Guarded64>,
     pages: usize,
+    /// Pages of a group.
+    group: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Pages below this one are open.
-    opened: usize,
+    /// Groups from this one on were never open.
+    end: usize,
+    /// Groups below `end` that are closed.
+    closed: usize,
+    /// Units in use.
+    in_use: usize,
     /// No page below `lowest[n]` has a run of `n` free units.
     lowest: [u32; MAX_UNITS + 1],
 }
 
 impl RecordAlloc {
-    /// An allocator of `units` units, their sets in `used`.
-    pub(crate) fn new(used: MetaTable<Guarded64>, units: usize) -> Self {
-        Self {
-            used,
-            pages: units / PAGE_UNITS,
-            state: Mutex::new(
-                Rank::Records,
-                State {
-                    opened: 0,
-                    lowest: [0; MAX_UNITS + 1],
-                },
-            ),
-        }
+    /// An allocator of `units` units (a power of two), of which nothing is open.
+    pub(crate) fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
+        let pages = units / PAGE_UNITS;
+        let group = (arena.granule() / PAGE_BYTES).max(1);
+        let sets = arena.reserve_table(pages + pages.div_ceil(group * CELL))?;
+        let state = State {
+            end: 0,
+            closed: 0,
+            in_use: 0,
+            lowest: [0; MAX_UNITS + 1],
+        };
+        Ok(Self {
+            sets,
+            pages,
+            group,
+            state: Mutex::new(Rank::Records, state),
+        })
     }
 
-    pub(crate) fn sets(units: usize) -> usize {
-        units / PAGE_UNITS
-    }
-
-    pub(crate) fn take_table(&mut self) -> MetaTable<Guarded64> {
-        core::mem::take(&mut self.used)
+    /// Gives the allocator's own tables back to the arena; nothing of it is used any more.
+    pub(crate) fn release<B: Backing>(&mut self, arena: &Arena<B>) {
+        arena.release_table(core::mem::take(&mut self.sets));
     }
 
     pub(crate) fn committed_bytes(&self) -> u64 {
-        self.used.committed_bytes()
+        self.sets.committed_bytes()
     }
 
     /// Allocates a run of `units` units of committed, zeroed record memory; returns the first.
@@ -73,46 +93,105 @@ impl RecordAlloc {
         units: usize,
     ) -> Result<u32, Error> {
         loop {
-            let page = match self.find(arena.host(), units) {
+            let group = match self.find(arena.host(), units) {
                 Ok(first) => return Ok(first),
-                Err(page) => page,
+                Err(group) => group,
             };
-            if page == self.pages {
+            if self.pages_of(group).is_empty() {
                 return Err(Error::NoMemory);
             }
-            arena.ensure(&self.used, page)?;
-            arena.ensure(cells, (page + 1) * PAGE_UNITS * UNIT_CELLS - 1)?;
-            let mut state = self.state.lock(arena.host());
-            // Somebody else may have opened it meanwhile; then there is room in it.
-            if state.opened == page {
-                state.opened = page + 1;
+            arena.ensure(&self.sets, self.set_index(self.pages_of(group).end - 1))?;
+            if !self.begin_open(arena.host(), group) {
+                // Somebody else is opening it: look again.
+                continue;
             }
+            let committed = arena.commit_cells(cells, self.cells_of(group));
+            self.end_open(arena.host(), group, committed.is_ok());
+            // By now there may be room in a group that somebody else has opened.
+            committed
+                .or_else(|error| self.has_run(arena.host(), units).then_some(()).ok_or(error))?;
         }
     }
 
-    /// Takes the lowest run of free units of an open page, or names the page to open.
+    /// Takes the lowest run of free units of an open page, or names the group to open.
     fn find(&self, host: &dyn Host, units: usize) -> Result<u32, usize> {
         let mut state = self.state.lock(host);
-        for page in state.lowest[units] as usize..state.opened {
-            let set = self.used.at(page);
+        let end = self.end_page(&state);
+        for page in state.lowest[units] as usize..end {
+            let set = self.set(page);
             if let Some(first) = lowest_run(!set.get() & PAGE_SET, units) {
                 set.set(set.get() | run(first, units));
+                state.in_use += units;
                 state.lowest[units] = page as u32;
                 return Ok((page * PAGE_UNITS + first) as u32);
             }
         }
-        state.lowest[units] = state.opened as u32;
-        Err(state.opened)
+        state.lowest[units] = end as u32;
+        let closed = (0..state.end).filter(|_| state.closed > 0);
+        Err(closed
+            .into_iter()
+            .find(|&group| !self.is_open(group))
+            .unwrap_or(state.end))
+    }
+
+    /// Takes the lowest run of free units if it lies in a lower page than unit `above`, of pages that
+    /// are open.
+    pub(crate) fn alloc_below(&self, host: &dyn Host, units: usize, above: u32) -> Option<u32> {
+        let first = self.find(host, units).ok()?;
+        let lower = first as usize / PAGE_UNITS < above as usize / PAGE_UNITS;
+        if !lower {
+            self.free(host, first, units);
+        }
+        lower.then_some(first)
+    }
+
+    /// Whether a run is to be had without opening a page.
+    fn has_run(&self, host: &dyn Host, units: usize) -> bool {
+        let state = self.state.lock(host);
+        (state.lowest[units] as usize..self.end_page(&state))
+            .any(|page| lowest_run(!self.set(page).get() & PAGE_SET, units).is_some())
+    }
+
+    /// Marks a closed group as open, its sets full: whoever does commits its memory.
+    fn begin_open(&self, host: &dyn Host, group: usize) -> bool {
+        let mut state = self.state.lock(host);
+        if group == state.end {
+            state.end += 1;
+        } else if group > state.end || self.is_open(group) {
+            return false;
+        } else {
+            state.closed -= 1;
+        }
+        self.set_open(group, true);
+        self.pages_of(group)
+            .for_each(|page| self.set(page).set(PAGE_SET));
+        true
+    }
+
+    /// Ends an opening: there is room in the group, or it is closed again.
+    fn end_open(&self, host: &dyn Host, group: usize, done: bool) {
+        let mut state = self.state.lock(host);
+        if !done {
+            self.set_open(group, false);
+            state.closed += 1;
+            return;
+        }
+        let pages = self.pages_of(group);
+        pages.clone().for_each(|page| self.set(page).set(0));
+        for lowest in &mut state.lowest {
+            *lowest = (*lowest).min(pages.start as u32);
+        }
     }
 
     /// Frees a run. Its cells are zero again.
     pub(crate) fn free(&self, host: &dyn Host, first: u32, units: usize) {
         let page = first / PAGE_UNITS as u32;
         let mut state = self.state.lock(host);
-        let set = self.used.at(page as usize);
+        let set = self.set(page as usize);
         let bits = run(first as usize % PAGE_UNITS, units);
         debug_assert_eq!(set.get() & bits, bits, "a used run is freed");
         set.set(set.get() & !bits);
+        state.in_use -= units;
         // Only for the runs that this page has now: the others' searches need not begin here.
         let free = !set.get() & PAGE_SET;
         for units in (1..=MAX_UNITS).take_while(|&units| lowest_run(free, units).is_some()) {
@@ -120,28 +199,132 @@ impl RecordAlloc {
         }
     }
 
+    /// Closes every group without a unit in use, and gives its memory back; returns the bytes. Called
+    /// with no lock held; looks at every page that was ever open.
+    pub(crate) fn trim<B: Backing>(&self, arena: &Arena<B>, cells: &MetaTable<Dual32>) -> u64 {
+        let before = cells.committed_bytes();
+        let mut group = 0;
+        while self.take_empty(arena.host(), &mut group) {
+            let gone = arena.decommit_cells(cells, self.cells_of(group));
+            // Refused: the cells, which were zero, still are.
+            self.end_open(arena.host(), group, !gone);
+            group += 1;
+        }
+        before.saturating_sub(cells.committed_bytes())
+    }
+
+    /// Finds an open group without a unit in use from `group` on, and fills its sets, so that nobody
+    /// takes a unit of it.
+    fn take_empty(&self, host: &dyn Host, group: &mut usize) -> bool {
+        loop {
+            let state = self.state.lock(host);
+            for _ in 0..CELL {
+                if *group >= state.end {
+                    return false;
+                }
+                let mut pages = self.pages_of(*group);
+                if self.is_open(*group) && pages.all(|page| self.set(page).get() == 0) {
+                    self.pages_of(*group)
+                        .for_each(|page| self.set(page).set(PAGE_SET));
+                    return true;
+                }
+                *group += 1;
+            }
+        }
+    }
+
+    fn pages_of(&self, group: usize) -> Range<usize> {
+        let first = (group * self.group).min(self.pages);
+        first..(first + self.group).min(self.pages)
+    }
+
+    fn cells_of(&self, group: usize) -> Range<usize> {
+        let pages = self.pages_of(group);
+        pages.start * PAGE_UNITS * UNIT_CELLS..pages.end * PAGE_UNITS * UNIT_CELLS
+    }
+
+    fn end_page(&self, state: &State) -> usize {
+        (state.end * self.group).min(self.pages)
+    }
+
+    fn set_index(&self, page: usize) -> usize {
+        page + page / (self.group * CELL) + 1
+    }
+
+    /// The units of a page that are in use.
+    fn set(&self, page: usize) -> &Guarded64 {
+        self.sets.at(self.set_index(page))
+    }
+
+    /// The cell with the open bit of a group.
+    fn open_bits(&self, group: usize) -> &Guarded64 {
+        self.sets.at(group / CELL * (self.group * CELL + 1))
+    }
+
+    fn is_open(&self, group: usize) -> bool {
+        self.open_bits(group).get() & (1 << (group % CELL)) != 0
+    }
+
+    fn set_open(&self, group: usize, open: bool) {
+        let cell = self.open_bits(group);
+        let bit = 1 << (group % CELL);
+        cell.set(if open {
+            cell.get() | bit
+        } else {
+            cell.get() & !bit
+        });
+    }
+
+    /// Whether so few of the open pages' units are in use that moving records down would close most of
+    /// the pages.
+    pub(crate) fn is_sparse(&self, host: &dyn Host) -> bool {
+        let state = self.state.lock(host);
+        let open = (state.end - state.closed) * self.group * PAGE_UNITS;
+        state.in_use * SPARSE < open
+    }
+
     /// Whether all of a run is in use.
     pub(crate) fn is_in_use(&self, first: u32, units: usize) -> bool {
+        let page = first as usize / PAGE_UNITS;
         let bits = run(first as usize % PAGE_UNITS, units);
-        let set = self.used.get(first as usize / PAGE_UNITS);
-        set.is_some_and(|set| set.get() & bits == bits)
+        page < self.pages && self.is_open(page / self.group) && self.set(page).get() & bits == bits
     }
 
-    /// Units in use.
-    pub(crate) fn in_use(&self, host: &dyn Host) -> u64 {
+    /// What does not hold of the recorded figures, if anything, given that `units` are in use; no other
+    /// thread is at work.
+    pub(crate) fn validate(
+        &self,
+        host: &dyn Host,
+        cells: &MetaTable<Dual32>,
+        units: u64,
+    ) -> Result<(), &'static str> {
         let state = self.state.lock(host);
-        (0..state.opened)
-            .map(|page| u64::from(self.used.at(page).get().count_ones()))
-            .sum()
-    }
-
-    /// Whether no page below the recorded lowest has a run of that length.
-    pub(crate) fn lowest_are_lowest(&self, host: &dyn Host) -> bool {
-        let state = self.state.lock(host);
-        (1..=MAX_UNITS).all(|units| {
+        let no_run_below = |units: usize| {
             (0..state.lowest[units] as usize)
-                .all(|page| lowest_run(!self.used.at(page).get() & PAGE_SET, units).is_none())
-        })
+                .all(|page| lowest_run(!self.set(page).get() & PAGE_SET, units).is_none())
+        };
+        if !(1..=MAX_UNITS).all(no_run_below) {
+            return Err("a record page below the lowest has a free run");
+        }
+        let (mut open, mut in_use, mut bytes) = (0, 0, 0);
+        for group in (0..state.end).filter(|&group| self.is_open(group)) {
+            let pages = self.pages_of(group);
+            open += 1;
+            bytes += pages.len() * PAGE_BYTES;
+            in_use += pages
+                .map(|page| self.set(page).get().count_ones() as usize)
+                .sum::<usize>();
+        }
+        if state.end != open + state.closed {
+            return Err("closed record pages are miscounted");
+        }
+        if bytes as u64 > cells.committed_bytes() {
+            return Err("an open record page is not committed");
+        }
+        if in_use != state.in_use || in_use as u64 != units {
+            return Err("the units in use are not those of the zspages");
+        }
+        Ok(())
     }
 }
 

@@ -41,13 +41,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         unsafe { Contents::Bytes(bytes).put(self.arena().payload(), &spans) };
         // Acquire: the word's place and record. Pinned last, so that whoever waits for a mover waits
         // for the commit alone.
-        let moved = self
+        let (_, pinned) = self
             .transition(target, Ordering::Acquire, Word::moving)
-            .and_then(|(_, pinned)| self.commit_move(cell, target.index, pinned, place));
-        if moved.is_err() {
-            self.discard(class, place);
-        }
-        moved
+            .inspect_err(|_| self.discard(class, place))?;
+        self.commit_move(cell, target.index, pinned, class, place)
     }
 
     /// Like [`replace`](Self::replace), but waits for readers and maps to go instead of answering
@@ -66,12 +63,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Commits a move from the place of `pinned` to `place`, or ends the mover's pin.
+    /// Commits a move from the place of `pinned` to `place`; or clears the new slot, and then ends the
+    /// mover's pin.
     fn commit_move(
         &self,
         cell: &AtomicU64,
         index: u32,
         pinned: Word,
+        class: usize,
         place: Place,
     ) -> Result<(), Error> {
         let old_place = pinned.place(&self.layout);
@@ -84,6 +83,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             cell.compare_exchange(pinned.0, moved.0, Ordering::AcqRel, Ordering::Relaxed);
         if let Err(found) = committed {
             drop(state);
+            self.discard(class, place);
             self.unpin_mover(index);
             return Err(match Word(found).state() {
                 State::Freeing => Error::Stale,
@@ -118,7 +118,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Ends a mover's pin that did not commit.
-    fn unpin_mover(&self, index: u32) {
+    pub(crate) fn unpin_mover(&self, index: u32) {
         self.unpin(index, |cell| {
             // Release: what the mover did comes before the end of a free that waits for it.
             // Acquire: the last one out sees that all the others have read.

@@ -37,6 +37,18 @@ pub(crate) struct Released {
     record: bool,
 }
 
+impl Released {
+    /// How many frames.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.iter().flatten().count() as u64
+    }
+
+    /// The zspage, if its record was given up too.
+    pub(crate) fn closed(&self) -> Option<u32> {
+        self.record.then_some(self.zspage)
+    }
+}
+
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Takes a slot of `class` for the object of word `index` with `len` bytes.
     ///
@@ -103,45 +115,78 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let frame = supply.frame.take().ok_or(Lack::Frame)?;
         if extendable.is_none() {
             supply.record = None;
-            context.record(record).open(class);
-            state.list_new(context, record);
+            self.open_zspage(state, context, class, record, frame);
+        } else {
+            let entry = self.entry_to_attach(context, record);
+            self.attach(state, context, record, entry, frame);
         }
-        let entry = self.entry_to_attach(context, record);
-        let id = self.arena().assign(frame, self.key(), record, entry as u8);
-        state.change(context, record, |state, record| {
+        Ok((record, lowest_free(context, record)))
+    }
+
+    /// Opens a zspage with its first frame.
+    pub(crate) fn open_zspage(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        class: usize,
+        record: u32,
+        frame: Frame,
+    ) {
+        context.record(record).open(class);
+        state.list_new(context, record);
+        self.attach(state, context, record, 0, frame);
+    }
+
+    pub(crate) fn attach(
+        &self,
+        state: &mut ClassState,
+        context: ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+        frame: Frame,
+    ) {
+        let id = self.arena().assign(frame, self.key(), zspage, entry as u8);
+        state.change(context, zspage, |state, record| {
             record.attach(entry, id);
             state.frames += 1;
         });
-        Ok((record, lowest_free(context, record)))
     }
 
     /// The absent frame of a zspage without room that gives it one more slot: that of the lowest slot
     /// which lacks but one.
-    ///
-    /// There always is such a slot. With no frame attached, the first slot lies in the first frame.
-    /// Otherwise an attached and an absent frame are neighbours: either a slot spans their boundary,
-    /// and lacks the absent one alone; or none does, and the slot that touches the boundary from the
-    /// absent side, being no longer than a frame, lies in that frame alone.
     #[expect(
         clippy::expect_used,
         reason = "by geometry; a unit test looks at every boundary"
     )]
     fn entry_to_attach(&self, context: ClassContext<'_>, zspage: u32) -> usize {
+        let extended = self.slot_to_extend(context, zspage);
+        extended.expect("a slot that lacks one frame").1
+    }
+
+    /// The lowest slot that lacks one frame, and the entry of that frame; `None` if the zspage is whole.
+    ///
+    /// Otherwise there always is such a slot. With no frame attached, the first slot lies in the first
+    /// frame. With some, an attached and an absent frame are neighbours: either a slot spans their
+    /// boundary, and lacks the absent one alone; or none does, and the slot that touches the boundary
+    /// from the absent side, being no longer than a frame, lies in that frame alone.
+    pub(crate) fn slot_to_extend(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+    ) -> Option<(usize, usize)> {
         let record = context.record(zspage);
         let (attached, unusable) = (record.attached(), !record.usable());
-        let missing = (0..context.class.slots as usize)
+        (0..context.class.slots as usize)
             .filter(|slot| unusable & (1 << slot) != 0)
             .map(|slot| {
                 let (first, last) = self.geometry.frames_of_slot(context.class, slot);
-                (1_u16 << first | 1 << last) & !attached
+                (slot, (1_u16 << first | 1 << last) & !attached)
             })
-            .find(|missing| missing.count_ones() == 1);
-        missing
-            .expect("a slot that lacks one frame")
-            .trailing_zeros() as usize
+            .find(|(_, missing)| missing.count_ones() == 1)
+            .map(|(slot, missing)| (slot, missing.trailing_zeros() as usize))
     }
 
-    fn occupy(
+    pub(crate) fn occupy(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
@@ -203,7 +248,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Takes back the frame that the class keeps although nothing touches it.
-    fn release_spare(&self, class: usize) -> Released {
+    pub(crate) fn release_spare(&self, class: usize) -> Released {
         let context = self.context(class);
         let mut state = self.classes[class].lock(self.host());
         let Some(spare) = state.spare.take() else {
@@ -315,9 +360,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             self.arena().free_frame(frame);
         }
         if let Some(record) = supply.record {
-            let units = units_of(context.class);
-            self.record_alloc.free(self.host(), record, units);
+            self.free_record(record, context);
         }
+    }
+
+    /// Gives a record back that no zspage was opened in.
+    pub(crate) fn free_record(&self, record: u32, context: ClassContext<'_>) {
+        let units = units_of(context.class);
+        self.record_alloc.free(self.host(), record, units);
     }
 
     /// Gives the frames that classes keep back to the arena. Called with no lock held.
@@ -328,13 +378,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Gives every frame that no object touches back to the system; returns the bytes.
+    /// Gives every frame that no object touches back to the system, and table pages without anything
+    /// in use; returns the bytes.
     ///
     /// Exact when nobody else is at work: afterwards only frames with objects are held. Takes each
-    /// class lock once, for a moment, then calls the backing.
+    /// class lock once, for a moment, then calls the backing. Looks at every table page that was ever
+    /// in use. In a forked child nothing is given back.
     pub fn trim(&self) -> u64 {
+        if self.arena().is_forked() {
+            return 0;
+        }
         self.release_spares();
-        self.arena().trim()
+        let tables = self.record_alloc.trim(self.arena(), &self.records.cells)
+            + self.client.trim(self.arena());
+        tables + self.arena().trim()
     }
 }
 

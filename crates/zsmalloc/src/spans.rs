@@ -30,6 +30,24 @@ impl ByteSpans {
         }
     }
 
+    /// Copies the bytes of `source`, which is as long, into these spans.
+    ///
+    /// # Safety
+    /// As for [`Payload::bytes`] for both spans of `source`, and as for [`Payload::write`] for both of
+    /// these.
+    pub(crate) unsafe fn copy_from(&self, payload: &Payload, source: &Self) {
+        let mut done = 0;
+        for span in [&source.first, &source.second] {
+            if !span.is_empty() {
+                // SAFETY: by this function's contract.
+                let bytes = unsafe { payload.bytes(span.start, span.len()) };
+                // SAFETY: by this function's contract.
+                unsafe { self.part(done, span.len()).write(payload, bytes) };
+                done += span.len();
+            }
+        }
+    }
+
     /// Zeroes both spans.
     ///
     /// # Safety

@@ -29,6 +29,8 @@ pub enum Invalid {
     },
     /// The client's own structures contradict each other.
     Client(&'static str),
+    /// The allocator of zspage records contradicts itself.
+    Records(&'static str),
     /// A counter differs from what was counted.
     Counter {
         /// The class, or `CLASSES` for the whole pool.
@@ -46,7 +48,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Word { index, what } => write!(f, "word {index}: {what}"),
-            Self::Client(what) => f.write_str(what),
+            Self::Client(what) | Self::Records(what) => f.write_str(what),
             Self::Zspage { zspage, what } => write!(f, "zspage Z{zspage}: {what}"),
             Self::Counter {
                 class,
@@ -120,10 +122,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.client
             .validate(self.arena())
             .map_err(Invalid::Client)?;
-        let lowest = self.record_alloc.lowest_are_lowest(self.host());
-        check(crate::CLASSES, "lowest record pages", lowest.into(), 1)?;
-        let recorded = self.record_alloc.in_use(self.host());
-        check(crate::CLASSES, "record units", recorded, units)
+        self.record_alloc
+            .validate(self.host(), &self.records.cells, units)
+            .map_err(Invalid::Records)
     }
 
     /// Checks one word against its zspage; returns its class and length if it holds an object.

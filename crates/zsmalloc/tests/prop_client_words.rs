@@ -39,6 +39,9 @@ fn met_everything(report: &Report) {
         report.stale,
         report.no_memory,
         report.scribbled,
+        report.moved,
+        report.compacted,
+        report.kept_busy,
         report.occupied,
     ];
     assert!(counts.iter().all(|&count| count > 0), "{report:?}");

@@ -1,0 +1,285 @@
+//! A few moves: planned under the class lock, copied without, committed under it.
+
+use super::sparse::SparseZspages;
+use super::{CompactReport, Run, frames_needed};
+use crate::class::ClassContext;
+use crate::client::Client;
+use crate::pool::Pool;
+use crate::slot::Released;
+use crate::word::{Place, Target, Word};
+use zs_mm::ArenaRef;
+use zs_sync::{Ordering, Peek};
+
+/// Moves of one hold of the class lock.
+const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
+/// Bytes that are copied between two holds, if it is more than one object: others may be waiting
+/// for the pins.
+const BYTES: usize = 128 << 10;
+
+/// An object on its way.
+#[derive(Debug)]
+struct Move {
+    index: u32,
+    /// The word with the mover's pin.
+    pinned: Word,
+    from: Place,
+    to: Place,
+    len: usize,
+    /// The word names the new place.
+    done: bool,
+    released: Released,
+}
+
+/// Objects on their way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    moves: [Option<Move>; MOVES],
+    len: usize,
+    most: usize,
+    bytes: usize,
+    busy: u64,
+    attached: u64,
+}
+
+impl Batch {
+    /// A batch of at most `most` moves.
+    pub(super) fn new(most: u64) -> Self {
+        Self {
+            moves: [const { None }; MOVES],
+            len: 0,
+            most: usize::try_from(most).unwrap_or(MOVES).min(MOVES),
+            bytes: 0,
+            busy: 0,
+            attached: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn has_room_for(&self, len: usize) -> bool {
+        self.len < self.most && (self.len == 0 || self.bytes + len <= BYTES)
+    }
+
+    /// Whether objects of other zspages are on their way to this one.
+    fn fills(&self, zspage: u32) -> bool {
+        let planned = self.moves.iter().flatten();
+        planned
+            .filter(|planned| planned.from.zspage != zspage)
+            .any(|planned| planned.to.zspage == zspage)
+    }
+
+    fn push(&mut self, planned: Move) {
+        self.bytes += planned.len;
+        self.moves[self.len] = Some(planned);
+        self.len += 1;
+    }
+}
+
+/// How planning ended.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// The batch is full.
+    More,
+    /// There is no room without another frame.
+    NeedsFrame,
+    /// There is nothing more to move, or other zspages must be looked for.
+    Over,
+}
+
+/// Where an object can go.
+enum Room {
+    Slot(usize),
+    /// This slot, once this frame is attached.
+    Extended(usize, usize),
+    None,
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Takes objects of a class and slots for them.
+    pub(super) fn plan(
+        &self,
+        class: usize,
+        sparse: &mut SparseZspages,
+        batch: &mut Batch,
+        run: &mut Run<'_>,
+    ) -> Planned {
+        let context = self.context(class);
+        let mut state = self.classes[class].lock(self.host());
+        // The frame that is kept back goes without a move.
+        let needed = frames_needed(self.geometry, context.class, state.objects)
+            + u64::from(state.spare.is_some());
+        let frames_to_win = u64::from(state.frames) > needed;
+        if !sparse.are_open(state.closed) {
+            return Planned::Over;
+        }
+        while batch.has_room_for(context.class.size as usize) {
+            let Some((source, slot, destination)) = sparse.next(context, frames_to_win) else {
+                return Planned::Over;
+            };
+            if source.packed && batch.fills(destination) {
+                // Its own new objects can be moved once they are there.
+                return Planned::More;
+            }
+            let below = if source.packed { slot } else { usize::MAX };
+            let (to_slot, entry) = match self.room_in(context, destination, below, sparse) {
+                Room::Slot(slot) => (slot, None),
+                Room::Extended(_, _) if run.supply.is_none() => return Planned::NeedsFrame,
+                Room::Extended(slot, entry) => (slot, Some(entry)),
+                Room::None => {
+                    sparse.full(destination);
+                    continue;
+                }
+            };
+            sparse.looked_at(slot);
+            let Some((index, pinned)) = self.pin_for_move(context, source.zspage, slot) else {
+                batch.busy += 1;
+                continue;
+            };
+            if let Some((entry, frame)) = entry.zip(run.supply.take()) {
+                self.attach(&mut state, context, destination, entry, frame);
+                batch.attached += 1;
+            }
+            let from = pinned.place(&self.layout);
+            let len = (context.class.size - from.slack) as usize;
+            self.occupy(&mut state, context, destination, to_slot, index, len);
+            let to = Place {
+                zspage: destination,
+                slot: to_slot as u8,
+                ..from
+            };
+            batch.push(Move {
+                index,
+                pinned,
+                from,
+                to,
+                len,
+                done: false,
+                released: Released::default(),
+            });
+        }
+        Planned::More
+    }
+
+    /// The lowest slot below `below` that can be had in a zspage.
+    fn room_in(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        below: usize,
+        sparse: &SparseZspages,
+    ) -> Room {
+        let record = context.record(zspage);
+        let free = record.usable() & !record.used();
+        let slot = free.trailing_zeros() as usize;
+        if free != 0 && slot < below {
+            return Room::Slot(slot);
+        }
+        match self.slot_to_extend(context, zspage) {
+            Some((slot, entry)) if slot < below && sparse.may_extend() => {
+                Room::Extended(slot, entry)
+            }
+            _ => Room::None,
+        }
+    }
+
+    /// Pins the object in a slot, unless somebody uses it. Under the class lock, so that while the word
+    /// names the slot its object cannot go.
+    fn pin_for_move(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        slot: usize,
+    ) -> Option<(u32, Word)> {
+        let index = context.record(zspage).back_reference(slot)?;
+        let cell = self.cell(index)?;
+        // Relaxed: the compare-and-swap decides.
+        let seen = Word(cell.peek(Ordering::Relaxed));
+        let place = seen.place(&self.layout);
+        // A word that names another place, or none, is one that a replace is moving here.
+        if !seen.has_place() || (place.zspage, place.slot as usize) != (zspage, slot) {
+            return None;
+        }
+        let pinned = seen.moving(Target::word(index)).ok()?;
+        // Acquire pairs with the Release that made the word live: the bytes.
+        cell.compare_exchange(seen.0, pinned.0, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some((index, pinned))
+    }
+
+    /// Copies the objects to their new places, with no lock held.
+    pub(super) fn copy(&self, class: usize, batch: &Batch) {
+        let payload = self.arena().payload();
+        for planned in batch.moves.iter().flatten() {
+            let from = self.spans(class, planned.from, planned.len);
+            let to = self.spans(class, planned.to, planned.len);
+            // SAFETY: 1. The mover's pin keeps the source live: nobody writes its bytes, and its
+            // frames stay attached. 2. The destination is in use for this move alone: no word leads
+            // there yet, so nobody reads, writes or frees it; its frames are attached, hence
+            // committed.
+            unsafe { to.copy_from(payload, &from) };
+        }
+    }
+
+    /// Leads the words to the new places and clears the old slots; or, where somebody came in
+    /// meanwhile, clears the new ones.
+    pub(super) fn commit(&self, class: usize, batch: &mut Batch) {
+        let mut state = self.classes[class].lock(self.host());
+        for planned in batch.moves.iter_mut().flatten() {
+            let Some(cell) = self.cell(planned.index) else {
+                continue;
+            };
+            let moved = planned.pinned.moved(&self.layout, planned.to);
+            // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
+            // Acquire: whoever was inside the old place has read (readers unpin with Release).
+            let committed = cell.compare_exchange(
+                planned.pinned.0,
+                moved.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            planned.done = committed.is_ok();
+            // A move that is given up clears its new slot before it unpins: so under the class lock
+            // every back reference but a replace's leads to a word that names the slot.
+            let gone = if planned.done {
+                planned.from
+            } else {
+                planned.to
+            };
+            if self.zero_freed {
+                let spans = self.spans(class, gone, planned.len);
+                // SAFETY: no word leads to the place, and its slot is not cleared yet, so the bytes
+                // are this thread's alone.
+                unsafe { spans.zero(self.arena().payload()) };
+            }
+            planned.released = self.clear_slot(&mut state, class, gone);
+        }
+    }
+
+    /// Gives back what the moves left, ends the pins of those that were given up, and counts.
+    pub(super) fn settle(
+        &self,
+        class: usize,
+        sparse: &mut SparseZspages,
+        batch: Batch,
+        report: &mut CompactReport,
+    ) {
+        report.objects_busy += batch.busy;
+        report.frames_attached += batch.attached;
+        for planned in batch.moves.into_iter().flatten() {
+            report.frames_freed += planned.released.frames();
+            if let Some(zspage) = planned.released.closed() {
+                sparse.closed(zspage);
+            }
+            self.give_back(class, planned.released);
+            if planned.done {
+                report.objects_moved += 1;
+                report.bytes_moved += planned.len as u64;
+            } else {
+                report.objects_busy += 1;
+                self.unpin_mover(planned.index);
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! COMPACT: objects move together, so that frames empty and go.
+//!
+//! class -> its sparsest zspage, slot by slot from the top -> mover's pin -> a slot of the lowest zspage
+//! with room -> bytes copied -> word to the new place, old slot cleared -> frames detached
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `sparse` | the zspages of a class worth moving from and to |
+//! | `batch` | a few moves: planned, copied, committed |
+//!
+//! # Locking
+//!
+//! One thread compacts a pool at a time; another that asks is told so. A class lock is held to plan at
+//! most 32 moves, and again to commit them; in between, while bytes are copied, the objects have a
+//! mover's pin and no lock is held. Readers go in and out all the while: a move whose object has a
+//! reader inside when it would be committed is given up, and nobody has waited.
+
+mod batch;
+mod sparse;
+
+use crate::class::FrameEntry;
+use crate::client::Client;
+use crate::geometry::{CLASSES, Geometry, SizeClass};
+use crate::pool::Pool;
+use crate::record::units_of;
+use batch::{Batch, Planned};
+use sparse::SparseZspages;
+use zs_mm::{ArenaRef, Frame};
+use zs_sync::{AtomicU32, Ordering};
+
+/// How much a compaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactBudget {
+    /// The most objects that are moved.
+    pub objects: u64,
+    /// It ends soon (some 32 moves at most) after so many frames have been freed, those that it had to
+    /// attach taken off.
+    pub frames: u64,
+}
+
+impl CompactBudget {
+    /// As much as there is to do.
+    pub const UNLIMITED: Self = Self {
+        objects: u64::MAX,
+        frames: u64::MAX,
+    };
+
+    /// At most `objects` moves. With 0, nothing is done.
+    pub const fn objects(objects: u64) -> Self {
+        Self {
+            objects,
+            ..Self::UNLIMITED
+        }
+    }
+
+    /// About `frames` frames. With 0, nothing is done.
+    pub const fn frames(frames: u64) -> Self {
+        Self {
+            frames,
+            ..Self::UNLIMITED
+        }
+    }
+}
+
+/// Why a compaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompactEnd {
+    /// Nothing is left that could be moved with profit, but for objects that were in use.
+    Done,
+    /// The budget is spent. The next call goes on where this one ended.
+    Budget,
+    /// The caller wished so.
+    Stopped,
+    /// Moves are paused ([`Arena::pause_moves`](zs_mm::Arena::pause_moves), or by a forked child that
+    /// shares the memory).
+    Paused,
+    /// Another thread is compacting this pool.
+    Elsewhere,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Why it ended.
+    pub end: CompactEnd,
+    /// Objects that were moved.
+    pub objects_moved: u64,
+    /// Bytes of those objects.
+    pub bytes_moved: u64,
+    /// Objects that stayed because somebody used them just then.
+    pub objects_busy: u64,
+    /// Frames that were emptied, and given to the arena.
+    pub frames_freed: u64,
+    /// Frames that were taken from the arena to move objects to. Over all reports together never more
+    /// than were freed, if every object could be moved.
+    pub frames_attached: u64,
+}
+
+/// The steps of a whole compaction: each class's objects are moved together; then, if most of the
+/// records' pages are nearly unused, each class's small zspages to records in lower pages.
+const STEPS: usize = 2 * CLASSES;
+
+/// The word of a pool's compactors: whether one is at work, and with which step the next begins.
+#[derive(Debug, Default)]
+pub(crate) struct Compactor(AtomicU32);
+
+const WORKING: u32 = 1 << 31;
+
+/// The one that works; ends with the value.
+struct Worker<'a> {
+    compactor: &'a Compactor,
+    step: usize,
+}
+
+impl Compactor {
+    fn begin(&self) -> Option<Worker<'_>> {
+        // Acquire pairs with the Release of the last worker's end.
+        let before = self.0.fetch_or(WORKING, Ordering::Acquire);
+        (before & WORKING == 0).then_some(Worker {
+            compactor: self,
+            step: before as usize,
+        })
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in `begin`.
+        self.compactor.0.swap(self.step as u32, Ordering::Release);
+    }
+}
+
+/// A compaction under way.
+struct Run<'a> {
+    budget: CompactBudget,
+    go_on: &'a mut dyn FnMut() -> bool,
+    report: CompactReport,
+    /// A frame to move objects to, while none is needed.
+    supply: Option<Frame>,
+}
+
+impl Run<'_> {
+    /// How many more moves the budget allows, or why none.
+    fn room(&mut self) -> Result<u64, CompactEnd> {
+        let report = &self.report;
+        let net = report.frames_freed.saturating_sub(report.frames_attached);
+        if report.objects_moved >= self.budget.objects || net >= self.budget.frames {
+            return Err(CompactEnd::Budget);
+        }
+        let room = self.budget.objects - report.objects_moved;
+        if (self.go_on)() {
+            Ok(room)
+        } else {
+            Err(CompactEnd::Stopped)
+        }
+    }
+}
+
+/// The fewest frames that `objects` objects of a class lie in.
+fn frames_needed(geometry: &Geometry, class: SizeClass, objects: u64) -> u64 {
+    let (full, rest) = (
+        objects / u64::from(class.slots),
+        (objects % u64::from(class.slots)) as usize,
+    );
+    let partial = match rest.checked_sub(1) {
+        Some(last) => geometry.frames_of_slot(class, last).1 as u64 + 1,
+        None => 0,
+    };
+    full * u64::from(class.chain) + partial
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Moves objects together, so that frames empty; returns what it did. The frames go to the arena,
+    /// and from there to the system by [`trim`](Self::trim) or with time.
+    ///
+    /// Concurrent with everything: handles stay what they are, readers are not waited for (an object
+    /// with a reader inside stays where it is), a `replace`, `write` or `map` for writing may wait for
+    /// some 32 copies. Class by class the sparsest zspages are emptied into the lowest ones. May take a
+    /// frame or two from the arena before it frees some; without any to be had, it does what goes without.
+    pub fn compact(&self, budget: CompactBudget) -> CompactReport {
+        self.compact_while(budget, || true)
+    }
+
+    /// As [`compact`](Self::compact), but ends when `go_on` says false. It is asked before every 32
+    /// moves or fewer, with no lock held, and may use the pool.
+    pub fn compact_while(
+        &self,
+        budget: CompactBudget,
+        mut go_on: impl FnMut() -> bool,
+    ) -> CompactReport {
+        let mut run = Run {
+            budget,
+            go_on: &mut go_on,
+            report: CompactReport {
+                end: CompactEnd::Elsewhere,
+                objects_moved: 0,
+                bytes_moved: 0,
+                objects_busy: 0,
+                frames_freed: 0,
+                frames_attached: 0,
+            },
+            supply: None,
+        };
+        let Some(mut worker) = self.compactor.begin() else {
+            return run.report;
+        };
+        run.report.end = match self.compact_classes(&mut worker, &mut run) {
+            Ok(()) => CompactEnd::Done,
+            Err(end) => end,
+        };
+        if let Some(frame) = run.supply.take() {
+            self.arena().free_frame(frame);
+        }
+        run.report
+    }
+
+    /// How many frames a compaction would free, if every object could be moved: never more than there
+    /// are. Takes each class lock once, for a moment.
+    pub fn can_compact(&self) -> u64 {
+        (0..CLASSES).map(|class| self.surplus_frames(class)).sum()
+    }
+
+    /// Gives `frames` frames back to the system if so many can be spared: free ones first, then those
+    /// that compaction empties. Returns the bytes given back, which may be more (all that is free goes,
+    /// and empty table pages) or less. For a pressure watcher, for instance.
+    pub fn shrink(&self, frames: u64) -> u64 {
+        if frames == 0 {
+            return 0;
+        }
+        let wanted = frames.saturating_mul(self.geometry.page_size().bytes() as u64);
+        let free = self.trim();
+        if free >= wanted {
+            return free;
+        }
+        let missing = (wanted - free) >> self.geometry.page_size().shift();
+        self.compact(CompactBudget::frames(missing.max(1)));
+        free + self.trim()
+    }
+
+    fn surplus_frames(&self, class: usize) -> u64 {
+        let state = self.classes[class].lock(self.host());
+        let needed = frames_needed(self.geometry, self.geometry.class(class), state.objects);
+        u64::from(state.frames).saturating_sub(needed)
+    }
+
+    fn compact_classes(
+        &self,
+        worker: &mut Worker<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), CompactEnd> {
+        run.room()?;
+        let first = worker.step;
+        for step in (first..STEPS).chain(0..first) {
+            worker.step = step;
+            if step < CLASSES {
+                self.move_together(step, run)?;
+                self.release_spare_of(step, run);
+            } else if self.record_alloc.is_sparse(self.host()) {
+                self.lower_records(step - CLASSES, run)?;
+            }
+        }
+        worker.step = 0;
+        Ok(())
+    }
+
+    /// Moves until nothing moves any more, or as often as the class had objects twice over.
+    fn move_together(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
+        let objects = self.classes[class].lock(self.host()).objects;
+        let begun = run.report.objects_moved;
+        loop {
+            let before = run.report.objects_moved;
+            let mut sparse = self.sparse_zspages(class);
+            while self.move_some(class, &mut sparse, run)? {}
+            let moved = run.report.objects_moved;
+            if moved == before || moved - begun >= 2 * objects {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Releases the frame that the class keeps back; whether its zspage was closed with it.
+    fn release_spare_of(&self, class: usize, run: &mut Run<'_>) -> bool {
+        let released = self.release_spare(class);
+        run.report.frames_freed += released.frames();
+        let bare = released.closed().is_some();
+        self.give_back(class, released);
+        bare
+    }
+
+    /// Moves what little a zspage holds to one whose record lies in a lower page, for as many as are
+    /// found at a time, so that the upper pages of records empty.
+    fn lower_records(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
+        let (mut closed, zspages) = self.small_zspages(class);
+        for zspage in zspages.into_iter() {
+            let Some(lower) = self.open_lower(class, zspage, closed, run) else {
+                break;
+            };
+            let mut pair = SparseZspages::pair(closed, zspage, lower);
+            while self.move_some(class, &mut pair, run)? {}
+            let bare = self.release_spare_of(class, run);
+            closed = pair.closed_so_far() + u64::from(bare);
+        }
+        Ok(())
+    }
+
+    /// Opens a zspage with a record in a lower page than that of `zspage`, if there is room for one and
+    /// the class has closed as many as before. Its one frame is the class's spare, until an object
+    /// comes.
+    fn open_lower(&self, class: usize, zspage: u32, closed: u64, run: &mut Run<'_>) -> Option<u32> {
+        let context = self.context(class);
+        let units = units_of(context.class);
+        let record = self.record_alloc.alloc_below(self.host(), units, zspage)?;
+        let frame = run
+            .supply
+            .take()
+            .or_else(|| self.arena().alloc_frame().ok());
+        let mut state = self.classes[class].lock(self.host());
+        if let Some(frame) = frame {
+            if state.closed == closed && state.spare.is_none() {
+                self.open_zspage(&mut state, context, class, record, frame);
+                state.spare = Some(FrameEntry {
+                    zspage: record,
+                    entry: 0,
+                });
+                run.report.frames_attached += 1;
+                return Some(record);
+            }
+            run.supply = Some(frame);
+        }
+        drop(state);
+        self.free_record(record, context);
+        None
+    }
+
+    /// Moves a batch of objects; whether there may be more to move from and to these zspages.
+    fn move_some(
+        &self,
+        class: usize,
+        sparse: &mut SparseZspages,
+        run: &mut Run<'_>,
+    ) -> Result<bool, CompactEnd> {
+        let room = run.room()?;
+        let ticket = self.arena().begin_moves().ok_or(CompactEnd::Paused)?;
+        let mut batch = Batch::new(room);
+        let planned = self.plan(class, sparse, &mut batch, run);
+        if !batch.is_empty() {
+            self.copy(class, &batch);
+            self.commit(class, &mut batch);
+        }
+        self.settle(class, sparse, batch, &mut run.report);
+        drop(ticket);
+        match planned {
+            Planned::More => Ok(true),
+            Planned::NeedsFrame => {
+                match self.arena().alloc_frame() {
+                    Ok(frame) => run.supply = Some(frame),
+                    Err(_) => sparse.extend_no_more(),
+                }
+                Ok(true)
+            }
+            Planned::Over => Ok(false),
+        }
+    }
+}
