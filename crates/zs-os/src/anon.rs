@@ -74,6 +74,11 @@ unsafe impl Backing for AnonBacking {
         unsafe { map::discard(place, len) }
     }
 
+    unsafe fn decommit_runs(&self, _kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
+        // SAFETY: by contract whole granules (pages) of a region, whose contents may go.
+        unsafe { map::discard_runs(runs) }
+    }
+
     unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: by contract a pageblock of a region.
         unsafe { map::advise_block(place, len, advice) };

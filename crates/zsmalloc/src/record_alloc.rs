@@ -24,7 +24,7 @@ pub(crate) const PAGE_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
 const PAGE_SET: u64 = u64::MAX >> (64 - PAGE_UNITS);
 const PAGE_BYTES: usize = PAGE_UNITS * UNIT_CELLS * size_of::<u32>();
 /// The most units of one record.
-const MAX_UNITS: usize = (11 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
+const MAX_UNITS: usize = (12 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
 /// Pages with less than this part of their units in use are worth closing.
 const SPARSE: usize = 3;
 /// Groups that one cell of the open ones covers.

@@ -175,6 +175,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         zspage: u32,
     ) -> Option<(usize, usize)> {
         let record = context.record(zspage);
+        if record.is_whole() {
+            return None;
+        }
         let (attached, unusable) = (record.attached(), !record.usable());
         (0..context.class.slots as usize)
             .filter(|slot| unusable & (1 << slot) != 0)
