@@ -157,6 +157,13 @@ impl<B: Backing> Arena<B> {
         self.backing.process() != self.process
     }
 
+    /// Whether this process sees the payload: always where the arena was made; in a forked child, if
+    /// the backing says so.
+    #[inline]
+    pub fn may_read(&self) -> bool {
+        self.backing.child_can_read() || !self.is_forked()
+    }
+
     /// Makes a pool one of this arena's; the key is what it shows with every claim to a frame.
     ///
     /// # Errors

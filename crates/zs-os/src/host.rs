@@ -55,6 +55,12 @@ impl Host for OsHost {
         zs_sync::SpinHost.unpark(word);
     }
 
+    /// Not while a forked child shares the memory of this process: until it has exited or executed
+    /// another program. A look at a counter, and where there are such children a system call each.
+    fn may_move(&self) -> bool {
+        crate::fork::is_unshared()
+    }
+
     fn yield_now(&self) {
         #[cfg(not(zs_loom))]
         rustix::thread::sched_yield();

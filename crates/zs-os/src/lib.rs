@@ -9,6 +9,7 @@
 //! | `map` | the few calls on mappings: reserve, populate, give back, advise, release |
 //! | `anon` | a backing of private anonymous memory |
 //! | `memfd` | a backing whose payload lies in a memfd |
+//! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
@@ -22,6 +23,7 @@
 
 mod anon;
 mod decay_thread;
+mod fork;
 mod host;
 mod map;
 mod memfd;

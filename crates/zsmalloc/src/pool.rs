@@ -216,6 +216,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.arena().host()
     }
 
+    /// An error in a forked child, where locks may be held by threads that do not exist.
+    #[inline]
+    pub(crate) fn own(&self) -> Result<(), Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
+        Ok(())
+    }
+
     pub(crate) fn context(&self, class: usize) -> ClassContext<'_> {
         ClassContext {
             records: &self.records,
@@ -233,9 +242,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
-    /// to destroy it nevertheless.
+    /// to destroy it nevertheless. In a forked child the pool is only let go of.
     #[expect(clippy::result_large_err, reason = "the pool is handed back, not lost")]
     pub fn destroy(self) -> Result<(), DestroyError<A, C>> {
+        if self.arena().is_forked() {
+            return Ok(());
+        }
         let mut report = DestroyReport {
             name: self.name,
             sizes: self.geometry.classes().map(|class| class.size),
@@ -281,7 +293,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
 impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
     fn drop(&mut self) {
-        self.free_everything();
+        if !self.arena().is_forked() {
+            self.free_everything();
+        }
         let arena = self.arena.arena();
         // SAFETY: the pool ends here, and `&mut self` says that nobody uses its words.
         unsafe { self.client.release(arena) };

@@ -70,9 +70,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if the object is mapped for writing or has
-    /// [`MAX_READERS`](crate::MAX_READERS) readers.
+    /// [`MAX_READERS`](crate::MAX_READERS) readers, or, in a forked child, if it was being written at the
+    /// fork; [`Error::Forked`] in a child that cannot see the memory.
     #[inline]
     pub fn read(&self, key: C::Key) -> Result<ReadGuard<'_, A, C>, Error> {
+        if !self.arena().may_read() {
+            return Err(Error::Forked);
+        }
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire pairs with the Release that made the word live: the bytes, entries and record.
         let (_, pinned) = self.transition(target, Ordering::Acquire, Word::pinned)?;
@@ -123,6 +127,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
                 Err(Refusal::Stale) => return Err(Error::Stale),
                 Err(Refusal::Busy) => return Err(Error::Busy),
+                // Whoever is inside is not in a forked child.
+                Err(Refusal::Wait) if self.arena().is_forked() => return Err(Error::Busy),
                 Err(Refusal::Wait) => {
                     backoff.wait();
                     seen = Word(cell.peek(Ordering::Relaxed));
