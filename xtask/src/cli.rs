@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
-use crate::{checks, ci, layers, licences, loom, mutants, report, sanitizers};
+use crate::{checks, ci, fuzz, layers, licences, loom, mutants, report, sanitizers};
 
 /// Checks of this workspace, the same for people and for CI.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Verb {
     Asan(SanitizerArgs),
     /// Run the lower crates' tests under ThreadSanitizer
     Tsan(SanitizerArgs),
+    /// Run the fuzz targets (fuzz/), each for some seconds
+    Fuzz(FuzzArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -79,6 +81,32 @@ pub(crate) struct SanitizerArgs {
     pub(crate) prove: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Run only this target
+    pub(crate) target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = FUZZ_SECONDS)]
+    pub(crate) seconds: u32,
+    /// Instead of the targets, run those with a seeded fault and require
+    /// that the fuzzer finds it
+    #[arg(long, conflicts_with_all = ["target", "seconds"])]
+    pub(crate) prove: bool,
+}
+
+/// Seconds for each fuzz target where nobody says otherwise.
+const FUZZ_SECONDS: u32 = 10;
+
+impl Default for FuzzArgs {
+    fn default() -> Self {
+        Self {
+            target: None,
+            seconds: FUZZ_SECONDS,
+            prove: false,
+        }
+    }
+}
+
 /// One step of `ci`: a verb without its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -93,6 +121,7 @@ pub(crate) enum Step {
     Mutants,
     Asan,
     Tsan,
+    Fuzz,
 }
 
 impl Verb {
@@ -110,6 +139,7 @@ impl Verb {
             Self::Loom(args) => return Ok(report::step("loom", || loom::run(workspace, &args))),
             Self::Asan(args) => return Ok(sanitizer(workspace, Sanitizer::Address, &args)),
             Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
+            Self::Fuzz(args) => return Ok(report::step("fuzz", || fuzz::run(workspace, &args))),
             Self::Fmt => Step::Fmt,
             Self::Layers => Step::Layers,
             Self::Licences => Step::Licences,
@@ -147,6 +177,7 @@ impl Step {
             Self::Mutants => "mutants",
             Self::Asan => "asan",
             Self::Tsan => "tsan",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -164,6 +195,7 @@ impl Step {
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
+            Self::Fuzz => fuzz::prove_and_run(workspace),
         }
     }
 }

@@ -37,6 +37,13 @@ impl Cmd {
         Self { inner }
     }
 
+    /// A program that was built here, in the root of the workspace.
+    pub(crate) fn program(workspace: &Workspace, path: &Path) -> Self {
+        let mut inner = Command::new(path);
+        inner.current_dir(workspace.root());
+        Self { inner }
+    }
+
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.inner.arg(arg);
         self

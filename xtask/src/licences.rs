@@ -9,7 +9,7 @@ use spdx::{Expression, Licensee, ParseMode};
 use crate::workspace::Workspace;
 
 /// Licences that ask for no more than notices. GPL, LGPL and MPL are left out on purpose.
-const ALLOWED: [&str; 14] = [
+const ALLOWED: [&str; 15] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -20,6 +20,7 @@ const ALLOWED: [&str; 14] = [
     "ISC",
     "MIT",
     "MIT-0",
+    "NCSA",
     "Unicode-3.0",
     "Unicode-DFS-2016",
     "Unlicense",

@@ -6,6 +6,7 @@
 //! | module | verbs |
 //! |---|---|
 //! | [`checks`] | `fmt`, `clippy`, `docs`, `test`, `no-std` |
+//! | [`fuzz`] | `fuzz` |
 //! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
 //! | [`licences`] | `licences` |
 //! | [`loom`] | `loom` |
@@ -25,6 +26,7 @@ mod checks;
 mod ci;
 mod cli;
 mod command;
+mod fuzz;
 mod layers;
 mod licences;
 mod loom;

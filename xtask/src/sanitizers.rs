@@ -37,7 +37,7 @@ const THREADED_TESTS: [&str; 6] = [
 ];
 
 /// Naming a target keeps the sanitizer away from build scripts and procedural macros.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 const PROOF_MANIFEST: &str = "xtask/fixtures/sanitizer-proof/Cargo.toml";
 const PROOF_LIMIT: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ impl Sanitizer {
         }
     }
 
-    fn flags(self) -> &'static str {
+    pub(crate) fn flags(self) -> &'static str {
         // The last flag lets instrumented crates link with the prebuilt standard library.
         match self {
             Self::Address => "-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",
