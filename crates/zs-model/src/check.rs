@@ -23,12 +23,13 @@ fn sound_beside<B: Backing, C: Client>(
     pools: &[Pool<&Arena<B>, C>],
     elsewhere: u64,
 ) -> Result<(), String> {
-    let mut metadata = elsewhere;
+    let (mut metadata, mut frames) = (elsewhere, 0);
     for pool in pools {
         pool.validate()
             .map_err(|error| format!("validate: {error}"))?;
         let stats = pool.stats();
         metadata += stats.metadata.total();
+        frames += stats.frame_bytes;
         if stats.slots < stats.objects || stats.frame_bytes < stats.payload_bytes {
             return Err(format!("more than there is: {stats:?}"));
         }
@@ -36,6 +37,9 @@ fn sound_beside<B: Backing, C: Client>(
     let valid = arena.validate(metadata);
     valid.map_err(|error| format!("the arena: {error}"))?;
     let stats = arena.stats();
+    if stats.in_use != frames {
+        return Err(format!("{frames} bytes of frames attached: {stats:?}"));
+    }
     if stats.held > stats.limit || stats.peak > stats.limit || stats.cached > stats.held {
         return Err(format!("beyond the limit: {stats:?}"));
     }
