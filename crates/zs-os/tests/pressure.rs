@@ -2,7 +2,8 @@
 //!
 //! `ZS_CGROUP=prepare` lets these tests change control groups as root: enable the memory controller
 //! below the root of version 2, or make a group of version 1 beside the others. They undo it. Without
-//! it they use what is there, and say what they skipped.
+//! it they use what is there, and say what they skipped. `xtask/cgroup-vm.sh` runs them in a virtual
+//! machine in which version 2 holds the controller.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -145,8 +146,8 @@ fn group_with_memory(name: &str) -> Option<(Group, Option<Enabled>)> {
         return Some((group, Some(enabled)));
     }
     println!(
-        "skipped: no cgroup2 group with the memory controller; run it as root where cgroup2 holds \
-         the controller (no cgroup v1), with ZS_CGROUP=prepare if nobody has enabled it"
+        "skipped: no cgroup2 group with the memory controller; run xtask/cgroup-vm.sh, or run this as \
+         root where no cgroup v1 holds the controller, with ZS_CGROUP=prepare if nobody enabled it"
     );
     None
 }

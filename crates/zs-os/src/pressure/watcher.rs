@@ -315,8 +315,8 @@ mod tests {
             let (place, calls) = (Arc::clone(&place), Arc::clone(&calls));
             move |_: &Pressure| {
                 let _goes_with_the_closure = &sender;
-                calls.fetch_add(1, Ordering::Relaxed);
                 drop(place.lock().expect("no panic").take());
+                calls.fetch_add(1, Ordering::Relaxed);
             }
         };
         // The first call waits for the watcher to be there.
@@ -324,6 +324,6 @@ mod tests {
         *held = Some(PressureWatcher::start(Always::new(None), closure).expect("a thread"));
         drop(held);
         assert!(gone.recv().is_err(), "the thread ended");
-        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "one, and it returned");
     }
 }
