@@ -13,7 +13,9 @@
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
+//! | `cgroup` | where the files of the process's control group are |
 //! | `memory` | total and available memory, the cgroup's too |
+//! | `pressure` | a thread that calls when memory is short |
 //! | [`testing`] | backings and a host for tests: heap, strict, failing, recording, hand-set clock |
 //!
 //! # Locking
@@ -22,6 +24,7 @@
 //! list of regions of a memfd backing has a lock of its own, held for a look-up only.
 
 mod anon;
+mod cgroup;
 mod decay_thread;
 mod fork;
 mod host;
@@ -29,14 +32,19 @@ mod map;
 mod memfd;
 mod memory;
 mod page;
+mod pressure;
 mod resident;
 mod short_lock;
 pub mod testing;
 
 pub use anon::AnonBacking;
+pub use cgroup::{CgroupError, own_cgroup};
 pub use decay_thread::DecayThread;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
+pub use pressure::{
+    MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
+};
 pub use resident::{Resident, ResidentError, ResidentMeter};
