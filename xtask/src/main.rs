@@ -8,7 +8,7 @@
 //! | [`checks`] | `fmt`, `clippy`, `docs`, `test`, `no-std` |
 //! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
 //! | [`licences`] | `licences` |
-//! | [`loom`] | `loom` |
+//! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`ci`] | `ci`: all of them in order |
@@ -21,13 +21,13 @@
     reason = "a command-line program talks to its terminal"
 )]
 
+mod arms;
 mod checks;
 mod ci;
 mod cli;
 mod command;
 mod layers;
 mod licences;
-mod loom;
 mod mutants;
 mod report;
 mod sanitizers;

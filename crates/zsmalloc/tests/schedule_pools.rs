@@ -1,15 +1,25 @@
 //! Random schedules of threads on shared pools: whatever the order, what they see has an explanation, and
 //! in the end everything adds up.
 #![cfg(zs_schedule)]
-#![expect(clippy::panic, reason = "helpers of tests, which end the test")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests, which end the test or show what it met"
+)]
 
 use zs_mm::PageSize;
 use zs_model::concurrent::{Batch, Meeting, batch, meet};
 use zs_model::{SlotTable, scaled};
 use zsmalloc::HandleTable;
 
-/// Seeds of one test: some five seconds on one core.
-const SEEDS: u64 = 400;
+/// Seeds of one test: some five seconds on one core. Arenas of larger frames take longer to make.
+fn seeds(page: PageSize) -> u64 {
+    match page {
+        PageSize::K4 => scaled(800),
+        PageSize::K16 => scaled(500),
+        PageSize::K64 => scaled(250),
+    }
+}
 
 /// What must have been met, whoever owns the words.
 const WINDOWS: [(&str, &str); 19] = [
@@ -35,7 +45,7 @@ const WINDOWS: [(&str, &str); 19] = [
 ];
 
 fn check<C: Meeting>(page: PageSize, more: &[(&str, &str)]) -> Batch {
-    let batch = batch::<C>(page, scaled(SEEDS)).unwrap_or_else(|what| panic!("{what}"));
+    let batch = batch::<C>(page, seeds(page)).unwrap_or_else(|what| panic!("{what}"));
     println!("{}", batch.tally);
     let met = batch.met(&WINDOWS).and_then(|()| batch.met(more));
     met.unwrap_or_else(|what| panic!("{what}"));

@@ -77,7 +77,7 @@ mod sealed {
         fn mark(_: &SharedPool<Self>, _: u32, _: u8, _: u32) {}
 
         fn visit(pool: &SharedPool<Self>, visit: &mut Visit<'_, Self>) -> u64 {
-            pool.for_each(|handle, guard| visit(handle, guard))
+            pool.for_each(visit)
         }
     }
 

@@ -12,7 +12,7 @@ use zsmalloc::PoolOptions;
 /// Places of one pool: each names an object, or none.
 const PLACES: usize = 32;
 /// The places that half of all operations go to, so that threads meet.
-const HOT: usize = 5;
+const HOT: usize = 3;
 /// Frames that the places of three pools cannot fill: two an object, and some more on the way.
 const FRAMES: u64 = 3 * 2 * PLACES as u64 + 16;
 /// Beside the frames: caches, and metadata.
@@ -202,7 +202,8 @@ fn scripts(numbers: &mut Numbers) -> Vec<Vec<Op>> {
     (0..threads).map(&mut script).collect()
 }
 
-/// An operation of the thread that tidies up while others work.
+/// An operation of the thread that tidies up while others work: whatever a program would leave to a
+/// thread of its own.
 fn maintenance(numbers: &mut Numbers) -> Op {
     let pool = numbers.below(256) as u8;
     match numbers.below(4) {

@@ -146,8 +146,9 @@ impl<C: Meeting> Worker<'_, C> {
                 scene.world.fail_decommits(after.into(), lasting);
             }
             Op::ClearFault => scene.world.clear_faults(),
-            // What needs to be alone, or a fault where none may be.
-            _ => {}
+            // What needs to be alone, and faults where none may be.
+            Op::Scribble { .. } | Op::FailCommit { .. } | Op::FailDecommit { .. } => {}
+            _ => return Err("threads do not know this operation: give it an arm".into()),
         }
         Ok(())
     }

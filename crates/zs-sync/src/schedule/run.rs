@@ -245,13 +245,13 @@ impl Run {
         runs.then_some(self.current)
     }
 
-    fn outcome(&self) -> Result<Trace, Failure> {
-        match &self.failed {
+    fn outcome(self) -> Result<Trace, Failure> {
+        match self.failed {
             None => Ok(self.trace),
             Some(what) => Err(Failure {
                 trace: self.trace,
                 thread: self.current,
-                what: what.clone(),
+                what,
             }),
         }
     }
@@ -281,6 +281,10 @@ pub fn run(plan: Plan, bodies: Vec<Body>) -> Result<Trace, Failure> {
 }
 
 /// Runs the bodies on this thread, which is then used up.
+#[expect(
+    clippy::expect_used,
+    reason = "nobody but this function sets or takes it"
+)]
 fn conduct(plan: Plan, bodies: Vec<Body>) -> Result<Trace, Failure> {
     let thread = |body| -> Thread { Gn::new_opt(STACK / size_of::<usize>(), || play(body)) };
     let mut run = Run::new(plan, bodies.len());
@@ -291,13 +295,13 @@ fn conduct(plan: Plan, bodies: Vec<Body>) -> Result<Trace, Failure> {
     while let Some(current) = with_run(|run| run.turn()).flatten() {
         threads[current].resume();
     }
-    let outcome = with_run(|run| run.outcome());
-    RUN.set(None);
-    if !matches!(outcome, Some(Ok(_))) {
+    let run = RUN.take().expect("it was set above");
+    let outcome = run.outcome();
+    if outcome.is_err() {
         // Dropped, they would unwind through whatever they were doing.
         threads.into_iter().for_each(core::mem::forget);
     }
-    outcome.unwrap_or_else(|| unreachable!("the run was set above"))
+    outcome
 }
 
 /// One thread of a run, from its first turn to its end.
