@@ -12,12 +12,12 @@ use zs_model::concurrent::{Batch, Meeting, batch, meet};
 use zs_model::{SlotTable, scaled};
 use zsmalloc::HandleTable;
 
-/// Seeds of one test: some five seconds on one core. Arenas of larger frames take longer to make.
+/// Seeds of one test: some eight seconds on one core. Arenas of larger frames take longer to make.
 fn seeds(page: PageSize) -> u64 {
     match page {
-        PageSize::K4 => scaled(800),
-        PageSize::K16 => scaled(500),
-        PageSize::K64 => scaled(250),
+        PageSize::K4 => scaled(2400),
+        PageSize::K16 => scaled(1500),
+        PageSize::K64 => scaled(800),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `client` | what differs between clients |
 //! | `stamp` | contents that say who wrote them, and whether they are whole |
 //! | `scene` | what the threads of a run share |
+//! | `prefill` | what lies in the pools before there are threads |
 //! | `worker` | a thread: one operation after the other |
 //! | `held` | readers and mappings that a worker holds from one operation to another |
 //! | `settle` | the end: everything read back, counted, freed |
@@ -21,6 +22,7 @@
 
 mod client;
 mod held;
+mod prefill;
 mod scene;
 mod settle;
 mod stamp;
@@ -35,8 +37,8 @@ use std::sync::Arc;
 use zs_mm::PageSize;
 use zs_sync::schedule::{self, Body, Plan, Trace};
 
-/// A run that has more points goes in circles. The longest that end have a tenth.
-const MOST_POINTS: u64 = 5_000_000;
+/// A run that has more points goes in circles. The longest that end have less than a tenth.
+const MOST_POINTS: u64 = 1_000_000;
 
 /// Runs one seed: 2 to 4 threads on 1 to 3 pools.
 ///
@@ -45,7 +47,7 @@ const MOST_POINTS: u64 = 5_000_000;
 pub fn meet<C: Meeting>(page: PageSize, seed: u64) -> Result<(Trace, Tally), String> {
     let failed = |what: String| format!("seed {seed}: {what}");
     let mut scene = Scene::<C>::new(page, seed).map_err(failed)?;
-    worker::prefill(&scene).map_err(failed)?;
+    prefill::prefill(&scene).map_err(failed)?;
     if scene.is_scarce {
         scene.use_up().map_err(failed)?;
     }

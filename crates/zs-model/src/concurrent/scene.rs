@@ -13,8 +13,11 @@ use zsmalloc::PoolOptions;
 const PLACES: usize = 32;
 /// The places that half of all operations go to, so that threads meet.
 const HOT: usize = 3;
-/// Frames that the places of three pools cannot fill: two an object, and some more on the way.
-const FRAMES: u64 = 3 * 2 * PLACES as u64 + 16;
+/// Objects of one pool that no place names.
+const SEDIMENT: usize = 24;
+/// Frames that three pools cannot fill: two for each place's object, one for each of the sediment's (no
+/// longer than 88 parts of 128), and some on the way.
+const FRAMES: u64 = 3 * (2 * PLACES + SEDIMENT) as u64 + 16;
 /// Beside the frames: caches, and metadata.
 const MORE: u64 = 2 << 20;
 /// Names of pools.
@@ -73,7 +76,7 @@ impl<C: Meeting> Scene<C> {
                 zero_freed,
                 ..PoolOptions::named(name)
             };
-            C::pool(Arc::clone(&arena), options, PLACES as u32)
+            C::pool(Arc::clone(&arena), options, (PLACES + SEDIMENT) as u32)
         };
         let pools: Result<Vec<_>, _> = NAMES.iter().take(1 + numbers.below(3)).map(pool).collect();
         let pools = pools.map_err(|error| format!("the pools could not be made: {error}"))?;
@@ -141,11 +144,21 @@ impl<C: Meeting> Scene<C> {
     }
 
     /// The length that all objects of a place have: half of the places have one, so that they can be
-    /// written whole in place. Many of them lie in two frames.
+    /// written whole in place.
     pub(super) fn fixed_len(&self, place: Place) -> Option<usize> {
-        let page = self.page.bytes();
-        let len = [40, 72, 80, 88][place.slot / 2 % 4] * page / 128 - place.slot / 8;
+        let len = self.usual_len(place.slot);
         place.slot.is_multiple_of(2).then_some(len)
+    }
+
+    /// Lengths of four classes, so that zspages fill; many such objects lie in two frames.
+    fn usual_len(&self, slot: usize) -> usize {
+        [40, 72, 80, 88][slot / 2 % 4] * self.page.bytes() / 128 - slot / 8
+    }
+
+    /// The objects that no place names: numbers above those of the places, and lengths.
+    pub(super) fn sediment(&self) -> impl Iterator<Item = (u32, usize)> {
+        let slots = PLACES..PLACES + SEDIMENT;
+        slots.map(|slot| (slot as u32, self.usual_len(slot)))
     }
 
     /// The length of new contents for a place.
@@ -175,8 +188,11 @@ impl<C: Meeting> Scene<C> {
         }
     }
 
-    /// Leaves nothing of the limit but what is free within the arena: threads fight for it.
+    /// Leaves nothing of the limit: threads fight for what is freed.
     pub(super) fn use_up(&mut self) -> Result<(), String> {
+        for pool in &self.pools {
+            pool.trim();
+        }
         let stats = self.arena.stats();
         let bytes = stats.limit - stats.held;
         let charge = self.arena.charge(bytes);

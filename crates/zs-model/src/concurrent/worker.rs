@@ -34,35 +34,16 @@ pub(super) fn play<C: Meeting>(scene: &Scene<C>, me: usize) {
     let _ = perform(scene, me, scene.scripts[me].iter().copied());
 }
 
-/// Stores something in two of three places, before there are other threads.
-pub(super) fn prefill<C: Meeting>(scene: &Scene<C>) -> Result<(), String> {
-    let places = scene.places().filter(|place| place.slot % 3 != 2);
-    let ops = places.enumerate().map(|(nth, place)| Op::Insert {
-        pool: place.pool as u8,
-        len: Length((nth as u16).wrapping_mul(0x9e37)),
-        slot: 2 * place.slot as u16 + 1,
-        seed: 0,
-    });
-    perform(scene, scene.threads(), ops)
-}
-
 /// Executes operations as thread `me`. What is wrong ends the schedule at once, while the thread still
-/// holds what it holds; outside of one it is returned.
+/// holds what it holds.
 fn perform<C: Meeting>(
     scene: &Scene<C>,
     me: usize,
     ops: impl Iterator<Item = Op>,
 ) -> Result<(), String> {
     let mut buffers = vec![vec![0; scene.page.bytes()]; HELD_MAPS];
-    let mut worker = Worker {
-        scene,
-        me,
-        made: 0,
-        readers: Vec::new(),
-        maps: Vec::new(),
-        buffers: buffers.iter_mut().map(Vec::as_mut_slice).collect(),
-        displaced: Vec::new(),
-    };
+    let mut worker = Worker::new(scene, me);
+    worker.buffers = buffers.iter_mut().map(Vec::as_mut_slice).collect();
     let told = |what: String| {
         schedule::fail(&what);
         what
@@ -75,9 +56,24 @@ fn perform<C: Meeting>(
     left.map_err(|what| told(format!("at the end: {what}")))
 }
 
+impl<'s, C: Meeting> Worker<'s, C> {
+    /// A thread that holds nothing, and has no buffers to map into.
+    pub(super) fn new(scene: &'s Scene<C>, me: usize) -> Self {
+        Self {
+            scene,
+            me,
+            made: 0,
+            readers: Vec::new(),
+            maps: Vec::new(),
+            buffers: Vec::new(),
+            displaced: Vec::new(),
+        }
+    }
+}
+
 impl<C: Meeting> Worker<'_, C> {
     /// Executes one operation. A new kind needs an arm, here or in `step_around`, and nothing else.
-    fn step(&mut self, op: Op) -> Result<(), String> {
+    pub(super) fn step(&mut self, op: Op) -> Result<(), String> {
         let scene = self.scene;
         match op {
             Op::Insert {
@@ -280,7 +276,7 @@ impl<C: Meeting> Worker<'_, C> {
     }
 
     /// Frees an object; `false` if it is mapped.
-    fn free(&mut self, at: (usize, C::Key)) -> Result<bool, String> {
+    pub(super) fn free(&mut self, at: (usize, C::Key)) -> Result<bool, String> {
         let start = self.scene.now();
         let got = self.scene.pools[at.0].free(at.1);
         self.noted("free", at, start, got, |()| What::Freed)?;
