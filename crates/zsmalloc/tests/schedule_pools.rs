@@ -16,8 +16,8 @@ use zsmalloc::HandleTable;
 fn seeds(page: PageSize) -> u64 {
     match page {
         PageSize::K4 => scaled(2400),
-        PageSize::K16 => scaled(1500),
-        PageSize::K64 => scaled(800),
+        PageSize::K16 => scaled(1400),
+        PageSize::K64 => scaled(600),
     }
 }
 

@@ -247,16 +247,10 @@ impl<C: Meeting> Worker<'_, C> {
         stamp: u64,
     ) -> Result<(), String> {
         let scene = self.scene;
-        let key = got.as_ref().ok().copied().or(C::key_of(place.slot as u32));
-        let Some(key) = key else {
-            let (outcome, what) = got
-                .err()
-                .map_or(Ok(("", What::Inside)), |e| self.refusal(e))?;
-            scene.ledger().tally.count(name, outcome);
-            return match what {
-                What::Inside => Ok(()),
-                _ => Err(format!("a new object answers {outcome}")),
-            };
+        let key = match (&got, C::key_of(place.slot as u32)) {
+            (Ok(key), _) => *key,
+            (Err(_), Some(key)) => key,
+            (Err(error), None) => return self.not_made(name, *error),
         };
         let at = (place.pool, key);
         let done = self.noted(name, at, start, got, |_| What::Inserted(stamp))?;
@@ -265,6 +259,16 @@ impl<C: Meeting> Worker<'_, C> {
             self.displace((place.pool, before))?;
         }
         Ok(())
+    }
+
+    /// An object that was not made has no key, and so no history: memory is all that it can lack.
+    fn not_made(&self, name: &'static str, error: Error) -> Result<(), String> {
+        let (outcome, _) = self.refusal(error)?;
+        self.scene.ledger().tally.count(name, outcome);
+        match error {
+            Error::NoMemory => Ok(()),
+            _ => Err(format!("a new object answers {error:?}")),
+        }
     }
 
     /// Frees an object that has no place any more: later, if somebody has it mapped.
