@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::arms::Arm;
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
-use crate::{checks, ci, fuzz, layers, licences, loom, mutants, report, sanitizers};
+use crate::{arms, checks, ci, fuzz, layers, licences, mutants, report, sanitizers};
 
 /// Checks of this workspace, the same for people and for CI.
 #[derive(Debug, Parser)]
@@ -34,7 +35,10 @@ pub(crate) enum Verb {
     /// Run unit, integration and documentation tests
     Test,
     /// Run the loom models (tests/loom_*.rs)
-    Loom(LoomArgs),
+    Loom(ArmArgs),
+    /// Run seeded schedules of threads (tests/schedule_*.rs); ZS_SEED=n runs
+    /// one seed again
+    Schedules(ArmArgs),
     /// Break the code as listed and require that tests notice
     Mutants(MutantsArgs),
     /// Run the lower crates' tests under AddressSanitizer
@@ -56,10 +60,10 @@ pub(crate) struct CiArgs {
 }
 
 #[derive(Debug, Default, Args)]
-pub(crate) struct LoomArgs {
-    /// Run only the models whose name contains this
+pub(crate) struct ArmArgs {
+    /// Run only the tests whose name contains this
     pub(crate) filter: Option<String>,
-    /// Build and run only this test target, such as loom_freelist
+    /// Build and run only this test target, such as loom_lock
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
 }
@@ -118,6 +122,7 @@ pub(crate) enum Step {
     NoStd,
     Test,
     Loom,
+    Schedules,
     Mutants,
     Asan,
     Tsan,
@@ -136,7 +141,10 @@ impl Verb {
             Self::Mutants(args) => {
                 return Ok(report::step("mutants", || mutants::run(workspace, &args)));
             }
-            Self::Loom(args) => return Ok(report::step("loom", || loom::run(workspace, &args))),
+            Self::Loom(args) => return Ok(arm(workspace, Arm::Loom, Step::Loom, &args)),
+            Self::Schedules(args) => {
+                return Ok(arm(workspace, Arm::Schedule, Step::Schedules, &args));
+            }
             Self::Asan(args) => return Ok(sanitizer(workspace, Sanitizer::Address, &args)),
             Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
             Self::Fuzz(args) => return Ok(report::step("fuzz", || fuzz::run(workspace, &args))),
@@ -150,6 +158,10 @@ impl Verb {
         };
         Ok(report::step(step.name(), || step.run(workspace)))
     }
+}
+
+fn arm(workspace: &Workspace, arm: Arm, step: Step, args: &ArmArgs) -> bool {
+    report::step(step.name(), || arms::run(workspace, arm, args))
 }
 
 fn sanitizer(workspace: &Workspace, which: Sanitizer, args: &SanitizerArgs) -> bool {
@@ -174,6 +186,7 @@ impl Step {
             Self::NoStd => "no-std",
             Self::Test => "test",
             Self::Loom => "loom",
+            Self::Schedules => "schedules",
             Self::Mutants => "mutants",
             Self::Asan => "asan",
             Self::Tsan => "tsan",
@@ -191,7 +204,8 @@ impl Step {
             Self::Docs => checks::docs(workspace),
             Self::NoStd => checks::no_std(workspace),
             Self::Test => checks::test(workspace),
-            Self::Loom => loom::run(workspace, &LoomArgs::default()),
+            Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
+            Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),

@@ -9,7 +9,7 @@
 //! | [`fuzz`] | `fuzz` |
 //! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
 //! | [`licences`] | `licences` |
-//! | [`loom`] | `loom` |
+//! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`ci`] | `ci`: all of them in order |
@@ -22,6 +22,7 @@
     reason = "a command-line program talks to its terminal"
 )]
 
+mod arms;
 mod checks;
 mod ci;
 mod cli;
@@ -29,7 +30,6 @@ mod command;
 mod fuzz;
 mod layers;
 mod licences;
-mod loom;
 mod mutants;
 mod report;
 mod sanitizers;

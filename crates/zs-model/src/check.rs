@@ -3,24 +3,24 @@
 use crate::driver::Driver;
 use crate::model::Object;
 use crate::words::Words;
-use zs_mm::{Arena, Backing, FrameId, FrameType};
+use zs_mm::{Arena, ArenaRef, Backing, FrameId, FrameType};
 use zsmalloc::{Client, Error, Pool, Spans};
 
 /// Whether an arena and its pools, all of them, add up, and keep to the limit.
 ///
 /// # Errors
 /// What does not hold.
-pub fn sound<B: Backing, C: Client>(
-    arena: &Arena<B>,
-    pools: &[Pool<&Arena<B>, C>],
+pub fn sound<A: ArenaRef, C: Client>(
+    arena: &Arena<A::Backing>,
+    pools: &[Pool<A, C>],
 ) -> Result<(), String> {
     sound_beside(arena, pools, 0)
 }
 
 /// As [`sound`], where so many bytes are charged elsewhere.
-fn sound_beside<B: Backing, C: Client>(
-    arena: &Arena<B>,
-    pools: &[Pool<&Arena<B>, C>],
+pub(crate) fn sound_beside<A: ArenaRef, C: Client>(
+    arena: &Arena<A::Backing>,
+    pools: &[Pool<A, C>],
     elsewhere: u64,
 ) -> Result<(), String> {
     let (mut metadata, mut frames) = (elsewhere, 0);

@@ -14,7 +14,11 @@ use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 /// How often a word is looked at before its holder's thread is given a chance to run: a preempted
 /// writer would stall readers for milliseconds otherwise.
-const SPINS: u32 = if cfg!(zs_loom) { 0 } else { 200 };
+const SPINS: u32 = if cfg!(any(zs_loom, zs_schedule)) {
+    0
+} else {
+    200
+};
 
 /// Waiting for a bounded copy.
 pub(crate) struct Backoff {
