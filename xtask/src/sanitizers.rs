@@ -27,13 +27,15 @@ const PACKAGES: [&str; 4] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os"];
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.
-const THREADED_TESTS: [&str; 6] = [
+const THREADED_TESTS: [&str; 8] = [
     "--test",
     "threads",
     "--test",
     "z2_statistics",
     "--test",
     "z8_one_word_one_lock",
+    "--test",
+    "compact_threads",
 ];
 
 /// Naming a target keeps the sanitizer away from build scripts and procedural macros.
