@@ -30,7 +30,8 @@ pub(crate) enum Verb {
     Clippy,
     /// Build the documentation, warnings denied
     Docs,
-    /// Check the lower crates without the standard library
+    /// Build the lower crates, and run a program of them, without the
+    /// standard library
     NoStd,
     /// Run unit, integration and documentation tests
     Test,

@@ -6,6 +6,7 @@
 //! | module | verbs |
 //! |---|---|
 //! | [`checks`] | `fmt`, `clippy`, `docs`, `test`, `no-std` |
+//! | [`freestanding`] | the program that `no-std` builds and runs |
 //! | [`fuzz`] | `fuzz` |
 //! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
 //! | [`licences`] | `licences` |
@@ -27,6 +28,7 @@ mod checks;
 mod ci;
 mod cli;
 mod command;
+mod freestanding;
 mod fuzz;
 mod layers;
 mod licences;
