@@ -1,7 +1,8 @@
 //! Row Z28: khugepaged refilled what had been given back.
 //!
 //! Resident memory is read a second after the free, and again after 90: khugepaged looks at a process
-//! every ten. A process of its own, because everything that it has counts.
+//! every ten. (Without `MADV_NOHUGEPAGE` before the first frame of a block is given back, this fails after
+//! 90 s.) A process of its own, because everything that it has counts.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

@@ -3,6 +3,7 @@
 //! Nothing moves while a child shares the memory; the child reads, is refused everything else, and is
 //! answered Busy, not kept waiting, where a writer was at work at the fork.
 #![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use zs_mm::{Arena, ArenaOptions, Backing, PageSize};
