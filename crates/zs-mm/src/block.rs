@@ -1,7 +1,14 @@
 //! Pageblock records, and the lists that link them.
 //!
-//! A record is a row of 64-bit words: the free frames, the committed frames, the flags, the links.
+//! A record is a row of 64-bit words: the free frames, the committed frames, the state, the links.
 //! Frames have no links of their own; only pageblocks are linked, by how full they are.
+//!
+//! ```text
+//!  63       48 47       32 31       16 15        0
+//! +-----------+-----------+-----------+-----------+
+//! |           |   ready   |   free    |   flags   |    the state; counts follow from the bitmaps
+//! +-----------+-----------+-----------+-----------+
+//! ```
 
 use crate::mask::{FrameMask, MASK_WORDS};
 use crate::meta::MetaTable;
@@ -23,6 +30,19 @@ pub(crate) const EMPTY_LIST: usize = 8;
 pub(crate) const FLAG_HUGE: u64 = 1;
 /// Somebody is calling `advise` for this block; nothing of it may be given back meanwhile.
 pub(crate) const FLAG_ADVISING: u64 = 2;
+
+const FLAGS: u64 = 0xffff;
+const FREE_SHIFT: u32 = 16;
+const READY_SHIFT: u32 = 32;
+
+/// What is asked of a block most often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Free frames.
+    pub(crate) free: usize,
+    /// Those of them that are committed.
+    pub(crate) ready: usize,
+}
 
 /// The records of all pageblocks; each is guarded by the lock of its zone.
 #[derive(Debug)]
@@ -90,8 +110,32 @@ impl Blocks {
         self.mask(block, 0)
     }
 
-    pub(crate) fn set_free(&self, block: BlockId, mask: FrameMask) {
-        self.set_mask(block, 0, mask);
+    /// Sets both bitmaps, and the counts that follow.
+    pub(crate) fn set_bitmaps(&self, block: BlockId, free: FrameMask, committed: FrameMask) {
+        self.set_mask(block, 0, free);
+        self.set_mask(block, self.words, committed);
+        self.set_counts(
+            block,
+            Counts {
+                free: free.count(),
+                ready: free.and(committed).count(),
+            },
+        );
+    }
+
+    /// Makes one committed frame free, and counts it.
+    pub(crate) fn insert_ready(&self, block: BlockId, frame: usize) {
+        let cell = self.cell(block, frame / 64);
+        debug_assert_eq!(cell.get() & 1 << (frame % 64), 0, "it was not free");
+        cell.set(cell.get() | 1 << (frame % 64));
+        let Counts { free, ready } = self.counts(block);
+        self.set_counts(
+            block,
+            Counts {
+                free: free + 1,
+                ready: ready + 1,
+            },
+        );
     }
 
     /// Frames with memory behind them.
@@ -99,16 +143,32 @@ impl Blocks {
         self.mask(block, self.words)
     }
 
-    pub(crate) fn set_committed(&self, block: BlockId, mask: FrameMask) {
-        self.set_mask(block, self.words, mask);
+    fn state(&self, block: BlockId) -> &Guarded64 {
+        self.cell(block, 2 * self.words)
     }
 
     pub(crate) fn flags(&self, block: BlockId) -> u64 {
-        self.cell(block, 2 * self.words).get()
+        self.state(block).get() & FLAGS
     }
 
     pub(crate) fn set_flags(&self, block: BlockId, flags: u64) {
-        self.cell(block, 2 * self.words).set(flags);
+        let state = self.state(block);
+        state.set(state.get() & !FLAGS | flags);
+    }
+
+    /// How many frames are free, and how many of those are committed.
+    pub(crate) fn counts(&self, block: BlockId) -> Counts {
+        let state = self.state(block).get();
+        Counts {
+            free: (state >> FREE_SHIFT & FLAGS) as usize,
+            ready: (state >> READY_SHIFT & FLAGS) as usize,
+        }
+    }
+
+    fn set_counts(&self, block: BlockId, counts: Counts) {
+        let counts = (counts.free as u64) << FREE_SHIFT | (counts.ready as u64) << READY_SHIFT;
+        let state = self.state(block);
+        state.set(state.get() & FLAGS | counts);
     }
 
     /// The neighbours in the block's list: (previous, next).
@@ -127,10 +187,9 @@ impl Blocks {
         self.free(block).and(self.committed(block))
     }
 
-    /// The list that a block belongs to by its bitmaps; a full block is in none.
+    /// The list that a block belongs to by its counts; a full block is in none.
     pub(crate) fn list_of(&self, block: BlockId) -> Option<usize> {
-        let free = self.free(block).count();
-        let ready = self.ready(block).count();
+        let Counts { free, ready } = self.counts(block);
         if free == 0 {
             return None;
         }

@@ -176,6 +176,11 @@ impl<B: Backing> Arena<B> {
                 committed.contains(frame).into(),
             )?;
         }
+        let counts = self.blocks.counts(block);
+        let at = block.into();
+        expect("free frames", at, counts.free as u64, free.count() as u64)?;
+        let ready = free.and(committed).count() as u64;
+        expect("ready frames", at, counts.ready as u64, ready)?;
         let flags = self.blocks.flags(block);
         expect("advice under way", block.into(), flags & FLAG_ADVISING, 0)?;
         let huge_with_holes = flags & FLAG_HUGE != 0 && committed.count() < self.blocks.frames;

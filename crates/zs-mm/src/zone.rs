@@ -198,8 +198,9 @@ impl Zone {
         for &frame in batch.frames() {
             let block = (frame as usize / blocks.frames) as BlockId;
             if self.contains(block) {
-                let mask = FrameMask::range(frame as usize % blocks.frames, 1);
-                state.change(blocks, block, |free, committed| (free.or(mask), committed));
+                state.change_counts(blocks, block, || {
+                    blocks.insert_ready(block, frame as usize % blocks.frames);
+                });
             }
         }
     }
@@ -327,19 +328,25 @@ impl ZoneState {
         self.heads[list]
     }
 
-    /// The one way to change a block: new bitmaps, the list that follows from them, the counter.
+    /// Changes a block: new bitmaps, the counts and the list that follow from them, the counter.
     fn change(
         &mut self,
         blocks: &Blocks,
         block: BlockId,
         bitmaps: impl FnOnce(FrameMask, FrameMask) -> (FrameMask, FrameMask),
     ) {
+        self.change_counts(blocks, block, || {
+            let (free, committed) = bitmaps(blocks.free(block), blocks.committed(block));
+            blocks.set_bitmaps(block, free, committed);
+        });
+    }
+
+    /// Makes a change to a block's bitmaps and counts; the list and the counter follow.
+    fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
         let list_before = blocks.list_of(block);
-        let ready_before = blocks.ready(block).count();
-        let (free, committed) = bitmaps(blocks.free(block), blocks.committed(block));
-        blocks.set_free(block, free);
-        blocks.set_committed(block, committed);
-        self.ready = self.ready + free.and(committed).count() - ready_before;
+        let ready_before = blocks.counts(block).ready;
+        change();
+        self.ready = self.ready + blocks.counts(block).ready - ready_before;
         self.low = self.low.min(self.ready);
         let list = blocks.list_of(block);
         if list != list_before {

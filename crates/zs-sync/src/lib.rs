@@ -19,6 +19,7 @@
 //! | `mutex` | a value behind a ranked lock |
 //! | `table` | a reserved range of cells |
 //! | `payload` | a reserved range of raw bytes |
+//! | `prefetch` | a hint to the processor |
 //! | `schedule` | seeded schedules of threads; only with `--cfg zs_schedule` |
 //!
 //! # Locking
@@ -31,6 +32,7 @@ mod cell;
 mod host;
 mod mutex;
 mod payload;
+mod prefetch;
 mod rank;
 mod raw_lock;
 #[cfg(zs_schedule)]
@@ -41,6 +43,7 @@ pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Pee
 pub use host::{Host, SpinHost};
 pub use mutex::{Mutex, MutexGuard};
 pub use payload::Payload;
+pub use prefetch::prefetch;
 pub use rank::{Rank, assert_may_block, may_call_out};
 pub use raw_lock::RawLock;
 pub use table::{Table, TableCell};

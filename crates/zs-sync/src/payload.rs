@@ -59,6 +59,24 @@ impl Payload {
         unsafe { self.base.add(offset) }
     }
 
+    /// Asks for the cache line at `offset`, which will be used soon: see [`prefetch`](crate::prefetch).
+    ///
+    /// # Panics
+    /// If it is out of bounds.
+    #[inline]
+    pub fn prefetch(&self, offset: usize) {
+        let place = self.place(offset, 1);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `prefetch::prefetch`; the memory behind the address need not exist.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
+                place.as_ptr().cast(),
+            );
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = place;
+    }
+
     /// Borrows `len` bytes at `offset`.
     ///
     /// # Safety

@@ -8,10 +8,12 @@ use crate::pool::Pool;
 use crate::slot::Released;
 use crate::word::{Place, Target, Word};
 use zs_mm::ArenaRef;
-use zs_sync::{Ordering, Peek};
+use zs_sync::{Ordering, Peek, prefetch};
 
 /// Moves of one hold of the class lock.
 const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
+/// Slots from one whose word is asked for to one whose word is looked at.
+const AHEAD: usize = 8;
 /// Bytes that are copied between two holds, if it is more than one object: others may be waiting
 /// for the pins.
 const BYTES: usize = 128 << 10;
@@ -135,6 +137,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
             };
             sparse.looked_at(slot);
+            self.prefetch_word(context, source.zspage, slot.wrapping_sub(AHEAD));
             let Some((index, pinned)) = self.pin_for_move(context, source.zspage, slot) else {
                 batch.busy += 1;
                 if let Some((_, frame)) = extension {
@@ -189,6 +192,16 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
+    /// Asks for the word of a slot that will be looked at soon.
+    fn prefetch_word(&self, context: ClassContext<'_>, zspage: u32, slot: usize) {
+        if slot < context.class.slots as usize {
+            let index = context.record(zspage).back_reference(slot);
+            if let Some(cell) = index.and_then(|index| self.cell(index)) {
+                prefetch(cell);
+            }
+        }
+    }
+
     /// Pins the object in a slot, unless somebody uses it. Under the class lock, so that while the word
     /// names the slot its object cannot go.
     fn pin_for_move(
@@ -216,6 +229,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Copies the objects to their new places, with no lock held.
     pub(super) fn copy(&self, class: usize, batch: &Batch) {
         let payload = self.arena().payload();
+        for planned in batch.moves.iter().flatten() {
+            for place in [planned.from, planned.to] {
+                payload.prefetch(self.spans(class, place, 1).first.start);
+            }
+        }
         for planned in batch.moves.iter().flatten() {
             let from = self.spans(class, planned.from, planned.len);
             let to = self.spans(class, planned.to, planned.len);
