@@ -35,6 +35,8 @@ pub(crate) enum Verb {
     NoStd,
     /// Run unit, integration and documentation tests
     Test,
+    /// Run the tests of memory pressure in a small virtual machine
+    Pressure,
     /// Run the loom models (tests/loom_*.rs)
     Loom(ArmArgs),
     /// Run seeded schedules of threads (tests/schedule_*.rs); ZS_SEED=n runs
@@ -122,6 +124,7 @@ pub(crate) enum Step {
     Docs,
     NoStd,
     Test,
+    Pressure,
     Loom,
     Schedules,
     Mutants,
@@ -156,6 +159,7 @@ impl Verb {
             Self::Docs => Step::Docs,
             Self::NoStd => Step::NoStd,
             Self::Test => Step::Test,
+            Self::Pressure => Step::Pressure,
         };
         Ok(report::step(step.name(), || step.run(workspace)))
     }
@@ -186,6 +190,7 @@ impl Step {
             Self::Docs => "docs",
             Self::NoStd => "no-std",
             Self::Test => "test",
+            Self::Pressure => "pressure",
             Self::Loom => "loom",
             Self::Schedules => "schedules",
             Self::Mutants => "mutants",
@@ -205,6 +210,7 @@ impl Step {
             Self::Docs => checks::docs(workspace),
             Self::NoStd => checks::no_std(workspace),
             Self::Test => checks::test(workspace),
+            Self::Pressure => checks::pressure(workspace),
             Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
             Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
