@@ -21,9 +21,14 @@ impl XorShift32 {
         self.0
     }
 
-    /// The next number, below `bound`.
+    /// A number below `bound` made of the next one. Mixed (the finalizer of MurmurHash3), as every bit of this
+    /// generator is the sum of a few bits of the number before: a choice would follow from the last choice.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        ((u64::from(self.draw()) * u64::from(bound)) >> 32) as u32
+        let mut mixed = self.draw();
+        mixed = (mixed ^ mixed >> 16).wrapping_mul(0x85eb_ca6b);
+        mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
+        mixed ^= mixed >> 16;
+        ((u64::from(mixed) * u64::from(bound)) >> 32) as u32
     }
 
     /// All numbers below `len`, in an order that follows from the seed (Fisher and Yates).

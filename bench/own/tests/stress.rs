@@ -8,7 +8,7 @@ use zs_model::scaled;
 fn run(pools: Pools) -> StressOutcome {
     let options = Stress {
         threads: 8,
-        ops: scaled(20_000),
+        ops: scaled(100_000),
         live: 8192,
         seed: 12345,
         pools,

@@ -231,6 +231,13 @@ impl Bench<'_> {
                 live.len()
             );
         }
+        let in_use = self.pool.arena().stats().in_use;
+        if in_use != stats.frame_bytes {
+            bail!(
+                "{in_use} bytes of frames are in use, {} of them by the pool",
+                stats.frame_bytes
+            );
+        }
         self.pool.validate().context("the pool")?;
         self.pool
             .arena()

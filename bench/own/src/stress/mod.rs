@@ -283,7 +283,14 @@ impl Shared {
             pool.validate().context("a pool")?;
         }
         let metadata = self.pools.iter().map(|pool| pool.metadata().total()).sum();
-        self.arena.validate(metadata).context("the arena")
+        self.arena.validate(metadata).context("the arena")?;
+        // What neither of them sees: a frame that nobody owns any more.
+        let in_use = self.arena.stats().in_use;
+        let attached: u64 = self.pools.iter().map(|pool| pool.stats().frame_bytes).sum();
+        if in_use != attached {
+            bail!("{in_use} bytes of frames are in use, {attached} of them by pools");
+        }
+        Ok(())
     }
 
     /// Destroys the pools, which are empty, and sees that nothing is left in the arena.
