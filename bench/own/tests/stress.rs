@@ -16,7 +16,8 @@ fn run(pools: Pools) -> StressOutcome {
     };
     let outcome = stress(&options).expect("every check passes");
     let counts = outcome.counts;
-    let mapped = counts.reads + counts.writes + counts.foreign_reads + counts.stale + counts.busy;
+    let others = counts.foreign_reads + counts.stale + counts.unused;
+    let mapped = counts.reads + counts.writes + counts.busy + others;
     assert_eq!(counts.allocs + mapped + counts.frees, 8 * options.ops);
     assert!(outcome.moved > 0, "nothing moved meanwhile");
     assert!(outcome.compacted.held <= outcome.at_end.held);
@@ -32,7 +33,7 @@ fn a_pool_for_each_thread() {
 fn one_pool_for_all() {
     let counts = run(Pools::Shared).counts;
     assert!(counts.foreign_reads > 0, "no thread read another's object");
-    assert!(counts.stale > 0, "every object was there when it was read");
+    assert!(counts.stale > 0, "no handle of a freed object was tried");
 }
 
 #[test]

@@ -116,7 +116,8 @@ struct Shared {
     /// Slots of each thread.
     slots: u32,
     max_len: u32,
-    /// The handle of every slot of every thread, 0 for none; empty if threads do not read each other's objects.
+    /// The latest handle of every slot of every thread, 0 for none, also when its object was freed: whoever uses it then
+    /// must be told. Empty if threads do not read each other's objects.
     board: Vec<AtomicU64>,
 }
 

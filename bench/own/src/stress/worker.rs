@@ -18,10 +18,12 @@ pub struct Counts {
     pub writes: u64,
     /// Objects freed, those at the end not counted.
     pub frees: u64,
-    /// Other threads' objects mapped, and compared.
+    /// Any thread's objects mapped by the handle that all know, and compared.
     pub foreign_reads: u64,
-    /// Other threads' objects that were gone when they were to be mapped.
+    /// Other threads' objects that were gone when they were to be mapped, as the pool said.
     pub stale: u64,
+    /// Slots of other threads that never had an object.
+    pub unused: u64,
     /// Objects that somebody used in a way that excluded the mapping.
     pub busy: u64,
 }
@@ -36,6 +38,7 @@ impl Counts {
             frees: self.frees + other.frees,
             foreign_reads: self.foreign_reads + other.foreign_reads,
             stale: self.stale + other.stale,
+            unused: self.unused + other.unused,
             busy: self.busy + other.busy,
         }
     }
@@ -125,7 +128,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Half of the mappings of one shared pool go to any thread's objects; of the others, half write.
+    /// Half of the mappings in one shared pool go to any thread's objects; of the others, half write.
     fn map(&mut self, slot: u32, object: Object) -> Result<()> {
         if !self.shared.board.is_empty() && self.numbers.below(2) == 0 {
             return self.read_foreign();
@@ -176,13 +179,13 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Reads an object of any thread, which may free it or write to it just then.
+    /// Reads an object of any thread, which may free it or write to it just then, or have freed it long ago.
     fn read_foreign(&mut self) -> Result<()> {
         let at = self.numbers.below(self.shared.board.len() as u32);
         // Acquire pairs with the Release in `publish`; the pool orders the bytes by itself.
         let bits = self.shared.board[at as usize].load(Ordering::Acquire);
         let Some(handle) = Handle::from_bits(bits) else {
-            self.counts.stale += 1;
+            self.counts.unused += 1;
             return Ok(());
         };
         match self.shared.pools[0].map(handle, MapMode::ReadOnly, &mut self.buffer) {
@@ -201,13 +204,12 @@ impl<'a> Worker<'a> {
     }
 
     fn free(&mut self, slot: u32, object: Object) -> Result<()> {
-        self.publish(slot, 0);
         self.pool(object).free(object.handle)?;
         self.objects[slot as usize] = None;
         Ok(())
     }
 
-    /// Lets other threads know the handle of a slot, if pools are shared.
+    /// Lets other threads know the handle of a slot, if they share the pool; they keep it when the object is freed.
     fn publish(&self, slot: u32, bits: u64) {
         let at = self.number * self.shared.slots as usize + slot as usize;
         if let Some(place) = self.shared.board.get(at) {
