@@ -52,22 +52,14 @@ pub(crate) fn run(job: &str) -> Result<()> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let pages = PageFile::inherited(input, PAGE)?.map()?;
     let mut load = Load::new(&pages, job.copies, job.seed)?;
+    let mut meter = Meter::new(pages.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
-    let (_warm, stand_in) = warm_up(&mut load)?;
+    let (_warm, stand_in) = warm_up(&mut load, &mut meter)?;
     // Written to: it stands for a client's own table, which is none of the pool's memory.
     let handles = vec![stand_in; load.objects() as usize];
     let order = XorShift32::new(job.seed).shuffled(load.objects());
     let (gone, live) = order.split_at((order.len() as u64 * u64::from(job.free) / 100) as usize);
-    let mut meter = Meter::new(pages.addresses())?;
-    let before = meter.measure()?;
-    let mut bench = Bench {
-        pool: make_pool(load.objects())?,
-        load,
-        handles,
-        meter,
-        before,
-        figures: Figures::default(),
-    };
+    let mut bench = Bench::new(&mut load, &mut meter, handles)?;
     match job.watch {
         Watch::Nothing => bench.measure(gone, live, &job.settle)?,
         Watch::Holds => bench.measure_holds(gone)?,
@@ -76,19 +68,46 @@ pub(crate) fn run(job: &str) -> Result<()> {
     say(&bench.figures)
 }
 
-struct Bench<'a> {
-    pool: Box<Pool>,
-    load: Load<'a>,
+/// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the heap's growth) is
+/// paid before the first reading that counts. Returns the pool, and a handle of no use.
+fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<(Box<Pool>, Handle)> {
+    let count = load.objects().min(WARM_UP);
+    let stand_in = make_pool(1)?.insert(b"x")?;
+    let mut bench = Bench::new(load, meter, vec![stand_in; count as usize])?;
+    let order = XorShift32::new(1).shuffled(count);
+    let (gone, live) = order.split_at(order.len() / 2);
+    bench.measure(gone, live, &[0])?;
+    // Not a wait: the code of the one that follows.
+    thread::sleep(Duration::from_nanos(1));
+    Ok((bench.pool, stand_in))
+}
+
+struct Bench<'a, 'p> {
+    load: &'a mut Load<'p>,
+    meter: &'a mut Meter,
+    /// Of the first objects, as many as there are.
     handles: Vec<Handle>,
-    meter: Meter,
     /// Resident before the arena was made.
     before: u64,
+    pool: Box<Pool>,
     figures: Figures,
 }
 
-impl Bench<'_> {
+impl<'a, 'p> Bench<'a, 'p> {
+    fn new(load: &'a mut Load<'p>, meter: &'a mut Meter, handles: Vec<Handle>) -> Result<Self> {
+        let before = meter.measure()?;
+        Ok(Self {
+            pool: make_pool(handles.len() as u64)?,
+            load,
+            meter,
+            handles,
+            before,
+            figures: Figures::default(),
+        })
+    }
+
     fn measure(&mut self, gone: &[u32], live: &[u32], settle: &[u64]) -> Result<()> {
-        fill(&self.pool, &mut self.load, &mut self.handles)?;
+        self.fill()?;
         self.pool.trim();
         self.memory("loaded")?;
         self.free(gone)?;
@@ -121,7 +140,7 @@ impl Bench<'_> {
 
     #[cfg(feature = "hold-hook")]
     fn measure_holds(&mut self, gone: &[u32]) -> Result<()> {
-        fill(&self.pool, &mut self.load, &mut self.handles)?;
+        self.fill()?;
         self.free(gone)?;
         let mut steps = 0_u64;
         let (report, holds) = crate::holds::record(|| {
@@ -158,7 +177,7 @@ impl Bench<'_> {
     }
 
     fn measure_readers(&mut self, gone: &[u32], live: &[u32], count: u32) -> Result<()> {
-        fill(&self.pool, &mut self.load, &mut self.handles)?;
+        self.fill()?;
         self.free(gone)?;
         let handles: Vec<Handle> = live
             .iter()
@@ -178,6 +197,13 @@ impl Bench<'_> {
             .push("busy_with_readers", report.objects_busy as f64);
         self.figures.extend(times);
         self.verify(live)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        for (number, handle) in (0..).zip(&mut self.handles) {
+            *handle = self.pool.insert(self.load.object(number)?)?;
+        }
+        Ok(())
     }
 
     fn free(&self, gone: &[u32]) -> Result<()> {
@@ -258,8 +284,8 @@ fn check_end(report: &CompactReport) -> Result<()> {
 }
 
 /// Makes a pool, in an arena of its own, that takes so many objects in whatever their lengths.
-fn make_pool(objects: u32) -> Result<Box<Pool>> {
-    let frames = u64::from(objects) + 4 * CLASSES as u64;
+fn make_pool(objects: u64) -> Result<Box<Pool>> {
+    let frames = objects + 4 * CLASSES as u64;
     let limit = frames * (PAGE.bytes() as u64 + 64) + (16 << 20);
     let options = ArenaOptions {
         page_size: PAGE,
@@ -270,33 +296,4 @@ fn make_pool(objects: u32) -> Result<Box<Pool>> {
         arena,
         PoolOptions::named("give-back"),
     )?))
-}
-
-/// Stores the first objects, as many as there are handles for.
-fn fill(pool: &Pool, load: &mut Load<'_>, handles: &mut [Handle]) -> Result<()> {
-    for (number, handle) in (0..).zip(handles) {
-        *handle = pool.insert(load.object(number)?)?;
-    }
-    Ok(())
-}
-
-/// Passes some objects through a pool that is of no further use, so that what is paid once (code read from disk, the
-/// stack's and the heap's growth) is paid before the first reading. Returns the pool, and a handle of no use either.
-fn warm_up(load: &mut Load<'_>) -> Result<(Box<Pool>, Handle)> {
-    let count = load.objects().min(WARM_UP);
-    let pool = make_pool(count)?;
-    let stand_in = pool.insert(b"x")?;
-    let mut handles = vec![stand_in; count as usize];
-    fill(&pool, load, &mut handles)?;
-    for handle in handles.iter().step_by(2) {
-        pool.free(*handle)?;
-    }
-    pool.compact(CompactBudget::UNLIMITED);
-    pool.trim();
-    let mut buffer = [0; PAGE.bytes()];
-    for handle in handles.iter().skip(1).step_by(2) {
-        pool.read_into(*handle, &mut buffer)?;
-    }
-    thread_cpu();
-    Ok((pool, stand_in))
 }
