@@ -38,14 +38,14 @@ fn machine() -> String {
     )
 }
 
-/// Whether `process_madvise` gives up a process's own memory, many ranges a call: since Linux 6.13.
+/// Whether `process_madvise` gives up a process's own memory, many ranges a call: since Linux 6.14, as `zs-os` has it.
 pub(crate) fn takes_vectors() -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy();
     let mut numbers = release
         .split('.')
         .map_while(|part| part.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(13))
+    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
 }
 
 /// CPU time that the calling thread has used.

@@ -54,9 +54,8 @@ pub(crate) fn run(job: &str) -> Result<()> {
     let mut load = Load::new(&pages, job.copies, job.seed)?;
     let mut meter = Meter::new(pages.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
-    let (_warm, stand_in) = warm_up(&mut load, &mut meter)?;
-    // Written to: it stands for a client's own table, which is none of the pool's memory.
-    let handles = vec![stand_in; load.objects() as usize];
+    let _warm = warm_up(&mut load, &mut meter)?;
+    let handles = no_handles(load.objects())?;
     let order = XorShift32::new(job.seed).shuffled(load.objects());
     let (gone, live) = order.split_at((order.len() as u64 * u64::from(job.free) / 100) as usize);
     let mut bench = Bench::new(&mut load, &mut meter, handles)?;
@@ -69,17 +68,22 @@ pub(crate) fn run(job: &str) -> Result<()> {
 }
 
 /// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the heap's growth) is
-/// paid before the first reading that counts. Returns the pool, and a handle of no use.
-fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<(Box<Pool>, Handle)> {
+/// paid before the first reading that counts. Returns the pool, which is of no further use.
+fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<Box<Pool>> {
     let count = load.objects().min(WARM_UP);
-    let stand_in = make_pool(1)?.insert(b"x")?;
-    let mut bench = Bench::new(load, meter, vec![stand_in; count as usize])?;
+    let mut bench = Bench::new(load, meter, no_handles(count)?)?;
     let order = XorShift32::new(1).shuffled(count);
     let (gone, live) = order.split_at(order.len() / 2);
     bench.measure(gone, live, &[0])?;
     // Not a wait: the code of the one that follows.
     thread::sleep(Duration::from_nanos(1));
-    Ok((bench.pool, stand_in))
+    Ok(bench.pool)
+}
+
+/// Room for handles, written to: it stands for a client's own table, which is none of the pool's memory.
+fn no_handles(count: u32) -> Result<Vec<Handle>> {
+    let stand_in = Handle::from_bits(u64::MAX).context("no handle has these bits")?;
+    Ok(vec![stand_in; count as usize])
 }
 
 struct Bench<'a, 'p> {
