@@ -9,6 +9,7 @@ use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,8 +54,7 @@ pub(crate) fn run(job: &str) -> Result<()> {
     let pages = PageFile::inherited(input, PAGE)?.map()?;
     let mut load = Load::new(&pages, job.copies, job.seed)?;
     let mut meter = Meter::new(pages.addresses())?;
-    // Kept, so that the structures of the pool that is measured take memory of their own.
-    let _warm = warm_up(&mut load, &mut meter)?;
+    warm_up(&mut load, &mut meter)?;
     let handles = no_handles(load.objects())?;
     let order = XorShift32::new(job.seed).shuffled(load.objects());
     let (gone, live) = order.split_at((order.len() as u64 * u64::from(job.free) / 100) as usize);
@@ -68,8 +68,8 @@ pub(crate) fn run(job: &str) -> Result<()> {
 }
 
 /// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the heap's growth) is
-/// paid before the first reading that counts. Returns the pool, which is of no further use.
-fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<Box<Pool>> {
+/// paid before the first reading that counts.
+fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<()> {
     let count = load.objects().min(WARM_UP);
     let mut bench = Bench::new(load, meter, no_handles(count)?)?;
     let order = XorShift32::new(1).shuffled(count);
@@ -77,7 +77,9 @@ fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<Box<Pool>> {
     bench.measure(gone, live, &[0])?;
     // Not a wait: the code of the one that follows.
     thread::sleep(Duration::from_nanos(1));
-    Ok(bench.pool)
+    // Never freed, so that the structures of the pool that is measured take memory of their own.
+    mem::forget((bench, order));
+    Ok(())
 }
 
 /// Room for handles, written to: it stands for a client's own table, which is none of the pool's memory.
