@@ -1,8 +1,9 @@
-//! The verbs that are one cargo command: `fmt`, `clippy`, `docs`, `test`, `no-std`.
+//! The verbs that are a cargo command or two: `fmt`, `clippy`, `docs`, `test`, `no-std`.
 
 use anyhow::{Result, bail};
 
 use crate::command::Cmd;
+use crate::freestanding;
 use crate::test_output::Counts;
 use crate::workspace::Workspace;
 
@@ -13,6 +14,10 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<String> {
     Cmd::cargo(workspace)
         .args(["fmt", "--all", "--check"])
         .run()?;
+    Cmd::cargo(workspace)
+        .args(["fmt", "--check", "--manifest-path"])
+        .arg(freestanding::MANIFEST)
+        .run()?;
     Ok(String::new())
 }
 
@@ -20,6 +25,9 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<String> {
     Cmd::cargo(workspace)
         .args(["clippy", "--workspace", "--all-targets", "--all-features"])
         .args(["--", "-D", "warnings"])
+        .run()?;
+    freestanding::cargo(workspace, "clippy")
+        .args(["--all-targets", "--", "-D", "warnings"])
         .run()?;
     Ok(String::new())
 }
@@ -33,15 +41,19 @@ pub(crate) fn docs(workspace: &Workspace) -> Result<String> {
 }
 
 /// Unit, integration and documentation tests: without a target option cargo runs all three.
+///
+/// A CI machine (`CI` is set) lets tests make control groups, which they remove again.
 pub(crate) fn test(workspace: &Workspace) -> Result<String> {
-    let output = Cmd::cargo(workspace)
-        .args(["test", "--workspace"])
-        .run_and_read()?;
+    let mut tests = Cmd::cargo(workspace).args(["test", "--workspace"]);
+    if std::env::var_os("CI").is_some() {
+        tests = tests.env_default("ZS_CGROUP", "prepare");
+    }
+    let output = tests.run_and_read()?;
     some_passed(&output)
 }
 
 /// On the host's target: no other one is installed everywhere, and this one finds every use of
-/// `std` that a feature does not cover.
+/// `std` that a feature does not cover. Then the program that uses all of them without it is run.
 pub(crate) fn no_std(workspace: &Workspace) -> Result<String> {
     let packages = NO_STD.iter().flat_map(|name| ["-p", name]);
     Cmd::cargo(workspace)
@@ -49,7 +61,8 @@ pub(crate) fn no_std(workspace: &Workspace) -> Result<String> {
         .args(packages)
         .arg("--no-default-features")
         .run()?;
-    Ok(String::new())
+    freestanding::run(workspace)?;
+    Ok("a freestanding program passed".to_owned())
 }
 
 /// The note of a run of tests; a run without any test proves nothing and is an error.

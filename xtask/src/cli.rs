@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::arms::Arm;
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
-use crate::{checks, ci, layers, licences, loom, mutants, report, sanitizers};
+use crate::{arms, checks, ci, fuzz, layers, licences, mutants, report, sanitizers};
 
 /// Checks of this workspace, the same for people and for CI.
 #[derive(Debug, Parser)]
@@ -29,18 +30,24 @@ pub(crate) enum Verb {
     Clippy,
     /// Build the documentation, warnings denied
     Docs,
-    /// Check the lower crates without the standard library
+    /// Build the lower crates, and run a program of them, without the
+    /// standard library
     NoStd,
     /// Run unit, integration and documentation tests
     Test,
     /// Run the loom models (tests/loom_*.rs)
-    Loom(LoomArgs),
+    Loom(ArmArgs),
+    /// Run seeded schedules of threads (tests/schedule_*.rs); ZS_SEED=n runs
+    /// one seed again
+    Schedules(ArmArgs),
     /// Break the code as listed and require that tests notice
     Mutants(MutantsArgs),
     /// Run the lower crates' tests under AddressSanitizer
     Asan(SanitizerArgs),
     /// Run the lower crates' tests under ThreadSanitizer
     Tsan(SanitizerArgs),
+    /// Run the fuzz targets (fuzz/), each for some seconds
+    Fuzz(FuzzArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -54,10 +61,10 @@ pub(crate) struct CiArgs {
 }
 
 #[derive(Debug, Default, Args)]
-pub(crate) struct LoomArgs {
-    /// Run only the models whose name contains this
+pub(crate) struct ArmArgs {
+    /// Run only the tests whose name contains this
     pub(crate) filter: Option<String>,
-    /// Build and run only this test target, such as loom_freelist
+    /// Build and run only this test target, such as loom_lock
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
 }
@@ -79,6 +86,32 @@ pub(crate) struct SanitizerArgs {
     pub(crate) prove: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Run only this target
+    pub(crate) target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = FUZZ_SECONDS)]
+    pub(crate) seconds: u32,
+    /// Instead of the targets, run those with a seeded fault and require
+    /// that the fuzzer finds it
+    #[arg(long, conflicts_with_all = ["target", "seconds"])]
+    pub(crate) prove: bool,
+}
+
+/// Seconds for each fuzz target where nobody says otherwise.
+const FUZZ_SECONDS: u32 = 10;
+
+impl Default for FuzzArgs {
+    fn default() -> Self {
+        Self {
+            target: None,
+            seconds: FUZZ_SECONDS,
+            prove: false,
+        }
+    }
+}
+
 /// One step of `ci`: a verb without its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -90,9 +123,11 @@ pub(crate) enum Step {
     NoStd,
     Test,
     Loom,
+    Schedules,
     Mutants,
     Asan,
     Tsan,
+    Fuzz,
 }
 
 impl Verb {
@@ -107,9 +142,13 @@ impl Verb {
             Self::Mutants(args) => {
                 return Ok(report::step("mutants", || mutants::run(workspace, &args)));
             }
-            Self::Loom(args) => return Ok(report::step("loom", || loom::run(workspace, &args))),
+            Self::Loom(args) => return Ok(arm(workspace, Arm::Loom, Step::Loom, &args)),
+            Self::Schedules(args) => {
+                return Ok(arm(workspace, Arm::Schedule, Step::Schedules, &args));
+            }
             Self::Asan(args) => return Ok(sanitizer(workspace, Sanitizer::Address, &args)),
             Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
+            Self::Fuzz(args) => return Ok(report::step("fuzz", || fuzz::run(workspace, &args))),
             Self::Fmt => Step::Fmt,
             Self::Layers => Step::Layers,
             Self::Licences => Step::Licences,
@@ -120,6 +159,10 @@ impl Verb {
         };
         Ok(report::step(step.name(), || step.run(workspace)))
     }
+}
+
+fn arm(workspace: &Workspace, arm: Arm, step: Step, args: &ArmArgs) -> bool {
+    report::step(step.name(), || arms::run(workspace, arm, args))
 }
 
 fn sanitizer(workspace: &Workspace, which: Sanitizer, args: &SanitizerArgs) -> bool {
@@ -144,9 +187,11 @@ impl Step {
             Self::NoStd => "no-std",
             Self::Test => "test",
             Self::Loom => "loom",
+            Self::Schedules => "schedules",
             Self::Mutants => "mutants",
             Self::Asan => "asan",
             Self::Tsan => "tsan",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -160,10 +205,12 @@ impl Step {
             Self::Docs => checks::docs(workspace),
             Self::NoStd => checks::no_std(workspace),
             Self::Test => checks::test(workspace),
-            Self::Loom => loom::run(workspace, &LoomArgs::default()),
+            Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
+            Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
+            Self::Fuzz => fuzz::prove_and_run(workspace),
         }
     }
 }

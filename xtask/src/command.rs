@@ -32,7 +32,19 @@ impl Cmd {
     ///
     /// The name, not the path in `$CARGO`: only the proxy of that name knows `+nightly`.
     pub(crate) fn cargo(workspace: &Workspace) -> Self {
-        let mut inner = Command::new("cargo");
+        Self::new("cargo", workspace)
+    }
+
+    /// Any program, in the root of the workspace.
+    pub(crate) fn new(program: impl AsRef<OsStr>, workspace: &Workspace) -> Self {
+        let mut inner = Command::new(program);
+        inner.current_dir(workspace.root());
+        Self { inner }
+    }
+
+    /// A program that was built here, in the root of the workspace.
+    pub(crate) fn program(workspace: &Workspace, path: &Path) -> Self {
+        let mut inner = Command::new(path);
         inner.current_dir(workspace.root());
         Self { inner }
     }

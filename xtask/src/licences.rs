@@ -1,15 +1,17 @@
 //! `licences`: every dependency's licence expression must be satisfiable by an allow-list.
 //!
-//! Counted are all packages that any member can reach with any feature on any platform, for
-//! building, testing or running. A package with a licence file only is refused: nobody read it.
+//! Counted are all packages that any member, or the freestanding program, can reach with any feature
+//! on any platform, for building, testing or running. A package with a licence file only is refused:
+//! nobody read it.
 
 use anyhow::{Context as _, Result, bail};
 use spdx::{Expression, Licensee, ParseMode};
 
-use crate::workspace::Workspace;
+use crate::freestanding;
+use crate::workspace::{MANIFEST, Workspace};
 
 /// Licences that ask for no more than notices. GPL, LGPL and MPL are left out on purpose.
-const ALLOWED: [&str; 14] = [
+const ALLOWED: [&str; 15] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -20,6 +22,7 @@ const ALLOWED: [&str; 14] = [
     "ISC",
     "MIT",
     "MIT-0",
+    "NCSA",
     "Unicode-3.0",
     "Unicode-DFS-2016",
     "Unlicense",
@@ -28,7 +31,11 @@ const ALLOWED: [&str; 14] = [
 
 pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     let allowed = allowed()?;
-    let packages = workspace.dependencies()?.packages;
+    let mut packages = workspace.dependencies(MANIFEST)?.packages;
+    packages.extend(workspace.dependencies(freestanding::MANIFEST)?.packages);
+    // The program's own crates are members, too.
+    packages.sort_by(|a, b| a.id.cmp(&b.id));
+    packages.dedup_by(|a, b| a.id == b.id);
     let mut refused = 0;
     for package in &packages {
         if let Err(reason) = judge(package.license.as_deref(), &allowed) {

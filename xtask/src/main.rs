@@ -6,9 +6,11 @@
 //! | module | verbs |
 //! |---|---|
 //! | [`checks`] | `fmt`, `clippy`, `docs`, `test`, `no-std` |
+//! | [`freestanding`] | the program that `no-std` builds and runs |
+//! | [`fuzz`] | `fuzz` |
 //! | [`layers`] | `layers`: who may depend on whom, and what source files may say |
 //! | [`licences`] | `licences` |
-//! | [`loom`] | `loom` |
+//! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`ci`] | `ci`: all of them in order |
@@ -21,13 +23,15 @@
     reason = "a command-line program talks to its terminal"
 )]
 
+mod arms;
 mod checks;
 mod ci;
 mod cli;
 mod command;
+mod freestanding;
+mod fuzz;
 mod layers;
 mod licences;
-mod loom;
 mod mutants;
 mod report;
 mod sanitizers;

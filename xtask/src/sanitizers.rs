@@ -27,17 +27,19 @@ const PACKAGES: [&str; 4] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os"];
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.
-const THREADED_TESTS: [&str; 6] = [
+const THREADED_TESTS: [&str; 8] = [
     "--test",
     "threads",
     "--test",
     "z2_statistics",
     "--test",
     "z8_one_word_one_lock",
+    "--test",
+    "compact_threads",
 ];
 
 /// Naming a target keeps the sanitizer away from build scripts and procedural macros.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 const PROOF_MANIFEST: &str = "xtask/fixtures/sanitizer-proof/Cargo.toml";
 const PROOF_LIMIT: Duration = Duration::from_secs(300);
@@ -62,7 +64,7 @@ impl Sanitizer {
         }
     }
 
-    fn flags(self) -> &'static str {
+    pub(crate) fn flags(self) -> &'static str {
         // The last flag lets instrumented crates link with the prebuilt standard library.
         match self {
             Self::Address => "-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",

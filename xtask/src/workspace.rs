@@ -8,6 +8,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
+/// The manifest of the workspace itself.
+pub(crate) const MANIFEST: &str = "Cargo.toml";
+
 /// The workspace around the current folder.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -48,23 +51,24 @@ impl Workspace {
 
     /// The members alone.
     pub(crate) fn members(&self) -> Result<Metadata> {
-        self.metadata_command()
+        self.metadata_command(MANIFEST)
             .no_deps()
             .exec()
             .context("cargo metadata")
     }
 
-    /// The members and everything they can depend on, with every feature, for every platform.
-    pub(crate) fn dependencies(&self) -> Result<Metadata> {
-        self.metadata_command()
+    /// The packages of a manifest (named relative to the root) and everything they can depend on, with
+    /// every feature, for every platform.
+    pub(crate) fn dependencies(&self, manifest: &str) -> Result<Metadata> {
+        self.metadata_command(manifest)
             .features(CargoOpt::AllFeatures)
             .exec()
-            .context("cargo metadata")
+            .with_context(|| format!("cargo metadata of {manifest}"))
     }
 
-    fn metadata_command(&self) -> MetadataCommand {
+    fn metadata_command(&self, manifest: &str) -> MetadataCommand {
         let mut command = MetadataCommand::new();
-        command.manifest_path(self.root.join("Cargo.toml"));
+        command.manifest_path(self.root.join(manifest));
         command
     }
 

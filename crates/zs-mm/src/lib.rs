@@ -15,6 +15,7 @@
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
+//! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
 //! | `frame` | frames allocated and freed |
 //! | `moves` | movers at work, and who makes them pause |
@@ -47,6 +48,7 @@ mod moves;
 mod options;
 mod size;
 mod stats;
+mod tables;
 mod zone;
 
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};

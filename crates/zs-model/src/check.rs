@@ -3,32 +3,33 @@
 use crate::driver::Driver;
 use crate::model::Object;
 use crate::words::Words;
-use zs_mm::{Arena, Backing, FrameId, FrameType};
+use zs_mm::{Arena, ArenaRef, Backing, FrameId, FrameType};
 use zsmalloc::{Client, Error, Pool, Spans};
 
 /// Whether an arena and its pools, all of them, add up, and keep to the limit.
 ///
 /// # Errors
 /// What does not hold.
-pub fn sound<B: Backing, C: Client>(
-    arena: &Arena<B>,
-    pools: &[Pool<&Arena<B>, C>],
+pub fn sound<A: ArenaRef, C: Client>(
+    arena: &Arena<A::Backing>,
+    pools: &[Pool<A, C>],
 ) -> Result<(), String> {
     sound_beside(arena, pools, 0)
 }
 
 /// As [`sound`], where so many bytes are charged elsewhere.
-fn sound_beside<B: Backing, C: Client>(
-    arena: &Arena<B>,
-    pools: &[Pool<&Arena<B>, C>],
+pub(crate) fn sound_beside<A: ArenaRef, C: Client>(
+    arena: &Arena<A::Backing>,
+    pools: &[Pool<A, C>],
     elsewhere: u64,
 ) -> Result<(), String> {
-    let mut metadata = elsewhere;
+    let (mut metadata, mut frames) = (elsewhere, 0);
     for pool in pools {
         pool.validate()
             .map_err(|error| format!("validate: {error}"))?;
         let stats = pool.stats();
         metadata += stats.metadata.total();
+        frames += stats.frame_bytes;
         if stats.slots < stats.objects || stats.frame_bytes < stats.payload_bytes {
             return Err(format!("more than there is: {stats:?}"));
         }
@@ -36,6 +37,9 @@ fn sound_beside<B: Backing, C: Client>(
     let valid = arena.validate(metadata);
     valid.map_err(|error| format!("the arena: {error}"))?;
     let stats = arena.stats();
+    if stats.in_use != frames {
+        return Err(format!("{frames} bytes of frames attached: {stats:?}"));
+    }
     if stats.held > stats.limit || stats.peak > stats.limit || stats.cached > stats.held {
         return Err(format!("beyond the limit: {stats:?}"));
     }

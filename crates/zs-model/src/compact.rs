@@ -5,13 +5,18 @@ use crate::words::Words;
 use zs_mm::Backing;
 use zsmalloc::{CompactBudget, CompactEnd};
 
+/// The budget that an operation names: from 128 on, none.
+pub(crate) fn compact_budget(objects: u8) -> CompactBudget {
+    match objects {
+        0..128 => CompactBudget::objects(objects.into()),
+        _ => CompactBudget::UNLIMITED,
+    }
+}
+
 impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
     pub(crate) fn compact(&mut self, number: usize, objects: u8) -> Result<(), String> {
         let pool = &self.pools[number];
-        let budget = match objects {
-            0..128 => CompactBudget::objects(objects.into()),
-            _ => CompactBudget::UNLIMITED,
-        };
+        let budget = compact_budget(objects);
         let (before, possible) = (pool.stats(), pool.can_compact());
         let report = pool.compact(budget);
         let after = pool.stats();

@@ -21,20 +21,25 @@
 //! | `compact` | operations that move objects |
 //! | `guards` | readers and mappings that are held from one step to another |
 //! | `check` | what holds after every step |
+//! | `history` | whether some order explains what threads saw of one object |
+//! | `concurrent` | threads on shared pools, under a seeded schedule; only with `--cfg zs_schedule` |
 //! | `world` | an arena for tests: heap memory, faults and a clock by hand |
 //! | `long` | how long tests run: the environment's say |
 //!
 //! # Locking
 //!
-//! None: a run has one thread, and so never meets a wait.
+//! None: a run has one thread, and so never meets a wait. `concurrent` says what is different there.
 
 #![cfg(not(zs_loom))]
 
 mod check;
 mod compact;
+#[cfg(zs_schedule)]
+pub mod concurrent;
 mod contents;
 mod driver;
 mod guards;
+mod history;
 mod long;
 mod look;
 mod model;
@@ -49,6 +54,7 @@ mod world;
 pub use check::sound;
 pub use contents::{Numbers, pattern};
 pub use driver::{Environment, Mismatch, Report, RunOptions, run};
+pub use history::{Event, History, What};
 pub use long::{long_factor, scaled};
 pub use op::{Length, MapKind, Op, Portion};
 pub use slot_table::{SlotAsk, SlotTable};

@@ -3,7 +3,7 @@
 use crate::words::{Presence, Words};
 use zs_mm::{Arena, Backing};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{Client, ClientBits, Error, Layout, Pool, PoolOptions, Spans, Target, Word};
+use zsmalloc::{Client, ClientBits, Error, Layout, Pool, PoolOptions, Spans, State, Target, Word};
 
 /// The state of a word whose object went; the payload has its flags and generation.
 const GONE: u8 = 2;
@@ -58,6 +58,23 @@ impl SlotTable {
         Word::client(GONE, u64::from(last.flags()) | generation << 8)
     }
 
+    /// Changes a word of the client's own, if nobody is faster; leaves one with an object alone.
+    pub fn mark_empty(&self, index: u32, state: u8, payload: u32) {
+        let before = self.get(index);
+        let (State::Client(_), Some(word)) = (before.state(), self.words.get(index as usize))
+        else {
+            return;
+        };
+        let after = Word::client(state, u64::from(payload));
+        // AcqRel: whoever stores next sees what this thread did; a lost race leaves the winner's.
+        let _ = word.compare_exchange(
+            before.bits(),
+            after.bits(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
     fn index_of(&self, slot: u16) -> u32 {
         // Few words, so that they are met again; and one that is not there.
         u32::from(slot) % (self.words.len() as u32 + 1)
@@ -65,7 +82,7 @@ impl SlotTable {
 }
 
 // SAFETY: 1. `word` indexes a box of cells that nothing replaces. 2. The table changes a word in
-// `mark` only, by a compare-and-swap from a word in a client's state to another such. 3. `emptied`
+// `mark_empty` only, by a compare-and-swap from a word in a client's state to another such. 3. `emptied`
 // gives a word in a client's state.
 unsafe impl Client for SlotTable {
     type Key = u32;
@@ -194,13 +211,8 @@ impl Words for SlotTable {
 
     fn mark(&self, slot: u16, state: u8, payload: u32, presence: impl Fn(u32) -> Presence) {
         let index = self.index_of(slot);
-        let (Presence::Absent, Some(word)) = (presence(index), self.words.get(index as usize))
-        else {
-            return;
-        };
-        let before = self.get(index).bits();
-        let after = Word::client(state, u64::from(payload)).bits();
-        // AcqRel: whoever stores next sees what this thread did; a lost race leaves the winner's.
-        let _ = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
+        if presence(index) == Presence::Absent {
+            self.mark_empty(index, state, payload);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A backing of private anonymous memory.
 
+use crate::fork;
 use crate::map::{self, Source};
 use crate::page::os_page_size;
 use core::ptr::NonNull;
@@ -14,7 +15,7 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind};
 /// call its out-of-memory killer in either case: choose the arena's limit by
 /// [`memory_available`](crate::memory_available). Given back by `MADV_DONTNEED`.
 ///
-/// After a fork the child has a copy. Where overcommit is forbidden (`vm.overcommit_memory` 2),
+/// After a fork the child has a copy, which it may read; moves pause in the parent while it has. Where overcommit is forbidden (`vm.overcommit_memory` 2),
 /// reserving counts in full.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnonBacking;
@@ -42,6 +43,7 @@ unsafe impl Backing for AnonBacking {
         len: usize,
         align: usize,
     ) -> Result<NonNull<u8>, BackingError> {
+        fork::watch();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let place = map::reserve(Source::Anonymous, protection, len, align)?;
         // SAFETY: the region was just made, and is ours.
@@ -72,6 +74,15 @@ unsafe impl Backing for AnonBacking {
     ) -> Result<(), BackingError> {
         // SAFETY: by contract whole granules (pages) of a region, whose contents may go.
         unsafe { map::discard(place, len) }
+    }
+
+    unsafe fn decommit_runs(&self, _kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
+        // SAFETY: by contract whole granules (pages) of a region, whose contents may go.
+        unsafe { map::discard_runs(runs) }
+    }
+
+    fn process(&self) -> u64 {
+        fork::process()
     }
 
     unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {

@@ -28,7 +28,7 @@ impl Host for OsHost {
     }
 
     /// Sleeps on a futex that is private to the process.
-    #[cfg(not(zs_loom))]
+    #[cfg(not(any(zs_loom, zs_schedule)))]
     fn park(&self, word: &AtomicU32, expected: u32) {
         use rustix::thread::futex;
         // A changed value and a signal both end the wait, which may end early for any reason.
@@ -36,34 +36,40 @@ impl Host for OsHost {
     }
 
     /// Wakes one thread that sleeps on the futex.
-    #[cfg(not(zs_loom))]
+    #[cfg(not(any(zs_loom, zs_schedule)))]
     fn unpark(&self, word: &AtomicU32) {
         use rustix::thread::futex;
         // A valid aligned address cannot fail; nobody to wake is no failure.
         let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
     }
 
-    /// Loom's words are no memory to sleep on: waiting is yielding.
-    #[cfg(zs_loom)]
+    /// Loom's words are no memory to sleep on, and a seeded schedule has sleep of its own.
+    #[cfg(any(zs_loom, zs_schedule))]
     fn park(&self, word: &AtomicU32, expected: u32) {
         zs_sync::SpinHost.park(word, expected);
     }
 
-    /// Nobody sleeps under loom.
-    #[cfg(zs_loom)]
+    /// As for `park`.
+    #[cfg(any(zs_loom, zs_schedule))]
     fn unpark(&self, word: &AtomicU32) {
         zs_sync::SpinHost.unpark(word);
     }
 
+    /// Not while a forked child shares the memory of this process: until it has exited or executed
+    /// another program. A look at a counter, and where there are such children a system call each.
+    fn may_move(&self) -> bool {
+        crate::fork::is_unshared()
+    }
+
     fn yield_now(&self) {
-        #[cfg(not(zs_loom))]
+        #[cfg(not(any(zs_loom, zs_schedule)))]
         rustix::thread::sched_yield();
-        #[cfg(zs_loom)]
+        #[cfg(any(zs_loom, zs_schedule))]
         zs_sync::SpinHost.yield_now();
     }
 }
 
-#[cfg(all(test, not(zs_loom)))]
+#[cfg(all(test, not(any(zs_loom, zs_schedule))))]
 mod tests {
     use super::*;
     use std::sync::Arc;

@@ -9,10 +9,13 @@
 //! | `map` | the few calls on mappings: reserve, populate, give back, advise, release |
 //! | `anon` | a backing of private anonymous memory |
 //! | `memfd` | a backing whose payload lies in a memfd |
+//! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
+//! | `cgroup` | where the files of the process's control group are |
 //! | `memory` | total and available memory, the cgroup's too |
+//! | `pressure` | a thread that calls when memory is short |
 //! | [`testing`] | backings and a host for tests: heap, strict, failing, recording, hand-set clock |
 //!
 //! # Locking
@@ -21,20 +24,27 @@
 //! list of regions of a memfd backing has a lock of its own, held for a look-up only.
 
 mod anon;
+mod cgroup;
 mod decay_thread;
+mod fork;
 mod host;
 mod map;
 mod memfd;
 mod memory;
 mod page;
+mod pressure;
 mod resident;
 mod short_lock;
 pub mod testing;
 
 pub use anon::AnonBacking;
+pub use cgroup::{CgroupError, own_cgroup};
 pub use decay_thread::DecayThread;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
+pub use pressure::{
+    MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
+};
 pub use resident::{Resident, ResidentError, ResidentMeter};

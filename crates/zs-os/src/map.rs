@@ -17,6 +17,15 @@ const TRIES: usize = 64;
 /// Cleared when the kernel turns out not to know `MADV_POPULATE_WRITE` (before Linux 5.14).
 static POPULATE_KNOWN: AtomicBool = AtomicBool::new(true);
 
+/// Cleared when the kernel turns out not to take vectors of ranges of one's own (before Linux 6.14).
+static VECTORS_KNOWN: AtomicBool = AtomicBool::new(true);
+
+/// Ranges of one call.
+const VECTOR: usize = 512;
+
+/// The calling process, where a descriptor of one is asked for (`linux/pidfd.h`, Linux 6.14).
+const PIDFD_SELF: libc::c_int = -10000;
+
 /// What a new mapping shows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Source<'a> {
@@ -189,6 +198,78 @@ pub(crate) unsafe fn discard(place: NonNull<u8>, len: usize) -> Result<(), Backi
     unsafe { advise(place, len, Advice::LinuxDontNeed) }.map_err(|_| BackingError)
 }
 
+/// Gives the memory of anonymous ranges back, in order; returns how many are gone: the first so many.
+///
+/// By `process_madvise` on oneself where the kernel takes it (from Linux 6.14 on): hundreds of ranges a
+/// call, and one flush of the translation buffers for all, took a third of the time. Else one by one.
+///
+/// # Safety
+/// As for [`discard`], for each range.
+pub(crate) unsafe fn discard_runs(runs: &[(NonNull<u8>, usize)]) -> usize {
+    let mut done = 0;
+    while let Some(&(place, len)) = runs.get(done) {
+        // SAFETY: by contract.
+        match unsafe { discard_vector(&runs[done..]) } {
+            0 => {
+                // SAFETY: by contract.
+                if unsafe { discard(place, len) }.is_err() {
+                    break;
+                }
+                done += 1;
+            }
+            whole => done += whole,
+        }
+    }
+    done
+}
+
+/// Gives the first ranges back in one call; returns how many are gone, 0 where the kernel does not take
+/// vectors.
+///
+/// # Safety
+/// As for [`discard_runs`].
+unsafe fn discard_vector(runs: &[(NonNull<u8>, usize)]) -> usize {
+    // Relaxed: a hint; whoever misses the change asks the kernel once more.
+    if runs.len() == 1 || !VECTORS_KNOWN.load(Ordering::Relaxed) {
+        return 0;
+    }
+    let mut vector = [libc::iovec {
+        iov_base: core::ptr::null_mut(),
+        iov_len: 0,
+    }; VECTOR];
+    let len = runs.len().min(VECTOR);
+    for (entry, &(place, len)) in vector.iter_mut().zip(runs) {
+        entry.iov_base = place.as_ptr().cast();
+        entry.iov_len = len;
+    }
+    // SAFETY: 1. `vector` has `len` entries. 2. Each is the caller's range, whose contents may go.
+    let advised = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            PIDFD_SELF,
+            vector.as_ptr(),
+            len,
+            libc::MADV_DONTNEED,
+            0,
+        )
+    };
+    let Ok(mut left) = usize::try_from(advised) else {
+        let error = std::io::Error::last_os_error().raw_os_error();
+        if !matches!(error, Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM)) {
+            VECTORS_KNOWN.store(false, Ordering::Relaxed);
+        }
+        return 0;
+    };
+    // A range that was advised in part is not gone: it is said again.
+    runs.iter()
+        .take_while(|(_, len)| {
+            let whole = *len <= left;
+            left = left.saturating_sub(*len);
+            whole
+        })
+        .count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +330,33 @@ mod tests {
             // SAFETY: the region is readable.
             assert_eq!(unsafe { place.read() }, 0);
             // SAFETY: it is not used any more.
+            unsafe { release(place, len) };
+        }
+    }
+
+    #[test]
+    fn runs_go_by_vectors_and_one_by_one() {
+        let page = os_page_size();
+        let pages = 4 * VECTOR;
+        let len = pages * page;
+        for vectors in [true, false] {
+            let place = reserve(Source::Anonymous, RW, len, 1).expect("address space");
+            // SAFETY: the region is ours.
+            unsafe { advise_region(place, len) };
+            // SAFETY: as above.
+            unsafe { populate(place, len) }.expect("memory");
+            // Every other page, more than one call takes.
+            let run = |page_number: usize| {
+                // SAFETY: within the region.
+                (unsafe { place.add(page_number * page) }, page)
+            };
+            let runs: Vec<_> = (0..pages).step_by(2).map(run).collect();
+            let known = VECTORS_KNOWN.swap(vectors, Ordering::Relaxed);
+            // SAFETY: the contents are not needed.
+            assert_eq!(unsafe { discard_runs(&runs) }, runs.len());
+            assert_eq!(resident_pages(place, pages), pages / 2);
+            VECTORS_KNOWN.store(known, Ordering::Relaxed);
+            // SAFETY: nobody uses the region any more.
             unsafe { release(place, len) };
         }
     }

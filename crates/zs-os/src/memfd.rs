@@ -191,6 +191,14 @@ unsafe impl Backing for MemfdBacking {
         fallocate(&region, hole, offset, len)
     }
 
+    fn process(&self) -> u64 {
+        self.tables.process()
+    }
+
+    fn child_can_read(&self) -> bool {
+        false
+    }
+
     unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: by contract a pageblock of a region.
         unsafe { map::advise_block(place, len, advice) };

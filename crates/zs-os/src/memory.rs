@@ -1,9 +1,10 @@
 //! How much memory there is: the system's, and the control group's share of it.
 
+use crate::cgroup::own_cgroup;
 use crate::resident::kilobytes;
 use std::fs;
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// Memory of the whole system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +48,7 @@ pub fn memory_available() -> u64 {
         Ok(info) => info.available,
         Err(_) => free_memory(),
     };
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let headroom = parse_cgroup_v2(&groups).and_then(|group| {
-        // A machine with both versions has the second one beside the first.
-        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
-        let root = mounts
-            .into_iter()
-            .find(|root| root.join("cgroup.controllers").exists())?;
-        cgroup_headroom(root, group)
-    });
+    let headroom = own_cgroup().ok().and_then(|group| cgroup_headroom(&group));
     headroom.map_or(system, |headroom| headroom.min(system))
 }
 
@@ -66,24 +59,13 @@ fn free_memory() -> u64 {
     pages.saturating_mul(u64::from(info.mem_unit))
 }
 
-/// The path of the process's version 2 group in text from `/proc/self/cgroup`: `0::/user/shell`.
-fn parse_cgroup_v2(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.strip_prefix("0::"))
-}
-
 /// The least headroom, in bytes, of a version 2 control group and of all groups above it: its
 /// `memory.max` less its `memory.current`. `None` if no group has a limit.
 ///
-/// `root` is where the hierarchy is mounted, `group` a path as in `/proc/self/cgroup`. A group
-/// outside the process's namespace (`/../other`) cannot be looked up: only the root is.
-pub fn cgroup_headroom(root: &Path, group: &str) -> Option<u64> {
-    let group = Path::new(group.trim_start_matches('/'));
-    let inside = group
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    let group = if inside { group } else { Path::new("") };
-    let limits = group.ancestors().filter_map(|group| {
-        let folder = root.join(group);
+/// `group` is the group's folder, as from [`own_cgroup`].
+pub fn cgroup_headroom(group: &Path) -> Option<u64> {
+    // A folder above the hierarchy has no such files.
+    let limits = group.ancestors().filter_map(|folder| {
         let max = fs::read_to_string(folder.join("memory.max")).ok()?;
         let current = fs::read_to_string(folder.join("memory.current")).ok()?;
         headroom(&max, &current)
@@ -123,14 +105,6 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_group() {
-        let both = "9:name=systemd:/\n4:memory:/app\n0::/user.slice/a\n";
-        assert_eq!(parse_cgroup_v2(both), Some("/user.slice/a"));
-        assert_eq!(parse_cgroup_v2("4:memory:/app\n"), None);
-        assert_eq!(parse_cgroup_v2(""), None);
-    }
-
-    #[test]
     fn headroom_is_the_limit_less_what_is_taken() {
         assert_eq!(headroom("1000\n", "300\n"), Some(700));
         assert_eq!(headroom("1000\n", "3000\n"), Some(0));
@@ -150,13 +124,13 @@ mod tests {
         write("a/b/c", "max\n", "10\n");
         write("a/b", "900\n", "100\n");
         write("a", "500\n", "100\n");
-        assert_eq!(cgroup_headroom(&root, "/a/b/c"), Some(400));
+        let of = |group: &str| cgroup_headroom(&root.join(group));
+        assert_eq!(of("a/b/c"), Some(400));
         write("a/b", "150\n", "100\n");
-        assert_eq!(cgroup_headroom(&root, "/a/b/c"), Some(50));
-        assert_eq!(cgroup_headroom(&root, "/a"), Some(400));
-        assert_eq!(cgroup_headroom(&root, "/"), None);
-        assert_eq!(cgroup_headroom(&root, "/../a"), None);
-        assert_eq!(cgroup_headroom(&root, "/gone"), None);
+        assert_eq!(of("a/b/c"), Some(50));
+        assert_eq!(of("a"), Some(400));
+        assert_eq!(of(""), None);
+        assert_eq!(of("gone"), None);
         fs::remove_dir_all(&root).expect("removed");
     }
 

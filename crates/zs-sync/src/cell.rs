@@ -3,13 +3,16 @@
 //! A word that threads race on is an [`AtomicU32`] or [`AtomicU64`]. A word that is only touched
 //! under one lock is a [`Guarded32`] or [`Guarded64`]: an atomic with relaxed accesses where the
 //! code ships (so a mistake is a wrong answer, never undefined behaviour), and a tracked plain
-//! cell under loom (so a mistake is found).
+//! cell under loom (so a mistake is found). In a seeded schedule both pass a point before each
+//! operation, and two threads about to access one guarded cell at once are found.
 
 use core::sync::atomic::AtomicU32 as NativeU32;
 
 pub use core::sync::atomic::Ordering;
 
-#[cfg(not(zs_loom))]
+#[cfg(zs_schedule)]
+pub use crate::schedule::{AtomicU32, AtomicU64};
+#[cfg(not(any(zs_loom, zs_schedule)))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(zs_loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64};
@@ -59,7 +62,7 @@ macro_rules! guarded {
             value: loom::cell::Cell<$int>,
         }
 
-        #[cfg(not(zs_loom))]
+        #[cfg(not(any(zs_loom, zs_schedule)))]
         impl $name {
             /// The value. The caller holds the guarding lock.
             #[inline]
@@ -73,6 +76,21 @@ macro_rules! guarded {
             pub fn set(&self, value: $int) {
                 // Relaxed: the guarding lock orders it.
                 self.value.store(value, Ordering::Relaxed);
+            }
+        }
+
+        #[cfg(zs_schedule)]
+        impl $name {
+            /// The value. The caller holds the guarding lock.
+            pub fn get(&self) -> $int {
+                // Relaxed: one thread runs at a time.
+                self.value.guarded(false).load(Ordering::Relaxed)
+            }
+
+            /// Stores a value. The caller holds the guarding lock.
+            pub fn set(&self, value: $int) {
+                // Relaxed: one thread runs at a time.
+                self.value.guarded(true).store(value, Ordering::Relaxed);
             }
         }
 

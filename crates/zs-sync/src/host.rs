@@ -36,7 +36,8 @@ pub trait Host: Send + Sync + core::fmt::Debug {
 
 /// A host that has nothing: one CPU, no clock, spinning for parking.
 ///
-/// For freestanding programs with one thread, and for models: under loom its waits are yields.
+/// For freestanding programs with one thread, and for models: under loom its waits are yields, in a
+/// seeded schedule they are the schedule's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SpinHost;
 
@@ -49,16 +50,30 @@ impl Host for SpinHost {
         0
     }
 
+    #[cfg(not(zs_schedule))]
     fn park(&self, _word: &AtomicU32, _expected: u32) {
         self.yield_now();
     }
 
+    #[cfg(not(zs_schedule))]
     fn unpark(&self, _word: &AtomicU32) {}
+
+    #[cfg(zs_schedule)]
+    fn park(&self, word: &AtomicU32, expected: u32) {
+        crate::schedule::park(word, expected);
+    }
+
+    #[cfg(zs_schedule)]
+    fn unpark(&self, word: &AtomicU32) {
+        crate::schedule::unpark(word);
+    }
 
     fn yield_now(&self) {
         #[cfg(zs_loom)]
         loom::thread::yield_now();
-        #[cfg(not(zs_loom))]
+        #[cfg(zs_schedule)]
+        crate::schedule::yield_now();
+        #[cfg(not(any(zs_loom, zs_schedule)))]
         core::hint::spin_loop();
     }
 }

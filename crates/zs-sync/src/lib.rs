@@ -4,7 +4,8 @@
 //! code that ships is the code that the model checker runs.
 //!
 //! Arms: **std** (the default: lock ranks are checked in debug builds), **core-only** (without the
-//! `std` feature: nothing but `core`) and **loom** (`--cfg zs_loom`: every access is tracked).
+//! `std` feature: nothing but `core`), **loom** (`--cfg zs_loom`: every access is tracked) and
+//! **schedule** (`--cfg zs_schedule`: a seed says which thread runs at each access).
 //!
 //! Data model: `Table<cell>` and `Payload` over reserved memory; `Mutex<T>` with a [`Rank`];
 //! a [`Host`] that lends a CPU hint, a clock and parking.
@@ -19,12 +20,13 @@
 //! | `hold_hook` | (feature `hold-hook`) benchmarks hear of every hold of a lock |
 //! | `table` | a reserved range of cells |
 //! | `payload` | a reserved range of raw bytes |
+//! | `schedule` | seeded schedules of threads; only with `--cfg zs_schedule` |
 //!
 //! # Locking
 //!
 //! See [`Rank`]: that table is the whole of it.
 
-#![cfg_attr(not(any(feature = "std", zs_loom)), no_std)]
+#![cfg_attr(not(any(feature = "std", zs_loom, zs_schedule)), no_std)]
 
 mod cell;
 #[cfg(all(feature = "hold-hook", not(zs_loom)))]
@@ -34,6 +36,8 @@ mod mutex;
 mod payload;
 mod rank;
 mod raw_lock;
+#[cfg(zs_schedule)]
+pub mod schedule;
 mod table;
 
 pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Peek, StaticCounter};

@@ -2,7 +2,8 @@
 //!
 //! Shared bytes never become `&mut [u8]`: writers copy in, readers borrow only what nobody may
 //! write meanwhile. One function checks the bounds. Under loom every access is also recorded in a
-//! tracked cell per 32 bytes, so that two accesses which nothing orders are reported.
+//! tracked cell per 32 bytes, so that two accesses which nothing orders are reported. In a seeded
+//! schedule a write is done in two halves, with a point between them.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -71,6 +72,8 @@ impl Payload {
         let place = self.place(offset, len);
         #[cfg(zs_loom)]
         self.tracker.read(offset, len);
+        #[cfg(zs_schedule)]
+        crate::schedule::access(place.addr().get(), len, false);
         // SAFETY: 1. `place` checked the bounds. 2. Committed and unwritten meanwhile by contract.
         unsafe { core::slice::from_raw_parts(place.as_ptr(), len) }
     }
@@ -87,6 +90,16 @@ impl Payload {
         let place = self.place(offset, source.len());
         #[cfg(zs_loom)]
         self.tracker.write(offset, source.len());
+        #[cfg(zs_schedule)]
+        let (place, source) = {
+            let (start, half) = (place.addr().get(), source.len() / 2);
+            crate::schedule::access(start, source.len(), true);
+            // SAFETY: as below, for the first half.
+            unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), place.as_ptr(), half) };
+            crate::schedule::access(start, source.len(), true);
+            // SAFETY: within the range that `place` checked.
+            (unsafe { place.add(half) }, &source[half..])
+        };
         // SAFETY: 1. `place` checked the bounds. 2. The destination is this caller's alone, by
         // contract, so `source`, which is readable, cannot overlap it.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), place.as_ptr(), source.len()) };
@@ -104,6 +117,8 @@ impl Payload {
         let place = self.place(offset, len);
         #[cfg(zs_loom)]
         self.tracker.write(offset, len);
+        #[cfg(zs_schedule)]
+        crate::schedule::access(place.addr().get(), len, true);
         // SAFETY: `place` checked the bounds, and the bytes are this caller's alone by contract.
         unsafe { core::ptr::write_bytes(place.as_ptr(), 0, len) };
     }

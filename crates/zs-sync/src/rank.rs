@@ -54,6 +54,15 @@ pub fn assert_may_block() {
     debug_assert!(may_call_out(), "waits or calls out with a lock held");
 }
 
+/// Replaces the calling thread's marks of held locks: threads of a seeded schedule share one thread of
+/// the system, and each has marks of its own.
+#[cfg(zs_schedule)]
+pub(crate) fn swap_held(ranks: u8) -> u8 {
+    let before = held::get();
+    held::set(ranks);
+    before
+}
+
 /// The mark of one held lock; dropping it forgets the mark.
 ///
 /// Neither `Send` nor `Sync`: the mark belongs to the thread that took the lock, and so does the

@@ -8,7 +8,14 @@ const LOCKED: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// Critical sections here are tens of nanoseconds: a short spin mostly avoids the system call.
-const SPINS: u32 = if cfg!(zs_loom) { 0 } else { 100 };
+const SPINS: u32 = if cfg!(zs_loom) {
+    0
+} else if cfg!(zs_schedule) {
+    // Each is a point at which the holder may go on.
+    2
+} else {
+    100
+};
 
 /// A mutual exclusion lock of four bytes, without the value it guards.
 ///

@@ -6,7 +6,7 @@
 //! zspages' records as well. Under it nothing waits, nothing is allocated and nothing is copied.
 
 use crate::geometry::SizeClass;
-use crate::record::{NO_ZSPAGE, Record, Records};
+use crate::record::{NO_ZSPAGE, Record, Records, Summary};
 
 /// Fullness groups of the statistics: 0 %, below 10 %, ... below 100 %, 100 % of the slots in
 /// attached frames are in use.
@@ -103,10 +103,10 @@ impl<'a> ClassContext<'a> {
     }
 }
 
-/// The list that a zspage belongs to by its bitmaps and entries.
+/// The list that a zspage belongs to.
+#[inline]
 fn list_of(record: Record<'_>) -> usize {
-    let used = record.used().count_ones();
-    let usable = record.usable().count_ones();
+    let Summary { used, usable, .. } = record.summary();
     if used < usable {
         group_of(used, usable)
     } else if record.is_whole() {
@@ -147,10 +147,9 @@ impl ClassState {
     ) -> T {
         let record = context.record(zspage);
         let before = list_of(record);
-        let usable_before = record.usable().count_ones();
+        let usable_before = record.summary().usable;
         let outcome = change(self, record);
-        self.usable =
-            self.usable + u64::from(record.usable().count_ones()) - u64::from(usable_before);
+        self.usable = self.usable + u64::from(record.summary().usable) - u64::from(usable_before);
         let after = list_of(record);
         if before != after {
             self.unlink(context, zspage, before);

@@ -28,6 +28,9 @@ pub enum Error {
     Busy,
     /// A client-owned word holds an object already: replace it.
     Occupied,
+    /// This process is a forked child of the pool's: it may read, if the backing allows that much, and
+    /// nothing else.
+    Forked,
     /// The options of a pool are out of bounds; the text says which and what is allowed.
     Invalid(&'static str),
 }
@@ -48,6 +51,9 @@ impl fmt::Display for Error {
             Self::Stale => f.write_str("stale handle: it names no object of this pool"),
             Self::Busy => f.write_str("busy: the object is in use, try again later"),
             Self::Occupied => f.write_str("the word holds an object already"),
+            Self::Forked => f.write_str(
+                "the pool is the parent's: a forked child may only read, and not a memfd",
+            ),
             Self::Invalid(what) => write!(f, "invalid pool options: {what}"),
         }
     }

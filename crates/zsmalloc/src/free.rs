@@ -19,6 +19,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Errors
     /// [`Error::Stale`], also for a second free; [`Error::Busy`] while mapped for writing.
     pub fn free(&self, key: C::Key) -> Result<(), Error> {
+        self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire: if nobody is inside, the readers that were have read (they unpin with Release).
         // Release: whoever leaves last and finishes sees what this thread did before.
@@ -33,7 +34,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// whose read-modify-write left the word abandoned.
     #[cold]
     pub(crate) fn finish_free(&self, index: u32, freeing: Word) {
-        let Some(cell) = self.cell(index) else {
+        let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
         };
         let place = freeing.place(&self.layout);

@@ -37,7 +37,9 @@ use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
 use zs_mm::{Arena, Backing, MetaTable};
-use zs_sync::{AtomicU32, AtomicU64, Guarded64, Mutex, Ordering, Rank, StaticCounter};
+use zs_sync::{
+    AtomicU32, AtomicU64, Guarded64, Mutex, Ordering, Rank, StaticCounter, assert_may_block,
+};
 
 /// Words of a page.
 const PAGE_WORDS: u32 = 512;
@@ -94,6 +96,8 @@ struct State {
     end: u32,
     /// Groups below `end` that are closed.
     closed: u32,
+    /// Groups that are being opened or closed.
+    on_their_way: u32,
     /// No group of summary cells below this one has a free word.
     lowest_group: u32,
 }
@@ -207,17 +211,21 @@ impl HandleTable {
         (self.words.len() as u32 - page * PAGE_WORDS).min(PAGE_WORDS)
     }
 
-    /// Takes a free word. It keeps the generation that its next object will have.
+    /// Takes a free word. It keeps the generation that its next object will have. Waits for pages that
+    /// other threads are opening or closing if there is no other word.
     pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, Error> {
         loop {
             let group = match self.take_from_open(arena) {
                 Ok(index) => return Ok(index),
                 Err(group) => group,
             };
-            let opened = self.open_group(arena, group);
-            // By now there may be a free word in a group that somebody else has opened.
-            if let Err(error) = opened {
-                return self.take_from_open(arena).map_err(|_| error);
+            if let Err(error) = self.open_group(arena, group) {
+                // A group that is on its way may have free words, or be openable, soon.
+                if self.state.lock(arena.host()).on_their_way == 0 {
+                    return self.take_from_open(arena).map_err(|_| error);
+                }
+                assert_may_block();
+                arena.host().yield_now();
             }
         }
     }

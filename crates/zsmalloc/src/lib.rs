@@ -28,8 +28,9 @@
 //! | `record`, `record_alloc` | zspage records, and their memory |
 //! | `class` | the zspages of one class, listed by fullness |
 //! | `client`, `handle_table` | who owns the words |
-//! | `pool` | a pool: made, destroyed |
+//! | `pool`, `destroy` | a pool: made, destroyed |
 //! | `slot` | slots taken and cleared, frames attached and detached |
+//! | `give_back` | what nothing uses, to the arena and the system |
 //! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `compact` | objects moved together |
@@ -46,9 +47,11 @@
 mod class;
 mod client;
 mod compact;
+mod destroy;
 mod error;
 mod free;
 mod geometry;
+mod give_back;
 mod handle_table;
 mod insert;
 mod map;
@@ -68,12 +71,13 @@ mod write;
 pub use class::FULLNESS_GROUPS;
 pub use client::Client;
 pub use compact::{CompactBudget, CompactEnd, CompactReport};
+pub use destroy::{DestroyError, DestroyReport};
 pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
 pub use insert::ClientBits;
 pub use map::{MapMode, Mapping};
-pub use pool::{DestroyError, DestroyReport, HandlePool, MAX_NAME, Pool, PoolOptions};
+pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};
 pub use read::{ReadGuard, Spans};
 pub use stats::{ClassStats, PoolMetadata, PoolStats};
 pub use validate::Invalid;

@@ -93,6 +93,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         mode: MapMode,
         buffer: &'b mut [u8],
     ) -> Result<Mapping<'p, 'b, A, C>, Error> {
+        self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire pairs with the Release that made the word live: the bytes.
         let (_, mapped) = self.transition(target, Ordering::Acquire, Word::mapped)?;

@@ -63,7 +63,7 @@ pub struct Pool<A: ArenaRef, C: Client> {
     /// The pool's claim to its frames. `None` only while it is dropped.
     key: Option<PoolKey>,
     pub(crate) zero_freed: bool,
-    name: Name,
+    pub(crate) name: Name,
     structure: Option<Charge>,
     arena: A,
 }
@@ -81,7 +81,7 @@ impl<A: ArenaRef, C: Client> fmt::Debug for Pool<A, C> {
 }
 
 #[derive(Clone, Copy)]
-struct Name {
+pub(crate) struct Name {
     bytes: [u8; MAX_NAME],
     len: u8,
 }
@@ -99,7 +99,7 @@ impl Name {
         })
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
     }
 }
@@ -216,6 +216,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.arena().host()
     }
 
+    /// An error in a forked child, where locks may be held by threads that do not exist.
+    #[inline]
+    pub(crate) fn own(&self) -> Result<(), Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
+        Ok(())
+    }
+
     pub(crate) fn context(&self, class: usize) -> ClassContext<'_> {
         ClassContext {
             records: &self.records,
@@ -227,27 +236,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     #[expect(clippy::expect_used, reason = "only the drop takes it, last of all")]
     pub(crate) fn key(&self) -> &PoolKey {
         self.key.as_ref().expect("a pool has its key")
-    }
-
-    /// Destroys an empty pool; its frames and tables go back to the arena.
-    ///
-    /// # Errors
-    /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
-    /// to destroy it nevertheless.
-    #[expect(clippy::result_large_err, reason = "the pool is handed back, not lost")]
-    pub fn destroy(self) -> Result<(), DestroyError<A, C>> {
-        let mut report = DestroyReport {
-            name: self.name,
-            sizes: self.geometry.classes().map(|class| class.size),
-            objects: [0; CLASSES],
-        };
-        for (class, objects) in self.classes.iter().zip(&mut report.objects) {
-            *objects = class.lock(self.host()).objects;
-        }
-        if report.objects() == 0 {
-            return Ok(());
-        }
-        Err(DestroyError { pool: self, report })
     }
 
     /// Frees every frame and record, whatever is in them. Only for the drop: no guard can exist.
@@ -281,7 +269,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
 impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
     fn drop(&mut self) {
-        self.free_everything();
+        if !self.arena().is_forked() {
+            self.free_everything();
+        }
         let arena = self.arena.arena();
         // SAFETY: the pool ends here, and `&mut self` says that nobody uses its words.
         unsafe { self.client.release(arena) };
@@ -332,66 +322,5 @@ impl Parts {
         arena.release_table(self.records.cells);
         self.record_alloc.release(arena);
         arena.leave(self.key);
-    }
-}
-
-/// A pool that was not destroyed, and why.
-pub struct DestroyError<A: ArenaRef, C: Client> {
-    /// The pool, as it was.
-    pub pool: Pool<A, C>,
-    /// The classes that hold objects.
-    pub report: DestroyReport,
-}
-
-impl<A: ArenaRef, C: Client> fmt::Debug for DestroyError<A, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DestroyError").field(&self.report).finish()
-    }
-}
-
-impl<A: ArenaRef, C: Client> fmt::Display for DestroyError<A, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.fmt(f)
-    }
-}
-
-impl<A: ArenaRef, C: Client> core::error::Error for DestroyError<A, C> {}
-
-/// Which classes of a pool hold objects. Displayed as one sentence.
-#[derive(Clone, Copy)]
-pub struct DestroyReport {
-    name: Name,
-    sizes: [u32; CLASSES],
-    objects: [u64; CLASSES],
-}
-
-impl DestroyReport {
-    /// Live objects of all classes.
-    pub fn objects(&self) -> u64 {
-        self.objects.iter().sum()
-    }
-
-    /// The classes that hold objects, as (slot size in bytes, objects), smallest first.
-    pub fn classes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let classes = self.sizes.iter().copied().zip(self.objects);
-        classes.filter(|&(_, objects)| objects > 0)
-    }
-}
-
-impl fmt::Debug for DestroyReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for DestroyReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, objects) = (self.name.as_str(), self.objects());
-        write!(f, "pool {name:?} still holds {objects} objects:")?;
-        for (index, (size, objects)) in self.classes().enumerate() {
-            let separator = if index == 0 { "" } else { "," };
-            write!(f, "{separator} {objects} in class {size}")?;
-        }
-        Ok(())
     }
 }

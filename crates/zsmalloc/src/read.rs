@@ -14,7 +14,11 @@ use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 /// How often a word is looked at before its holder's thread is given a chance to run: a preempted
 /// writer would stall readers for milliseconds otherwise.
-const SPINS: u32 = if cfg!(zs_loom) { 0 } else { 200 };
+const SPINS: u32 = if cfg!(any(zs_loom, zs_schedule)) {
+    0
+} else {
+    200
+};
 
 /// Waiting for a bounded copy.
 pub(crate) struct Backoff {
@@ -70,9 +74,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if the object is mapped for writing or has
-    /// [`MAX_READERS`](crate::MAX_READERS) readers.
+    /// [`MAX_READERS`](crate::MAX_READERS) readers, or, in a forked child, if it was being written at the
+    /// fork; [`Error::Forked`] in a child that cannot see the memory.
     #[inline]
     pub fn read(&self, key: C::Key) -> Result<ReadGuard<'_, A, C>, Error> {
+        if !self.arena().may_read() {
+            return Err(Error::Forked);
+        }
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire pairs with the Release that made the word live: the bytes, entries and record.
         let (_, pinned) = self.transition(target, Ordering::Acquire, Word::pinned)?;
@@ -123,6 +131,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
                 Err(Refusal::Stale) => return Err(Error::Stale),
                 Err(Refusal::Busy) => return Err(Error::Busy),
+                // Whoever is inside is not in a forked child.
+                Err(Refusal::Wait) if self.arena().is_forked() => return Err(Error::Busy),
                 Err(Refusal::Wait) => {
                     backoff.wait();
                     seen = Word(cell.peek(Ordering::Relaxed));

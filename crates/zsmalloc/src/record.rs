@@ -7,6 +7,7 @@
 //! | 0 | identity: class, and the mark of a record in use | atomic |
 //! | 1 .. 1 + chain | frame entries | atomic |
 //! | 2 | previous and next zspage of the same list | class lock |
+//! | 1 | summary: how many of the two sets that follow, and the entries that are attached | class lock |
 //! | 4 | slots in use, one bit each | class lock |
 //! | 4 | slots whose frames are all attached | class lock |
 //! | slots | back references: word index + 1, or 0 | class lock |
@@ -28,7 +29,7 @@ const IN_USE: u32 = 1 << 31;
 const ATTACHED: u32 = 1 << 28;
 const FRAME_MASK: u32 = ATTACHED - 1;
 const BITMAP_CELLS: usize = 4;
-const FIXED_CELLS: usize = 1 + 2 + 2 * BITMAP_CELLS;
+const FIXED_CELLS: usize = 1 + 2 + 1 + 2 * BITMAP_CELLS;
 
 const _: () = assert!(
     zs_mm::MAX_ARENA_BYTES >> zs_mm::PageSize::K4.shift() <= FRAME_MASK as u64 + 1,
@@ -38,6 +39,40 @@ const _: () = assert!(
 /// Units of a record of this class.
 pub(crate) fn units_of(class: SizeClass) -> usize {
     (FIXED_CELLS + class.chain as usize + class.slots as usize).div_ceil(UNIT_CELLS)
+}
+
+/// What is asked of a zspage most often, in one cell: follows from its bitmaps and entries.
+///
+/// ```text
+///  31           16 15      8 7       0
+/// +---------------+---------+---------+
+/// |   attached    | usable  |  used   |
+/// +---------------+---------+---------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Slots in use.
+    pub(crate) used: u32,
+    /// Slots whose frames are all attached.
+    pub(crate) usable: u32,
+    /// The entries that are attached, one bit each.
+    pub(crate) attached: u16,
+}
+
+const _: () = assert!(MAX_CHAIN <= 16 && MAX_SLOTS < 256, "they fit the summary");
+
+impl Summary {
+    fn unpack(bits: u32) -> Self {
+        Self {
+            used: bits & 0xff,
+            usable: bits >> 8 & 0xff,
+            attached: (bits >> 16) as u16,
+        }
+    }
+
+    fn pack(self) -> u32 {
+        self.used | self.usable << 8 | u32::from(self.attached) << 16
+    }
 }
 
 /// The records of one pool.
@@ -96,8 +131,12 @@ impl Record<'_> {
         1 + self.class.chain as usize
     }
 
-    fn used_at(&self) -> usize {
+    fn summary_at(&self) -> usize {
         self.links_at() + 2
+    }
+
+    fn used_at(&self) -> usize {
+        self.summary_at() + 1
     }
 
     fn usable_at(&self) -> usize {
@@ -141,7 +180,33 @@ impl Record<'_> {
             Ordering::Relaxed,
         );
         debug_assert!(outcome.is_ok(), "an absent entry is attached");
-        self.find_usable();
+        let attached = self.summary().attached | 1 << entry;
+        let usable = self.usable() | self.slots_gained(entry, attached);
+        self.set_usable(usable, attached);
+    }
+
+    /// The slots that touch a frame and lack no other.
+    fn slots_gained(&self, entry: usize, attached: u16) -> u128 {
+        let touching = self.geometry.slots_of_frame(self.class, entry);
+        let whole = |slot: u32| {
+            let (first, last) = self.geometry.frames_of_slot(self.class, slot as usize);
+            attached & (1 << first) != 0 && attached & (1 << last) != 0
+        };
+        // Only the first and the last of them can touch another frame too.
+        let (first, last) = (touching.trailing_zeros(), 127 - touching.leading_zeros());
+        [first, last]
+            .into_iter()
+            .filter(|&slot| !whole(slot))
+            .fold(touching, |slots, lacking| slots & !(1 << lacking))
+    }
+
+    fn set_usable(&self, usable: u128, attached: u16) {
+        self.set_bitmap(self.usable_at(), usable);
+        self.set_summary(Summary {
+            usable: usable.count_ones(),
+            attached,
+            ..self.summary()
+        });
     }
 
     /// attached -> absent, if it is attached. Under the class lock; no slot that touches the frame
@@ -153,20 +218,41 @@ impl Record<'_> {
         self.entry_cell(entry)
             .compare_exchange(ATTACHED | frame.0, 0, Ordering::Relaxed, Ordering::Relaxed)
             .ok()?;
-        self.find_usable();
+        let usable = self.usable() & !self.geometry.slots_of_frame(self.class, entry);
+        self.set_usable(usable, self.summary().attached & !(1 << entry));
         Some(frame)
+    }
+
+    /// What is asked most often.
+    #[inline]
+    pub(crate) fn summary(&self) -> Summary {
+        Summary::unpack(self.guarded(self.summary_at()).get())
+    }
+
+    fn set_summary(&self, summary: Summary) {
+        self.guarded(self.summary_at()).set(summary.pack());
     }
 
     /// The entries that are attached, one bit each.
     pub(crate) fn attached(&self) -> u16 {
-        (0..self.class.chain as usize)
-            .filter(|&entry| self.frame(entry).is_some())
-            .fold(0, |set, entry| set | 1 << entry)
+        self.summary().attached
     }
 
     /// Whether every frame of the chain is attached.
     pub(crate) fn is_whole(&self) -> bool {
-        self.attached().count_ones() == u32::from(self.class.chain)
+        u32::from(self.attached()) == (1 << self.class.chain) - 1
+    }
+
+    /// The summary as it follows from bitmaps and entries.
+    pub(crate) fn recount(&self) -> Summary {
+        let attached = (0..self.class.chain as usize)
+            .filter(|&entry| self.frame(entry).is_some())
+            .fold(0, |set, entry| set | 1 << entry);
+        Summary {
+            used: self.used().count_ones(),
+            usable: self.slots_with_frames().count_ones(),
+            attached,
+        }
     }
 
     /// The slots whose frames are all attached, from the entries.
@@ -177,10 +263,6 @@ impl Record<'_> {
             .fold(all, |slots, absent| {
                 slots & !self.geometry.slots_of_frame(self.class, absent)
             })
-    }
-
-    fn find_usable(&self) {
-        self.set_bitmap(self.usable_at(), self.slots_with_frames());
     }
 
     fn bitmap(&self, at: usize) -> u128 {
@@ -209,6 +291,7 @@ impl Record<'_> {
         debug_assert_eq!(self.used() & (1 << slot), 0, "a free slot is taken");
         let cell = self.guarded(self.used_at() + slot / 32);
         cell.set(cell.get() | 1 << (slot % 32));
+        self.count_used(1);
         self.guarded(self.back_references_at() + slot)
             .set(index + 1);
     }
@@ -218,7 +301,16 @@ impl Record<'_> {
         debug_assert_ne!(self.used() & (1 << slot), 0, "a used slot is cleared");
         let cell = self.guarded(self.used_at() + slot / 32);
         cell.set(cell.get() & !(1 << (slot % 32)));
+        self.count_used(-1);
         self.guarded(self.back_references_at() + slot).set(0);
+    }
+
+    fn count_used(&self, change: i32) {
+        let summary = self.summary();
+        self.set_summary(Summary {
+            used: summary.used.wrapping_add_signed(change),
+            ..summary
+        });
     }
 
     /// The word whose object is in a slot, or on its way in or out.
@@ -240,5 +332,3 @@ impl Record<'_> {
         self.guarded(at + 1).set(next);
     }
 }
-
-const _: () = assert!(MAX_CHAIN <= 16, "the set of attached entries has 16 bits");

@@ -17,14 +17,14 @@ use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::record::UNIT_CELLS;
 use core::ops::Range;
 use zs_mm::{Arena, Backing, Error, MetaTable};
-use zs_sync::{Dual32, Guarded64, Host, Mutex, Rank};
+use zs_sync::{Dual32, Guarded64, Host, Mutex, Rank, assert_may_block};
 
 /// Units of a page of records; the bits of its set that are used. Models make do with fewer.
 pub(crate) const PAGE_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
 const PAGE_SET: u64 = u64::MAX >> (64 - PAGE_UNITS);
 const PAGE_BYTES: usize = PAGE_UNITS * UNIT_CELLS * size_of::<u32>();
 /// The most units of one record.
-const MAX_UNITS: usize = (11 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
+const MAX_UNITS: usize = (12 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
 /// Pages with less than this part of their units in use are worth closing.
 const SPARSE: usize = 3;
 /// Groups that one cell of the open ones covers.
@@ -48,6 +48,8 @@ struct State {
     end: usize,
     /// Groups below `end` that are closed.
     closed: usize,
+    /// Groups that are being opened or closed.
+    on_their_way: usize,
     /// Units in use.
     in_use: usize,
     /// No page below `lowest[n]` has a run of `n` free units.
@@ -63,6 +65,7 @@ impl RecordAlloc {
         let state = State {
             end: 0,
             closed: 0,
+            on_their_way: 0,
             in_use: 0,
             lowest: [0; MAX_UNITS + 1],
         };
@@ -85,7 +88,8 @@ impl RecordAlloc {
 
     /// Allocates a run of `units` units of committed, zeroed record memory; returns the first.
     ///
-    /// Called with no lock held: it may commit memory.
+    /// Called with no lock held: it may commit memory, and waits for pages that other threads are opening
+    /// or closing if there is no other room.
     pub(crate) fn alloc<B: Backing>(
         &self,
         arena: &Arena<B>,
@@ -97,20 +101,34 @@ impl RecordAlloc {
                 Ok(first) => return Ok(first),
                 Err(group) => group,
             };
-            if self.pages_of(group).is_empty() {
-                return Err(Error::NoMemory);
+            if let Err(error) = self.open_group(arena, cells, group) {
+                // A group that is on its way may have room, or be openable, soon.
+                if self.state.lock(arena.host()).on_their_way == 0 {
+                    return self.find(arena.host(), units).map_err(|_| error);
+                }
+                assert_may_block();
+                arena.host().yield_now();
             }
-            arena.ensure(&self.sets, self.set_index(self.pages_of(group).end - 1))?;
-            if !self.begin_open(arena.host(), group) {
-                // Somebody else is opening it: look again.
-                continue;
-            }
-            let committed = arena.commit_cells(cells, self.cells_of(group));
-            self.end_open(arena.host(), group, committed.is_ok());
-            // By now there may be room in a group that somebody else has opened.
-            committed
-                .or_else(|error| self.has_run(arena.host(), units).then_some(()).ok_or(error))?;
         }
+    }
+
+    /// Commits a group and opens it, unless somebody else does so; an error if it is beyond the end.
+    fn open_group<B: Backing>(
+        &self,
+        arena: &Arena<B>,
+        cells: &MetaTable<Dual32>,
+        group: usize,
+    ) -> Result<(), Error> {
+        let Some(last) = self.pages_of(group).last() else {
+            return Err(Error::NoMemory);
+        };
+        arena.ensure(&self.sets, self.set_index(last))?;
+        if !self.begin_open(arena.host(), group) {
+            return Ok(());
+        }
+        let committed = arena.commit_cells(cells, self.cells_of(group));
+        self.end_open(arena.host(), group, committed.is_ok());
+        committed
     }
 
     /// Takes the lowest run of free units of an open page, or names the group to open.
@@ -145,13 +163,6 @@ impl RecordAlloc {
         lower.then_some(first)
     }
 
-    /// Whether a run is to be had without opening a page.
-    fn has_run(&self, host: &dyn Host, units: usize) -> bool {
-        let state = self.state.lock(host);
-        (state.lowest[units] as usize..self.end_page(&state))
-            .any(|page| lowest_run(!self.set(page).get() & PAGE_SET, units).is_some())
-    }
-
     /// Marks a closed group as open, its sets full: whoever does commits its memory.
     fn begin_open(&self, host: &dyn Host, group: usize) -> bool {
         let mut state = self.state.lock(host);
@@ -162,6 +173,7 @@ impl RecordAlloc {
         } else {
             state.closed -= 1;
         }
+        state.on_their_way += 1;
         self.set_open(group, true);
         self.pages_of(group)
             .for_each(|page| self.set(page).set(PAGE_SET));
@@ -171,6 +183,7 @@ impl RecordAlloc {
     /// Ends an opening: there is room in the group, or it is closed again.
     fn end_open(&self, host: &dyn Host, group: usize, done: bool) {
         let mut state = self.state.lock(host);
+        state.on_their_way -= 1;
         if !done {
             self.set_open(group, false);
             state.closed += 1;
@@ -217,7 +230,7 @@ impl RecordAlloc {
     /// takes a unit of it.
     fn take_empty(&self, host: &dyn Host, group: &mut usize) -> bool {
         loop {
-            let state = self.state.lock(host);
+            let mut state = self.state.lock(host);
             for _ in 0..CELL {
                 if *group >= state.end {
                     return false;
@@ -226,6 +239,7 @@ impl RecordAlloc {
                 if self.is_open(*group) && pages.all(|page| self.set(page).get() == 0) {
                     self.pages_of(*group)
                         .for_each(|page| self.set(page).set(PAGE_SET));
+                    state.on_their_way += 1;
                     return true;
                 }
                 *group += 1;

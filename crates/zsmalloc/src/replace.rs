@@ -24,6 +24,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// writing.
     pub fn replace(&self, key: C::Key, bytes: &[u8]) -> Result<(), Error> {
         let class = self.class_for(bytes.len())?;
+        self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         let cell = self.cell(target.index).ok_or(Error::Stale)?;
         // Relaxed: only to spare a slot for what will be refused; the pin decides.

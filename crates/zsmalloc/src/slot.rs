@@ -32,9 +32,9 @@ struct Supply {
 #[derive(Debug, Default)]
 #[must_use = "frames and a record that are dropped are lost"]
 pub(crate) struct Released {
-    zspage: u32,
-    frames: [Option<(u8, FrameId)>; 2],
-    record: bool,
+    pub(crate) zspage: u32,
+    pub(crate) frames: [Option<(u8, FrameId)>; 2],
+    pub(crate) record: bool,
 }
 
 impl Released {
@@ -175,6 +175,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         zspage: u32,
     ) -> Option<(usize, usize)> {
         let record = context.record(zspage);
+        if record.is_whole() {
+            return None;
+        }
         let (attached, unusable) = (record.attached(), !record.usable());
         (0..context.class.slots as usize)
             .filter(|slot| unusable & (1 << slot) != 0)
@@ -292,37 +295,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         bare
     }
 
-    /// Passes what a class gave up to the arena. Called with no lock held.
-    pub(crate) fn give_back(&self, class: usize, released: Released) {
-        let zspage = released.zspage;
-        for (entry, frame) in released.frames.into_iter().flatten() {
-            self.give_frame_back(zspage, entry as usize, frame);
-        }
-        if released.record {
-            let units = units_of(self.geometry.class(class));
-            self.record_alloc.free(self.host(), zspage, units);
-        }
-    }
-
-    /// Zeroes a frame that was just detached with objects in it, if the pool zeroes what it frees.
-    pub(crate) fn zero_frame(&self, frame: FrameId) {
-        if self.zero_freed {
-            let page = self.geometry.page_size();
-            let start = frame.index() << page.shift();
-            // SAFETY: the frame was attached, hence committed; it is not given back yet, and
-            // nobody uses the pool any more.
-            unsafe { self.arena().payload().zero(start, page.bytes()) };
-        }
-    }
-
-    pub(crate) fn give_frame_back(&self, zspage: u32, entry: usize, frame: FrameId) {
-        let frame = self.arena().reclaim(frame, self.key(), zspage, entry as u8);
-        debug_assert!(frame.is_some(), "a detached frame was the zspage's");
-        if let Some(frame) = frame {
-            self.arena().free_frame(frame);
-        }
-    }
-
     /// Fetches what a class lacks, with no lock held.
     fn fetch(
         &self,
@@ -368,30 +340,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn free_record(&self, record: u32, context: ClassContext<'_>) {
         let units = units_of(context.class);
         self.record_alloc.free(self.host(), record, units);
-    }
-
-    /// Gives the frames that classes keep back to the arena. Called with no lock held.
-    pub(crate) fn release_spares(&self) {
-        for class in 0..self.classes.len() {
-            let released = self.release_spare(class);
-            self.give_back(class, released);
-        }
-    }
-
-    /// Gives every frame that no object touches back to the system, and table pages without anything
-    /// in use; returns the bytes.
-    ///
-    /// Exact when nobody else is at work: afterwards only frames with objects are held. Takes each
-    /// class lock once, for a moment, then calls the backing. Looks at every table page that was ever
-    /// in use. In a forked child nothing is given back.
-    pub fn trim(&self) -> u64 {
-        if self.arena().is_forked() {
-            return 0;
-        }
-        self.release_spares();
-        let tables = self.record_alloc.trim(self.arena(), &self.records.cells)
-            + self.client.trim(self.arena());
-        tables + self.arena().trim()
     }
 }
 

@@ -211,6 +211,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if record.used() & !record.usable() != 0 {
             return wrong("a slot in use lacks a frame");
         }
+        if record.summary() != record.recount() {
+            return wrong("its summary is not what its slots and entries are");
+        }
         if record.attached() == 0 {
             return wrong("it has no frame");
         }

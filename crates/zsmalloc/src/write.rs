@@ -20,6 +20,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// [`Error::Stale`]; [`Error::TooLarge`] if the range leaves the object; [`Error::Busy`] with a
     /// reader inside or while mapped for writing.
     pub fn write(&self, key: C::Key, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire: the readers that were inside have read (they unpin with Release).
         let (_, exclusive) = self.transition(target, Ordering::Acquire, Word::exclusive)?;

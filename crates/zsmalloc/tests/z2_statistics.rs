@@ -11,7 +11,7 @@ use std::thread;
 use zs_mm::PageSize;
 use zs_model::{Numbers, TestArena, World, pattern, scaled};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{CLASSES, Error, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{CLASSES, CompactBudget, Error, Handle, HandlePool, Pool, PoolOptions};
 
 type TestPool<'a> = HandlePool<&'a TestArena>;
 
@@ -39,6 +39,9 @@ fn work(pool: &TestPool<'_>, seed: u64, steps: u64, refused: &AtomicU64) {
                     .for_each(|handle| pool.free(handle).expect("mine"));
             }
             Err(error) => panic!("{error}"),
+        }
+        if numbers.below(64) == 0 {
+            pool.compact(CompactBudget::objects(40));
         }
     }
     mine.into_iter()
@@ -82,6 +85,9 @@ fn look(pool: &TestPool<'_>) -> bool {
         stats.frame_bytes + stats.metadata.total() <= limit + 64 * page,
         "{stats:?}"
     );
+    // The estimate that made a reclaimer spin for ever: never more than the frames there can be.
+    let possible = pool.can_compact();
+    assert!(possible <= limit / page, "{possible} frames to free");
     let arena = pool.arena().stats();
     assert!(
         arena.held <= arena.limit && arena.peak <= arena.limit,
@@ -94,7 +100,8 @@ fn look(pool: &TestPool<'_>) -> bool {
     stats.objects > 0
 }
 
-/// Three workers and two watchers; returns how often there was something to see.
+/// Three workers, which compact by the way, and two watchers; returns how often there was something
+/// to see.
 fn watched_round(pool: &TestPool<'_>, refused: &AtomicU64) -> u64 {
     let running = AtomicU64::new(3);
     thread::scope(|scope| {

@@ -63,9 +63,12 @@ pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize
     Ok(files.len())
 }
 
-/// The crate of a file below `crates/*/src`; tests and benchmarks belong to no layer.
+/// The crate of a file below `crates/*/src` or `examples/*/src`; tests and benchmarks belong to no
+/// layer.
 fn source_of(file: &str) -> Option<&str> {
-    let (krate, rest) = file.strip_prefix("crates/")?.split_once('/')?;
+    let below = ["crates/", "examples/"];
+    let file = below.iter().find_map(|folder| file.strip_prefix(folder))?;
+    let (krate, rest) = file.split_once('/')?;
     rest.starts_with("src/").then_some(krate)
 }
 
@@ -161,6 +164,7 @@ mod tests {
     #[test]
     fn only_sources_of_crates_have_a_layer() {
         assert_eq!(source_of("crates/zs-mm/src/a/b.rs"), Some("zs-mm"));
+        assert_eq!(source_of("examples/kernel/src/b.rs"), Some("kernel"));
         assert_eq!(source_of("crates/zs-mm/tests/a.rs"), None);
         assert_eq!(source_of("xtask/src/main.rs"), None);
     }

@@ -36,6 +36,7 @@ pub(super) struct TestRef {
 pub(super) enum Cfg {
     None,
     Loom,
+    Schedule,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,6 +128,7 @@ impl Cfg {
         match self {
             Self::None => "none",
             Self::Loom => "loom",
+            Self::Schedule => "schedule",
         }
     }
 }

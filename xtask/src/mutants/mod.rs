@@ -25,9 +25,9 @@ use anyhow::{Context as _, Result, bail};
 use self::list::{Cfg, Mutation, TestRef};
 use self::tree::Tree;
 use self::verdict::Verdict;
+use crate::arms::Arm;
 use crate::cli::MutantsArgs;
 use crate::command::{Cmd, Ended};
-use crate::loom;
 use crate::report::Failure;
 use crate::workspace::Workspace;
 
@@ -214,7 +214,10 @@ impl<'a> Bench<'a> {
             .args(test.target_args());
         match cfg {
             Cfg::None => command,
-            Cfg::Loom => loom::configured(command).args(["--profile", "checked"]),
+            Cfg::Loom => Arm::Loom.configured(command).args(["--profile", "checked"]),
+            Cfg::Schedule => Arm::Schedule
+                .configured(command)
+                .args(["--profile", "checked"]),
         }
     }
 

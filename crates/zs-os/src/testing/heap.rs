@@ -10,6 +10,9 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind};
 /// The byte that fills payload while it is decommitted.
 pub const POISON: u8 = 0xdb;
 
+/// What a decommitted granule is compared with, so many bytes at a time.
+static POISONED_BYTES: [u8; 4096] = [POISON; 4096];
+
 /// A granule that was never committed: zero, as it was allocated.
 const FRESH: u8 = 0;
 const COMMITTED: u8 = 1;
@@ -30,13 +33,16 @@ pub struct HeapBacking {
 #[derive(Debug)]
 struct Region {
     place: NonNull<u8>,
+    len: usize,
+    /// What the allocator gave, and was asked for: the region lies in it.
+    allocation: NonNull<u8>,
     layout: Layout,
     /// One of the states above for each granule.
     states: Box<[AtomicU8]>,
 }
 
-// SAFETY: `place` is the address of memory that is tied to no thread; its bytes are touched under
-// the contract of the backing only.
+// SAFETY: `place` and `allocation` are addresses of memory that is tied to no thread; its bytes are
+// touched under the contract of the backing only.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -61,7 +67,7 @@ impl HeapBacking {
         let regions = short_lock(&self.regions);
         let region = regions.iter().find(|region| {
             let start = region.place.addr().get();
-            start <= address && address + len <= start + region.layout.size()
+            start <= address && address + len <= start + region.len
         })?;
         let first = (address - region.place.addr().get()) / self.granule;
         Some((Arc::clone(region), first..first + len / self.granule))
@@ -81,8 +87,9 @@ impl HeapBacking {
     unsafe fn check_poison(&self, place: NonNull<u8>) {
         // SAFETY: heap memory is initialised from the start; the rest by contract.
         let bytes = unsafe { core::slice::from_raw_parts(place.as_ptr(), self.granule) };
+        let mut chunks = bytes.chunks(POISONED_BYTES.len());
         assert!(
-            bytes.iter().all(|&byte| byte == POISON),
+            chunks.all(|chunk| *chunk == POISONED_BYTES[..chunk.len()]),
             "payload was written to after it was given back"
         );
     }
@@ -118,15 +125,23 @@ unsafe impl Backing for HeapBacking {
         align: usize,
     ) -> Result<NonNull<u8>, BackingError> {
         let align = align.max(self.granule);
-        let layout = Layout::from_size_align(len, align).map_err(|_| BackingError)?;
-        if len == 0 || !len.is_multiple_of(self.granule) {
+        if len == 0 || !len.is_multiple_of(self.granule) || !align.is_power_of_two() {
             return Err(BackingError);
         }
+        // Aligned here: an allocator that is asked for more than a word's alignment writes all the
+        // zeros itself, and otherwise takes what the system has zeroed.
+        let wanted = len.checked_add(align).ok_or(BackingError)?;
+        let layout = Layout::array::<u8>(wanted).map_err(|_| BackingError)?;
         // SAFETY: the layout is not empty.
-        let place = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(BackingError)?;
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(BackingError)?;
+        let skipped = allocation.addr().get().wrapping_neg() & (align - 1);
+        // SAFETY: less than `align` bytes further there are still `len`.
+        let place = unsafe { allocation.add(skipped) };
         let states = (0..len / self.granule).map(|_| AtomicU8::new(FRESH));
         short_lock(&self.regions).push(Arc::new(Region {
             place,
+            len,
+            allocation,
             layout,
             states: states.collect(),
         }));
@@ -147,8 +162,8 @@ unsafe impl Backing for HeapBacking {
                 unsafe { self.check_poison(self.granule_of(&region, granule)) };
             }
         }
-        // SAFETY: the region was allocated with this layout, and left the list just now.
-        unsafe { dealloc(region.place.as_ptr(), region.layout) };
+        // SAFETY: it was allocated with this layout; its region left the list just now.
+        unsafe { dealloc(region.allocation.as_ptr(), region.layout) };
     }
 
     unsafe fn commit(

@@ -52,10 +52,22 @@ impl TestHost {
     }
 }
 
+/// The CPU that the caller runs on.
+#[cfg(not(zs_schedule))]
+fn real_cpu() -> usize {
+    HOST.cpu()
+}
+
+/// A CPU for each thread: in a seeded schedule nothing follows from where a thread happens to run.
+#[cfg(zs_schedule)]
+fn real_cpu() -> usize {
+    zs_sync::schedule::thread_index().unwrap_or(0)
+}
+
 impl Host for TestHost {
     fn cpu(&self) -> usize {
         match self.cpu.load(Ordering::Relaxed) {
-            REAL_CPU => HOST.cpu(),
+            REAL_CPU => real_cpu(),
             cpu => cpu,
         }
     }

@@ -123,10 +123,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 return Planned::More;
             }
             let below = if source.packed { slot } else { usize::MAX };
-            let (to_slot, entry) = match self.room_in(context, destination, below, sparse) {
+            let (to_slot, extension) = match self.room_in(context, destination, below, sparse) {
                 Room::Slot(slot) => (slot, None),
-                Room::Extended(_, _) if run.supply.is_none() => return Planned::NeedsFrame,
-                Room::Extended(slot, entry) => (slot, Some(entry)),
+                Room::Extended(slot, entry) => match run.supply.take() {
+                    Some(frame) => (slot, Some((entry, frame))),
+                    None => return Planned::NeedsFrame,
+                },
                 Room::None => {
                     sparse.full(destination);
                     continue;
@@ -135,9 +137,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             sparse.looked_at(slot);
             let Some((index, pinned)) = self.pin_for_move(context, source.zspage, slot) else {
                 batch.busy += 1;
+                if let Some((_, frame)) = extension {
+                    run.supply = Some(frame);
+                }
                 continue;
             };
-            if let Some((entry, frame)) = entry.zip(run.supply.take()) {
+            if let Some((entry, frame)) = extension {
                 self.attach(&mut state, context, destination, entry, frame);
                 batch.attached += 1;
             }

@@ -201,6 +201,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             },
             supply: None,
         };
+        if self.arena().is_forked() {
+            run.report.end = CompactEnd::Paused;
+            return run.report;
+        }
         let Some(mut worker) = self.compactor.begin() else {
             return run.report;
         };
@@ -217,6 +221,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// How many frames a compaction would free, if every object could be moved: never more than there
     /// are. Takes each class lock once, for a moment.
     pub fn can_compact(&self) -> u64 {
+        if self.arena().is_forked() {
+            return 0;
+        }
         (0..CLASSES).map(|class| self.surplus_frames(class)).sum()
     }
 
@@ -224,7 +231,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// that compaction empties. Returns the bytes given back, which may be more (all that is free goes,
     /// and empty table pages) or less. For a pressure watcher, for instance.
     pub fn shrink(&self, frames: u64) -> u64 {
-        if frames == 0 {
+        if frames == 0 || self.arena().is_forked() {
             return 0;
         }
         let wanted = frames.saturating_mul(self.geometry.page_size().bytes() as u64);

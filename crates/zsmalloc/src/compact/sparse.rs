@@ -152,9 +152,11 @@ impl SparseZspages {
                 Some(source) => source,
                 None => self.next_source(context)?,
             };
-            let used = context.record(source.zspage).used();
-            let worth = frames_to_win || (is_nearly_empty(context, used) && !source.packed);
-            let slot = 127_usize.checked_sub((source.left & used).leading_zeros() as usize);
+            let record = context.record(source.zspage);
+            let few = || is_nearly_empty(context, record.summary().used);
+            let worth = frames_to_win || (few() && !source.packed);
+            let left = source.left & record.used();
+            let slot = 127_usize.checked_sub(left.leading_zeros() as usize);
             if let Some(slot) = slot.filter(|_| worth) {
                 if let Some(destination) = self.destination(context, &source) {
                     return Some((source, slot, destination));
@@ -181,7 +183,7 @@ impl SparseZspages {
         }
         let mut room = self.room.values[..self.room.len].iter().copied();
         let destination =
-            room.find(|&other| other < source.zspage || context.record(other).used() != 0)?;
+            room.find(|&other| other < source.zspage || context.record(other).summary().used > 0)?;
         // What has taken objects in is not emptied again.
         self.sparsest.remove(|other| other.2.0 == destination);
         Some(destination)
@@ -221,8 +223,8 @@ impl SparseZspages {
     }
 
     fn add(&mut self, zspage: u32, record: Record<'_>) {
-        let frames = record.attached().count_ones();
-        let objects = record.used().count_ones();
+        let summary = record.summary();
+        let (frames, objects) = (summary.attached.count_ones(), summary.used);
         self.truncated |= self.room.len == WINDOW;
         self.room.add(zspage);
         if objects > 0 {
@@ -233,8 +235,8 @@ impl SparseZspages {
 }
 
 /// Whether the objects would fit a few frames: so few are moved to win no more than their record.
-fn is_nearly_empty(context: ClassContext<'_>, used: u128) -> bool {
-    let bytes = used.count_ones() as usize * context.class.size as usize;
+fn is_nearly_empty(context: ClassContext<'_>, used: u32) -> bool {
+    let bytes = used as usize * context.class.size as usize;
     bytes <= FEW_FRAMES * context.records.geometry.page_size().bytes()
 }
 
@@ -278,8 +280,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let Some(zspage) = state.next(context, &mut cursor) else {
                 break;
             };
-            let used = context.record(zspage).used();
-            if used != 0 && is_nearly_empty(context, used) {
+            let used = context.record(zspage).summary().used;
+            if used > 0 && is_nearly_empty(context, used) {
                 highest.add(Reverse(zspage));
             }
         }

@@ -37,6 +37,7 @@ impl HandleTable {
         let mut state = self.state.lock(arena.host());
         if pages.start == state.end {
             state.end = pages.end;
+            state.on_their_way += 1;
             self.shut(pages, ON_ITS_WAY);
             return true;
         }
@@ -45,6 +46,7 @@ impl HandleTable {
             return false;
         }
         state.closed -= 1;
+        state.on_their_way += 1;
         self.shut(pages, ON_ITS_WAY);
         true
     }
@@ -53,6 +55,7 @@ impl HandleTable {
     fn end_open<B: Backing>(&self, arena: &Arena<B>, group: u32, done: bool) {
         let pages = self.pages_of(group);
         let mut state = self.state.lock(arena.host());
+        state.on_their_way -= 1;
         if !done {
             self.shut(pages, CLOSED);
             state.closed += 1;
@@ -111,6 +114,7 @@ impl HandleTable {
                             .set(FreeList::shut(ON_ITS_WAY, generation).pack());
                         self.mark(&mut state, page, false);
                     }
+                    state.on_their_way += 1;
                     return true;
                 }
                 *group += 1;

@@ -1,0 +1,201 @@
+//! Where the files of this process's control group (version 2) are.
+//!
+//! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> where a part of
+//! the hierarchy is mounted`; both `-> folder`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+const GROUPS: &str = "/proc/self/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// Why the group of this process could not be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CgroupError {
+    /// A file could not be read.
+    #[error("{path}: {source}; is /proc mounted?")]
+    Read {
+        /// The file.
+        path: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process is in no group of version 2.
+    #[error("/proc/self/cgroup: no group of version 2; mount cgroup2 in place of version 1")]
+    NoGroup,
+    /// No folder shows the group.
+    #[error(
+        "/proc/self/mountinfo: no cgroup2 mount shows the group {group}; mount cgroup2 at /sys/fs/cgroup, \
+         or, in a container, give it a control-group namespace of its own"
+    )]
+    NotMounted {
+        /// The group, as `/proc/self/cgroup` names it.
+        group: PathBuf,
+    },
+}
+
+/// The folder of the version 2 control group that this process is in, `/sys/fs/cgroup/app` say.
+///
+/// Reads two small files of `/proc`; the process may be moved to another group at any time.
+///
+/// # Errors
+/// If there is no such group, or no folder to see it in.
+pub fn own_cgroup() -> Result<PathBuf, CgroupError> {
+    let read = |path| std::fs::read(path).map_err(|source| CgroupError::Read { path, source });
+    folder(&read(GROUPS)?, &read(MOUNTS)?)
+}
+
+/// The folder, from the contents of the two files.
+fn folder(groups: &[u8], mounts: &[u8]) -> Result<PathBuf, CgroupError> {
+    let group = lines(groups)
+        .find_map(|line| line.strip_prefix(b"0::"))
+        .map(|group| Path::new(OsStr::from_bytes(group)))
+        .ok_or(CgroupError::NoGroup)?;
+    lines(mounts)
+        .filter_map(Mount::of_cgroup2)
+        .find_map(|mount| mount.folder(group))
+        .ok_or_else(|| CgroupError::NotMounted {
+            group: group.to_owned(),
+        })
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+}
+
+/// A mount of the hierarchy, or of a part of it.
+struct Mount {
+    /// The group that the mount shows.
+    root: PathBuf,
+    point: PathBuf,
+}
+
+impl Mount {
+    /// From a line as in proc_pid_mountinfo(5):
+    /// `41 31 0:38 ROOT POINT rw,relatime [optional field]... - cgroup2 SOURCE rw`.
+    fn of_cgroup2(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let root = unescaped(fields.nth(3)?);
+        let point = unescaped(fields.next()?);
+        fields.find(|field| field == b"-")?;
+        (fields.next()? == b"cgroup2").then_some(Self { root, point })
+    }
+
+    /// Where this mount shows the group. A path that leads out of the process's namespace
+    /// (`/../other`) leads nowhere here.
+    fn folder(&self, group: &Path) -> Option<PathBuf> {
+        let below = group.strip_prefix(&self.root).ok()?;
+        let inside = below
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        // Pushing an empty path would end it with a slash.
+        let folders = below.components();
+        inside.then(|| self.point.components().chain(folders).collect())
+    }
+}
+
+/// Space, tab, newline and backslash are written as three octal digits there: `\040`.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut rest = field;
+    let mut path = Vec::with_capacity(field.len());
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        path.push(octal.unwrap_or(first));
+        rest = &after[if octal.is_some() { 3 } else { 0 }..];
+    }
+    std::ffi::OsString::from_vec(path).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &str = "9:name=systemd:/\n4:memory:/app\n0::/user.slice/a\n";
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 master:1 - cgroup2 cgroup2 rw\n";
+
+    fn found(groups: &str, mounts: &str) -> Result<PathBuf, CgroupError> {
+        folder(groups.as_bytes(), mounts.as_bytes())
+    }
+
+    fn mounted(root: &str, point: &str) -> String {
+        format!("41 31 0:38 {root} {point} rw - cgroup2 cgroup2 rw\n")
+    }
+
+    #[test]
+    fn finds_the_group_beside_version_1() {
+        let folder = found(BOTH, HYBRID).expect("a group");
+        assert_eq!(
+            folder,
+            Path::new("/sys/fs/cgroup/unified/user.slice/a"),
+            "without a slash at its end"
+        );
+        let root = found("0::/\n", HYBRID).expect("a group");
+        assert_eq!(root.as_os_str(), "/sys/fs/cgroup/unified");
+    }
+
+    #[test]
+    fn a_mount_of_a_part_shows_the_groups_below_it_only() {
+        let part = mounted("/docker/7", "/sys/fs/cgroup");
+        let of = |group: &str| found(group, &part).ok();
+        assert_eq!(of("0::/docker/7\n"), Some("/sys/fs/cgroup".into()));
+        assert_eq!(of("0::/docker/7/a\n"), Some("/sys/fs/cgroup/a".into()));
+        assert_eq!(of("0::/docker/77\n"), None);
+        let whole = part + &mounted("/", "/mnt/all");
+        let other = found("0::/docker/77\n", &whole).expect("the second mount");
+        assert_eq!(other, Path::new("/mnt/all/docker/77"));
+    }
+
+    #[test]
+    fn a_mount_point_with_odd_characters() {
+        let odd = mounted("/", r"/mnt/a\040b\134040\011\9");
+        let folder = found("0::/x\n", &odd).expect("a group");
+        assert_eq!(folder, Path::new("/mnt/a b\\040\t\\9/x"));
+        let mut bytes = mounted("/", "/mnt/?").into_bytes();
+        bytes.iter_mut().for_each(|byte| {
+            if *byte == b'?' {
+                *byte = 0xff;
+            }
+        });
+        let folder = super::folder(b"0::/x\n", &bytes).expect("a group");
+        assert_eq!(folder.as_os_str().as_bytes(), b"/mnt/\xff/x");
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_an_error_that_says_why() {
+        for groups in ["", "4:memory:/app\n", "0:\n", "0:x:/\n"] {
+            let error = found(groups, HYBRID).expect_err(groups);
+            assert!(matches!(error, CgroupError::NoGroup), "{error}");
+        }
+        let outside = "0::/../other\n";
+        for (groups, mounts) in [
+            (BOTH, ""),
+            (BOTH, "41 31 0:38 / /sys/fs/cgroup"),
+            (BOTH, "41 31 0:38 / /sys/fs/cgroup rw cgroup2 cgroup2 rw"),
+            (BOTH, "35 31 0:32 / /sys/fs/cgroup rw - cgroup cgroup2 rw"),
+            (outside, HYBRID),
+            ("0::\n", HYBRID),
+            ("0::relative\n", HYBRID),
+        ] {
+            let error = found(groups, mounts).expect_err(mounts);
+            assert!(matches!(error, CgroupError::NotMounted { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_group_of_this_process_is_a_folder_if_there_is_one() {
+        match own_cgroup() {
+            Ok(folder) => assert!(folder.join("cgroup.procs").exists(), "{folder:?}"),
+            Err(error) => println!("not on this machine: {error}"),
+        }
+    }
+}

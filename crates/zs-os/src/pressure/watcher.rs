@@ -1,0 +1,329 @@
+//! The thread: waits, calls, rests, stops.
+
+use super::{Pressure, PressureError, PressureSource, Watched};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Calls a closure whenever memory is short, until it is dropped.
+///
+/// The closure runs on a thread of the watcher's own. What it gives back is up to it: `shrink` and
+/// `trim` of a pool, [`Arena::trim`](zs_mm::Arena::trim). Calls never overlap, and come no more often
+/// than once in the trigger's window, or in the interval of the source.
+///
+/// Dropping the value wakes the thread and waits until it has ended, which takes as long as a call
+/// that is under way; the closure may drop its own watcher, and is then called no more.
+///
+/// A closure that panics ends the watch, without a call for [`Pressure::Ended`]: the panic's message
+/// comes from the thread `zs-pressure`, [`is_running`](Self::is_running) says no, and
+/// [`stop`](Self::stop) hands the panic over.
+///
+/// ```no_run
+/// use std::{sync::Arc, time::Duration};
+/// use zs_mm::{Arena, ArenaOptions};
+/// use zs_os::{AnonBacking, HOST, Pressure, PressureSource, PressureWatcher, own_cgroup};
+///
+/// let arena = Arc::new(Arena::new(AnonBacking, &HOST, ArenaOptions::new(1 << 30))?);
+/// let source = PressureSource::GroupEvents {
+///     group: own_cgroup()?,
+///     interval: Duration::from_millis(100),
+/// };
+/// let watcher = PressureWatcher::spawn(&source, {
+///     let arena = Arc::clone(&arena);
+///     move |pressure| match pressure {
+///         Pressure::Ended(why) => eprintln!("nobody watches memory now: {why}"),
+///         // A pool that can do without some of its objects shrinks first.
+///         _ => drop(arena.trim()),
+///     }
+/// })?;
+/// # drop(watcher);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct PressureWatcher {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PressureWatcher {
+    /// Starts to watch `source`. What happened before counts for nothing.
+    ///
+    /// # Errors
+    /// If the source is not to be had: each [`PressureError`] says which file it is about, and what to
+    /// do.
+    pub fn spawn(
+        source: &PressureSource,
+        on_pressure: impl FnMut(&Pressure) + Send + 'static,
+    ) -> Result<Self, PressureError> {
+        Self::start(source.open()?, on_pressure)
+    }
+
+    fn start(
+        watched: Box<dyn Watched>,
+        mut on_pressure: impl FnMut(&Pressure) + Send + 'static,
+    ) -> Result<Self, PressureError> {
+        let stop = Arc::new(Stop::new().map_err(PressureError::Thread)?);
+        let thread = thread::Builder::new().name("zs-pressure".to_owned());
+        let thread = thread.spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                if let Err(why) = watch(watched, &stop, &mut on_pressure) {
+                    on_pressure(&Pressure::Ended(why));
+                }
+            }
+        });
+        Ok(Self {
+            stop,
+            thread: Some(thread.map_err(PressureError::Thread)?),
+        })
+    }
+
+    /// Whether the source is still watched: not after [`Pressure::Ended`], nor after a panic of the
+    /// closure.
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Stops as a drop does, and tells how the closure fared.
+    ///
+    /// # Errors
+    /// What the closure panicked with. Never if it is the closure that calls this.
+    pub fn stop(mut self) -> thread::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> thread::Result<()> {
+        self.stop.ask();
+        match self.thread.take() {
+            // A thread cannot wait for its own end.
+            Some(thread) if thread.thread().id() != thread::current().id() => thread.join(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for PressureWatcher {
+    fn drop(&mut self) {
+        // A closure that panicked has said so on its own thread.
+        let _ = self.end();
+    }
+}
+
+/// Calls until asked to stop. An error is why nothing can be watched any more.
+fn watch(
+    mut watched: Box<dyn Watched>,
+    stop: &Stop,
+    on_pressure: &mut impl FnMut(&Pressure),
+) -> Result<(), PressureError> {
+    while let Some(woken) = stop.wait_for(watched.file(), watched.idle())? {
+        if let Some(pressure) = watched.look(woken)? {
+            on_pressure(&pressure);
+        }
+        if stop.rest(watched.rest())? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The wish to stop, in a form that poll understands.
+#[derive(Debug)]
+struct Stop(OwnedFd);
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC)?))
+    }
+
+    fn ask(&self) {
+        // Nobody takes the count back, and it is too small to be full.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Waits until `file` is ready, or at most for a time; `None` as soon as the thread is to stop.
+    fn wait_for(
+        &self,
+        file: BorrowedFd<'_>,
+        time: Option<Duration>,
+    ) -> Result<Option<PollFlags>, PressureError> {
+        let mut files = [
+            PollFd::new(&self.0, PollFlags::IN),
+            PollFd::from_borrowed_fd(file, PollFlags::PRI),
+        ];
+        wait(&mut files, time)?;
+        let [stop, file] = files.map(|file| file.revents());
+        Ok(stop.is_empty().then_some(file))
+    }
+
+    /// Waits for a time; says, as soon as it is so, that the thread is to stop.
+    fn rest(&self, time: Duration) -> Result<bool, PressureError> {
+        let mut files = [PollFd::new(&self.0, PollFlags::IN)];
+        wait(&mut files, Some(time))?;
+        Ok(!files[0].revents().is_empty())
+    }
+}
+
+fn wait(files: &mut [PollFd<'_>], time: Option<Duration>) -> Result<(), PressureError> {
+    // A time too long for the system's clock is for ever.
+    let time = time.and_then(|time| Timespec::try_from(time).ok());
+    loop {
+        match poll(files, time.as_ref()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(PressureError::Thread(error.into())),
+        }
+    }
+}
+
+#[cfg(all(test, not(zs_loom)))]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    /// Pressure at every look, without a rest unless one is set; its file never wakes.
+    struct Always {
+        file: OwnedFd,
+        idle: Option<Duration>,
+        rest: Duration,
+        looks: Option<usize>,
+    }
+
+    impl Always {
+        #[expect(clippy::expect_used, reason = "a helper of tests")]
+        fn new(looks: Option<usize>) -> Box<Self> {
+            Box::new(Self {
+                file: eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"),
+                idle: Some(Duration::ZERO),
+                rest: Duration::ZERO,
+                looks,
+            })
+        }
+    }
+
+    impl Watched for Always {
+        fn file(&self) -> BorrowedFd<'_> {
+            self.file.as_fd()
+        }
+
+        fn idle(&self) -> Option<Duration> {
+            self.idle
+        }
+
+        fn rest(&self) -> Duration {
+            self.rest
+        }
+
+        fn look(&mut self, woken: PollFlags) -> Result<Option<Pressure>, PressureError> {
+            assert!(woken.is_empty(), "nothing woke it");
+            if self.looks == Some(0) {
+                let path = PathBuf::from("/group");
+                return Err(PressureError::GroupRemoved { path });
+            }
+            self.looks = self.looks.map(|looks| looks - 1);
+            Ok(Some(Pressure::Stalled))
+        }
+    }
+
+    #[test]
+    fn the_last_call_says_why_and_none_comes_after_it() {
+        let (sender, calls) = channel();
+        let watcher = PressureWatcher::start(Always::new(Some(3)), move |pressure| {
+            sender.send(format!("{pressure:?}")).expect("a receiver");
+        });
+        let watcher = watcher.expect("a thread");
+        // The sender goes with the closure, and that with the thread.
+        let calls: Vec<String> = calls.iter().collect();
+        let ended = "Ended(GroupRemoved { path: \"/group\" })";
+        assert_eq!(calls, ["Stalled", "Stalled", "Stalled", ended]);
+        while watcher.is_running() {
+            // Its last instructions.
+            thread::yield_now();
+        }
+        watcher.stop().expect("no panic");
+    }
+
+    #[test]
+    fn a_drop_does_not_wait_for_an_idle_source() {
+        let held = Arc::new(());
+        for idle in [None, Some(Duration::MAX)] {
+            let mut source = Always::new(None);
+            source.idle = idle;
+            let closures = Arc::clone(&held);
+            let watcher = PressureWatcher::start(source, move |_| drop(Arc::clone(&closures)));
+            let watcher = watcher.expect("a thread");
+            assert!(watcher.is_running());
+            drop(watcher);
+            assert_eq!(Arc::strong_count(&held), 1, "the closure is gone");
+        }
+    }
+
+    #[test]
+    fn a_drop_does_not_wait_for_the_rest_after_a_call() {
+        let mut source = Always::new(None);
+        source.rest = Duration::MAX;
+        let (sender, calls) = channel();
+        let watcher = PressureWatcher::start(source, move |_| sender.send(()).expect("sent"));
+        calls.recv().expect("a first call");
+        drop(watcher);
+        assert_eq!(calls.iter().count(), 0, "it rested, and was then dropped");
+    }
+
+    #[test]
+    fn a_burst_makes_one_call_in_each_interval() {
+        const CALLS: usize = 20;
+        let mut source = Always::new(Some(CALLS));
+        source.rest = Duration::from_millis(3);
+        let least = source.rest * CALLS as u32;
+        let start = Instant::now();
+        let (sender, calls) = channel();
+        let watcher = PressureWatcher::start(source, move |_| sender.send(()).expect("sent"));
+        assert_eq!(calls.iter().count(), CALLS + 1);
+        assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+        drop(watcher);
+    }
+
+    #[test]
+    fn a_panic_of_the_closure_ends_the_watch_and_is_handed_over() {
+        let (sender, calls) = channel();
+        let watcher = PressureWatcher::start(Always::new(None), move |_| {
+            sender.send(()).expect("a receiver");
+            panic!("no trim today");
+        });
+        let watcher = watcher.expect("a thread");
+        assert_eq!(calls.iter().count(), 1);
+        let panic = watcher.stop().expect_err("it panicked");
+        assert_eq!(panic.downcast_ref(), Some(&"no trim today"));
+    }
+
+    #[test]
+    fn the_closure_may_drop_its_own_watcher() {
+        let place = Arc::new(Mutex::new(None::<PressureWatcher>));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (sender, gone) = channel::<()>();
+        let closure = {
+            let (place, calls) = (Arc::clone(&place), Arc::clone(&calls));
+            move |_: &Pressure| {
+                let _goes_with_the_closure = &sender;
+                drop(place.lock().expect("no panic").take());
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        // The first call waits for the watcher to be there.
+        let mut held = place.lock().expect("no panic");
+        *held = Some(PressureWatcher::start(Always::new(None), closure).expect("a thread"));
+        drop(held);
+        assert!(gone.recv().is_err(), "the thread ended");
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "one, and it returned");
+    }
+}

@@ -1,0 +1,94 @@
+//! A pool destroyed, or handed back with a report of what it still holds.
+
+use crate::client::Client;
+use crate::geometry::CLASSES;
+use crate::pool::{Name, Pool};
+use core::fmt;
+use zs_mm::ArenaRef;
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Destroys an empty pool; its frames and tables go back to the arena.
+    ///
+    /// # Errors
+    /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
+    /// to destroy it nevertheless. In a forked child the pool is only let go of.
+    #[expect(clippy::result_large_err, reason = "the pool is handed back, not lost")]
+    pub fn destroy(self) -> Result<(), DestroyError<A, C>> {
+        if self.arena().is_forked() {
+            return Ok(());
+        }
+        let mut report = DestroyReport {
+            name: self.name,
+            sizes: self.geometry.classes().map(|class| class.size),
+            objects: [0; CLASSES],
+        };
+        for (class, objects) in self.classes.iter().zip(&mut report.objects) {
+            *objects = class.lock(self.host()).objects;
+        }
+        if report.objects() == 0 {
+            return Ok(());
+        }
+        Err(DestroyError { pool: self, report })
+    }
+}
+
+/// A pool that was not destroyed, and why.
+pub struct DestroyError<A: ArenaRef, C: Client> {
+    /// The pool, as it was.
+    pub pool: Pool<A, C>,
+    /// The classes that hold objects.
+    pub report: DestroyReport,
+}
+
+impl<A: ArenaRef, C: Client> fmt::Debug for DestroyError<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DestroyError").field(&self.report).finish()
+    }
+}
+
+impl<A: ArenaRef, C: Client> fmt::Display for DestroyError<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}
+
+impl<A: ArenaRef, C: Client> core::error::Error for DestroyError<A, C> {}
+
+/// Which classes of a pool hold objects. Displayed as one sentence.
+#[derive(Clone, Copy)]
+pub struct DestroyReport {
+    name: Name,
+    sizes: [u32; CLASSES],
+    objects: [u64; CLASSES],
+}
+
+impl DestroyReport {
+    /// Live objects of all classes.
+    pub fn objects(&self) -> u64 {
+        self.objects.iter().sum()
+    }
+
+    /// The classes that hold objects, as (slot size in bytes, objects), smallest first.
+    pub fn classes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let classes = self.sizes.iter().copied().zip(self.objects);
+        classes.filter(|&(_, objects)| objects > 0)
+    }
+}
+
+impl fmt::Debug for DestroyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for DestroyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, objects) = (self.name.as_str(), self.objects());
+        write!(f, "pool {name:?} still holds {objects} objects:")?;
+        for (index, (size, objects)) in self.classes().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator} {objects} in class {size}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Compaction among threads: rows Z7, Z11 and Z24, and contents while everything moves.
+
+#![cfg(not(zs_loom))]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which end the test"
+)]
+
+use std::thread;
+use zs_mm::PageSize;
+use zs_model::{Numbers, TestArena, World, pattern, scaled};
+use zs_sync::{AtomicU64, Ordering};
+use zsmalloc::{CompactBudget, CompactEnd, Error, Handle, HandlePool, Pool, PoolOptions};
+
+type TestPool<'a> = HandlePool<&'a TestArena>;
+
+/// Rounds, until every window was met.
+const MOST_ROUNDS: u64 = 40;
+
+fn pool(arena: &TestArena) -> TestPool<'_> {
+    Pool::new(arena, PoolOptions::named("compact")).expect("a pool")
+}
+
+fn arena(page: PageSize) -> TestArena {
+    World::arena(page, 48 << 20, 4096).expect("an arena").0
+}
+
+/// Inserts `count` objects of one class and frees two of three.
+fn sparse(pool: &TestPool<'_>, count: u64) -> Vec<(Handle, u64)> {
+    let len = pool.geometry().page_size().bytes() / 3;
+    let insert = |n: u64| (pool.insert(&pattern(n, len)).expect("room"), n);
+    let all: Vec<_> = (0..count).map(insert).collect();
+    let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, n)| n % 3 != 0);
+    gone.into_iter()
+        .for_each(|(handle, _)| pool.free(handle).expect("live"));
+    kept
+}
+
+fn check(pool: &TestPool<'_>, kept: &[(Handle, u64)]) {
+    let mut buffer = vec![0; pool.geometry().page_size().bytes()];
+    for &(handle, n) in kept {
+        let len = pool.read_into(handle, &mut buffer).expect("live");
+        assert!(buffer[..len] == pattern(n, len), "object {n}");
+    }
+}
+
+/// Row Z24: pinned objects stay, all others move; when they are let go of, they move too.
+#[test]
+fn z24_pinned_objects_keep_nobody_else() {
+    for page in PageSize::ALL {
+        let arena = arena(page);
+        let pool = pool(&arena);
+        let kept = sparse(&pool, 600);
+        let (frames, possible) = (pool.stats().frames, pool.can_compact());
+        let pinned = || kept.iter().step_by(40).map(|(handle, _)| *handle);
+        let guards: Vec<_> = pinned()
+            .map(|handle| pool.read(handle).expect("live"))
+            .collect();
+        let places: Vec<_> = guards
+            .iter()
+            .map(|guard| guard.spans().first.as_ptr())
+            .collect();
+        let report = pool.compact(CompactBudget::UNLIMITED);
+        assert_eq!(report.end, CompactEnd::Done);
+        assert!(
+            report.objects_busy > 0 && report.objects_moved > 100,
+            "{report:?}"
+        );
+        let freed = frames - pool.stats().frames;
+        assert!(
+            freed * 2 > possible,
+            "{freed} of {possible} frames at {page}"
+        );
+        let now = guards.iter().map(|guard| guard.spans().first.as_ptr());
+        assert!(now.eq(places), "a pinned object moved");
+        drop(guards);
+        pool.compact(CompactBudget::UNLIMITED);
+        assert_eq!(pool.can_compact(), 0);
+        assert_eq!(frames - pool.stats().frames, possible);
+        check(&pool, &kept);
+        pool.validate().expect("valid");
+    }
+}
+
+/// Rows Z7 and Z11: many callers; one works at a time, the others return at once, and the reports add
+/// up to the frames that went.
+#[test]
+fn z11_of_many_callers_one_works() {
+    let (mut elsewhere, mut rounds) = (0, 0);
+    while elsewhere == 0 && rounds < MOST_ROUNDS {
+        rounds += 1;
+        let arena = arena(PageSize::K4);
+        let pool = pool(&arena);
+        let kept = sparse(&pool, scaled(3000));
+        let (frames, inside) = (pool.stats().frames, AtomicU64::new(0));
+        let work = || {
+            let mut reports = Vec::new();
+            for _ in 0..50 {
+                reports.push(pool.compact_while(CompactBudget::objects(20), || {
+                    assert_eq!(inside.fetch_add(1, Ordering::AcqRel), 0, "two at work");
+                    inside.fetch_sub(1, Ordering::AcqRel);
+                    true
+                }));
+            }
+            reports
+        };
+        let reports: Vec<_> = thread::scope(|scope| {
+            let workers = [(); 4].map(|()| scope.spawn(work));
+            workers
+                .map(|worker| worker.join().expect("no panic"))
+                .concat()
+        });
+        let sum =
+            |count: fn(&zsmalloc::CompactReport) -> u64| reports.iter().map(count).sum::<u64>();
+        let net = sum(|report| report.frames_freed) - sum(|report| report.frames_attached);
+        assert_eq!(pool.stats().frames + net, frames);
+        elsewhere += reports
+            .iter()
+            .filter(|report| report.end == CompactEnd::Elsewhere)
+            .count();
+        check(&pool, &kept);
+        pool.validate().expect("valid");
+    }
+    assert!(elsewhere > 0, "nobody met another compactor");
+}
+
+/// What the workers of a round met.
+#[derive(Debug, Default)]
+struct Met {
+    moved: AtomicU64,
+    busy: AtomicU64,
+    stale: AtomicU64,
+    replaced: AtomicU64,
+    deferred: AtomicU64,
+    trimmed: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+impl Met {
+    fn all(&self) -> bool {
+        let windows = [
+            &self.moved,
+            &self.busy,
+            &self.stale,
+            &self.replaced,
+            &self.deferred,
+            &self.trimmed,
+        ];
+        windows.iter().all(|hits| hits.load(Ordering::Relaxed) > 0)
+    }
+}
+
+/// Objects that all threads know: their handles.
+const SHARED: usize = 64;
+
+/// Reads, replaces and frees what others do too, and checks that bytes are whole.
+fn disturb(pool: &TestPool<'_>, shared: &[AtomicU64; SHARED], met: &Met, seed: u64) {
+    let len = pool.geometry().page_size().bytes() / 3;
+    let mut numbers = Numbers::new(seed);
+    let whole = |bytes: &[u8]| {
+        let stamp = u64::from_le_bytes(bytes[..8].try_into().expect("a stamp"));
+        assert!(bytes[8..] == pattern(stamp, bytes.len() - 8), "torn");
+    };
+    let stamped = |stamp: u64| [&stamp.to_le_bytes()[..], &pattern(stamp, len - 8)].concat();
+    for _ in 0..scaled(4000) {
+        let at = &shared[numbers.below(SHARED)];
+        let bytes = stamped(numbers.draw());
+        let Some(handle) = Handle::from_bits(at.load(Ordering::Acquire)) else {
+            let new = pool.insert(&bytes).expect("room");
+            if let Some(before) = Handle::from_bits(at.swap(new.to_bits(), Ordering::AcqRel)) {
+                pool.free(before).expect("ours since the swap");
+            }
+            continue;
+        };
+        let outcome = match numbers.below(8) {
+            0 => pool.replace(handle, &bytes).map(|()| add(&met.replaced, 1)),
+            1 if at
+                .compare_exchange(handle.to_bits(), 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok() =>
+            {
+                let guard = pool.read(handle);
+                pool.free(handle).expect("ours since the exchange");
+                guard.map(|guard| {
+                    add(&met.deferred, 1);
+                    whole(&[guard.spans().first, guard.spans().second].concat());
+                })
+            }
+            2 => pool.write(handle, 0, &bytes),
+            _ => pool
+                .read(handle)
+                .map(|guard| whole(&[guard.spans().first, guard.spans().second].concat())),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Error::Stale) => add(&met.stale, 1),
+            Err(Error::Busy) => add(&met.busy, 1),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn contents_stay_whole_while_everything_moves() {
+    for page in PageSize::ALL {
+        let met = Met::default();
+        for round in 0..MOST_ROUNDS {
+            let arena = arena(page);
+            let pool = pool(&arena);
+            let kept = sparse(&pool, 900);
+            let shared = [const { AtomicU64::new(0) }; SHARED];
+            let running = AtomicU64::new(3);
+            thread::scope(|scope| {
+                let (pool, shared, met, running) = (&pool, &shared, &met, &running);
+                let workers = [0, 1, 2].map(|n| {
+                    scope.spawn(move || {
+                        disturb(pool, shared, met, round * 3 + n);
+                        running.fetch_sub(1, Ordering::Release);
+                    })
+                });
+                let mover = scope.spawn(move || {
+                    while running.load(Ordering::Acquire) > 0 {
+                        let report = pool.compact(CompactBudget::objects(200));
+                        add(&met.moved, report.objects_moved);
+                        add(&met.busy, report.objects_busy);
+                        add(&met.trimmed, pool.trim());
+                    }
+                });
+                // By handle: ThreadSanitizer does not see the end of a scope.
+                for worker in workers {
+                    worker.join().expect("no panic");
+                }
+                mover.join().expect("no panic");
+            });
+            check(&pool, &kept);
+            pool.validate().expect("valid");
+            if met.all() {
+                break;
+            }
+        }
+        assert!(met.all(), "{met:?} at {page}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Row Z29: a forked child doubled memory by copy-on-write while objects moved.
+//!
+//! Nothing moves while a child shares the memory; the child reads, is refused everything else, and is
+//! answered Busy, not kept waiting, where a writer was at work at the fork.
+#![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use zs_mm::{Arena, ArenaOptions, Backing, PageSize};
+use zs_os::{AnonBacking, HOST, MemfdBacking};
+use zsmalloc::{CompactBudget, CompactEnd, Error, Handle, HandlePool, MapMode, PoolOptions};
+
+/// Seconds after which a child that hangs is killed, and the test fails by it.
+const PATIENCE: u32 = 60;
+
+type Pool<B> = HandlePool<Arena<B>>;
+
+fn pool<B: Backing>(backing: B, page_size: PageSize) -> Pool<B> {
+    let options = ArenaOptions {
+        page_size,
+        ..ArenaOptions::new(64 << 20)
+    };
+    let arena = Arena::new(backing, &HOST, options).expect("an arena");
+    HandlePool::new(arena, PoolOptions::named("fork")).expect("a pool")
+}
+
+/// A pool with holes: every other object is gone.
+fn sparse<B: Backing>(backing: B) -> (Pool<B>, Vec<Handle>) {
+    let pool = pool(backing, PageSize::K4);
+    let insert = |n: u32| pool.insert(&bytes(n)).expect("room");
+    let handles: Vec<_> = (0..4000).map(insert).collect();
+    let mut kept = Vec::new();
+    for (n, handle) in handles.into_iter().enumerate() {
+        if n % 2 == 0 {
+            kept.push(handle);
+        } else {
+            pool.free(handle).expect("live");
+        }
+    }
+    (pool, kept)
+}
+
+/// What object `n` holds: its number, over and over.
+fn bytes(n: u32) -> Vec<u8> {
+    n.to_le_bytes().repeat(300)
+}
+
+/// Whether all objects read as they should; allocates nothing, for use in a child.
+fn all_there<B: Backing>(pool: &Pool<B>, kept: &[Handle]) -> bool {
+    kept.iter().enumerate().all(|(at, &handle)| {
+        let expected = (2 * at as u32).to_le_bytes();
+        pool.read(handle).is_ok_and(|guard| {
+            let spans = guard.spans();
+            let all = spans.first.iter().chain(spans.second);
+            guard.len() == 1200 && all.zip(expected.iter().cycle()).all(|(a, b)| a == b)
+        })
+    })
+}
+
+/// Runs `child` in a forked child; its exit status is what it returns.
+fn fork(child: impl FnOnce() -> u8) -> libc::pid_t {
+    // SAFETY: the child calls nothing that needs another thread: `child` neither allocates nor waits
+    // for a lock, by which this test would hang, and be seen to.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: a plain system call; it kills a child that hangs.
+            unsafe { libc::alarm(PATIENCE) };
+            let status = child();
+            // SAFETY: ends the child at once, without the parent's exit handlers.
+            unsafe { libc::_exit(status.into()) }
+        }
+        pid => pid,
+    }
+}
+
+/// Waits for a child; returns its exit status, or `None` if a signal ended it.
+fn wait(pid: libc::pid_t) -> Option<u8> {
+    let mut status = 0;
+    // SAFETY: `status` is writable.
+    let ended = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(ended, pid);
+    libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status) as u8)
+}
+
+/// A pipe whose reader waits for the writer's end.
+fn gate() -> (std::io::PipeReader, std::io::PipeWriter) {
+    std::io::pipe().expect("a pipe")
+}
+
+/// One at a time: children of other tests here would pause this one's moves.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[test]
+fn z29_nothing_moves_until_the_child_is_gone() {
+    use std::io::Read as _;
+    let _alone = alone();
+    let (pool, kept) = sparse(AnonBacking::new());
+    let (mut open, close) = gate();
+    let child = fork(|| {
+        // This end is the parent's.
+        let before = all_there(&pool, &kept);
+        // The parent's end closes when it has tried to compact.
+        // SAFETY: the descriptor is open here, and nobody uses it after.
+        unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(&close)) };
+        let waited = open.read(&mut [0]).is_ok_and(|bytes| bytes == 0);
+        u8::from(!(before && waited && all_there(&pool, &kept)))
+    });
+    for _ in 0..3 {
+        let report = pool.compact(CompactBudget::UNLIMITED);
+        assert_eq!((report.end, report.objects_moved), (CompactEnd::Paused, 0));
+    }
+    assert!(pool.can_compact() > 0);
+    // Everything else goes on meanwhile.
+    let other = pool.insert(b"meanwhile").expect("room");
+    pool.replace(other, b"replaced").expect("live");
+    pool.free(other).expect("live");
+    drop(close);
+    assert_eq!(wait(child), Some(0), "the child reads what was there");
+    let report = pool.compact(CompactBudget::UNLIMITED);
+    assert!(
+        report.end == CompactEnd::Done && report.objects_moved > 0,
+        "{report:?}"
+    );
+    assert!(all_there(&pool, &kept));
+    pool.validate().expect("a valid pool");
+}
+
+#[test]
+fn z29_a_child_that_executes_another_program_shares_nothing() {
+    let _alone = alone();
+    let (pool, _kept) = sparse(AnonBacking::new());
+    let child = fork(|| {
+        let program = c"/bin/sleep".as_ptr();
+        let arguments = [program, c"600".as_ptr(), core::ptr::null()];
+        // SAFETY: the strings end with a zero, the list with a null.
+        unsafe { libc::execv(program, arguments.as_ptr()) };
+        1
+    });
+    // It executes soon: until then moves are paused.
+    let mut report = pool.compact(CompactBudget::UNLIMITED);
+    while report.end == CompactEnd::Paused {
+        std::thread::yield_now();
+        report = pool.compact(CompactBudget::UNLIMITED);
+    }
+    assert!(report.objects_moved > 0, "{report:?}");
+    // SAFETY: the child is this test's own, and was not waited for yet.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+    assert_eq!(wait(child), None, "it was still running");
+}
+
+#[test]
+fn z29_a_child_that_never_exits_pauses_moves_and_nothing_else() {
+    let _alone = alone();
+    let (pool, kept) = sparse(AnonBacking::new());
+    let child = fork(|| {
+        loop {
+            // SAFETY: sleeps until a signal.
+            unsafe { libc::pause() };
+        }
+    });
+    pool.shrink(1_000_000);
+    assert!(pool.can_compact() > 0, "it did without moves");
+    assert_eq!(
+        pool.compact(CompactBudget::UNLIMITED).end,
+        CompactEnd::Paused
+    );
+    assert!(all_there(&pool, &kept));
+    for handle in kept {
+        pool.free(handle).expect("live");
+    }
+    assert!(pool.trim() > 0);
+    // SAFETY: the child is this test's own, and was not waited for yet.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+    assert_eq!(wait(child), None);
+    assert_eq!(pool.compact(CompactBudget::UNLIMITED).end, CompactEnd::Done);
+}
+
+#[test]
+fn z29_a_child_is_refused_what_would_change_anything() {
+    let _alone = alone();
+    let (pool, kept) = sparse(AnonBacking::new());
+    let child = fork(|| {
+        let (first, mut buffer) = (kept[0], [0; 4096]);
+        let refused = [
+            pool.insert(b"new").err(),
+            pool.allocate(8).err(),
+            pool.replace(first, b"new").err(),
+            pool.replace_wait(first, b"new").err(),
+            pool.write(first, 0, b"new").err(),
+            pool.map(first, MapMode::ReadWrite, &mut buffer).err(),
+            pool.free(first).err(),
+        ];
+        let read_only = pool.map(first, MapMode::ReadOnly, &mut [0; 4096]).is_ok();
+        let end = pool.compact(CompactBudget::UNLIMITED).end;
+        let nothing = [pool.trim(), pool.shrink(9), pool.can_compact()];
+        let refused = refused == [Some(Error::Forked); 7] && nothing == [0; 3];
+        u8::from(!(refused && read_only && end == CompactEnd::Paused && all_there(&pool, &kept)))
+    });
+    assert_eq!(wait(child), Some(0));
+    assert!(all_there(&pool, &kept));
+    pool.validate().expect("a valid pool");
+}
+
+#[test]
+fn z29_a_memfd_arena_is_not_the_childs() {
+    let _alone = alone();
+    let (pool, kept) = sparse(MemfdBacking::default());
+    let mut holder = Some(pool);
+    let child = fork(|| {
+        let Some(pool) = holder.take() else { return 9 };
+        let refused = pool.read(kept[0]).err() == Some(Error::Forked)
+            && pool.read_into(kept[0], &mut [0; 4096]) == Err(Error::Forked)
+            && pool.insert(b"new").err() == Some(Error::Forked);
+        // Letting go of it changes nothing of the parent's.
+        drop(pool);
+        u8::from(!refused)
+    });
+    assert_eq!(wait(child), Some(0));
+    let pool = holder.expect("the parent's is still there");
+    assert!(all_there(&pool, &kept));
+    pool.validate().expect("a valid pool");
+}
+
+/// A write under way at the fork: in the child its object answers Busy.
+#[test]
+fn z29_a_word_that_was_exclusive_at_the_fork_answers_busy() {
+    const BUSY: u8 = 7;
+    let _alone = alone();
+    let pool = pool(AnonBacking::new(), PageSize::K64);
+    let page = vec![1; 64 << 10];
+    let handle = pool.insert(&page).expect("room");
+    let stop = AtomicBool::new(false);
+    let mut busy = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pool.write(handle, 0, &page).expect("alone");
+            }
+        });
+        for _ in 0..20_000 {
+            let child = fork(|| match pool.read(handle) {
+                Ok(guard) => u8::from(guard.len() != 64 << 10),
+                Err(Error::Busy) => BUSY,
+                Err(_) => 2,
+            });
+            match wait(child) {
+                Some(BUSY) => busy += 1,
+                outcome => assert_eq!(outcome, Some(0), "read, or busy"),
+            }
+            if busy >= 5 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(busy > 0, "no fork met a write");
+}
+
+#[test]
+fn z29_a_child_makes_arenas_of_its_own() {
+    let _alone = alone();
+    let (parents, _kept) = sparse(AnonBacking::new());
+    let child = fork(|| {
+        // Needs the heap's lock, which the allocator of this platform keeps usable across a fork.
+        let (own, kept) = sparse(AnonBacking::new());
+        let moved = own.compact(CompactBudget::UNLIMITED).objects_moved;
+        let still_refused = parents.insert(b"x").err() == Some(Error::Forked);
+        u8::from(!(moved > 0 && still_refused && all_there(&own, &kept)))
+    });
+    assert_eq!(wait(child), Some(0));
+}
