@@ -23,11 +23,12 @@ mod report;
 pub(crate) use child::run as measure_as_child;
 
 use crate::cli::GiveBack;
+use crate::note;
 use anyhow::{Context as _, Result, bail};
 use child::{Job, Watch};
 use figures::Figures;
 use report::Case;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use zs_mm::PageSize;
 use zs_pages::{Collector, PageFile};
@@ -46,7 +47,7 @@ pub(crate) fn run(options: &GiveBack) -> Result<()> {
     // Runs of the cases alternate, so that a machine's mood does not fall on one of them.
     for run in 0..options.runs {
         for case in &mut cases {
-            eprintln!("{case}: run {} of {}", run + 1, options.runs);
+            note(&format!("{case}: run {} of {}", run + 1, options.runs));
             case.runs.push(measure(&pages, &case.job)?);
         }
     }
@@ -57,12 +58,13 @@ pub(crate) fn run(options: &GiveBack) -> Result<()> {
         let csv = report::csv(&cases);
         std::fs::write(path, csv).with_context(|| path.display().to_string())?;
     }
-    if options.json {
-        println!("{}", report::json(&cases)?);
+    let text = if options.json {
+        report::json(&cases)?
     } else {
-        print!("{}", report::text(&cases));
-    }
-    Ok(())
+        report::text(&cases)
+    };
+    let written = io::stdout().lock().write_all(text.as_bytes());
+    written.context("standard output")
 }
 
 fn cases(options: &GiveBack, pages: &PageFile) -> Vec<Case> {
@@ -98,7 +100,7 @@ fn watch(options: &GiveBack, pages: &PageFile, case: &mut Case) -> Result<()> {
         watches.push(Watch::Readers(options.readers));
     }
     for watch in watches {
-        eprintln!("{case}: {watch:?}");
+        note(&format!("{case}: {watch:?}"));
         let job = Job {
             settle: Vec::new(),
             watch,

@@ -125,5 +125,5 @@ pub(super) fn json(cases: &[Case]) -> Result<String> {
         "heading": heading(cases),
         "cases": cases.iter().map(case).collect::<Vec<_>>(),
     });
-    Ok(serde_json::to_string_pretty(&all)?)
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
 }

@@ -20,6 +20,7 @@ mod worker;
 use crate::machine::{self, process_cpu, thread_cpu};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum, value_parser};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -311,30 +312,34 @@ impl Shared {
 
 /// Runs the command.
 pub(crate) fn run_and_print(options: &Stress) -> Result<()> {
+    let mut out = io::stdout().lock();
     for line in machine::described() {
-        println!("{line}");
+        writeln!(out, "{line}")?;
     }
     let outcome = run(options)?;
     let Outcome {
         counts, wall, cpu, ..
     } = outcome;
-    let done = u64::from(options.threads) * options.ops;
+    let done = options.ops.saturating_mul(options.threads.into());
     let each = |time: Duration| time.as_nanos() as f64 / done.max(1) as f64;
-    println!(
+    writeln!(
+        out,
         "operations: {done} by {} threads, seed {}, pools {:?}",
         options.threads, options.seed, options.pools
-    );
-    println!("{counts:?}");
-    println!(
+    )?;
+    writeln!(out, "{counts:?}")?;
+    writeln!(
+        out,
         "time: {:.1} s; an operation with filling and comparing its bytes: {:.0} ns wall, {:.0} ns CPU",
         wall.as_secs_f64(),
         each(wall),
         each(cpu)
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "compaction: {} objects moved in {} compactions, {} left where they were in use",
         outcome.moved, outcome.compactions, outcome.left_in_use
-    );
+    )?;
     for (when, memory) in [
         ("at the end", outcome.at_end),
         ("compacted", outcome.compacted),
@@ -345,12 +350,14 @@ pub(crate) fn run_and_print(options: &Stress) -> Result<()> {
             held,
         } = memory;
         let utilisation = 100.0 * payload as f64 / held.max(1) as f64;
-        println!(
+        writeln!(
+            out,
             "{when}: {objects} objects, payload {payload} of {held} bytes held: {utilisation:.1} % utilisation"
-        );
+        )?;
     }
-    println!(
+    writeln!(
+        out,
         "every object compared, freed; pools destroyed; the arena is valid and nothing is left"
-    );
+    )?;
     Ok(())
 }
