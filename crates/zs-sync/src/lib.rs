@@ -17,6 +17,7 @@
 //! | `host` | the three hooks that the core takes from its host |
 //! | `raw_lock` | the lock itself: spin, then park |
 //! | `mutex` | a value behind a ranked lock |
+//! | `hold_hook` | (feature `hold-hook`) benchmarks hear of every hold of a lock |
 //! | `table` | a reserved range of cells |
 //! | `payload` | a reserved range of raw bytes |
 //! | `prefetch` | a hint to the processor |
@@ -29,6 +30,8 @@
 #![cfg_attr(not(any(feature = "std", zs_loom, zs_schedule)), no_std)]
 
 mod cell;
+#[cfg(all(feature = "hold-hook", not(zs_loom)))]
+mod hold_hook;
 mod host;
 mod mutex;
 mod payload;
@@ -40,6 +43,8 @@ pub mod schedule;
 mod table;
 
 pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Peek, StaticCounter};
+#[cfg(all(feature = "hold-hook", not(zs_loom)))]
+pub use hold_hook::{HoldEvent, HoldHook, set_hold_hook};
 pub use host::{Host, SpinHost};
 pub use mutex::{Mutex, MutexGuard};
 pub use payload::Payload;

@@ -64,6 +64,8 @@ mod arm {
         pub fn lock<'a>(&'a self, host: &'a dyn Host) -> MutexGuard<'a, T> {
             let held = Held::enter(self.rank);
             self.lock.lock(host);
+            #[cfg(feature = "hold-hook")]
+            crate::hold_hook::tell(self.rank, crate::HoldEvent::Taken);
             MutexGuard {
                 mutex: self,
                 host,
@@ -95,6 +97,8 @@ mod arm {
     impl<T> Drop for MutexGuard<'_, T> {
         #[inline]
         fn drop(&mut self) {
+            #[cfg(feature = "hold-hook")]
+            crate::hold_hook::tell(self.mutex.rank, crate::HoldEvent::Releasing);
             self.mutex.lock.unlock(self.host);
         }
     }

@@ -1,0 +1,100 @@
+//! Arguments, and what is wrong with them.
+
+use crate::stress::Stress;
+use clap::{Args, Parser, Subcommand, value_parser};
+use std::path::PathBuf;
+
+/// The project's own benchmarks.
+#[derive(Debug, Parser)]
+#[command(name = "bench-own", arg_required_else_help = true, max_term_width = 80)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// How much memory goes back after a share of the objects was freed, and how fast?
+    GiveBack(GiveBack),
+    /// Threads allocate, map and free, with every byte checked
+    Stress(Stress),
+    /// One measurement of the page file at standard input; `give-back` calls it.
+    #[command(hide = true)]
+    Measure {
+        /// What is measured, as JSON.
+        job: String,
+    },
+}
+
+/// How much memory goes back after a share of the objects was freed, and how fast?
+///
+/// Stores LZ4-compressed pages (4 KiB each, same-filled ones left out), frees a random share of them, compacts and
+/// trims, and reads what the pool holds and what is resident; then compares every live object. Each measurement runs in
+/// a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct GiveBack {
+    /// Files of pages; a .zst file is unpacked first [default: this program]
+    #[arg(long, num_args = 1.., value_name = "FILE", default_value = "/proc/self/exe", hide_default_value = true)]
+    pub(crate) pages: Vec<PathBuf>,
+
+    /// How many times the pages are stored; lengths of all but the first copy are jittered by up to 8 bytes
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = value_parser!(u32).range(1..=4096))]
+    pub(crate) copies: Vec<u32>,
+
+    /// Shares of the objects that are freed, in percent
+    #[arg(long, value_delimiter = ',', default_value = "50,75,95", value_parser = percent)]
+    pub(crate) free: Vec<u32>,
+
+    /// When memory is read after compaction, in seconds
+    #[arg(long, value_delimiter = ',', default_value = "1,90", value_parser = value_parser!(u64).range(0..=3600))]
+    pub(crate) settle: Vec<u64>,
+
+    /// Measurements of each case; the figures are medians
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+
+    /// Also compact while so many threads read random live objects
+    #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(0..=256))]
+    pub(crate) readers: u32,
+
+    /// What is freed, and the jitter, follow from it
+    #[arg(long, default_value = "12345")]
+    pub(crate) seed: u32,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also write the figures to this file, one line a case
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+}
+
+/// `50` or `50%`.
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse() {
+        Ok(share @ 1..=99) => Ok(share),
+        _ => Err("a share is 1 to 99 percent".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_leave_something_to_measure() {
+        assert_eq!((percent("50"), percent("95%")), (Ok(50), Ok(95)));
+        for text in ["0", "100", "-1", "half", "", "5.5"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The project's own benchmarks: how much memory compaction gives back, how long locks are held
+//! meanwhile, and the stress protocol.
+//!
+//! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
+//! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `cli` | arguments, and what is wrong with them |
+//! | `give_back` | the parent, its measuring children, the bars |
+//! | `stress` | threads that allocate, map and free |
+//! | `holds` | how long locks are held (feature `hold-hook`) |
+//! | `machine` | what the figures were measured on |
+//! | `numbers` | a generator of numbers, medians and quantiles |
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod give_back;
+#[cfg(feature = "hold-hook")]
+mod holds;
+mod machine;
+mod numbers;
+mod stress;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+
+pub use stress::{
+    Counts as StressCounts, Memory, Outcome as StressOutcome, Pools, Stress, run as stress,
+};
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::GiveBack(options) => give_back::run(&options),
+        Command::Measure { job } => give_back::measure_as_child(&job),
+        Command::Stress(options) => stress::run_and_print(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says something to whoever watches, on standard error.
+fn note(text: &str) {
+    // Nobody is left to be told that standard error is closed.
+    let _ = writeln!(io::stderr(), "bench-own: {text}");
+}
