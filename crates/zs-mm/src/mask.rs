@@ -18,7 +18,13 @@ impl FrameMask {
     /// The set of `len` frames from `start`.
     pub(crate) fn range(start: usize, len: usize) -> Self {
         let mut mask = Self::default();
-        (start..start + len).for_each(|frame| mask.insert(frame));
+        let end = start + len;
+        for (word, bits) in mask.0.iter_mut().enumerate() {
+            let (from, to) = (start.max(word * 64), end.min(word * 64 + 64));
+            if from < to {
+                *bits = u64::MAX >> (64 - (to - from)) << (from % 64);
+            }
+        }
         mask
     }
 
@@ -74,20 +80,34 @@ impl FrameMask {
 
     /// The longest runs of neighbouring frames, ascending, as (start, length).
     pub(crate) fn runs(self) -> impl Iterator<Item = (usize, usize)> {
-        let mut rest = self;
+        let mut from = 0;
         core::iter::from_fn(move || {
-            let start = rest.first()?;
-            let end = (start..MASK_WORDS * 64)
-                .find(|&frame| !rest.contains(frame))
-                .unwrap_or(MASK_WORDS * 64);
-            rest = rest.without(Self::range(start, end - start));
+            let start = self.next(from, 0)?;
+            let end = self.next(start, u64::MAX).unwrap_or(MASK_WORDS * 64);
+            from = end;
             Some((start, end - start))
         })
+    }
+
+    /// The first frame from `from` on that is in the set; with `flip` all ones, that is not.
+    fn next(&self, from: usize, flip: u64) -> Option<usize> {
+        let mut unseen = u64::MAX << (from % 64);
+        for (word, bits) in self.0.iter().enumerate().skip(from / 64) {
+            let left = (bits ^ flip) & unseen;
+            if left != 0 {
+                return Some(word * 64 + left.trailing_zeros() as usize);
+            }
+            unseen = u64::MAX;
+        }
+        None
     }
 
     /// The groups of `group` neighbouring frames that lie wholly in the set, at most `limit`
     /// frames of them (a multiple of `group`), highest first.
     pub(crate) fn whole_groups(self, group: usize, limit: usize) -> Self {
+        if group == 1 && self.count() <= limit {
+            return self;
+        }
         let mut groups = Self::default();
         let mut left = limit;
         for start in (0..MASK_WORDS * 64).step_by(group).rev() {
@@ -126,6 +146,21 @@ mod tests {
         assert_eq!(mask.whole_groups(4, 512), FrameMask::range(4, 4));
         assert_eq!(mask.whole_groups(1, 3), FrameMask::range(8, 3));
         assert!(mask.whole_groups(4, 3).is_empty());
+    }
+
+    #[test]
+    fn ranges_and_runs_agree_bit_by_bit() {
+        for start in [0, 1, 63, 64, 65, 300, 511] {
+            for len in [0, 1, 2, 63, 64, 65, 128, 200] {
+                let len = len.min(MASK_WORDS * 64 - start);
+                let mask = FrameMask::range(start, len);
+                for frame in 0..MASK_WORDS * 64 {
+                    assert_eq!(mask.contains(frame), (start..start + len).contains(&frame));
+                }
+                let runs: Vec<_> = mask.runs().collect();
+                assert_eq!(runs, if len == 0 { vec![] } else { vec![(start, len)] });
+            }
+        }
     }
 
     #[test]

@@ -12,8 +12,6 @@ use zs_sync::{Ordering, Peek, prefetch};
 
 /// Moves of one hold of the class lock.
 const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
-/// Slots from one whose word is asked for to one whose word is looked at.
-const AHEAD: usize = 8;
 /// Bytes that are copied between two holds, if it is more than one object: others may be waiting
 /// for the pins.
 const BYTES: usize = 128 << 10;
@@ -116,10 +114,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if !sparse.are_open(state.closed) {
             return Planned::Over;
         }
+        let mut emptied = None;
         while batch.has_room_for(context.class.size as usize) {
             let Some((source, slot, destination)) = sparse.next(context, frames_to_win) else {
                 return Planned::Over;
             };
+            if emptied.replace(source.zspage) != Some(source.zspage) {
+                self.prefetch_words(context, source.zspage, slot);
+            }
             if source.packed && batch.fills(destination) {
                 // Its own new objects can be moved once they are there.
                 return Planned::More;
@@ -137,7 +139,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
             };
             sparse.looked_at(slot);
-            self.prefetch_word(context, source.zspage, slot.wrapping_sub(AHEAD));
             let Some((index, pinned)) = self.pin_for_move(context, source.zspage, slot) else {
                 batch.busy += 1;
                 if let Some((_, frame)) = extension {
@@ -192,11 +193,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Asks for the word of a slot that will be looked at soon.
-    fn prefetch_word(&self, context: ClassContext<'_>, zspage: u32, slot: usize) {
-        if slot < context.class.slots as usize {
-            let index = context.record(zspage).back_reference(slot);
-            if let Some(cell) = index.and_then(|index| self.cell(index)) {
+    /// Asks for the words of the objects that a batch may take from a zspage: each is a miss.
+    fn prefetch_words(&self, context: ClassContext<'_>, zspage: u32, highest: usize) {
+        let record = context.record(zspage);
+        let slots = (0..=highest).rev().take(2 * MOVES);
+        for index in slots.filter_map(|slot| record.back_reference(slot)) {
+            if let Some(cell) = self.cell(index) {
                 prefetch(cell);
             }
         }

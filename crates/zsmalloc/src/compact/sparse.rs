@@ -81,6 +81,8 @@ pub(super) struct SparseZspages {
     sparsest: Smallest<(u32, u32, Reverse<u32>)>,
     /// There are more than are remembered.
     truncated: bool,
+    /// The zspage that objects were moved to last.
+    filled: Option<u32>,
     /// Whether frames may be attached to make room.
     extend: bool,
     source: Option<Source>,
@@ -93,6 +95,7 @@ impl SparseZspages {
             room: Smallest::new(),
             sparsest: Smallest::new(),
             truncated: false,
+            filled: None,
             extend: true,
             source: None,
         }
@@ -184,8 +187,11 @@ impl SparseZspages {
         let mut room = self.room.values[..self.room.len].iter().copied();
         let destination =
             room.find(|&other| other < source.zspage || context.record(other).summary().used > 0)?;
-        // What has taken objects in is not emptied again.
-        self.sparsest.remove(|other| other.2.0 == destination);
+        if self.filled != Some(destination) {
+            // What has taken objects in is not emptied again.
+            self.sparsest.remove(|other| other.2.0 == destination);
+            self.filled = Some(destination);
+        }
         Some(destination)
     }
 
