@@ -1,4 +1,4 @@
-//! What is held after a share was freed: sentence and table.
+//! What is held after a share was freed: table and sentence.
 
 use super::text::{ANSWER, HEADING, Row, fixed, styled};
 use super::{Report, quotient};

@@ -3,7 +3,7 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `text` | sentences and the table |
-//! | `after_free` | what is held after a share was freed: sentence and table |
+//! | `after_free` | what is held after a share was freed: table and sentence |
 //! | `classes` | the table of size classes |
 //! | `json` | one object for programs |
 
