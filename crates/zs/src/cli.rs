@@ -1,7 +1,7 @@
 //! Arguments, and what is wrong with them.
 
 use crate::failure::Failure;
-use crate::units::parse_size;
+use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -14,7 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   zs estimate --file /proc/self/exe
   zs estimate --file core.1234 heap.pages.zst --classes
-  zs estimate --file db.snapshot --page-size 16k --limit 1G --json";
+  zs estimate --file db.snapshot --page-size 16k --limit 1G --json
+  zs estimate --file heap.pages.zst --free 50%";
 
 const ENDINGS: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 the limit was reached before all pages were stored (the report then \
@@ -22,6 +23,9 @@ covers the pages that fitted).
 
 The sources are unpacked to a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
+
+/// What chooses the pages that `--free` frees, if nothing else is asked for.
+const DEFAULT_SEED: u64 = 1;
 
 /// Compressed memory for user space.
 #[derive(Debug, Parser)]
@@ -68,6 +72,21 @@ pub(crate) struct Estimate {
     /// than is available]
     #[arg(long, value_name = "SIZE", value_parser = limit)]
     pub(crate) limit: Option<u64>,
+
+    /// Then free a random share of the stored pages, as in 50% or 12.5%, compact, and measure again
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true)]
+    pub(crate) free: Option<Share>,
+
+    /// Which pages --free chooses: with the same files, a seed always chooses the same [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
+}
+
+impl Estimate {
+    /// What chooses the pages that are freed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(DEFAULT_SEED)
+    }
 }
 
 /// One codec, to be measured in this process.
@@ -79,6 +98,10 @@ pub(crate) struct Job {
     pub(crate) page_size: PageSize,
     #[arg(long)]
     pub(crate) limit: u64,
+    #[arg(long, value_parser = parse_share)]
+    pub(crate) free: Option<Share>,
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    pub(crate) seed: u64,
 }
 
 /// The page sizes as they are written, and as [`PageSize`] displays itself.
@@ -103,10 +126,30 @@ fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    let wrong = |_| {
+        format!(
+            "{text:?} is no seed: expected a whole number from 0 to {}",
+            u64::MAX
+        )
+    };
+    text.parse().map_err(wrong)
+}
+
+/// What clap is not asked to check, so that the answer says more than that an argument is missing.
+fn checked(command: Command) -> Result<Command, Failure> {
+    match command {
+        Command::Estimate(Estimate { seed: Some(_), free: None, .. }) => Err(Failure::Usage(
+            "--seed is given without --free: it chooses the pages that --free frees; add --free 50%, for example".to_owned(),
+        )),
+        command => Ok(command),
+    }
+}
+
 /// Reads the arguments of this process.
 pub(crate) fn parse() -> Result<Command, Failure> {
     let error = match Cli::try_parse() {
-        Ok(cli) => return Ok(cli.command),
+        Ok(cli) => return checked(cli.command),
         Err(error) => error,
     };
     match error.kind() {
@@ -145,6 +188,19 @@ mod tests {
     fn page_sizes_are_written_as_they_are_displayed() {
         for size in PageSize::ALL {
             assert!(PAGE_SIZES.contains(&(size.to_string().as_str(), size)));
+        }
+    }
+
+    #[test]
+    fn seeds_are_whole_numbers() {
+        assert_eq!(seed("0"), Ok(0));
+        assert_eq!(seed("18446744073709551615"), Ok(u64::MAX));
+        for text in ["", "-1", "1.5", "one", "18446744073709551616"] {
+            let error = seed(text).unwrap_err();
+            assert!(
+                error.contains("expected a whole number from 0 to"),
+                "{error}"
+            );
         }
     }
 

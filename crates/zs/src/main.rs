@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `estimate` | `zs estimate`: what would compression give back? |
-//! | `units` | sizes and times, read and written |
+//! | `units` | sizes, times and shares, read and written |
 //! | `output` | text to standard output, a closed pipe included |
 //! | `failure` | how the tool ends |
 

@@ -1,12 +1,14 @@
-//! Sizes and times, read and written.
+//! Sizes, times and shares, read and written.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+const OTHER_UNITS: [&str; 6] = ["%", "B", "ns", "us", "ms", "s"];
 
 /// Whether a word is what follows a number.
 pub(crate) fn is_unit(word: &str) -> bool {
-    matches!(word, "%" | "B") || UNITS.contains(&word)
+    OTHER_UNITS.contains(&word) || UNITS.contains(&word)
 }
 
 /// A size for people: three digits and a binary unit.
@@ -84,6 +86,46 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A share of a whole: 0 to 100 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Share(f64);
+
+impl Share {
+    /// So much of `whole`, to the nearest.
+    pub(crate) fn of(self, whole: usize) -> usize {
+        (whole as f64 * self.0 / 100.0).round() as usize
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.0)
+    }
+}
+
+/// Reads a share: `50%`, `12.5%`, and `50 %` as it is displayed.
+pub(crate) fn parse_share(text: &str) -> Result<Share, String> {
+    let wrong = |what| {
+        Err(format!(
+            "{text:?} {what}: expected 0% to 100%, as in 50% or 12.5%"
+        ))
+    };
+    let before_sign = text.strip_suffix('%');
+    let number = before_sign.map_or(text, str::trim_end);
+    let magnitude = number.strip_prefix('-').unwrap_or(number);
+    let is_decimal = magnitude
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match magnitude.parse() {
+        Ok(_) if is_decimal && before_sign.is_none() => wrong("has no percent sign"),
+        Ok(_) if is_decimal && magnitude.len() < number.len() => wrong("is negative"),
+        Ok(percent) if is_decimal && percent > 100.0 => wrong("is more than the whole"),
+        Ok(percent) if is_decimal => Ok(Share(percent)),
+        _ => wrong("is no share"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +196,56 @@ mod tests {
         for text in ["99999999999999999999", "99999999T", "99999999.5T"] {
             let error = parse_size(text).unwrap_err();
             assert!(error.contains("too large"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn shares_are_read_and_written() {
+        for (text, written, of_eight) in [
+            ("0%", "0 %", 0),
+            ("50%", "50 %", 4),
+            ("50 %", "50 %", 4),
+            ("12.5%", "12.5 %", 1),
+            ("93.7%", "93.7 %", 7),
+            ("93.8%", "93.8 %", 8),
+            ("100%", "100 %", 8),
+        ] {
+            let share = parse_share(text).unwrap();
+            assert_eq!(share.to_string(), written);
+            assert_eq!(parse_share(written), Ok(share), "{text}");
+            assert_eq!(share.of(8), of_eight, "{text}");
+        }
+        let whole = 1_234_567_891;
+        assert_eq!(parse_share("100%").unwrap().of(whole), whole);
+    }
+
+    #[test]
+    fn what_is_no_share_is_refused() {
+        for (text, part) in [
+            ("50", "\"50\" has no percent sign"),
+            ("0.5", "has no percent sign"),
+            ("-50", "has no percent sign"),
+            ("-5%", "is negative"),
+            ("-0%", "is negative"),
+            ("100.1%", "is more than the whole"),
+            ("1000000%", "is more than the whole"),
+            ("half", "is no share"),
+            ("", "is no share"),
+            ("%", "is no share"),
+            (".%", "is no share"),
+            ("+5%", "is no share"),
+            ("--5%", "is no share"),
+            ("1e1%", "is no share"),
+            ("50%%", "is no share"),
+            (" 50%", "is no share"),
+            ("NaN%", "is no share"),
+            ("inf%", "is no share"),
+            ("٣%", "is no share"),
+            ("1/2", "is no share"),
+        ] {
+            let error = parse_share(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(error.contains("expected 0% to 100%"), "{error}");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What the tool answers to input that is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 
 mod common;
 

@@ -13,30 +13,6 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-const CODECS: [&str; 2] = ["lz4", "zstd"];
-
-#[track_caller]
-fn number(object: &Value, member: &str) -> u64 {
-    let value = &object[member];
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("{member}: {value}"))
-}
-
-#[track_caller]
-fn fraction(object: &Value, member: &str) -> f64 {
-    let value = &object[member];
-    value
-        .as_f64()
-        .unwrap_or_else(|| panic!("{member}: {value}"))
-}
-
-fn json(path: &Path, arguments: &[&str]) -> Value {
-    let output = estimate(path, &[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
-    json_of(&output)
-}
-
 /// What holds between the figures of every report.
 fn check_relations(report: &Value) {
     let page_size = number(report, "page_size");

@@ -98,7 +98,7 @@ fn command(pages: usize, arguments: &[&str]) -> (tempfile::TempDir, Command) {
 
 #[test]
 fn forty_columns_are_enough() {
-    let (_folder, command) = command(256, &["--classes"]);
+    let (_folder, command) = command(256, &["--classes", "--free", "12.5%"]);
     let (shown, code) = on_terminal(command, 40);
     assert_eq!(code, Some(0), "{shown}");
     let lines = report_lines(&shown);
@@ -109,6 +109,9 @@ fn forty_columns_are_enough() {
         "over payload",
         "given back",
         "objects",
+        "after a random 12.5 % of the stored",
+        "payload left",
+        "lz4, a random 12.5 % freed:",
     ] {
         assert!(
             lines.iter().any(|line| line.contains(part)),
@@ -135,12 +138,15 @@ fn other_widths_are_used_and_none_breaks_it() {
 
 #[test]
 fn colours_are_for_terminals_and_can_be_switched_off() {
-    let (_folder, coloured) = command(64, &[]);
+    let (_folder, coloured) = command(64, &["--free", "50%"]);
     let (shown, _) = on_terminal(coloured, 80);
-    assert!(
-        shown.contains("\x1b[1m\x1b[32mlz4 would hold it"),
-        "{shown:?}"
-    );
+    for part in [
+        "\x1b[1m\x1b[32mlz4 would hold it",
+        "\x1b[1mafter a random 50 %",
+        "\x1b[1m\x1b[32mlz4, a random 50 % freed",
+    ] {
+        assert!(shown.contains(part), "{part:?}: {shown:?}");
+    }
     let (_folder, mut without) = command(64, &["--json"]);
     let output = without.output().unwrap();
     assert!(!stdout(&output).contains('\x1b'));

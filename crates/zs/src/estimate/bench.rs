@@ -32,6 +32,8 @@ pub(super) enum BenchError {
     Resident(#[from] ResidentError),
     #[error("page {0} came back from the pool with other bytes than it was stored with")]
     Differs(usize),
+    #[error("page {0} was freed, but its handle still leads to an object")]
+    NotStale(usize),
     #[error("the pool counts {pool} bytes in its objects, but {stored} were stored")]
     Payload { pool: u64, stored: u64 },
     #[error("the system has no more memory: {} are held, the limit is {}", Size(*.held), Size(*.limit))]
@@ -107,25 +109,23 @@ impl<'a> Bench<'a> {
             self.count_same_filled(window, &mut stored);
             watch(stored.pages);
         }
-        let pool = pool.stats().payload_bytes;
-        // The warm-up's pool has an object more, which is a byte.
-        if pool.abs_diff(stored.payload_bytes) > 1 {
-            let stored = stored.payload_bytes;
-            return Err(BenchError::Payload { pool, stored });
-        }
+        check_payload(pool, stored.payload_bytes)?;
         Ok(stored)
     }
 
-    /// Loads all pages that were stored, and compares them; returns the mean time of a page.
+    /// Loads all pages that were stored, but for those `freed` (in ascending order), and compares them; returns the mean
+    /// time of a page.
     pub(super) fn load(
         &mut self,
         pool: &Pool,
         handles: &[Handle],
+        freed: &[usize],
         watch: &mut dyn FnMut(usize),
     ) -> Result<Option<f64>, BenchError> {
         let (mut time, mut loaded) = (Duration::ZERO, 0);
         for start in (0..handles.len()).step_by(BATCH) {
             self.prepare(start..handles.len().min(start + BATCH));
+            self.batch.retain(|page| freed.binary_search(page).is_err());
             if !self.batch.is_empty() {
                 time += self.load_batch(pool, handles)?;
                 loaded += self.batch.len() as u64;
@@ -227,6 +227,16 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Compares what the pool counts with the bytes of the objects that it was given.
+pub(super) fn check_payload(pool: &Pool, stored: u64) -> Result<(), BenchError> {
+    let pool = pool.stats().payload_bytes;
+    // The warm-up's pool has an object more, which is a byte.
+    if pool.abs_diff(stored) > 1 {
+        return Err(BenchError::Payload { pool, stored });
+    }
+    Ok(())
+}
+
 /// Tells a limit that is reached from a system that has no more memory.
 fn check_limit(pool: &Pool) -> Result<(), BenchError> {
     pool.trim();
@@ -246,14 +256,14 @@ fn is_reached(held: u64, limit: u64, page: PageSize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::estimate::child::make_pool;
     use std::io::Write as _;
     use zs_pages::Collector;
 
     /// Pages with different bytes each, and one of zeros.
-    fn pages(count: usize) -> MappedPages {
+    pub(in crate::estimate) fn pages(count: usize) -> MappedPages {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for index in 0..count {
             let page: Vec<u8> = (0..4096).map(|at| (at * index / 7) as u8).collect();
@@ -264,7 +274,7 @@ mod tests {
         collector.finish().unwrap().0.map().unwrap()
     }
 
-    fn stand_ins(pool: &Pool, count: usize) -> Vec<Handle> {
+    pub(in crate::estimate) fn stand_ins(pool: &Pool, count: usize) -> Vec<Handle> {
         vec![pool.insert(b"x").unwrap(); count]
     }
 
@@ -280,11 +290,16 @@ mod tests {
             .unwrap();
         assert_eq!((stored.pages, stored.stored, stored.zero), (200, 199, 1));
         assert_eq!(seen, [64, 128, 192, 200]);
-        let time = bench.load(&pool, &handles, &mut |_| ()).unwrap();
+        let time = bench.load(&pool, &handles, &[], &mut |_| ()).unwrap();
         assert!(time > Some(0.0));
         handles.swap(70, 71);
-        let error = bench.load(&pool, &handles, &mut |_| ()).unwrap_err();
+        let error = bench.load(&pool, &handles, &[], &mut |_| ()).unwrap_err();
         assert!(matches!(error, BenchError::Differs(70)), "{error}");
+        let error = bench
+            .load(&pool, &handles, &[69, 70], &mut |_| ())
+            .unwrap_err();
+        assert!(matches!(error, BenchError::Differs(71)), "{error}");
+        bench.load(&pool, &handles, &[70, 71], &mut |_| ()).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The child: everything warm, then measured.
 
 use crate::cli::Job;
+use crate::estimate::after_free::Leaving;
 use crate::estimate::bench::{Bench, BenchError, Stored};
 use crate::estimate::meter::Meter;
 use crate::estimate::protocol::{Class, Measured, Message, Metadata};
@@ -8,6 +9,7 @@ use crate::failure::Failure;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST};
@@ -19,6 +21,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes of pages that pass through everything once before anything counts: compressed, they fill a pageblock or so.
 const WARM_UP_BYTES: usize = 8 << 20;
+
+/// Before resident memory is read again, the system may do lazily what it does with memory that came back.
+const REST: Duration = Duration::from_secs(1);
 
 /// The pool of one arena.
 pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
@@ -46,9 +51,10 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
     let mut bench = Bench::new(job.codec, pages)?;
     let mut meter = Meter::new(pages.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
-    let (_warm, stand_in) = warm_up(job, pages, &mut bench)?;
+    let (_warm, stand_in, classes) = warm_up(job, pages, &mut bench)?;
     // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
     let mut handles = vec![stand_in; pages.len()];
+    let leaving = Leaving::new(job, pages);
     let mut reporter = Reporter::new();
     let before = meter.measure()?;
 
@@ -59,10 +65,25 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
     let resident = meter.measure()?.saturating_sub(before);
 
     let handles = &handles[..stored.pages];
-    let load_ns = bench.load(&pool, handles, &mut |page| {
+    let load_ns = bench.load(&pool, handles, &[], &mut |page| {
         reporter.progress(pages.len() + page);
     })?;
-    report(&pool, &stored, load_ns, held, resident)
+    let mut measured = Measured {
+        held_bytes: held,
+        rss_bytes: resident,
+        load_ns,
+        ..report(&pool, &stored, classes)
+    };
+    if let Some(leaving) = leaving {
+        let left = leaving.leave(&pool, handles, &stored)?;
+        thread::sleep(REST);
+        let resident = meter.measure()?.saturating_sub(before);
+        measured.after_free = Some(left.report(&pool, resident));
+        left.check(&pool, handles, &mut bench, &mut |page| {
+            reporter.progress(2 * pages.len() + page);
+        })?;
+    }
+    Ok(measured)
 }
 
 /// Makes a pool in an arena of its own.
@@ -86,62 +107,61 @@ pub(super) fn make_pool(page_size: PageSize, limit: u64) -> Result<Box<Pool>, Be
 }
 
 /// Passes some pages through a pool that is of no further use, so that what is paid once (code read from disk, symbols bound,
-/// the stack's and the heap's growth) is paid before the first reading. Returns the pool, and a handle that is of no use either.
+/// the stack's and the heap's growth) is paid before the first reading. Returns the pool, a handle that is of no use either,
+/// and room for the classes of a report.
 fn warm_up(
     job: &Job,
     pages: &MappedPages,
     bench: &mut Bench<'_>,
-) -> Result<(Box<Pool>, Handle), BenchError> {
+) -> Result<(Box<Pool>, Handle, Vec<Class>), BenchError> {
     let count = pages.len().min(WARM_UP_BYTES >> job.page_size.shift());
     let worst = 2 * (count + CLASSES) * job.page_size.bytes();
     let pool = make_pool(job.page_size, (worst as u64) + (8 << 20))?;
     let stand_in = pool.insert(b"x")?;
     let mut handles = vec![stand_in; count];
     let stored = bench.store(&pool, &mut handles, &mut |_| ())?;
-    bench.load(&pool, &handles[..stored.pages], &mut |_| ())?;
+    let handles = &handles[..stored.pages];
+    bench.load(&pool, handles, &[], &mut |_| ())?;
     pool.trim();
-    report(&pool, &stored, None, 0, 0)?;
-    Ok((pool, stand_in))
+    let classes = report(&pool, &stored, Vec::new()).classes;
+    if let Some(leaving) = Leaving::new(job, pages) {
+        let left = leaving.leave(&pool, handles, &stored)?;
+        left.report(&pool, 0);
+        left.check(&pool, handles, bench, &mut |_| ())?;
+    }
+    Ok((pool, stand_in, classes))
 }
 
-fn report(
-    pool: &Pool,
-    stored: &Stored,
-    load_ns: Option<f64>,
-    held_bytes: u64,
-    rss_bytes: u64,
-) -> Result<Measured, BenchError> {
+/// What the pool says of itself now; what was read before and what comes later is left empty. The classes are written to
+/// the room that is given: that of an earlier report has been written to already, for each class there is.
+fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
     let stats = pool.stats();
     let page = pool.geometry().page_size();
-    let classes = (0..CLASSES).filter_map(|class| pool.class_stats(class));
-    Ok(Measured {
+    classes.clear();
+    let all = (0..CLASSES).filter_map(|class| pool.class_stats(class));
+    classes.extend(all.map(|class| Class::new(&class, page)));
+    classes.retain(|class| class.objects > 0);
+    Measured {
         pages: stored.pages as u64,
         same_filled: stored.same_filled,
         zero: stored.zero,
         stored: stored.stored,
         raw: stored.raw,
         payload_bytes: stored.payload_bytes,
-        held_bytes,
-        rss_bytes,
+        held_bytes: 0,
+        rss_bytes: 0,
         store_ns: stored.mean_ns(),
-        load_ns,
+        load_ns: None,
         objects: stats.objects,
         zspages: stats.zspages,
         slots: stats.slots,
         frames: stats.frames,
         frame_bytes: stats.frame_bytes,
-        metadata_bytes: Metadata {
-            words: stats.metadata.words,
-            records: stats.metadata.records,
-            structure: stats.metadata.structure,
-            arena: pool.arena().stats().metadata,
-        },
+        metadata_bytes: Metadata::of(pool),
         limit_reached: stored.limit_reached,
-        classes: classes
-            .filter(|class| class.objects > 0)
-            .map(|class| Class::new(&class, page))
-            .collect(),
-    })
+        classes,
+        after_free: None,
+    }
 }
 
 /// Tells the parent of progress, now and then.

@@ -1,6 +1,7 @@
 //! `zs estimate`: how much memory would compression give back for these bytes?
 //!
-//! `files -> page file -> one child a codec: codec -> pool -> meter -> back again, compared -> report`
+//! `files -> page file -> one child a codec: codec -> pool -> meter -> back again, compared ->
+//! a share freed, compacted, meter, the rest compared -> report`
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -9,10 +10,12 @@
 //! | `protocol` | what parent and child say to each other |
 //! | `child` | the child: everything warm, then measured |
 //! | `bench` | pages through codec and pool, in and out, timed |
+//! | `after_free` | a random share freed, the pool compacted |
 //! | `meter` | resident memory |
 //! | `report` | what was found out, as text and as JSON |
 //! | `progress` | a bar on the terminal |
 
+mod after_free;
 mod bench;
 mod child;
 mod collect;
@@ -24,7 +27,7 @@ mod report;
 
 pub(crate) use child::run as measure_as_child;
 
-use crate::cli::Estimate;
+use crate::cli::{Estimate, Job};
 use crate::failure::{Failure, LIMIT_REACHED};
 use crate::output;
 use report::Report;
@@ -35,7 +38,17 @@ use zcomp::{Algorithm, ZstdLevel};
 pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
     let (file, sources) = collect::pages(options)?;
     let limit = collect::limit(options, file.pages());
-    let measure = |algorithm| parent::measure(&file, algorithm, options.page_size, limit);
+    let measure = |codec| {
+        let (page_size, free, seed) = (options.page_size, options.free, options.seed());
+        let job = Job {
+            codec,
+            page_size,
+            limit,
+            free,
+            seed,
+        };
+        parent::measure(&file, &job)
+    };
     let report = Report {
         page: options.page_size,
         sources,

@@ -1,5 +1,6 @@
 //! A child for each codec, and what it says.
 
+use crate::cli::Job;
 use crate::estimate::progress::Progress;
 use crate::estimate::protocol::{Measured, Message};
 use crate::failure::Failure;
@@ -7,7 +8,6 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use zcomp::Algorithm;
-use zs_mm::PageSize;
 use zs_pages::PageFile;
 
 /// This very program, also if its file was replaced or removed meanwhile.
@@ -16,24 +16,22 @@ const SELF: &str = "/proc/self/exe";
 const SIGKILL: i32 = 9;
 
 /// Measures one codec in a process that does nothing else.
-pub(super) fn measure(
-    pages: &PageFile,
-    algorithm: Algorithm,
-    page: PageSize,
-    limit: u64,
-) -> Result<Measured, Failure> {
-    let codec = algorithm.to_string();
+pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> {
+    let codec = job.codec.to_string();
     let mut child = Command::new(SELF)
         .arg0("zs")
         .args(["measure", "--codec", &codec])
-        .args(["--page-size", &page.to_string()])
-        .args(["--limit", &limit.to_string()])
+        .args(["--page-size", &job.page_size.to_string()])
+        .args(["--limit", &job.limit.to_string()])
+        .args(["--seed", &job.seed.to_string()])
+        .args(job.free.map(|share| format!("--free={share}")))
         // The pages travel as standard input: a descriptor that is inherited without further ado.
         .stdin(Stdio::from(pages.descriptor()?))
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::Failed(format!("{SELF} cannot be started: {error}")))?;
-    let mut progress = Progress::measuring(name(algorithm), 2 * pages.pages());
+    let passes = if job.free.is_some() { 3 } else { 2 };
+    let mut progress = Progress::measuring(name(job.codec), passes * pages.pages());
     let last = listen(&mut child, &mut progress);
     progress.finish();
     let status = child.wait();

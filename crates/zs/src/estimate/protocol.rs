@@ -1,5 +1,7 @@
 //! What parent and child say to each other: a line of JSON each.
 
+use crate::estimate::child::Pool;
+use crate::units::Share;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use zs_mm::PageSize;
@@ -9,7 +11,8 @@ use zsmalloc::{ClassStats, FULLNESS_GROUPS};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Message {
-    /// So many steps are done: each page is one on its way in and one on its way out.
+    /// So many steps are done: each page is one on its way in and one on its way out, and one more
+    /// after a share was freed.
     Progress(u64),
     /// The end: this was measured.
     Measured(Box<Measured>),
@@ -65,6 +68,45 @@ pub(super) struct Measured {
     pub(super) limit_reached: bool,
     /// The classes that hold objects.
     pub(super) classes: Vec<Class>,
+    /// The same pool later, if a share was to be freed.
+    pub(super) after_free: Option<AfterFree>,
+}
+
+/// What was measured after a random share of the objects was freed, and the pool compacted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AfterFree {
+    /// The share that was asked for.
+    pub(super) share_percent: Share,
+    /// What chose the objects.
+    pub(super) seed: u64,
+    /// Objects that were freed.
+    pub(super) objects_freed: u64,
+    /// Objects that are left.
+    pub(super) objects: u64,
+    /// Bytes of the objects that are left.
+    pub(super) payload_bytes: u64,
+    /// What was held when they were freed and the pool trimmed, before it was compacted.
+    pub(super) held_before_compact_bytes: u64,
+    /// What is held a second after the compaction.
+    pub(super) held_bytes: u64,
+    /// Resident growth since before the arena was made, at the same time.
+    pub(super) rss_bytes: u64,
+    /// Time of the compaction and the trim after it, in milliseconds.
+    pub(super) compact_ms: f64,
+    /// Objects that were moved.
+    pub(super) objects_moved: u64,
+    /// Their bytes.
+    pub(super) bytes_moved: u64,
+    /// Frames that the compaction emptied.
+    pub(super) frames_freed: u64,
+    /// Frames that it took to move objects to.
+    pub(super) frames_attached: u64,
+    /// Attached frames.
+    pub(super) frames: u64,
+    /// Their bytes.
+    pub(super) frame_bytes: u64,
+    /// The rest of what is held.
+    pub(super) metadata_bytes: Metadata,
 }
 
 /// Bytes of metadata by kind.
@@ -78,6 +120,19 @@ pub(super) struct Metadata {
     pub(super) structure: u64,
     /// The arena's structure, frame descriptors and pageblock records.
     pub(super) arena: u64,
+}
+
+impl Metadata {
+    /// What the pool and its arena say.
+    pub(super) fn of(pool: &Pool) -> Self {
+        let metadata = pool.metadata();
+        Self {
+            words: metadata.words,
+            records: metadata.records,
+            structure: metadata.structure,
+            arena: pool.arena().stats().metadata,
+        }
+    }
 }
 
 /// One size class.

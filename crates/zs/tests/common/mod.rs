@@ -51,6 +51,33 @@ pub(crate) fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// The codecs that are measured.
+pub(crate) const CODECS: [&str; 2] = ["lz4", "zstd"];
+
+#[track_caller]
+pub(crate) fn number(object: &Value, member: &str) -> u64 {
+    let value = &object[member];
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{member}: {value}"))
+}
+
+#[track_caller]
+pub(crate) fn fraction(object: &Value, member: &str) -> f64 {
+    let value = &object[member];
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{member}: {value}"))
+}
+
+/// What `zs estimate --json` says of a file.
+#[track_caller]
+pub(crate) fn json(path: &Path, arguments: &[&str]) -> Value {
+    let output = estimate(path, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    json_of(&output)
+}
+
 /// What is printed when the tool fails with `code`: nothing on standard output, and `zs: ...`.
 #[track_caller]
 pub(crate) fn failure(output: &Output, code: i32) -> String {

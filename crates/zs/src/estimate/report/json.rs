@@ -1,7 +1,7 @@
 //! One object for programs. `README.md` of this crate says what each member means.
 
 use super::{Report, overhead, quotient};
-use crate::estimate::protocol::{Class, Measured, Metadata};
+use crate::estimate::protocol::{AfterFree, Class, Measured, Metadata};
 use crate::failure::Failure;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -55,6 +55,18 @@ struct CodecObject<'a> {
     limit_reached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<&'a [Class]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_free: Option<AfterFreeObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct AfterFreeObject<'a> {
+    #[serde(flatten)]
+    measured: &'a AfterFree,
+    overhead_before_compact: Option<f64>,
+    overhead: Option<f64>,
+    rss_overhead: Option<f64>,
+    ratio: Option<f64>,
 }
 
 impl Report {
@@ -116,6 +128,13 @@ impl Report {
             metadata_bytes: codec.metadata_bytes,
             limit_reached: codec.limit_reached,
             classes: self.with_classes.then_some(codec.classes.as_slice()),
+            after_free: codec.after_free.as_ref().map(|after| AfterFreeObject {
+                measured: after,
+                overhead_before_compact: after.over_payload(after.held_before_compact_bytes),
+                overhead: after.over_payload(after.held_bytes),
+                rss_overhead: after.over_payload(after.rss_bytes),
+                ratio: self.ratio_after_free(codec, after),
+            }),
         }
     }
 }

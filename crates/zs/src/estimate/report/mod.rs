@@ -3,14 +3,16 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `text` | sentences and the table |
+//! | `after_free` | what is held after a share was freed: table and sentence |
 //! | `classes` | the table of size classes |
 //! | `json` | one object for programs |
 
+mod after_free;
 mod classes;
 mod json;
 mod text;
 
-use crate::estimate::protocol::Measured;
+use crate::estimate::protocol::{AfterFree, Measured};
 use zs_mm::PageSize;
 use zs_pages::Source;
 
@@ -60,6 +62,12 @@ impl Report {
     /// Source bytes over held bytes.
     fn ratio(&self, codec: &Measured) -> Option<f64> {
         quotient(self.bytes_of(codec), codec.held_bytes)
+    }
+
+    /// Bytes of the pages that are left, same-filled ones among them, over held bytes.
+    fn ratio_after_free(&self, codec: &Measured, after: &AfterFree) -> Option<f64> {
+        let left = codec.pages - after.objects_freed;
+        quotient(left << self.page.shift(), after.held_bytes)
     }
 
     /// Bytes of the stored pages over those of their compressed forms.

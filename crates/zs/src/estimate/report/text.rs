@@ -8,17 +8,17 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::fmt::Write as _;
 
-const HEADING: Style = Style::new().bold();
-const ANSWER: Style = AnsiColor::Green.on_default().bold();
+pub(super) const HEADING: Style = Style::new().bold();
+pub(super) const ANSWER: Style = AnsiColor::Green.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Columns from which on the table's labels are written out.
 const WIDE: usize = 64;
 
-/// A line of the table: its label, the same in short, and what it says of a codec.
-type Row = (&'static str, &'static str, fn(&Report, &Measured) -> String);
+/// A line of a table: its label, the same in short, and what it says of a codec.
+pub(super) type Row<T> = (&'static str, &'static str, fn(&Report, &T) -> String);
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row<Measured>; 9] = [
     ("pages stored", "pages stored", |_, codec| {
         codec.stored.to_string()
     }),
@@ -50,7 +50,7 @@ const ROWS: [Row; 9] = [
     }),
 ];
 
-fn fixed(value: Option<f64>, decimals: usize) -> String {
+pub(super) fn fixed(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
@@ -71,7 +71,7 @@ impl Report {
         let mut lines = vec![wrap(&self.lead(), width)];
         lines.extend(self.notes().iter().map(|note| wrap(note, width)));
         lines.push(String::new());
-        lines.push(self.table(width));
+        lines.push(self.table(&ROWS, [&self.lz4, &self.zstd], width));
         lines.push(String::new());
         for (name, codec) in self.codecs() {
             lines.extend(
@@ -80,6 +80,7 @@ impl Report {
             );
             lines.push(styled(ANSWER, &wrap(&self.answer(name, codec), width)));
         }
+        lines.extend(self.after_free(width));
         if self.with_classes {
             for (name, codec) in self.codecs() {
                 lines.push(String::new());
@@ -125,14 +126,15 @@ impl Report {
         self.sources.iter().filter_map(of).collect()
     }
 
-    fn table(&self, width: usize) -> String {
+    /// A table with a column for each codec.
+    pub(super) fn table<T>(&self, rows: &[Row<T>], codecs: [&T; 2], width: usize) -> String {
         let mut table = new_table(width);
         let names = self.codecs().map(|(name, _)| name);
         table.set_header([""].into_iter().chain(names));
-        for (long, short, value) in ROWS {
+        for (long, short, value) in rows {
             let label = if width < WIDE { short } else { long };
-            let values = self.codecs().map(|(_, codec)| value(self, codec));
-            table.add_row([label.to_owned()].into_iter().chain(values));
+            let values = codecs.map(|codec| value(self, codec));
+            table.add_row([label.to_string()].into_iter().chain(values));
         }
         let gap = if width < WIDE { 2 } else { 4 };
         render(&mut table, CellAlignment::Left, gap)
@@ -158,7 +160,7 @@ impl Report {
     }
 }
 
-fn styled(style: Style, text: &str) -> String {
+pub(super) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
