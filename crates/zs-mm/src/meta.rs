@@ -146,23 +146,24 @@ impl<T: TableCell> MetaTable<T> {
         Ok(())
     }
 
-    /// Gives back a piece that is committed as a whole; whether it is gone.
+    /// Gives back a piece that is committed as a whole; returns its bytes, or 0 if it was refused.
     pub(crate) fn decommit_cells(
         &self,
         backing: &dyn Backing,
         budget: &Budget,
         cells: Range<usize>,
-    ) -> bool {
+    ) -> u64 {
         let (place, bytes) = self.piece(backing, cells);
         // SAFETY: 1. As in `commit_cells`. 2. The owner writes to none of the cells meanwhile; a
         // compare-and-swap that fails does no harm in a table (promise 3 of a backing).
         let gone = unsafe { backing.decommit(RegionKind::Table, place, bytes) }.is_ok();
-        if gone {
-            // Relaxed: as in `commit_cells`.
-            self.committed.fetch_sub(bytes as u64, Ordering::Relaxed);
-            budget.refund(bytes as u64);
+        if !gone {
+            return 0;
         }
-        gone
+        // Relaxed: as in `commit_cells`.
+        self.committed.fetch_sub(bytes as u64, Ordering::Relaxed);
+        budget.refund(bytes as u64);
+        bytes as u64
     }
 
     /// The memory of some cells: granules that they fill, but for the end of the table.

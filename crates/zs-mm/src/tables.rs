@@ -60,12 +60,12 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// Gives the memory of such cells back: they read as zeros then. Returns whether that was done;
-    /// if it was not, each is as it was or zero. Calls the backing.
+    /// Gives the memory of such cells back: they read as zeros then. Returns the bytes; if it is 0, the
+    /// system refused, and each cell is as it was or zero. Calls the backing.
     ///
     /// # Panics
     /// If the range is beyond the end of the table, or the table is another arena's.
-    pub fn decommit_cells<T: TableCell>(&self, table: &MetaTable<T>, cells: Range<usize>) -> bool {
+    pub fn decommit_cells<T: TableCell>(&self, table: &MetaTable<T>, cells: Range<usize>) -> u64 {
         assert_may_block();
         table.assert_of(self.id);
         table.decommit_cells(&self.backing, &self.budget, cells)

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mm::{Advice, ProtFlags};
 use rustix::pipe::PipeFlags;
 use std::os::fd::{IntoRawFd as _, OwnedFd};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, TryLockError};
 
 /// The reading ends of the children that may still share this process's memory.
 static CHILDREN: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
@@ -80,6 +80,8 @@ fn number() -> &'static AtomicU64 {
 pub(crate) fn watch() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
+        // Made before there is a hook: a child must not wait for its parent to make it.
+        number();
         // SAFETY: the three do nothing but take a lock, make and close descriptors, and change cells;
         // they stay loaded with this library. Without memory for the hook, moves do not pause.
         let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
@@ -93,12 +95,13 @@ extern "C" fn prepare() {
         // Without descriptors for a pipe, the child goes unwatched.
         pipe: rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok(),
     };
-    FORKING.with(|held| held.replace(Some(forking)));
+    // A thread that forks while it ends has no such place: its child goes unwatched.
+    let _ = FORKING.try_with(|held| held.replace(Some(forking)));
 }
 
 /// After it, in the parent.
 extern "C" fn in_parent() {
-    let Some(mut forking) = FORKING.with(RefCell::take) else {
+    let Some(mut forking) = FORKING.try_with(RefCell::take).ok().flatten() else {
         return;
     };
     // The writing end is closed here.
@@ -112,7 +115,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     // Relaxed: there is one thread.
     number().store(0, Ordering::Relaxed);
-    let Some(mut forking) = FORKING.with(RefCell::take) else {
+    let Some(mut forking) = FORKING.try_with(RefCell::take).ok().flatten() else {
         return;
     };
     forking.children.clear();
@@ -129,6 +132,8 @@ fn count(children: &[OwnedFd]) {
 
 /// Whether no forked child shares this process's memory any more.
 ///
+/// Never waits: while another thread is forking, the answer is no.
+///
 /// A child that closes descriptors which it does not know counts as gone; one that another way of
 /// making processes made (a bare `clone`) is not known: use
 /// [`Arena::pause_moves`](zs_mm::Arena::pause_moves).
@@ -136,21 +141,42 @@ pub(crate) fn is_unshared() -> bool {
     if CHILD_COUNT.load(Ordering::Relaxed) == 0 {
         return true;
     }
-    let mut children = short_lock(&CHILDREN);
-    children.retain(|reader| !is_closed(reader));
+    let mut children = match CHILDREN.try_lock() {
+        Ok(children) => children,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return false,
+    };
+    let mut at = 0;
+    while let Some(reader) = children.get(at) {
+        match ended(reader) {
+            None => at += 1,
+            Some(Ended::Gone) => drop(children.swap_remove(at)),
+            // The number may be somebody else's descriptor by now: it is not closed.
+            Some(Ended::Closed) => _ = children.swap_remove(at).into_raw_fd(),
+        }
+    }
     count(&children);
     children.is_empty()
 }
 
-/// Whether nobody has the writing end any more.
-fn is_closed(reader: &OwnedFd) -> bool {
+/// How a watch ends.
+enum Ended {
+    /// Nobody has the writing end any more.
+    Gone,
+    /// The program closed the reading end, as one of descriptors that it did not know.
+    Closed,
+}
+
+fn ended(reader: &OwnedFd) -> Option<Ended> {
     let mut polled = [PollFd::new(reader, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    match rustix::event::poll(&mut polled, Some(&now)) {
-        Ok(_) => polled[0].revents().contains(PollFlags::HUP),
-        Err(_) => false,
+    rustix::event::poll(&mut polled, Some(&now)).ok()?;
+    let seen = polled[0].revents();
+    if seen.contains(PollFlags::NVAL) {
+        return Some(Ended::Closed);
     }
+    seen.contains(PollFlags::HUP).then_some(Ended::Gone)
 }

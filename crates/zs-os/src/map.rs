@@ -20,8 +20,8 @@ static POPULATE_KNOWN: AtomicBool = AtomicBool::new(true);
 /// Cleared when the kernel turns out not to take vectors of ranges of one's own (before Linux 6.14).
 static VECTORS_KNOWN: AtomicBool = AtomicBool::new(true);
 
-/// Ranges of one call.
-const VECTOR: usize = 512;
+/// Ranges of one call: as many as a pageblock can have.
+const VECTOR: usize = 256;
 
 /// The calling process, where a descriptor of one is asked for (`linux/pidfd.h`, Linux 6.14).
 const PIDFD_SELF: libc::c_int = -10000;

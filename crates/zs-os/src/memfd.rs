@@ -1,6 +1,7 @@
 //! A backing whose payload lies in a memfd.
 
 use crate::anon::AnonBacking;
+use crate::fork;
 use crate::map::{self, Source};
 use crate::page::os_page_size;
 use crate::short_lock::short_lock;
@@ -8,7 +9,6 @@ use core::ptr::NonNull;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
-use rustix::process::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use zs_mm::{Advice, Backing, BackingError, RegionKind};
@@ -35,7 +35,8 @@ pub enum MemfdCommit {
 #[derive(Debug)]
 pub struct MemfdBacking {
     commit: MemfdCommit,
-    owner: Pid,
+    /// The number of the process that made it: see `fork`.
+    owner: u64,
     tables: AnonBacking,
     regions: Mutex<Vec<Arc<Region>>>,
 }
@@ -59,7 +60,7 @@ impl MemfdBacking {
     pub fn new(commit: MemfdCommit) -> Self {
         Self {
             commit,
-            owner: rustix::process::getpid(),
+            owner: fork::process(),
             tables: AnonBacking::new(),
             regions: Mutex::default(),
         }
@@ -88,7 +89,7 @@ impl MemfdBacking {
 
     /// The region of an address, and the address's offset in its file.
     fn find(&self, place: NonNull<u8>) -> Result<(Arc<Region>, u64), BackingError> {
-        if rustix::process::getpid() != self.owner {
+        if fork::process() != self.owner {
             return Err(BackingError);
         }
         let address = place.addr().get();
@@ -148,7 +149,7 @@ unsafe impl Backing for MemfdBacking {
 
     unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
         if kind == RegionKind::Payload {
-            if rustix::process::getpid() != self.owner {
+            if fork::process() != self.owner {
                 // A forked child never had the mapping; something else may be there.
                 return;
             }

@@ -42,8 +42,9 @@ pub(crate) struct ClassState {
     pub(crate) payload: u64,
     /// Slots whose frames are all attached.
     pub(crate) usable: u64,
-    /// Zspages that were closed so far: while it stays the same, what was open is.
-    pub(crate) closed: u64,
+    /// The zspages that were closed since a compactor last looked, by their numbers modulo 64: what is
+    /// not among them, and was open then, is open.
+    pub(crate) closed: ClosedSet,
 }
 
 impl Default for ClassState {
@@ -56,8 +57,23 @@ impl Default for ClassState {
             objects: 0,
             payload: 0,
             usable: 0,
-            closed: 0,
+            closed: ClosedSet::default(),
         }
+    }
+}
+
+/// Zspages by their numbers modulo 64: may contain more than were inserted, never fewer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ClosedSet(u64);
+
+impl ClosedSet {
+    fn insert(&mut self, zspage: u32) {
+        self.0 |= 1 << (zspage % 64);
+    }
+
+    /// Whether the zspage may be among them.
+    pub(crate) fn may_contain(self, zspage: u32) -> bool {
+        self.0 & (1 << (zspage % 64)) != 0
     }
 }
 
@@ -71,6 +87,11 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// Whether the zspage that was seen last may be closed.
+    pub(crate) fn may_be_lost(self, closed: ClosedSet) -> bool {
+        self.last.is_some_and(|last| closed.may_contain(last))
+    }
+
     /// The start of a walk over all zspages that are not full, or to which a frame can be attached.
     pub(crate) fn sparse() -> Self {
         Self {
@@ -166,7 +187,7 @@ impl ClassState {
     /// Takes a zspage off its list, to be closed.
     pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: u32) {
         self.unlink(context, zspage, list_of(context.record(zspage)));
-        self.closed += 1;
+        self.closed.insert(zspage);
     }
 
     fn link(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {

@@ -94,10 +94,12 @@ pub struct HandleTable {
 struct State {
     /// Pages from this one on were never open.
     end: u32,
-    /// Groups below `end` that are closed.
+    /// Groups below `end` that are closed, and the number below which none is.
     closed: u32,
-    /// Groups that are being opened or closed.
-    on_their_way: u32,
+    lowest_closed: u32,
+    /// How often a group was set on its way, and how often one arrived.
+    set_out: u64,
+    arrived: u64,
     /// No group of summary cells below this one has a free word.
     lowest_group: u32,
 }
@@ -214,19 +216,28 @@ impl HandleTable {
     /// Takes a free word. It keeps the generation that its next object will have. Waits for pages that
     /// other threads are opening or closing if there is no other word.
     pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, Error> {
+        let mut waited = false;
         loop {
             let group = match self.take_from_open(arena) {
                 Ok(index) => return Ok(index),
                 Err(group) => group,
             };
             if let Err(error) = self.open_group(arena, group) {
-                // A group that is on its way may have free words, or be openable, soon.
-                if self.state.lock(arena.host()).on_their_way == 0 {
-                    return self.take_from_open(arena).map_err(|_| error);
+                if core::mem::replace(&mut waited, true) {
+                    return Err(error);
                 }
-                assert_may_block();
-                arena.host().yield_now();
+                self.wait_for_arrivals(arena);
             }
+        }
+    }
+
+    /// Waits until every group has arrived that is on its way now: it may have free words then, or can
+    /// be opened.
+    fn wait_for_arrivals<B: Backing>(&self, arena: &Arena<B>) {
+        let until = self.state.lock(arena.host()).set_out;
+        while self.state.lock(arena.host()).arrived < until {
+            assert_may_block();
+            arena.host().yield_now();
         }
     }
 
@@ -237,7 +248,7 @@ impl HandleTable {
         let group = (state.lowest_group..groups).find(|&group| self.summary_cell(group).get() != 0);
         let Some(group) = group else {
             state.lowest_group = groups.saturating_sub(1);
-            return Err(self.lowest_closed(&state));
+            return Err(self.lowest_closed(&mut state));
         };
         state.lowest_group = group;
         let page = group * GROUP + self.summary_cell(group).get().trailing_zeros();

@@ -48,8 +48,11 @@ struct State {
     end: usize,
     /// Groups below `end` that are closed.
     closed: usize,
-    /// Groups that are being opened or closed.
-    on_their_way: usize,
+    /// No group below this one is closed.
+    lowest_closed: usize,
+    /// How often a group was set on its way, and how often one arrived.
+    set_out: u64,
+    arrived: u64,
     /// Units in use.
     in_use: usize,
     /// No page below `lowest[n]` has a run of `n` free units.
@@ -65,7 +68,9 @@ impl RecordAlloc {
         let state = State {
             end: 0,
             closed: 0,
-            on_their_way: 0,
+            lowest_closed: 0,
+            set_out: 0,
+            arrived: 0,
             in_use: 0,
             lowest: [0; MAX_UNITS + 1],
         };
@@ -96,19 +101,28 @@ impl RecordAlloc {
         cells: &MetaTable<Dual32>,
         units: usize,
     ) -> Result<u32, Error> {
+        let mut waited = false;
         loop {
             let group = match self.find(arena.host(), units) {
                 Ok(first) => return Ok(first),
                 Err(group) => group,
             };
             if let Err(error) = self.open_group(arena, cells, group) {
-                // A group that is on its way may have room, or be openable, soon.
-                if self.state.lock(arena.host()).on_their_way == 0 {
-                    return self.find(arena.host(), units).map_err(|_| error);
+                if core::mem::replace(&mut waited, true) {
+                    return Err(error);
                 }
-                assert_may_block();
-                arena.host().yield_now();
+                self.wait_for_arrivals(arena.host());
             }
+        }
+    }
+
+    /// Waits until every group has arrived that is on its way now: it may have room then, or can be
+    /// opened.
+    fn wait_for_arrivals(&self, host: &dyn Host) {
+        let until = self.state.lock(host).set_out;
+        while self.state.lock(host).arrived < until {
+            assert_may_block();
+            host.yield_now();
         }
     }
 
@@ -145,11 +159,14 @@ impl RecordAlloc {
             }
         }
         state.lowest[units] = end as u32;
-        let closed = (0..state.end).filter(|_| state.closed > 0);
-        Err(closed
-            .into_iter()
-            .find(|&group| !self.is_open(group))
-            .unwrap_or(state.end))
+        let from = if state.closed > 0 {
+            state.lowest_closed
+        } else {
+            state.end
+        };
+        let closed = (from..state.end).find(|&group| !self.is_open(group));
+        state.lowest_closed = closed.unwrap_or(state.end);
+        Err(state.lowest_closed)
     }
 
     /// Takes the lowest run of free units if it lies in a lower page than unit `above`, of pages that
@@ -173,7 +190,7 @@ impl RecordAlloc {
         } else {
             state.closed -= 1;
         }
-        state.on_their_way += 1;
+        state.set_out += 1;
         self.set_open(group, true);
         self.pages_of(group)
             .for_each(|page| self.set(page).set(PAGE_SET));
@@ -183,10 +200,11 @@ impl RecordAlloc {
     /// Ends an opening: there is room in the group, or it is closed again.
     fn end_open(&self, host: &dyn Host, group: usize, done: bool) {
         let mut state = self.state.lock(host);
-        state.on_their_way -= 1;
+        state.arrived += 1;
         if !done {
             self.set_open(group, false);
             state.closed += 1;
+            state.lowest_closed = state.lowest_closed.min(group);
             return;
         }
         let pages = self.pages_of(group);
@@ -215,15 +233,15 @@ impl RecordAlloc {
     /// Closes every group without a unit in use, and gives its memory back; returns the bytes. Called
     /// with no lock held; looks at every page that was ever open.
     pub(crate) fn trim<B: Backing>(&self, arena: &Arena<B>, cells: &MetaTable<Dual32>) -> u64 {
-        let before = cells.committed_bytes();
-        let mut group = 0;
+        let (mut group, mut bytes) = (0, 0);
         while self.take_empty(arena.host(), &mut group) {
             let gone = arena.decommit_cells(cells, self.cells_of(group));
             // Refused: the cells, which were zero, still are.
-            self.end_open(arena.host(), group, !gone);
+            self.end_open(arena.host(), group, gone == 0);
+            bytes += gone;
             group += 1;
         }
-        before.saturating_sub(cells.committed_bytes())
+        bytes
     }
 
     /// Finds an open group without a unit in use from `group` on, and fills its sets, so that nobody
@@ -239,7 +257,7 @@ impl RecordAlloc {
                 if self.is_open(*group) && pages.all(|page| self.set(page).get() == 0) {
                     self.pages_of(*group)
                         .for_each(|page| self.set(page).set(PAGE_SET));
-                    state.on_their_way += 1;
+                    state.set_out += 1;
                     return true;
                 }
                 *group += 1;

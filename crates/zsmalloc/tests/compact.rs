@@ -219,6 +219,100 @@ fn empty_table_pages_go_back_and_come_again() {
     });
 }
 
+/// Objects of one class, of which few are left; every budget comes to an end, with the same result.
+#[test]
+fn every_budget_comes_to_an_end() {
+    for (len, count, kept) in [(32, 12_000, 500), (32, 12_000, 128), (1365, 300, 70)] {
+        for budget in [1, 2, 3, 7, 31, 32, 33, 64, 1000] {
+            let (arena, _) = World::arena(PageSize::K4, 128 << 20, 4096).expect("an arena");
+            let pool: TestPool<'_> =
+                Pool::new(&arena, PoolOptions::named("budget")).expect("a pool");
+            let insert = |n: usize| pool.insert(&pattern(n as u64, len)).expect("room");
+            let all: Vec<_> = (0..count).map(insert).collect();
+            for (n, handle) in all.iter().enumerate() {
+                // The last, and here and there one.
+                if n + kept < count && n % 29 != 0 {
+                    pool.free(*handle).expect("live");
+                }
+            }
+            let (first, objects) = (pool.stats().frames, pool.stats().objects);
+            let (mut most, mut calls, mut moved) = (0, 0, 0);
+            while {
+                let report = pool.compact(CompactBudget::objects(budget));
+                moved += report.objects_moved;
+                report.end == CompactEnd::Budget
+            } {
+                most = most.max(pool.stats().frames);
+                calls += 1;
+                assert!(calls <= 8 * objects, "no end with {budget} at {len}");
+            }
+            assert!(
+                moved <= 4 * objects,
+                "{moved} moves of {objects} with {budget}"
+            );
+            assert!(most <= first + 8, "{most} frames of {first} with {budget}");
+            assert_eq!(pool.can_compact(), 0, "with {budget} at {len}");
+            pool.validate().expect("valid");
+        }
+    }
+}
+
+/// Small budgets, and a trim after each call, so that no empty frame is kept back.
+#[test]
+fn small_budgets_end_whatever_is_freed() {
+    for len in (100..4090).step_by(367) {
+        for seed in 0..6_usize {
+            let (arena, _) = World::arena(PageSize::K4, 128 << 20, 4096).expect("an arena");
+            let pool: TestPool<'_> =
+                Pool::new(&arena, PoolOptions::named("budget")).expect("a pool");
+            let insert = |n: u64| pool.insert(&pattern(n, len)).expect("room");
+            let all: Vec<_> = (0..300).map(insert).collect();
+            for (n, handle) in all.iter().enumerate() {
+                if (n * 7 + n * n * seed + seed) % 11 > 2 {
+                    pool.free(*handle).expect("live");
+                }
+            }
+            pool.trim();
+            let mut calls = 0;
+            while pool.compact(CompactBudget::objects(1 + seed as u64)).end == CompactEnd::Budget {
+                pool.trim();
+                calls += 1;
+                assert!(calls < 1000, "no end at {len}, seed {seed}");
+            }
+            assert_eq!(pool.can_compact(), 0, "at {len}, seed {seed}");
+        }
+    }
+}
+
+/// A caller's function that panics leaves nothing behind, and the pool usable.
+#[test]
+fn a_panic_between_batches_loses_nothing() {
+    let (arena, _) = World::arena(PageSize::K4, 64 << 20, 4096).expect("an arena");
+    let pool: TestPool<'_> = Pool::new(&arena, PoolOptions::named("panic")).expect("a pool");
+    for last in 1..30 {
+        let objects = fill(&pool, 300, 80, last);
+        let mut calls = 0;
+        let compaction = std::panic::AssertUnwindSafe(|| {
+            pool.compact_while(CompactBudget::UNLIMITED, || {
+                calls += 1;
+                assert!(calls < last, "on purpose");
+                true
+            })
+        });
+        assert!(std::panic::catch_unwind(compaction).is_err(), "it panicked");
+        assert_eq!(
+            arena.stats().in_use,
+            pool.stats().frame_bytes,
+            "no frame is lost"
+        );
+        pool.validate().expect("valid");
+        check(&pool, &objects);
+        objects
+            .into_iter()
+            .for_each(|(handle, _)| pool.free(handle).expect("live"));
+    }
+}
+
 /// A stale handle is refused although its word's page was closed and opened again.
 #[test]
 fn generations_survive_their_page() {

@@ -115,6 +115,12 @@ fn z11_of_many_callers_one_works() {
             |count: fn(&zsmalloc::CompactReport) -> u64| reports.iter().map(count).sum::<u64>();
         let net = sum(|report| report.frames_freed) - sum(|report| report.frames_attached);
         assert_eq!(pool.stats().frames + net, frames);
+        let last = pool.compact(CompactBudget::UNLIMITED);
+        assert_ne!(
+            last.end,
+            CompactEnd::Elsewhere,
+            "nobody is at work any more"
+        );
         elsewhere += reports
             .iter()
             .filter(|report| report.end == CompactEnd::Elsewhere)
@@ -123,6 +129,101 @@ fn z11_of_many_callers_one_works() {
         pool.validate().expect("valid");
     }
     assert!(elsewhere > 0, "nobody met another compactor");
+}
+
+/// Callers that come and go: the last one's end is the end.
+#[test]
+fn z11_whoever_was_refused_leaves_no_trace() {
+    let arena = arena(PageSize::K4);
+    let pool = pool(&arena);
+    let mut elsewhere = 0;
+    for _ in 0..scaled(100) {
+        let ask = || {
+            let ends = (0..500).map(|_| pool.compact(CompactBudget::objects(0)).end);
+            ends.filter(|&end| end == CompactEnd::Elsewhere).count()
+        };
+        elsewhere += thread::scope(|scope| {
+            let callers = [(); 4].map(|()| scope.spawn(ask));
+            callers
+                .map(|caller| caller.join().expect("no panic"))
+                .iter()
+                .sum::<usize>()
+        });
+        assert_eq!(pool.compact(CompactBudget::UNLIMITED).end, CompactEnd::Done);
+    }
+    assert!(elsewhere > 0, "nobody met another compactor");
+}
+
+/// Row Z24: more zspages with a pinned object than are remembered at a time.
+#[test]
+fn z24_pinned_zspages_do_not_hide_the_rest() {
+    let arena = arena(PageSize::K4);
+    let pool = pool(&arena);
+    let len = 1365;
+    let class = pool.geometry().lookup(len).expect("a class");
+    let slots = pool.geometry().classes()[class].slots as usize;
+    let all: Vec<_> = (0..slots as u64 * 300)
+        .map(|n| (pool.insert(&pattern(n, len)).expect("room"), n))
+        .collect();
+    let (mut kept, mut pinned) = (Vec::new(), Vec::new());
+    for (zspage, objects) in all.chunks(slots).enumerate() {
+        // The first 100 keep one object, the others half of theirs.
+        for (at, &(handle, n)) in objects.iter().enumerate() {
+            if (zspage < 100 && at > 0) || at % 2 == 1 {
+                pool.free(handle).expect("live");
+            } else {
+                kept.push((handle, n));
+            }
+        }
+        if zspage < 100 {
+            pinned.push(pool.read(objects[0].0).expect("live"));
+        }
+    }
+    let (possible, frames) = (pool.can_compact(), pool.stats().frames);
+    let report = pool.compact(CompactBudget::UNLIMITED);
+    assert!(report.objects_busy >= 100, "{report:?}");
+    let freed = frames - pool.stats().frames;
+    assert!(
+        freed * 10 > possible * 9,
+        "{freed} of {possible}: {report:?}"
+    );
+    drop(pinned);
+    check(&pool, &kept);
+    pool.validate().expect("valid");
+}
+
+/// Zspages that others close all the while: what can move moves all the same.
+#[test]
+fn compaction_goes_on_while_others_close_zspages() {
+    let mut closed_meanwhile = false;
+    for _ in 0..MOST_ROUNDS {
+        let arena = arena(PageSize::K4);
+        let pool = pool(&arena);
+        let len = PageSize::K4.bytes() / 3;
+        let insert = |n: u64| pool.insert(&pattern(n, len)).expect("room");
+        let others: Vec<_> = (0..4000).map(insert).collect();
+        let kept = sparse(&pool, 3000);
+        let done = AtomicU64::new(0);
+        let report = thread::scope(|scope| {
+            let freer = scope.spawn(|| {
+                others
+                    .into_iter()
+                    .for_each(|handle| pool.free(handle).expect("live"));
+                done.store(1, Ordering::Release);
+            });
+            let report = pool.compact(CompactBudget::UNLIMITED);
+            closed_meanwhile |= done.load(Ordering::Acquire) == 0;
+            freer.join().expect("no panic");
+            report
+        });
+        assert!(report.objects_moved > 100, "{report:?}");
+        check(&pool, &kept);
+        pool.validate().expect("valid");
+        if closed_meanwhile {
+            return;
+        }
+    }
+    panic!("no zspage was closed meanwhile");
 }
 
 /// What the workers of a round met.

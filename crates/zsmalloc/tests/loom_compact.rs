@@ -181,6 +181,8 @@ fn z11_two_compactors() {
         ];
         let done = |report: &&CompactReport| report.end != CompactEnd::Elsewhere;
         assert!(reports.iter().any(|report| done(&report)));
+        let last = pool.compact(CompactBudget::objects(0));
+        assert_eq!(last.end, CompactEnd::Budget, "nobody is at work any more");
         let freed: u64 = reports.iter().map(|report| report.frames_freed).sum();
         assert_eq!(pool.stats().frames + freed, frames);
         validate(&pool);

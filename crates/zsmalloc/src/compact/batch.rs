@@ -1,20 +1,23 @@
 //! A few moves: planned under the class lock, copied without, committed under it.
 
+use super::sparse::FEW_FRAMES;
 use super::sparse::SparseZspages;
-use super::{CompactReport, Run, frames_needed};
+use super::{CompactReport, frames_needed};
 use crate::class::ClassContext;
 use crate::client::Client;
 use crate::pool::Pool;
 use crate::slot::Released;
 use crate::word::{Place, Target, Word};
-use zs_mm::ArenaRef;
+use zs_mm::{Arena, ArenaRef, Backing, Frame};
 use zs_sync::{Ordering, Peek, prefetch};
 
 /// Moves of one hold of the class lock.
-const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
+pub(super) const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
+/// Objects that are looked at in one hold.
+const LOOKS: usize = 4 * MOVES;
 /// Bytes that are copied between two holds, if it is more than one object: others may be waiting
 /// for the pins.
-const BYTES: usize = 128 << 10;
+pub(super) const BYTES: usize = 128 << 10;
 
 /// An object on its way.
 #[derive(Debug)]
@@ -37,8 +40,11 @@ pub(super) struct Batch {
     len: usize,
     most: usize,
     bytes: usize,
+    /// Objects that were in use.
     busy: u64,
     attached: u64,
+    /// Nothing of it is done.
+    given_up: bool,
 }
 
 impl Batch {
@@ -51,6 +57,7 @@ impl Batch {
             bytes: 0,
             busy: 0,
             attached: 0,
+            given_up: false,
         }
     }
 
@@ -58,8 +65,16 @@ impl Batch {
         self.len == 0
     }
 
+    /// Gives the batch up unless it has so many moves.
+    pub(super) fn only_if_whole(&mut self, moves: u64) {
+        self.given_up = (self.len as u64) < moves;
+    }
+
+    /// Whether one hold of the lock may go on. Objects that are in use cost a look each.
     fn has_room_for(&self, len: usize) -> bool {
-        self.len < self.most && (self.len == 0 || self.bytes + len <= BYTES)
+        let looks = self.len + self.busy as usize;
+        let fits = self.len == 0 || self.bytes + len <= BYTES;
+        self.len < self.most && looks < LOOKS && fits
     }
 
     /// Whether objects of other zspages are on their way to this one.
@@ -82,10 +97,45 @@ impl Batch {
 pub(super) enum Planned {
     /// The batch is full.
     More,
-    /// There is no room without another frame.
-    NeedsFrame,
-    /// There is nothing more to move, or other zspages must be looked for.
+    /// There is no room for so many more without another frame.
+    NeedsFrame(u64),
+    /// There is nothing more to move from and to these zspages.
     Over,
+}
+
+/// Frames to move objects to.
+#[derive(Debug, Default)]
+pub(super) struct Supply([Option<Frame>; FEW_FRAMES + 1]);
+
+impl Supply {
+    /// Takes one more from the arena; whether that went.
+    pub(super) fn fetch<B: Backing>(&mut self, arena: &Arena<B>) -> bool {
+        let place = self.0.iter_mut().find(|place| place.is_none());
+        match place.zip(arena.alloc_frame().ok()) {
+            Some((place, frame)) => {
+                *place = Some(frame);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Frame> {
+        self.0.iter_mut().find_map(Option::take)
+    }
+
+    fn put(&mut self, frame: Frame) {
+        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+            *place = Some(frame);
+        }
+    }
+
+    /// Gives back what was not needed.
+    pub(super) fn release<B: Backing>(mut self, arena: &Arena<B>) {
+        while let Some(frame) = self.take() {
+            arena.free_frame(frame);
+        }
+    }
 }
 
 /// Where an object can go.
@@ -103,7 +153,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         class: usize,
         sparse: &mut SparseZspages,
         batch: &mut Batch,
-        run: &mut Run<'_>,
+        supply: &mut Supply,
     ) -> Planned {
         let context = self.context(class);
         let mut state = self.classes[class].lock(self.host());
@@ -111,27 +161,26 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let needed = frames_needed(self.geometry, context.class, state.objects)
             + u64::from(state.spare.is_some());
         let frames_to_win = u64::from(state.frames) > needed;
-        if !sparse.are_open(state.closed) {
-            return Planned::Over;
-        }
+        sparse.forget(state.closed);
         let mut emptied = None;
         while batch.has_room_for(context.class.size as usize) {
-            let Some((source, slot, destination)) = sparse.next(context, frames_to_win) else {
+            let next = sparse.next(context, frames_to_win);
+            let Some((source, slot, destination)) = next else {
                 return Planned::Over;
             };
             if emptied.replace(source.zspage) != Some(source.zspage) {
+                if batch.fills(source.zspage) {
+                    // Its new objects can be moved once they are there.
+                    return Planned::More;
+                }
                 self.prefetch_words(context, source.zspage, slot);
-            }
-            if source.packed && batch.fills(destination) {
-                // Its own new objects can be moved once they are there.
-                return Planned::More;
             }
             let below = if source.packed { slot } else { usize::MAX };
             let (to_slot, extension) = match self.room_in(context, destination, below, sparse) {
                 Room::Slot(slot) => (slot, None),
-                Room::Extended(slot, entry) => match run.supply.take() {
+                Room::Extended(slot, entry) => match supply.take() {
                     Some(frame) => (slot, Some((entry, frame))),
-                    None => return Planned::NeedsFrame,
+                    None => return Planned::NeedsFrame((batch.most - batch.len) as u64),
                 },
                 Room::None => {
                     sparse.full(destination);
@@ -142,7 +191,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let Some((index, pinned)) = self.pin_for_move(context, source.zspage, slot) else {
                 batch.busy += 1;
                 if let Some((_, frame)) = extension {
-                    run.supply = Some(frame);
+                    supply.put(frame);
                 }
                 continue;
             };
@@ -251,20 +300,23 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// meanwhile, clears the new ones.
     pub(super) fn commit(&self, class: usize, batch: &mut Batch) {
         let mut state = self.classes[class].lock(self.host());
+        let closed_by_others = state.closed;
         for planned in batch.moves.iter_mut().flatten() {
             let Some(cell) = self.cell(planned.index) else {
                 continue;
             };
-            let moved = planned.pinned.moved(&self.layout, planned.to);
-            // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
-            // Acquire: whoever was inside the old place has read (readers unpin with Release).
-            let committed = cell.compare_exchange(
-                planned.pinned.0,
-                moved.0,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            planned.done = committed.is_ok();
+            if !batch.given_up {
+                let moved = planned.pinned.moved(&self.layout, planned.to);
+                // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
+                // Acquire: whoever was inside the old place has read (readers unpin with Release).
+                let committed = cell.compare_exchange(
+                    planned.pinned.0,
+                    moved.0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+                planned.done = committed.is_ok();
+            }
             // A move that is given up clears its new slot before it unpins: so under the class lock
             // every back reference but a replace's leads to a word that names the slot.
             let gone = if planned.done {
@@ -280,6 +332,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             }
             planned.released = self.clear_slot(&mut state, class, gone);
         }
+        // What this thread closes it knows: see `settle`.
+        state.closed = closed_by_others;
     }
 
     /// Gives back what the moves left, ends the pins of those that were given up, and counts.

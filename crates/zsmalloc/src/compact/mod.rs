@@ -6,7 +6,9 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `sparse` | the zspages of a class worth moving from and to |
+//! | `smallest` | the smallest few of many |
 //! | `batch` | a few moves: planned, copied, committed |
+//! | `lower` | small zspages moved to records in lower pages |
 //!
 //! # Locking
 //!
@@ -16,16 +18,16 @@
 //! reader inside when it would be committed is given up, and nobody has waited.
 
 mod batch;
+mod lower;
+mod smallest;
 mod sparse;
 
-use crate::class::FrameEntry;
 use crate::client::Client;
 use crate::geometry::{CLASSES, Geometry, SizeClass};
 use crate::pool::Pool;
-use crate::record::units_of;
-use batch::{Batch, Planned};
+use batch::{Batch, Planned, Supply};
 use sparse::SparseZspages;
-use zs_mm::{ArenaRef, Frame};
+use zs_mm::ArenaRef;
 use zs_sync::{AtomicU32, Ordering};
 
 /// How much a compaction may do.
@@ -65,7 +67,8 @@ impl CompactBudget {
 /// Why a compaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompactEnd {
-    /// Nothing is left that could be moved with profit, but for objects that were in use.
+    /// Nothing is left that could be moved with profit, but for objects that were in use, and for classes
+    /// whose zspages others closed faster than they could be looked at.
     Done,
     /// The budget is spent. The next call goes on where this one ended.
     Budget,
@@ -91,8 +94,7 @@ pub struct CompactReport {
     pub objects_busy: u64,
     /// Frames that were emptied, and given to the arena.
     pub frames_freed: u64,
-    /// Frames that were taken from the arena to move objects to. Over all reports together never more
-    /// than were freed, if every object could be moved.
+    /// Frames that were taken from the arena to move objects to.
     pub frames_attached: u64,
 }
 
@@ -116,7 +118,8 @@ impl Compactor {
     fn begin(&self) -> Option<Worker<'_>> {
         // Acquire pairs with the Release of the last worker's end.
         let before = self.0.fetch_or(WORKING, Ordering::Acquire);
-        (before & WORKING == 0).then_some(Worker {
+        // Made only if this one works: its end says that nobody does.
+        (before & WORKING == 0).then(|| Worker {
             compactor: self,
             step: before as usize,
         })
@@ -130,13 +133,25 @@ impl Drop for Worker<'_> {
     }
 }
 
+/// How often a class is looked at anew because others close its zspages, without a move between.
+const LOOK_AGAIN: usize = 16;
+
+/// What comes after a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more to move from and to these zspages.
+    More,
+    /// One of these zspages may be closed: look for others.
+    LookAgain,
+    /// Nothing more of these.
+    Over,
+}
+
 /// A compaction under way.
 struct Run<'a> {
     budget: CompactBudget,
     go_on: &'a mut dyn FnMut() -> bool,
     report: CompactReport,
-    /// A frame to move objects to, while none is needed.
-    supply: Option<Frame>,
 }
 
 impl Run<'_> {
@@ -199,7 +214,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 frames_freed: 0,
                 frames_attached: 0,
             },
-            supply: None,
         };
         if self.arena().is_forked() {
             run.report.end = CompactEnd::Paused;
@@ -212,9 +226,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             Ok(()) => CompactEnd::Done,
             Err(end) => end,
         };
-        if let Some(frame) = run.supply.take() {
-            self.arena().free_frame(frame);
-        }
         run.report
     }
 
@@ -224,7 +235,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if self.arena().is_forked() {
             return 0;
         }
-        (0..CLASSES).map(|class| self.surplus_frames(class)).sum()
+        let possible: u64 = (0..CLASSES).map(|class| self.surplus_frames(class)).sum();
+        // A frame that went from one class to another meanwhile was met twice.
+        possible.min(self.arena().stats().in_use >> self.geometry.page_size().shift())
     }
 
     /// Gives `frames` frames back to the system if so many can be spared: free ones first, then those
@@ -274,98 +287,79 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn move_together(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
         let objects = self.classes[class].lock(self.host()).objects;
         let begun = run.report.objects_moved;
-        loop {
+        let (mut beyond, mut stale) = (None, 0);
+        while run.report.objects_moved - begun <= 2 * objects && stale < LOOK_AGAIN {
             let before = run.report.objects_moved;
-            let mut sparse = self.sparse_zspages(class);
-            while self.move_some(class, &mut sparse, run)? {}
-            let moved = run.report.objects_moved;
-            if moved == before || moved - begun >= 2 * objects {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Releases the frame that the class keeps back; whether its zspage was closed with it.
-    fn release_spare_of(&self, class: usize, run: &mut Run<'_>) -> bool {
-        let released = self.release_spare(class);
-        run.report.frames_freed += released.frames();
-        let bare = released.closed().is_some();
-        self.give_back(class, released);
-        bare
-    }
-
-    /// Moves what little a zspage holds to one whose record lies in a lower page, for as many as are
-    /// found at a time, so that the upper pages of records empty.
-    fn lower_records(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
-        let (mut closed, zspages) = self.small_zspages(class);
-        for zspage in zspages.into_iter() {
-            let Some(lower) = self.open_lower(class, zspage, closed, run) else {
-                break;
+            let mut sparse = self.sparse_zspages(class, beyond);
+            let next = loop {
+                match self.move_some(class, &mut sparse, run)? {
+                    Next::More => {}
+                    next => break next,
+                }
             };
-            let mut pair = SparseZspages::pair(closed, zspage, lower);
-            while self.move_some(class, &mut pair, run)? {}
-            let bare = self.release_spare_of(class, run);
-            closed = pair.closed_so_far() + u64::from(bare);
+            let moved = run.report.objects_moved > before;
+            beyond = None;
+            if next == Next::LookAgain {
+                stale = if moved { 0 } else { stale + 1 };
+            } else if !moved {
+                // All of these are in use: there may be others, less sparse.
+                beyond = sparse.beyond();
+                if beyond.is_none() {
+                    break;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Opens a zspage with a record in a lower page than that of `zspage`, if there is room for one and
-    /// the class has closed as many as before. Its one frame is the class's spare, until an object
-    /// comes.
-    fn open_lower(&self, class: usize, zspage: u32, closed: u64, run: &mut Run<'_>) -> Option<u32> {
-        let context = self.context(class);
-        let units = units_of(context.class);
-        let record = self.record_alloc.alloc_below(self.host(), units, zspage)?;
-        let frame = run
-            .supply
-            .take()
-            .or_else(|| self.arena().alloc_frame().ok());
-        let mut state = self.classes[class].lock(self.host());
-        if let Some(frame) = frame {
-            if state.closed == closed && state.spare.is_none() {
-                self.open_zspage(&mut state, context, class, record, frame);
-                state.spare = Some(FrameEntry {
-                    zspage: record,
-                    entry: 0,
-                });
-                run.report.frames_attached += 1;
-                return Some(record);
-            }
-            run.supply = Some(frame);
-        }
-        drop(state);
-        self.free_record(record, context);
-        None
+    /// Releases the frame that the class keeps back.
+    fn release_spare_of(&self, class: usize, run: &mut Run<'_>) {
+        let released = self.release_spare(class);
+        run.report.frames_freed += released.frames();
+        self.give_back(class, released);
     }
 
-    /// Moves a batch of objects; whether there may be more to move from and to these zspages.
+    /// Moves a batch of objects, or two if the first lacks a frame to move to.
     fn move_some(
         &self,
         class: usize,
         sparse: &mut SparseZspages,
         run: &mut Run<'_>,
-    ) -> Result<bool, CompactEnd> {
+    ) -> Result<Next, CompactEnd> {
         let room = run.room()?;
         let ticket = self.arena().begin_moves().ok_or(CompactEnd::Paused)?;
+        let mut supply = Supply::default();
+        let mut planned = self.move_batch(class, sparse, room, &mut supply, run);
+        if let Planned::NeedsFrame(left) = planned {
+            if !supply.fetch(self.arena()) {
+                sparse.extend_no_more();
+            }
+            planned = self.move_batch(class, sparse, left, &mut supply, run);
+        }
+        supply.release(self.arena());
+        drop(ticket);
+        Ok(match planned {
+            Planned::More | Planned::NeedsFrame(_) => Next::More,
+            Planned::Over if sparse.forgot() => Next::LookAgain,
+            Planned::Over => Next::Over,
+        })
+    }
+
+    fn move_batch(
+        &self,
+        class: usize,
+        sparse: &mut SparseZspages,
+        room: u64,
+        supply: &mut Supply,
+        run: &mut Run<'_>,
+    ) -> Planned {
         let mut batch = Batch::new(room);
-        let planned = self.plan(class, sparse, &mut batch, run);
+        let planned = self.plan(class, sparse, &mut batch, supply);
         if !batch.is_empty() {
             self.copy(class, &batch);
             self.commit(class, &mut batch);
         }
         self.settle(class, sparse, batch, &mut run.report);
-        drop(ticket);
-        match planned {
-            Planned::More => Ok(true),
-            Planned::NeedsFrame => {
-                match self.arena().alloc_frame() {
-                    Ok(frame) => run.supply = Some(frame),
-                    Err(_) => sparse.extend_no_more(),
-                }
-                Ok(true)
-            }
-            Planned::Over => Ok(false),
-        }
+        planned
     }
 }

@@ -2,62 +2,37 @@
 //!
 //! class lists -> (the lowest with room, the sparsest) -> source and destination of the next move
 
-use crate::class::{ClassContext, Cursor};
+use super::batch::{BYTES, MOVES};
+use super::smallest::Smallest;
+use crate::class::{ClassContext, ClosedSet, Cursor};
 use crate::client::Client;
 use crate::pool::Pool;
 use crate::record::Record;
 use core::cmp::Reverse;
 use zs_mm::ArenaRef;
 
-/// Zspages that are remembered at a time, of each kind.
-const WINDOW: usize = if cfg!(zs_loom) { 4 } else { 64 };
 /// Zspages that are looked at in one hold of the class lock.
 const LOOK_AT: usize = 64;
 /// Zspages that are looked at in all: of a class with more, only so many are known at a time.
 const LOOK_AT_MOST: usize = 4096;
 
 /// What is not worth a record of its own.
-const FEW_FRAMES: usize = 4;
+pub(super) const FEW_FRAMES: usize = 4;
 
-/// The smallest few of many values, ascending.
-#[derive(Debug)]
-struct Smallest<T> {
-    values: [T; WINDOW],
-    len: usize,
+/// Zspages in the order in which they are emptied: the fewest objects first, as each is a move; then the
+/// most frames, and the highest number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Sparseness {
+    objects: u32,
+    frames: Reverse<u32>,
+    zspage: Reverse<u32>,
 }
 
-impl<T: Copy + Ord + Default> Smallest<T> {
-    fn new() -> Self {
-        Self {
-            values: [T::default(); WINDOW],
-            len: 0,
-        }
-    }
-
-    /// Adds a value that is not there yet; the largest goes if there are too many.
-    fn add(&mut self, value: T) {
-        let Err(at) = self.values[..self.len].binary_search(&value) else {
-            return;
-        };
-        if at == WINDOW {
-            return;
-        }
-        let end = (self.len + 1).min(WINDOW);
-        self.values.copy_within(at..end - 1, at + 1);
-        self.values[at] = value;
-        self.len = end;
-    }
-
-    fn first(&self) -> Option<T> {
-        self.values[..self.len].first().copied()
-    }
-
-    fn remove(&mut self, gone: impl Fn(&T) -> bool) {
-        if let Some(at) = self.values[..self.len].iter().position(gone) {
-            self.values.copy_within(at + 1..self.len, at);
-            self.len -= 1;
-        }
-    }
+/// Zspages in the order in which they are filled where the lowest will not do: the most objects first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Fullness {
+    objects: Reverse<u32>,
+    zspage: u32,
 }
 
 /// A zspage that is being emptied.
@@ -73,63 +48,86 @@ pub(super) struct Source {
 /// Where objects come from and go to, as known when the class was last looked at.
 #[derive(Debug)]
 pub(super) struct SparseZspages {
-    /// As many zspages as the class had closed: as long as that is so, all these are open.
-    closed: u64,
     /// Zspages with room or with a frame missing, by number.
     room: Smallest<u32>,
-    /// Those with objects, by objects for each frame, by objects, and the highest number first.
-    sparsest: Smallest<(u32, u32, Reverse<u32>)>,
-    /// There are more than are remembered.
-    truncated: bool,
+    /// Such zspages by objects, where the lowest are but a part of them.
+    fullest: Smallest<Fullness>,
+    /// Those with objects, each once.
+    sparsest: Smallest<Sparseness>,
+    /// The last of the sparsest, if there may be more beyond it.
+    beyond: Option<Sparseness>,
+    /// These are all there are: the last one may be packed.
+    complete: bool,
+    /// The lock was released since the looking began: zspages may be met twice.
+    met_before: bool,
+    /// Some of them may have been closed by others, and were forgotten.
+    forgot: bool,
     /// The zspage that objects were moved to last.
     filled: Option<u32>,
+    /// All of one zspage goes to a new one.
+    lowering: bool,
     /// Whether frames may be attached to make room.
     extend: bool,
     source: Option<Source>,
 }
 
 impl SparseZspages {
-    fn new(closed: u64) -> Self {
+    fn new() -> Self {
         Self {
-            closed,
             room: Smallest::new(),
+            fullest: Smallest::new(),
             sparsest: Smallest::new(),
-            truncated: false,
+            beyond: None,
+            complete: true,
+            met_before: false,
+            forgot: false,
             filled: None,
+            lowering: false,
             extend: true,
             source: None,
         }
     }
 
     /// One zspage to be moved to another, which is empty.
-    pub(super) fn pair(closed: u64, from: u32, to: u32) -> Self {
-        let mut pair = Self::new(closed);
+    pub(super) fn pair(from: u32, to: u32) -> Self {
+        let mut pair = Self::new();
         pair.room.add(to);
         pair.source = Some(Source {
             zspage: from,
             left: u128::MAX,
             packed: false,
         });
-        // It is moved as a whole or not at all, never packed.
-        pair.truncated = true;
+        pair.lowering = true;
         pair
     }
 
-    /// How many zspages the class has closed, if nobody else closed one.
-    pub(super) fn closed_so_far(&self) -> u64 {
-        self.closed
+    /// Forgets what others may have closed since it was looked for.
+    pub(super) fn forget(&mut self, closed: ClosedSet) {
+        let before = (self.room.len(), self.sparsest.len(), self.source.is_some());
+        self.room.remove(|&zspage| closed.may_contain(zspage));
+        self.fullest
+            .remove(|other| closed.may_contain(other.zspage));
+        self.sparsest
+            .remove(|other| closed.may_contain(other.zspage.0));
+        self.source = self
+            .source
+            .filter(|source| !closed.may_contain(source.zspage));
+        if before != (self.room.len(), self.sparsest.len(), self.source.is_some()) {
+            self.complete = false;
+            self.forgot = true;
+        }
     }
 
-    /// Whether every zspage that is remembered is still open, given that the class has closed so many.
-    pub(super) fn are_open(&self, closed: u64) -> bool {
-        self.closed == closed
+    /// Whether something was forgotten: there may be more to move if one looks again.
+    pub(super) fn forgot(&self) -> bool {
+        self.forgot
     }
 
     /// A zspage was closed by the compactor itself.
     pub(super) fn closed(&mut self, zspage: u32) {
-        self.closed += 1;
         self.room.remove(|&other| other == zspage);
-        self.sparsest.remove(|other| other.2.0 == zspage);
+        self.fullest.remove(|other| other.zspage == zspage);
+        self.sparsest.remove(|other| other.zspage.0 == zspage);
         self.source = self.source.filter(|source| source.zspage != zspage);
     }
 
@@ -157,14 +155,14 @@ impl SparseZspages {
             };
             let record = context.record(source.zspage);
             let few = || is_nearly_empty(context, record.summary().used);
-            let worth = frames_to_win || (few() && !source.packed);
+            let worth = self.lowering || frames_to_win || (few() && !source.packed);
             let left = source.left & record.used();
             let slot = 127_usize.checked_sub(left.leading_zeros() as usize);
             if let Some(slot) = slot.filter(|_| worth) {
                 if let Some(destination) = self.destination(context, &source) {
                     return Some((source, slot, destination));
                 }
-                if self.truncated {
+                if !self.complete || self.lowering {
                     return None;
                 }
                 // No other zspage takes its objects in.
@@ -178,31 +176,41 @@ impl SparseZspages {
         }
     }
 
-    /// The lowest zspage with room; an empty one only if it is below the source, or objects would go to
-    /// and fro.
+    /// The lowest zspage with room and no fewer objects than the source: so with every move the fuller
+    /// gets fuller, and moves come to an end, however they are budgeted.
+    /// Where the lowest are all emptier than that, one of the fullest.
     fn destination(&mut self, context: ClassContext<'_>, source: &Source) -> Option<u32> {
         if source.packed {
             return Some(source.zspage);
         }
-        let mut room = self.room.values[..self.room.len].iter().copied();
-        let destination =
-            room.find(|&other| other < source.zspage || context.record(other).summary().used > 0)?;
+        let objects = |zspage: u32| context.record(zspage).summary().used;
+        let least = if self.lowering {
+            0
+        } else {
+            objects(source.zspage)
+        };
+        let lowest = self.room.iter();
+        let fullest = self.fullest.iter();
+        let destination = lowest
+            .chain(fullest.map(|fullest| fullest.zspage))
+            .find(|&other| other != source.zspage && objects(other) >= least)?;
         if self.filled != Some(destination) {
             // What has taken objects in is not emptied again.
-            self.sparsest.remove(|other| other.2.0 == destination);
+            self.sparsest.remove(|other| other.zspage.0 == destination);
             self.filled = Some(destination);
         }
         Some(destination)
     }
 
     fn next_source(&mut self, context: ClassContext<'_>) -> Option<Source> {
-        let sparsest = self.sparsest.first().map(|(.., Reverse(zspage))| zspage);
+        let sparsest = self.sparsest.first().map(|sparsest| sparsest.zspage.0);
         // When no other is left, the one that took objects in last is packed.
         let zspage = sparsest.or_else(|| self.room.first())?;
-        self.sparsest.remove(|other| other.2.0 == zspage);
+        self.sparsest.remove(|other| other.zspage.0 == zspage);
         self.room.remove(|&other| other == zspage);
+        self.fullest.remove(|other| other.zspage == zspage);
         let packed = sparsest.is_none() || self.room.first().is_none();
-        if packed && self.truncated {
+        if packed && !self.complete {
             return None;
         }
         self.source = Some(Source {
@@ -223,20 +231,45 @@ impl SparseZspages {
     /// A destination takes nothing more in.
     pub(super) fn full(&mut self, zspage: u32) {
         self.room.remove(|&other| other == zspage);
+        self.fullest.remove(|other| other.zspage == zspage);
         self.source = self
             .source
             .filter(|source| !source.packed || source.zspage != zspage);
     }
 
-    fn add(&mut self, zspage: u32, record: Record<'_>) {
+    fn add(&mut self, zspage: u32, record: Record<'_>, beyond: Option<Sparseness>) {
         let summary = record.summary();
-        let (frames, objects) = (summary.attached.count_ones(), summary.used);
-        self.truncated |= self.room.len == WINDOW;
+        self.complete &= !self.room.is_full();
         self.room.add(zspage);
-        if objects > 0 {
-            let density = objects * 256 / frames.max(1);
-            self.sparsest.add((density, objects, Reverse(zspage)));
+        if self.met_before {
+            // One that changed since it was met is remembered as it is now.
+            self.sparsest.remove(|other| other.zspage.0 == zspage);
+            self.fullest.remove(|other| other.zspage == zspage);
         }
+        self.fullest.add(Fullness {
+            objects: Reverse(summary.used),
+            zspage,
+        });
+        let sparseness = Sparseness {
+            objects: summary.used,
+            frames: Reverse(summary.attached.count_ones()),
+            zspage: Reverse(zspage),
+        };
+        if summary.used > 0 && beyond.is_none_or(|beyond| sparseness > beyond) {
+            self.sparsest.add(sparseness);
+        }
+    }
+
+    /// Ends the looking.
+    fn ready(mut self, beyond: Option<Sparseness>, looked_at_all: bool) -> Self {
+        self.beyond = self.sparsest.last_if_full();
+        self.complete &= looked_at_all && beyond.is_none();
+        self
+    }
+
+    /// The last of those that were remembered, if there may be more beyond it.
+    pub(super) fn beyond(&self) -> Option<Sparseness> {
+        self.beyond
     }
 }
 
@@ -246,76 +279,63 @@ fn is_nearly_empty(context: ClassContext<'_>, used: u32) -> bool {
     bytes <= FEW_FRAMES * context.records.geometry.page_size().bytes()
 }
 
+/// Whether one batch takes them all.
+fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
+    let bytes = used as usize * context.class.size as usize;
+    used as usize <= MOVES && (used == 1 || bytes <= BYTES)
+}
+
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Looks for zspages of a class that are neither full nor whole.
-    pub(super) fn sparse_zspages(&self, class: usize) -> SparseZspages {
+    /// Looks for zspages of a class that are neither full nor whole, to be emptied only those beyond the
+    /// one given.
+    pub(super) fn sparse_zspages(&self, class: usize, beyond: Option<Sparseness>) -> SparseZspages {
         let context = self.context(class);
-        let mut sparse = SparseZspages::new(0);
+        let mut sparse = SparseZspages::new();
         let mut cursor = Cursor::sparse();
-        for _ in 0..LOOK_AT_MOST / LOOK_AT {
-            let state = self.classes[class].lock(self.host());
-            if !sparse.are_open(state.closed) {
-                // What was remembered, the cursor too, may be gone: from the start.
+        for hold in 0..LOOK_AT_MOST / LOOK_AT {
+            let mut state = self.classes[class].lock(self.host());
+            if hold == 0 {
+                // There is one compactor: nobody else relies on it.
+                state.closed = ClosedSet::default();
+            }
+            sparse.met_before = hold > 0;
+            if cursor.may_be_lost(state.closed) {
                 cursor = Cursor::sparse();
-                sparse = SparseZspages::new(state.closed);
             }
             for _ in 0..LOOK_AT {
                 let Some(zspage) = state.next(context, &mut cursor) else {
-                    return sparse;
+                    return sparse.ready(beyond, true);
                 };
-                sparse.add(zspage, context.record(zspage));
+                sparse.add(zspage, context.record(zspage), beyond);
             }
         }
-        sparse.truncated = true;
-        sparse
+        sparse.ready(beyond, false)
     }
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Zspages of a class with few frames' worth of objects, full ones among them, the highest first;
-    /// and how many zspages the class has closed: as long as that is so, these are open.
+    /// Zspages of a class with few frames' worth of objects, and how many those are, full ones among them,
+    /// the highest first.
     pub(super) fn small_zspages(
         &self,
         class: usize,
-    ) -> (u64, impl IntoIterator<Item = u32> + use<A, C>) {
+    ) -> impl Iterator<Item = (u32, u64)> + use<A, C> {
         let context = self.context(class);
         let mut highest = Smallest::new();
         let mut cursor = Cursor::all();
-        let state = self.classes[class].lock(self.host());
+        let mut state = self.classes[class].lock(self.host());
+        state.closed = ClosedSet::default();
         for _ in 0..LOOK_AT {
             let Some(zspage) = state.next(context, &mut cursor) else {
                 break;
             };
             let used = context.record(zspage).summary().used;
-            if used > 0 && is_nearly_empty(context, used) {
-                highest.add(Reverse(zspage));
+            if used > 0 && is_nearly_empty(context, used) && fit_a_batch(context, used) {
+                highest.add((Reverse(zspage), used));
             }
         }
-        let Smallest { values, len } = highest;
-        (
-            state.closed,
-            values.into_iter().take(len).map(|Reverse(zspage)| zspage),
-        )
-    }
-}
-
-#[cfg(all(test, not(zs_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_smallest_are_kept_in_order() {
-        let mut smallest = Smallest::new();
-        for value in (0..1000_u32).rev().chain(0..10) {
-            smallest.add(value);
-        }
-        assert_eq!(smallest.len, WINDOW);
-        assert!(smallest.values.iter().copied().eq(0..WINDOW as u32));
-        smallest.remove(|&value| value == 0);
-        smallest.remove(|&value| value == 63);
-        smallest.remove(|&value| value == 1000);
-        assert_eq!((smallest.first(), smallest.len), (Some(1), WINDOW - 2));
-        smallest.add(5000);
-        assert_eq!(smallest.values[smallest.len - 1], 5000);
+        highest
+            .into_iter()
+            .map(|(Reverse(zspage), used)| (zspage, u64::from(used)))
     }
 }

@@ -4,16 +4,28 @@ use super::{CLOSED, FreeList, GROUP, HandleTable, ON_ITS_WAY, PAGE_WORDS, State}
 use crate::error::Error;
 use crate::word::Word;
 use core::ops::Range;
-use zs_mm::{Arena, Backing};
+use zs_mm::{Arena, BLOCK_BYTES, Backing};
 use zs_sync::Ordering;
+
+/// The most pages of a group: the largest granule is a pageblock.
+const MAX_GROUP: usize = BLOCK_BYTES / (PAGE_WORDS as usize * size_of::<u64>());
 
 impl HandleTable {
     /// The lowest group of pages that is closed or was never open.
-    pub(super) fn lowest_closed(&self, state: &State) -> u32 {
-        let below = if state.closed > 0 { state.end } else { 0 };
-        let closed = |page: &u32| FreeList::unpack(self.page_cell(*page).get()).fresh == CLOSED;
-        let lowest = (0..below).step_by(self.group as usize).find(closed);
-        lowest.unwrap_or(state.end).div_ceil(self.group)
+    pub(super) fn lowest_closed(&self, state: &mut State) -> u32 {
+        let groups = state.end.div_ceil(self.group);
+        let from = if state.closed > 0 {
+            state.lowest_closed
+        } else {
+            groups
+        };
+        let is_closed = |group: &u32| {
+            let first = self.page_cell(group * self.group).get();
+            FreeList::unpack(first).fresh == CLOSED
+        };
+        let lowest = (from..groups).find(is_closed).unwrap_or(groups);
+        state.lowest_closed = lowest;
+        lowest
     }
 
     /// Commits a group and opens it, unless somebody else does so; an error if it is beyond the end.
@@ -37,7 +49,7 @@ impl HandleTable {
         let mut state = self.state.lock(arena.host());
         if pages.start == state.end {
             state.end = pages.end;
-            state.on_their_way += 1;
+            state.set_out += 1;
             self.shut(pages, ON_ITS_WAY);
             return true;
         }
@@ -46,7 +58,7 @@ impl HandleTable {
             return false;
         }
         state.closed -= 1;
-        state.on_their_way += 1;
+        state.set_out += 1;
         self.shut(pages, ON_ITS_WAY);
         true
     }
@@ -54,22 +66,18 @@ impl HandleTable {
     /// Opens the pages of a group that has memory, all words free; or closes them.
     fn end_open<B: Backing>(&self, arena: &Arena<B>, group: u32, done: bool) {
         let pages = self.pages_of(group);
+        if done {
+            self.free_all_words(arena, pages.clone());
+        }
         let mut state = self.state.lock(arena.host());
-        state.on_their_way -= 1;
+        state.arrived += 1;
         if !done {
             self.shut(pages, CLOSED);
             state.closed += 1;
+            state.lowest_closed = state.lowest_closed.min(group);
             return;
         }
         for page in pages.clone() {
-            let generation = FreeList::unpack(self.page_cell(page).get()).generation();
-            let words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
-            let bits = self.layout.place_generation(generation);
-            // Relaxed: the words are free, so this table's alone; a read-modify-write, since every
-            // change of a word is one.
-            for index in words {
-                let _ = self.words.at(index as usize).swap(bits, Ordering::Relaxed);
-            }
             let list = FreeList {
                 // A short last page begins with the words it lacks already used.
                 fresh: (PAGE_WORDS - self.page_len(page)) as u16,
@@ -83,18 +91,35 @@ impl HandleTable {
         self.bound.fetch_max(bound, Ordering::Relaxed);
     }
 
+    /// Sets the words of pages that are on their way, so this thread's alone, to the generations that
+    /// they go on with. With no lock held: there may be thousands.
+    fn free_all_words<B: Backing>(&self, arena: &Arena<B>, pages: Range<u32>) {
+        for page in pages {
+            let list = {
+                let _state = self.state.lock(arena.host());
+                FreeList::unpack(self.page_cell(page).get())
+            };
+            let bits = self.layout.place_generation(list.generation());
+            for index in page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page) {
+                // Relaxed: nobody else changes them; a read-modify-write, since every change of a
+                // word is one.
+                let _ = self.words.at(index as usize).swap(bits, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Closes every group of pages without an object, and gives its memory back; returns the bytes.
     /// Called with no lock held; looks at every page that was ever open.
     pub(super) fn close_empty<B: Backing>(&self, arena: &Arena<B>) -> u64 {
-        let before = self.words.committed_bytes();
-        let mut group = 0;
+        let (mut group, mut bytes) = (0, 0);
         while self.begin_close(arena, &mut group) {
             // Refused: the words are as they were or zero, free in either case.
             let gone = arena.decommit_cells(&self.words, self.cells_of(group));
-            self.end_open(arena, group, !gone);
+            self.end_open(arena, group, gone == 0);
+            bytes += gone;
             group += 1;
         }
-        before.saturating_sub(self.words.committed_bytes())
+        bytes
     }
 
     /// Finds a group of open pages without an object from `group` on, and marks it as on its way.
@@ -106,29 +131,36 @@ impl HandleTable {
                 if pages.start >= state.end {
                     return false;
                 }
-                if pages.clone().all(|page| self.is_bare(page)) {
-                    for page in pages.clone() {
-                        // The generation that its words go on with waits in the cell.
-                        let generation = self.next_generation(page).unwrap_or_default();
-                        self.page_cell(page)
-                            .set(FreeList::shut(ON_ITS_WAY, generation).pack());
-                        self.mark(&mut state, page, false);
-                    }
-                    state.on_their_way += 1;
-                    return true;
+                let bare = self.generations_if_bare(pages.clone());
+                let Some(generations) = bare else {
+                    *group += 1;
+                    continue;
+                };
+                for (page, generation) in pages.zip(generations) {
+                    // The generation that its words go on with waits in the cell.
+                    let list = FreeList::shut(ON_ITS_WAY, generation);
+                    self.page_cell(page).set(list.pack());
+                    self.mark(&mut state, page, false);
                 }
-                *group += 1;
+                state.set_out += 1;
+                return true;
             }
         }
     }
 
-    /// Whether a page is open, holds no object, and has a generation for all its words.
-    fn is_bare(&self, page: u32) -> bool {
-        let list = FreeList::unpack(self.page_cell(page).get());
-        let missing = PAGE_WORDS - self.page_len(page);
-        list.is_open()
-            && u32::from(list.fresh) - missing == u32::from(list.free)
-            && self.next_generation(page).is_some()
+    /// For each of some pages the generation that all its words can go on with; `None` unless all of
+    /// them are open, hold no object and have one.
+    fn generations_if_bare(&self, pages: Range<u32>) -> Option<[u32; MAX_GROUP]> {
+        let mut generations = [0; MAX_GROUP];
+        for (page, generation) in pages.zip(&mut generations) {
+            let list = FreeList::unpack(self.page_cell(page).get());
+            let missing = PAGE_WORDS - self.page_len(page);
+            if !list.is_open() || u32::from(list.fresh) - missing != u32::from(list.free) {
+                return None;
+            }
+            *generation = self.next_generation(page)?;
+        }
+        Some(generations)
     }
 
     /// The generation that none of the page's words has reached: the furthest that any of them
