@@ -48,7 +48,22 @@ pub(crate) fn test(workspace: &Workspace) -> Result<String> {
     if std::env::var_os("CI").is_some() {
         tests = tests.env_default("ZS_CGROUP", "prepare");
     }
-    let output = tests.run_and_read()?;
+    let mut output = tests.run_and_read()?;
+    // The hook in every lock is no part of what ships, so it is not in the tests above either.
+    output.push_str(
+        &Cmd::cargo(workspace)
+            .args([
+                "test",
+                "-p",
+                "zs-sync",
+                "-p",
+                "bench-own",
+                "--lib",
+                "--bins",
+            ])
+            .args(["--features", "bench-own/hold-hook"])
+            .run_and_read()?,
+    );
     some_passed(&output)
 }
 

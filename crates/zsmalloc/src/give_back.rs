@@ -41,7 +41,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Gives the frames that classes keep back to the arena. Called with no lock held.
     pub(crate) fn release_spares(&self) {
         for class in 0..self.classes.len() {
-            let released = self.release_spare(class);
+            let mut state = self.classes[class].lock(self.host());
+            let released = self.release_spare(&mut state, class);
+            drop(state);
             self.give_back(class, released);
         }
     }

@@ -251,17 +251,16 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Takes back the frame that the class keeps although nothing touches it.
-    pub(crate) fn release_spare(&self, class: usize) -> Released {
+    pub(crate) fn release_spare(&self, state: &mut ClassState, class: usize) -> Released {
         let context = self.context(class);
-        let mut state = self.classes[class].lock(self.host());
         let Some(spare) = state.spare.take() else {
             return Released::default();
         };
-        let detached = self.detach(&mut state, context, spare.zspage, spare.entry as usize);
+        let detached = self.detach(state, context, spare.zspage, spare.entry as usize);
         Released {
             zspage: spare.zspage,
             frames: [detached, None],
-            record: self.close_if_bare(&mut state, context, spare.zspage),
+            record: self.close_if_bare(state, context, spare.zspage),
         }
     }
 

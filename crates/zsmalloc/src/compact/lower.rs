@@ -25,17 +25,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 return Err(CompactEnd::Budget);
             }
             let ticket = self.arena().begin_moves().ok_or(CompactEnd::Paused)?;
-            let lowered = self.lower_record(class, zspage, objects, run);
+            let lower = self.lower_record(class, zspage, objects, run);
             drop(ticket);
-            if lowered.is_none() {
+            if lower.is_none() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Moves the objects of one zspage to a new one with a record in a lower page, all or none. `None`
-    /// if there is no lower record, or no frame, or if somebody else may have closed the zspage.
+    /// Moves the objects of one zspage to a new one with a record in a lower page, all or none (if
+    /// somebody uses one, or may have closed the zspage). `None` if there is no lower record, or no frame.
     fn lower_record(
         &self,
         class: usize,
@@ -49,11 +49,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let mut supply = Supply::default();
         let wanted = frames_needed(self.geometry, context.class, objects);
         let fetched = (0..wanted).all(|_| supply.fetch(self.arena()));
-        let opened = fetched && self.open_lower(class, record, zspage, &mut supply);
-        if !opened {
+        if !fetched || !self.open_lower(class, record, zspage, &mut supply) {
             supply.release(self.arena());
             self.free_record(record, context);
-            return None;
+            return fetched.then_some(());
         }
         run.report.frames_attached += 1;
         let mut pair = SparseZspages::pair(zspage, record);
@@ -64,7 +63,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.commit(class, &mut batch);
         self.settle(class, &mut pair, batch, &mut run.report);
         supply.release(self.arena());
-        self.release_spare_of(class, run);
+        self.release_spare_of(class, Some(zspage), run);
         Some(())
     }
 

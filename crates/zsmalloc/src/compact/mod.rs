@@ -274,7 +274,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             worker.step = step;
             if step < CLASSES {
                 self.move_together(step, run)?;
-                self.release_spare_of(step, run);
+                self.release_spare_of(step, None, run);
             } else if self.record_alloc.is_sparse(self.host()) {
                 self.lower_records(step - CLASSES, run)?;
             }
@@ -312,9 +312,16 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(())
     }
 
-    /// Releases the frame that the class keeps back.
-    fn release_spare_of(&self, class: usize, run: &mut Run<'_>) {
-        let released = self.release_spare(class);
+    /// Releases the frame that the class keeps back. If that closes `done`, with which this thread has
+    /// nothing more to do, it need not be forgotten either.
+    fn release_spare_of(&self, class: usize, done: Option<u32>, run: &mut Run<'_>) {
+        let mut state = self.classes[class].lock(self.host());
+        let closed_before = state.closed;
+        let released = self.release_spare(&mut state, class);
+        if released.closed() == done {
+            state.closed = closed_before;
+        }
+        drop(state);
         run.report.frames_freed += released.frames();
         self.give_back(class, released);
     }
