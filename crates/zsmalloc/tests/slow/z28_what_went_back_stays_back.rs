@@ -4,9 +4,6 @@
 //! every ten. (Without `MADV_NOHUGEPAGE` before the first frame of a block is given back, this fails after
 //! 90 s.) A process of its own, because everything that it has counts.
 
-#![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
-
 use std::process::Command;
 use std::time::Duration;
 use zs_mm::{Arena, ArenaOptions};
@@ -77,7 +74,7 @@ fn z28_resident_after_1_s_and_after_90() {
     let ended = Command::new(program)
         .args([
             "--exact",
-            "z28_resident_after_1_s_and_after_90",
+            "z28_what_went_back_stays_back::z28_resident_after_1_s_and_after_90",
             "--nocapture",
         ])
         .env(CHILD, "1")

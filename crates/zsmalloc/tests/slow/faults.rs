@@ -1,13 +1,6 @@
 //! Every commit, decommit and reservation of a fixed scenario fails in turn: nothing is lost or
 //! changed, everything adds up after each step, and everything works when the fault is lifted.
 
-#![cfg(not(zs_loom))]
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "helpers of tests, which end the test"
-)]
-
 use zs_mm::{Arena, ArenaOptions, Error, PageSize};
 use zs_model::{Numbers, Op, Report, RunOptions, TestArena, World, pattern, run, sound};
 use zs_os::testing::{
