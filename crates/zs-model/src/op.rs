@@ -119,6 +119,13 @@ pub enum Op {
     },
     /// Give back what nothing uses.
     Trim { pool: u8 },
+    /// Make two dozen objects of one length and free two of three: sparse zspages.
+    Sediment {
+        pool: u8,
+        len: Length,
+        slot: u16,
+        seed: u8,
+    },
     /// Move objects together; `objects` of 0 to 127 is the budget, more is none.
     Compact { pool: u8, objects: u8 },
     /// Give so many frames back, by compaction if need be.
@@ -191,7 +198,7 @@ impl Op {
     }
 
     fn take(from: &mut Source<'_>) -> Self {
-        match from.byte() % 70 {
+        match from.byte() % 72 {
             0..=15 => Self::Insert {
                 pool: from.byte(),
                 len: from.len(),
@@ -275,6 +282,12 @@ impl Op {
                 pool: from.byte(),
                 frames: from.byte(),
             },
+            65..=66 => Self::Sediment {
+                pool: from.byte(),
+                len: from.len(),
+                slot: from.short(),
+                seed: from.byte(),
+            },
             _ => Self::Compact {
                 pool: from.byte(),
                 objects: from.byte(),
@@ -311,7 +324,7 @@ mod tests {
         let bytes = crate::Numbers::new(0).bytes(20_000);
         let ops = Op::decode(&bytes);
         let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
-        assert_eq!(kinds.len(), 25);
+        assert_eq!(kinds.len(), 26);
         assert!(Op::decode(&[]).is_empty());
     }
 }

@@ -88,6 +88,15 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
             Op::Trim { pool } => {
                 self.pools[self.pool_number(pool)].trim();
             }
+            Op::Sediment {
+                pool,
+                len,
+                slot,
+                seed,
+            } => {
+                let bytes = pattern(u64::from(seed), len.bytes(self.model.page));
+                return self.sediment(pool, slot, seed, &bytes);
+            }
             Op::Compact { pool, objects } => {
                 let pool = self.pool_number(pool);
                 return self.compact(pool, objects);
@@ -167,7 +176,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         Err(format!("{what}: no memory without a reason: {stats:?}"))
     }
 
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
         pool: u8,
         slot: u16,
@@ -248,7 +257,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         Ok(())
     }
 
-    fn free(&mut self, at: usize) -> Result<(), String> {
+    pub(crate) fn free(&mut self, at: usize) -> Result<(), String> {
         let object = &self.model.objects[at];
         let (number, key) = (object.pool, object.key);
         let expected = if object.mapped {

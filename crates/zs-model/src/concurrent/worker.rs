@@ -151,7 +151,13 @@ impl<C: Meeting> Worker<'_, C> {
             }
             Op::ClearFault => scene.world.clear_faults(),
             // What needs to be alone, and faults where none may be.
-            Op::Scribble { .. } | Op::FailCommit { .. } | Op::FailDecommit { .. } => {}
+            // Each pool has its sediment from the start.
+            Op::Sediment { .. } => {}
+            // Each pool has its sediment from the start.
+            Op::Scribble { .. }
+            | Op::Sediment { .. }
+            | Op::FailCommit { .. }
+            | Op::FailDecommit { .. } => {}
             _ => return Err("threads do not know this operation: give it an arm".into()),
         }
         Ok(())
