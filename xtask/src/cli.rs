@@ -102,7 +102,7 @@ pub(crate) struct FuzzArgs {
 }
 
 /// Seconds for each fuzz target where nobody says otherwise.
-const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS: u32 = 6;
 
 impl Default for FuzzArgs {
     fn default() -> Self {
