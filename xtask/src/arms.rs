@@ -37,13 +37,19 @@ impl Arm {
         }
     }
 
+    fn flags(self) -> &'static str {
+        match self {
+            Self::Loom => "--cfg zs_loom",
+            Self::Schedule => "--cfg zs_schedule",
+        }
+    }
+
     /// Sets what a build and a run on this arm need.
     pub(crate) fn configured(self, command: Cmd) -> Cmd {
+        let command = command.env("RUSTFLAGS", self.flags());
         match self {
-            Self::Loom => command
-                .env("RUSTFLAGS", "--cfg zs_loom")
-                .env_default("LOOM_MAX_PREEMPTIONS", MAX_PREEMPTIONS),
-            Self::Schedule => command.env("RUSTFLAGS", "--cfg zs_schedule"),
+            Self::Loom => command.env_default("LOOM_MAX_PREEMPTIONS", MAX_PREEMPTIONS),
+            Self::Schedule => command,
         }
     }
 }
@@ -53,6 +59,8 @@ pub(crate) fn run(workspace: &Workspace, arm: Arm, args: &ArmArgs) -> Result<Str
     for (package, targets) in targets(workspace, arm, args.target.as_deref())? {
         let mut command = arm
             .configured(Cmd::cargo(workspace))
+            // Clippy does not see what only this arm compiles.
+            .env("RUSTFLAGS", format!("{} -D warnings", arm.flags()))
             .env("CARGO_TARGET_DIR", workspace.target_dir(arm.verb()))
             .args(["test", "--profile", "checked", "-p", &package]);
         for target in &targets {

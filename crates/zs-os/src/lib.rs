@@ -13,6 +13,7 @@
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
+//! | `process_meter` | the same for a process that measures itself |
 //! | `cgroup` | where the files of the process's control group are |
 //! | `memory` | total and available memory, the cgroup's too |
 //! | `pressure` | a thread that calls when memory is short |
@@ -33,6 +34,7 @@ mod memfd;
 mod memory;
 mod page;
 mod pressure;
+mod process_meter;
 mod resident;
 mod short_lock;
 pub mod testing;
@@ -47,4 +49,5 @@ pub use page::os_page_size;
 pub use pressure::{
     MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
 };
+pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};

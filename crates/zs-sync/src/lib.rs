@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `cell` | atomics, and the cells that a lock guards |
 //! | `rank` | the ranked table of all locks, and its check |
-//! | `host` | the three hooks that the core takes from its host |
+//! | `host` | the hooks that the core takes from its host |
 //! | `raw_lock` | the lock itself: spin, then park |
 //! | `mutex` | a value behind a ranked lock |
 //! | `hold_hook` | (feature `hold-hook`) benchmarks hear of every hold of a lock |

@@ -2,7 +2,6 @@
 
 use super::figures::Figures;
 use super::load::Load;
-use super::meter::Meter;
 use super::{PAGE, readers, say};
 use crate::machine::thread_cpu;
 use crate::numbers::XorShift32;
@@ -14,7 +13,7 @@ use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions};
-use zs_os::{AnonBacking, HOST};
+use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::PageFile;
 use zsmalloc::{
     CLASSES, CompactBudget, CompactEnd, CompactReport, Handle, HandlePool, PoolOptions,
@@ -53,7 +52,7 @@ pub(crate) fn run(job: &str) -> Result<()> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let pages = PageFile::inherited(input, PAGE)?.map()?;
     let mut load = Load::new(&pages, job.copies, job.seed)?;
-    let mut meter = Meter::new(pages.addresses())?;
+    let mut meter = ProcessMeter::new(pages.addresses())?;
     warm_up(&mut load, &mut meter)?;
     let handles = no_handles(load.objects())?;
     let order = XorShift32::new(job.seed).shuffled(load.objects());
@@ -69,7 +68,7 @@ pub(crate) fn run(job: &str) -> Result<()> {
 
 /// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the heap's growth) is
 /// paid before the first reading that counts.
-fn warm_up(load: &mut Load<'_>, meter: &mut Meter) -> Result<()> {
+fn warm_up(load: &mut Load<'_>, meter: &mut ProcessMeter) -> Result<()> {
     let count = load.objects().min(WARM_UP);
     let mut bench = Bench::new(load, meter, no_handles(count)?)?;
     let order = XorShift32::new(1).shuffled(count);
@@ -90,7 +89,7 @@ fn no_handles(count: u32) -> Result<Vec<Handle>> {
 
 struct Bench<'a, 'p> {
     load: &'a mut Load<'p>,
-    meter: &'a mut Meter,
+    meter: &'a mut ProcessMeter,
     /// Of the first objects, as many as there are.
     handles: Vec<Handle>,
     /// Resident before the arena was made.
@@ -100,7 +99,11 @@ struct Bench<'a, 'p> {
 }
 
 impl<'a, 'p> Bench<'a, 'p> {
-    fn new(load: &'a mut Load<'p>, meter: &'a mut Meter, handles: Vec<Handle>) -> Result<Self> {
+    fn new(
+        load: &'a mut Load<'p>,
+        meter: &'a mut ProcessMeter,
+        handles: Vec<Handle>,
+    ) -> Result<Self> {
         let before = meter.measure()?;
         Ok(Self {
             pool: make_pool(handles.len() as u64)?,

@@ -7,7 +7,6 @@
 //! | `child` | the child: everything warm, then measured |
 //! | `load` | the objects: which bytes each consists of |
 //! | `readers` | threads that read while objects move |
-//! | `meter` | resident memory |
 //! | `figures` | named numbers, and their medians |
 //! | `bars` | what the figures are to be |
 //! | `report` | table, CSV and JSON |
@@ -16,7 +15,6 @@ mod bars;
 mod child;
 mod figures;
 mod load;
-mod meter;
 mod readers;
 mod report;
 

@@ -3,7 +3,6 @@
 use crate::cli::Job;
 use crate::estimate::after_free::Leaving;
 use crate::estimate::bench::{Bench, BenchError, Stored};
-use crate::estimate::meter::Meter;
 use crate::estimate::protocol::{Class, Measured, Message, Metadata};
 use crate::failure::Failure;
 use std::io;
@@ -12,7 +11,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions, PageSize};
-use zs_os::{AnonBacking, HOST};
+use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::{MappedPages, PageFile};
 use zsmalloc::{CLASSES, Handle, HandlePool, PoolOptions};
 
@@ -49,7 +48,7 @@ fn measure(job: &Job) -> Result<Measured, String> {
 
 fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError> {
     let mut bench = Bench::new(job.codec, pages)?;
-    let mut meter = Meter::new(pages.addresses())?;
+    let mut meter = ProcessMeter::new(pages.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
     let (_warm, stand_in, classes) = warm_up(job, pages, &mut bench)?;
     // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.

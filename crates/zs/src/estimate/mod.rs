@@ -11,7 +11,6 @@
 //! | `child` | the child: everything warm, then measured |
 //! | `bench` | pages through codec and pool, in and out, timed |
 //! | `after_free` | a random share freed, the pool compacted |
-//! | `meter` | resident memory |
 //! | `report` | what was found out, as text and as JSON |
 //! | `progress` | a bar on the terminal |
 
@@ -19,7 +18,6 @@ mod after_free;
 mod bench;
 mod child;
 mod collect;
-mod meter;
 mod parent;
 mod progress;
 mod protocol;

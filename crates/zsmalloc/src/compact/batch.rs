@@ -1,7 +1,6 @@
 //! A few moves: planned under the class lock, copied without, committed under it.
 
-use super::sparse::FEW_FRAMES;
-use super::sparse::SparseZspages;
+use super::sparse::{FEW_FRAMES, SparseZspages};
 use super::{CompactReport, frames_needed};
 use crate::class::ClassContext;
 use crate::client::Client;
@@ -110,22 +109,22 @@ pub(super) struct Supply([Option<Frame>; FEW_FRAMES + 1]);
 impl Supply {
     /// Takes one more from the arena; whether that went.
     pub(super) fn fetch<B: Backing>(&mut self, arena: &Arena<B>) -> bool {
-        let place = self.0.iter_mut().find(|place| place.is_none());
-        match place.zip(arena.alloc_frame().ok()) {
-            Some((place, frame)) => {
-                *place = Some(frame);
-                true
-            }
-            None => false,
-        }
+        let Some(place) = self.0.iter_mut().find(|place| place.is_none()) else {
+            return false;
+        };
+        *place = arena.alloc_frame().ok();
+        place.is_some()
     }
 
     pub(super) fn take(&mut self) -> Option<Frame> {
         self.0.iter_mut().find_map(Option::take)
     }
 
+    /// Takes back what `take` gave.
     fn put(&mut self, frame: Frame) {
-        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+        let place = self.0.iter_mut().find(|place| place.is_none());
+        debug_assert!(place.is_some(), "there is the place that it was taken from");
+        if let Some(place) = place {
             *place = Some(frame);
         }
     }
@@ -356,7 +355,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 report.objects_moved += 1;
                 report.bytes_moved += planned.len as u64;
             } else {
-                report.objects_busy += 1;
+                // In a batch that was given up it is the others that were in use.
+                report.objects_busy += u64::from(!batch.given_up);
                 self.unpin_mover(planned.index);
             }
         }

@@ -1,23 +1,28 @@
-//! Resident memory: what the child takes, as the system counts it.
+//! Resident memory of a process that measures what it does itself.
 
+use crate::resident::{ResidentError, ResidentMeter};
 use std::fs;
 use std::ops::Range;
-use zs_os::{ResidentError, ResidentMeter};
 
-/// Measures this process but for one mapping, that of the source pages.
+/// Measures this process but for one mapping, that of the pages that it works on.
 ///
 /// Counted is the proportional set size of every mapping, anonymous and shmem alike; program code and libraries however
-/// in full. Their share would change whenever another process that runs the same files starts or ends, another `zs`
-/// above all, and a measurement would see that as memory given or taken.
-pub(super) struct Meter {
+/// in full. Their share would change whenever another process that runs the same files starts or ends, another copy
+/// of this program above all, and a measurement would see that as memory given or taken.
+#[derive(Debug)]
+pub struct ProcessMeter {
     meter: ResidentMeter,
     source: Range<usize>,
     source_and_code: Vec<Range<usize>>,
 }
 
-impl Meter {
-    /// A meter that takes no memory any more when it measures.
-    pub(super) fn new(source: Range<usize>) -> Result<Self, ResidentError> {
+impl ProcessMeter {
+    /// A meter of everything but `source`, a range of addresses. It measures once, so that it takes no memory
+    /// any more when it measures again; mappings of files that come later count by their share.
+    ///
+    /// # Errors
+    /// As for [`measure`](Self::measure).
+    pub fn new(source: Range<usize>) -> Result<Self, ResidentError> {
         // Without the list, all code counts by its share.
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let mut source_and_code = vec![source.clone()];
@@ -31,8 +36,11 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Bytes resident now.
-    pub(super) fn measure(&mut self) -> Result<u64, ResidentError> {
+    /// Bytes resident now. Reads `/proc/self/smaps` twice.
+    ///
+    /// # Errors
+    /// If the system does not say, or says what is not understood.
+    pub fn measure(&mut self) -> Result<u64, ResidentError> {
         let data = self.meter.measure(&self.source_and_code)?;
         let all = self.meter.measure(std::slice::from_ref(&self.source))?;
         Ok(data.pss + all.rss.saturating_sub(data.rss))
