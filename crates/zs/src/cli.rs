@@ -5,26 +5,40 @@ use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use zcomp::Algorithm;
 use zs_mm::{BLOCK_BYTES, InvalidArena, MAX_ARENA_BYTES, PageSize};
+use zs_pages::SampleOptions;
 
 const EXAMPLES: &str = "\
 Examples:
-  zs estimate --file /proc/self/exe
+  zs estimate -- cargo check
+  zs estimate --pid 1234 5678
+  zs estimate --all --top 20
   zs estimate --file core.1234 heap.pages.zst --classes
   zs estimate --file db.snapshot --page-size 16k --limit 1G --json
-  zs estimate --file heap.pages.zst --free 50%";
+  zs estimate --file heap.pages.zst --free 50%
+  zs capture -o heap.pages --pid 1234";
+
+const PROCESSES: &str = "\
+Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Left out are shared memory (memfd, tmpfs), files, and \
+mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
+command is counted while it and its descendants run, and stopped and sampled whenever that is a tenth more than before; what it prints on \
+standard output goes to standard error.";
 
 const ENDINGS: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 the limit was reached before all pages were stored (the report then \
-covers the pages that fitted).
+Exit codes: 0 done; 1 failed, or the command that was watched did; 2 wrong arguments; 3 the limit was reached before all pages were \
+stored (the report then covers the pages that fitted).
 
-The sources are unpacked to a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
+The pages are collected in a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
-/// What chooses the pages that `--free` frees, if nothing else is asked for.
+/// What is sampled of processes if nothing else is asked for, in bytes.
+const DEFAULT_SAMPLE: u64 = 256 << 20;
+
+/// What chooses pages, if nothing else is asked for.
 const DEFAULT_SEED: u64 = 1;
 
 /// Compressed memory for user space.
@@ -38,23 +52,32 @@ struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// How much memory would compression give back for these bytes?
+    /// How much memory would compression give back here?
     Estimate(Estimate),
+    /// Write pages of processes, or of files, to a file
+    Capture(Capture),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
     Measure(Job),
 }
 
-/// How much memory would compression give back for these bytes?
+/// How much memory would compression give back here?
 ///
-/// Cuts the files into pages, stores them through the real compressors in a real pool, measures what that takes,
-/// reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
+/// Takes pages of files, of running processes or of a command, stores them through the real compressors in a real pool, measures
+/// what that takes, reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{ENDINGS}"))]
+#[command(override_usage = "zs estimate [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}"))]
 pub(crate) struct Estimate {
-    /// Files to read, each from the start of a page; a .zst file is unpacked first
-    #[arg(long, short, required = true, num_args = 1.., value_name = "FILE")]
-    pub(crate) file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    /// Show only the first N processes, those that would save most
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub(crate) top: Option<u64>,
 
     /// Also print the size classes that hold objects
     #[arg(long)]
@@ -64,9 +87,9 @@ pub(crate) struct Estimate {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Size of a page, and of a frame of the pool
-    #[arg(long, value_name = "SIZE", default_value = "4k", value_parser = page_size())]
-    pub(crate) page_size: PageSize,
+    /// Size of a page, and of a frame of the pool [default: 4k; of processes, that of the system]
+    #[arg(long, value_name = "SIZE", value_parser = page_size())]
+    pub(crate) page_size: Option<PageSize>,
 
     /// Most memory that a pool may hold, as in 64M or 1G [default: enough for all pages uncompressed, but no more
     /// than is available]
@@ -76,16 +99,98 @@ pub(crate) struct Estimate {
     /// Then free a random share of the stored pages, as in 50% or 12.5%, compact, and measure again
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true)]
     pub(crate) free: Option<Share>,
-
-    /// Which pages --free chooses: with the same files, a seed always chooses the same [default: 1]
-    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
-    seed: Option<u64>,
 }
 
 impl Estimate {
-    /// What chooses the pages that are freed.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed.unwrap_or(DEFAULT_SEED)
+    /// How processes are sampled, and what chooses the pages that are freed.
+    pub(crate) fn sampling(&self) -> SampleOptions {
+        self.sampling.options()
+    }
+}
+
+/// Write pages of processes, or of files, to a file
+///
+/// Nothing but pages is in the file, one after the other, for benchmarks and for `zs estimate --file`. It holds the memory of
+/// others, keys and passwords perhaps: it is made anew and readable for its owner only.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "zs capture [OPTIONS] -o FILE <--file FILE...|--pid PID...|--all|-- CMD...>"
+)]
+#[command(after_long_help = PROCESSES)]
+pub(crate) struct Capture {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    /// File to write to, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+impl Capture {
+    /// How processes are sampled.
+    pub(crate) fn sampling(&self) -> SampleOptions {
+        self.sampling.options()
+    }
+}
+
+/// Where pages come from: one of these.
+#[derive(Debug, Args)]
+#[group(id = "source", required = true, multiple = false)]
+pub(crate) struct SourceArgs {
+    /// Files to read, each from the start of a page; a .zst file is unpacked first
+    #[arg(long, short, num_args = 1.., value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+
+    /// Processes to sample
+    #[arg(long, short, num_args = 1.., value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
+    pub(crate) pid: Vec<u32>,
+
+    /// Sample every process that may be read
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// A command to run, and to sample when it is largest
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct SamplingArgs {
+    /// Most memory of processes that is read, of all together [default: 256M]
+    #[arg(long, value_name = "SIZE", value_parser = sample)]
+    sample: Option<u64>,
+
+    /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
+    /// same [default: 1]
+    #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
+    seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    fn options(&self) -> SampleOptions {
+        SampleOptions {
+            bytes: self.sample.unwrap_or(DEFAULT_SAMPLE),
+            seed: self.seed.unwrap_or(DEFAULT_SEED),
+        }
+    }
+
+    /// What makes no sense where nothing is chosen.
+    fn check(&self, source: &SourceArgs, frees: bool) -> Result<(), Failure> {
+        let of_files = !source.file.is_empty();
+        if of_files && self.sample.is_some() {
+            return Err(Failure::Usage(
+                "--sample is given with --file: files are read whole; leave it out, or name processes by --pid, --all or -- CMD".to_owned(),
+            ));
+        }
+        if of_files && !frees && self.seed.is_some() {
+            return Err(Failure::Usage(
+                "--seed is given without --free: of files it chooses the pages that --free frees; add --free 50%, for example".to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +207,9 @@ pub(crate) struct Job {
     pub(crate) free: Option<Share>,
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub(crate) seed: u64,
+    /// Pages of each process, in the order of the page file; nothing if they are not of processes.
+    #[arg(long)]
+    pub(crate) parts: Vec<u64>,
 }
 
 /// The page sizes as they are written, and as [`PageSize`] displays itself.
@@ -126,24 +234,50 @@ fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
+fn whole(text: &str) -> Result<u64, String> {
     let wrong = |_| {
         format!(
-            "{text:?} is no seed: expected a whole number from 0 to {}",
+            "{text:?} is no such number: expected a whole number from 0 to {}",
             u64::MAX
         )
     };
     text.parse().map_err(wrong)
 }
 
+fn sample(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => {
+            Err("a sample of nothing says nothing: expected a page at least, as in 64M".to_owned())
+        }
+        size => Ok(size),
+    }
+}
+
+fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(format!(
+            "{text:?} is no process number: expected a whole number from 1 on, as ps shows it"
+        )),
+    }
+}
+
 /// What clap is not asked to check, so that the answer says more than that an argument is missing.
 fn checked(command: Command) -> Result<Command, Failure> {
-    match command {
-        Command::Estimate(Estimate { seed: Some(_), free: None, .. }) => Err(Failure::Usage(
-            "--seed is given without --free: it chooses the pages that --free frees; add --free 50%, for example".to_owned(),
-        )),
-        command => Ok(command),
+    match &command {
+        Command::Estimate(options) => {
+            let (sampling, source) = (&options.sampling, &options.source);
+            sampling.check(source, options.free.is_some())?;
+            if options.top.is_some() && !source.file.is_empty() {
+                return Err(Failure::Usage(
+                    "--top is given with --file: it shortens the list of processes; leave it out, or name processes by --pid, --all or -- CMD".to_owned(),
+                ));
+            }
+        }
+        Command::Capture(options) => options.sampling.check(&options.source, false)?,
+        Command::Measure(_) => (),
     }
+    Ok(command)
 }
 
 /// Reads the arguments of this process.
@@ -165,7 +299,7 @@ pub(crate) fn parse() -> Result<Command, Failure> {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let hint = match kind {
                 ErrorKind::MissingRequiredArgument => {
-                    "\nFor example: zs estimate --file /proc/self/exe"
+                    "\nFor example: zs estimate --file /proc/self/exe, or zs estimate -- make"
                 }
                 _ => "",
             };
@@ -193,15 +327,35 @@ mod tests {
 
     #[test]
     fn seeds_are_whole_numbers() {
-        assert_eq!(seed("0"), Ok(0));
-        assert_eq!(seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(whole("0"), Ok(0));
+        assert_eq!(whole("18446744073709551615"), Ok(u64::MAX));
         for text in ["", "-1", "1.5", "one", "18446744073709551616"] {
-            let error = seed(text).unwrap_err();
+            let error = whole(text).unwrap_err();
             assert!(
                 error.contains("expected a whole number from 0 to"),
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn process_numbers_are_above_zero() {
+        assert_eq!(pid("1"), Ok(1));
+        assert_eq!(pid("4194304"), Ok(4_194_304));
+        for text in ["0", "-1", "", "1.5", "init", "4294967296"] {
+            let error = pid(text).unwrap_err();
+            assert!(
+                error.contains("expected a whole number from 1 on"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn samples_are_sizes_above_zero() {
+        assert_eq!(sample("1M"), Ok(1 << 20));
+        assert!(sample("0").unwrap_err().contains("says nothing"));
+        assert!(sample("some").unwrap_err().contains("is no size"));
     }
 
     #[test]

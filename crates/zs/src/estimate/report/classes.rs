@@ -46,7 +46,7 @@ pub(super) fn table(codec: &Measured, width: usize) -> String {
             size, chain, slots, objects, frames, zspages, payload, fullness,
         ]);
     }
-    render(&mut table, CellAlignment::Right, 2)
+    render(&mut table, &[], 2)
 }
 
 /// The fullness groups, a character each.
