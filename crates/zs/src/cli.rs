@@ -76,7 +76,7 @@ pub(crate) struct Estimate {
     sampling: SamplingArgs,
 
     /// Show only the first N processes, those that would save most
-    #[arg(long, value_name = "N", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) top: Option<u64>,
 
     /// Also print the size classes that hold objects
@@ -165,7 +165,7 @@ struct SamplingArgs {
 
     /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
     /// same [default: 1]
-    #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 }
 
@@ -234,10 +234,18 @@ fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
-fn whole(text: &str) -> Result<u64, String> {
+fn seed(text: &str) -> Result<u64, String> {
+    whole(text, "seed")
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    whole(text, "count")
+}
+
+fn whole(text: &str, what: &str) -> Result<u64, String> {
     let wrong = |_| {
         format!(
-            "{text:?} is no such number: expected a whole number from 0 to {}",
+            "{text:?} is no {what}: expected a whole number from 0 to {}",
             u64::MAX
         )
     };
@@ -327,10 +335,10 @@ mod tests {
 
     #[test]
     fn seeds_are_whole_numbers() {
-        assert_eq!(whole("0"), Ok(0));
-        assert_eq!(whole("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(seed("0"), Ok(0));
+        assert_eq!(seed("18446744073709551615"), Ok(u64::MAX));
         for text in ["", "-1", "1.5", "one", "18446744073709551616"] {
-            let error = whole(text).unwrap_err();
+            let error = seed(text).unwrap_err();
             assert!(
                 error.contains("expected a whole number from 0 to"),
                 "{error}"

@@ -106,7 +106,7 @@ fn an_empty_file_is_skipped_and_said() {
     assert_eq!(skipped, [Some(true), Some(false), Some(true)]);
 
     let text = failure(&estimate(&empty, &[]), 1);
-    assert!(text.contains("nothing to estimate"), "{text}");
+    assert!(text.contains("nothing to read"), "{text}");
     assert!(text.contains("empty\" is empty"), "{text}");
     let text = failure(&estimate(&empty, &[packed.to_str().unwrap()]), 1);
     assert!(text.contains("all 2 files are empty"), "{text}");

@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// A count may take a fifth of the time, on a machine with thousands of processes too.
 const REST_OF_COUNT: u32 = 4;
 
-/// Between two samples the command runs so many times as long as a sample takes, unless it grows by half.
-const REST_OF_SAMPLE: u32 = 2;
+/// The command is stopped for a third of the time at most, unless it grows by half.
+const RUNNING_PER_SAMPLING: u32 = 2;
 
 /// A new sample is worth its time if there is a tenth more to be sampled: the last one is of a moment when there was at
 /// least ten elevenths of the most, unless that passed faster than could be seen.
@@ -87,8 +87,8 @@ struct Watch {
     /// Children of the calling process, and theirs, that are none of the command's.
     others: HashSet<u32>,
     start: Instant,
-    /// A sample may be taken from here on, unless there is much more to be sampled.
-    next_sample: Instant,
+    /// Spent on samples, while the command stood still.
+    sampling: Duration,
     counts: u64,
     samples: u64,
     largest: u64,
@@ -109,7 +109,7 @@ impl Watch {
             options,
             others: others.into_iter().map(|(pid, _)| pid).collect(),
             start: Instant::now(),
-            next_sample: Instant::now(),
+            sampling: Duration::ZERO,
             counts: 0,
             samples: 0,
             largest: 0,
@@ -135,7 +135,9 @@ impl Watch {
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
         let best = self.best.as_ref().map_or(0, |best| best.counted);
         // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
-        let is_due = is_larger(counted, best) && Instant::now() >= self.next_sample;
+        let running = self.start.elapsed().saturating_sub(self.sampling);
+        let has_time = self.sampling * RUNNING_PER_SAMPLING <= running;
+        let is_due = has_time && is_larger(counted, best);
         if self.failed.is_none() && (is_due || is_much_larger(counted, best)) {
             self.sample(counted);
         }
@@ -162,7 +164,7 @@ impl Watch {
             }
             Err(error) => self.failed = Some(error),
         }
-        self.next_sample = Instant::now() + begun.elapsed() * REST_OF_SAMPLE;
+        self.sampling += begun.elapsed();
     }
 
     fn finish(self, status: ExitStatus) -> Result<WatchedCommand, Error> {

@@ -29,6 +29,8 @@ mod seen;
 mod smaps;
 mod stopped;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod unread;
 
 pub use command::{WatchedCommand, watch};

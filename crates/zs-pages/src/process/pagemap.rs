@@ -64,6 +64,12 @@ impl Pagemap {
         })
     }
 
+    /// As on an older kernel.
+    #[cfg(test)]
+    pub(super) fn without_scan(&mut self) {
+        self.scanner = None;
+    }
+
     /// Calls `found` with the number and the entry of each anonymous page in a mapping, in order. Without `PAGEMAP_SCAN`
     /// pages that map the shared frame of zeros are among them: entries do not tell.
     pub(super) fn anonymous(

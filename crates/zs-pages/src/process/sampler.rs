@@ -244,7 +244,7 @@ mod tests {
         assert!(parts[1] >= FLOOR && parts[2] == 100, "{parts:?}");
         let parts = allot(&[3 << 20, 1 << 20], 65_536);
         let share = parts[0] as f64 / parts[1] as f64;
-        assert!((share - 3.0).abs() < 0.03, "{parts:?}");
+        assert!((share - 3.0).abs() < 0.05, "{parts:?}");
     }
 
     /// Chosen pages of runs.

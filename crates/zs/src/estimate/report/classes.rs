@@ -3,7 +3,6 @@
 use super::text::{new_table, render};
 use crate::estimate::protocol::{Class, Measured};
 use crate::units::Size;
-use comfy_table::CellAlignment;
 
 /// Columns from which on the table is shown whole.
 const WIDE: usize = 72;
