@@ -35,6 +35,8 @@ stored (the report then covers the pages that fitted).
 The pages are collected in a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
+const SAMPLE: &str = "Most memory of processes that is read, of all together [default: 256M]";
+
 /// What is sampled of processes if nothing else is asked for, in bytes.
 const DEFAULT_SAMPLE: u64 = 256 << 20;
 
@@ -72,8 +74,13 @@ pub(crate) struct Estimate {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    #[command(flatten)]
-    sampling: SamplingArgs,
+    #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
+    sample: Option<u64>,
+
+    /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
+    /// same [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
 
     /// Show only the first N processes, those that would save most
     #[arg(long, value_name = "N", value_parser = count)]
@@ -104,7 +111,7 @@ pub(crate) struct Estimate {
 impl Estimate {
     /// How processes are sampled, and what chooses the pages that are freed.
     pub(crate) fn sampling(&self) -> SampleOptions {
-        self.sampling.options()
+        sampling(self.sample, self.seed)
     }
 }
 
@@ -114,15 +121,19 @@ impl Estimate {
 /// others, keys and passwords perhaps: it is made anew and readable for its owner only.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "zs capture [OPTIONS] -o FILE <--file FILE...|--pid PID...|--all|-- CMD...>"
+    override_usage = "zs capture -o FILE [OPTIONS] <--file F...|--pid PID...|--all|-- CMD...>"
 )]
 #[command(after_long_help = PROCESSES)]
 pub(crate) struct Capture {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    #[command(flatten)]
-    sampling: SamplingArgs,
+    #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
+    sample: Option<u64>,
+
+    /// What chooses pages of processes: with the same pages, a seed always chooses the same [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
 
     /// File to write to, which must not exist
     #[arg(long, short, value_name = "FILE")]
@@ -132,7 +143,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// How processes are sampled.
     pub(crate) fn sampling(&self) -> SampleOptions {
-        self.sampling.options()
+        sampling(self.sample, self.seed)
     }
 }
 
@@ -155,43 +166,6 @@ pub(crate) struct SourceArgs {
     /// A command to run, and to sample when it is largest
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-struct SamplingArgs {
-    /// Most memory of processes that is read, of all together [default: 256M]
-    #[arg(long, value_name = "SIZE", value_parser = sample)]
-    sample: Option<u64>,
-
-    /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
-    /// same [default: 1]
-    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
-    seed: Option<u64>,
-}
-
-impl SamplingArgs {
-    fn options(&self) -> SampleOptions {
-        SampleOptions {
-            bytes: self.sample.unwrap_or(DEFAULT_SAMPLE),
-            seed: self.seed.unwrap_or(DEFAULT_SEED),
-        }
-    }
-
-    /// What makes no sense where nothing is chosen.
-    fn check(&self, source: &SourceArgs, frees: bool) -> Result<(), Failure> {
-        let of_files = !source.file.is_empty();
-        if of_files && self.sample.is_some() {
-            return Err(Failure::Usage(
-                "--sample is given with --file: files are read whole; leave it out, or name processes by --pid, --all or -- CMD".to_owned(),
-            ));
-        }
-        if of_files && !frees && self.seed.is_some() {
-            return Err(Failure::Usage(
-                "--seed is given without --free: of files it chooses the pages that --free frees; add --free 50%, for example".to_owned(),
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// One codec, to be measured in this process.
@@ -270,22 +244,47 @@ fn pid(text: &str) -> Result<u32, String> {
     }
 }
 
+fn sampling(bytes: Option<u64>, seed: Option<u64>) -> SampleOptions {
+    SampleOptions {
+        bytes: bytes.unwrap_or(DEFAULT_SAMPLE),
+        seed: seed.unwrap_or(DEFAULT_SEED),
+    }
+}
+
 /// What clap is not asked to check, so that the answer says more than that an argument is missing.
 fn checked(command: Command) -> Result<Command, Failure> {
-    match &command {
-        Command::Estimate(options) => {
-            let (sampling, source) = (&options.sampling, &options.source);
-            sampling.check(source, options.free.is_some())?;
-            if options.top.is_some() && !source.file.is_empty() {
-                return Err(Failure::Usage(
-                    "--top is given with --file: it shortens the list of processes; leave it out, or name processes by --pid, --all or -- CMD".to_owned(),
-                ));
-            }
-        }
-        Command::Capture(options) => options.sampling.check(&options.source, false)?,
-        Command::Measure(_) => (),
-    }
-    Ok(command)
+    const NAME_PROCESSES: &str = "leave it out, or name processes by --pid, --all or -- CMD";
+    let (source, sample, seed, top, frees) = match &command {
+        Command::Estimate(options) => (
+            &options.source,
+            options.sample,
+            options.seed,
+            options.top,
+            options.free.is_some(),
+        ),
+        Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
+        Command::Measure(_) => return Ok(command),
+    };
+    let wrong = if source.file.is_empty() {
+        None
+    } else if sample.is_some() {
+        Some(format!(
+            "--sample is given with --file: files are read whole; {NAME_PROCESSES}"
+        ))
+    } else if top.is_some() {
+        Some(format!(
+            "--top is given with --file: it shortens the list of processes; {NAME_PROCESSES}"
+        ))
+    } else if seed.is_some() && !frees {
+        Some(
+            "--seed is given without --free: of files it chooses the pages that --free frees; \
+             add --free 50%, for example"
+                .to_owned(),
+        )
+    } else {
+        None
+    };
+    wrong.map_or(Ok(command), |text| Err(Failure::Usage(text)))
 }
 
 /// Reads the arguments of this process.
