@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// A count may take a fifth of the time, on a machine with thousands of processes too.
 const REST_OF_COUNT: u32 = 4;
 
-/// The command is stopped for a third of the time at most, unless it grows by half.
-const RUNNING_PER_SAMPLING: u32 = 2;
+/// The command is stopped for half of the time at most, unless it grows by a quarter.
+const RUNNING_PER_SAMPLING: u32 = 1;
 
 /// A new sample is worth its time if there is a tenth more to be sampled: the last one is of a moment when there was at
 /// least ten elevenths of the most, unless that passed faster than could be seen.
@@ -28,7 +28,7 @@ fn is_larger(counted: u64, before: u64) -> bool {
 
 /// A new sample cannot wait.
 fn is_much_larger(counted: u64, before: u64) -> bool {
-    counted > before + before / 2
+    counted > before + before / 4
 }
 
 /// A command, and what was sampled of it.
