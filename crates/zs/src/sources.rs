@@ -3,7 +3,7 @@
 use crate::cli::SourceArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use zs_mm::PageSize;
 use zs_pages::{
@@ -147,6 +147,40 @@ fn processes(
     live(survey, sampling, page_size, None)
 }
 
+/// Signals that would end this process, while a command runs.
+struct Signals {
+    /// The one that the command is to be sent.
+    for_command: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Whoever interrupts a command wants the report of what it did until then. The command gets SIGINT and SIGQUIT from the
+    /// terminal itself; what is sent to this process alone is passed on.
+    fn hold_off() -> Result<Self, Failure> {
+        let signals = Self {
+            for_command: Arc::new(AtomicUsize::new(0)),
+            is_over: Arc::new(AtomicBool::new(false)),
+        };
+        for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
+            let failed = |error| Failure::Failed(format!("signal {signal}: {error}"));
+            let is_over = signals.is_over.clone();
+            signal_hook::flag::register_conditional_default(signal, is_over).map_err(failed)?;
+            if matches!(signal, SIGTERM | SIGHUP) {
+                let place = signals.for_command.clone();
+                signal_hook::flag::register_usize(signal, place, signal as usize)
+                    .map_err(failed)?;
+            }
+        }
+        Ok(signals)
+    }
+
+    /// From here on they end this process again.
+    fn let_through(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Runs a command and samples it. Interrupted, the command ends, and what was sampled is reported.
 fn command(
     words: &[OsString],
@@ -158,14 +192,9 @@ fn command(
     let mut command = Command::new(&words[0]);
     // Standard output is the report's.
     command.args(&words[1..]).stdout(stderr);
-    // Whoever interrupts both means the command, and wants the report.
-    let is_over = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let held_off = signal_hook::flag::register_conditional_default(signal, is_over.clone());
-        held_off.map_err(|error| Failure::Failed(format!("signal {signal}: {error}")))?;
-    }
-    let watched = watch(&mut command, sampling)?;
-    is_over.store(true, Ordering::SeqCst);
+    let signals = Signals::hold_off()?;
+    let watched = watch(&mut command, sampling, &signals.for_command)?;
+    signals.let_through();
     let ran = Ran {
         name: words[0].to_string_lossy().into_owned(),
         largest: watched.largest,

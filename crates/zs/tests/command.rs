@@ -137,6 +137,16 @@ fn an_interrupted_command_is_reported() {
 }
 
 #[test]
+fn a_signal_to_the_tool_alone_is_passed_on() {
+    for (name, number) in [("TERM", 15), ("HUP", 1)] {
+        // Without the signal it would sleep for longer than anybody waits.
+        let script = format!("{HOLD} >/dev/null; kill -{name} $PPID; exec sleep 100000");
+        let report = report(&["sh", "-c", &script], 1);
+        assert_eq!(report["command"]["signal"], number);
+    }
+}
+
+#[test]
 fn a_process_that_stopped_itself_is_not_woken() {
     let script = format!(
         "sh -c 'kill -STOP $$; exit 5' & p=$!; {HOLD} >/dev/null; read -r _ _ state _ </proc/$p/stat; kill -CONT $p; wait $p; echo $state"

@@ -5,9 +5,10 @@ use super::proc_dir::{ProcDir, Stat};
 use super::stopped::Stopped;
 use super::survey::{SampleOptions, Survey, survey};
 use crate::error::Error;
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use std::collections::HashSet;
-use std::process::{self, Command, ExitStatus};
+use std::process::{self, Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,9 +61,15 @@ pub struct WatchedCommand {
 /// Descendants that lose their parent become children of the calling process (`PR_SET_CHILD_SUBREAPER`), so that they are
 /// found; children that it had before are left alone, but it must start no others meanwhile.
 ///
+/// A number in `signal` is a signal for the command: it is sent to it, and 0 put there instead.
+///
 /// # Errors
 /// [`Error::Start`] if the command cannot be started; [`Error::Proc`]; or, when the command has ended, those of [`survey`].
-pub fn watch(command: &mut Command, options: SampleOptions) -> Result<WatchedCommand, Error> {
+pub fn watch(
+    command: &mut Command,
+    options: SampleOptions,
+    signal: &AtomicUsize,
+) -> Result<WatchedCommand, Error> {
     let name = command.get_program().to_owned();
     // Where that is not allowed, daemons are lost from sight.
     let _ = set_child_subreaper(Some(getpid()));
@@ -77,8 +84,18 @@ pub fn watch(command: &mut Command, options: SampleOptions) -> Result<WatchedCom
         let rest = watch.look();
         match status {
             Some(status) => return watch.finish(status),
-            None => thread::sleep(rest),
+            None => pass_on(signal.swap(0, Ordering::Relaxed), &child),
         }
+        thread::sleep(rest);
+    }
+}
+
+/// Sends a signal to a command that was not yet asked how it ended, if it is one.
+fn pass_on(signal: usize, command: &Child) {
+    let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
+    if let Some(signal) = signal {
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(command), signal);
     }
 }
 
