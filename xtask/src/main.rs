@@ -13,7 +13,7 @@
 //! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
-//! | [`ci`] | `ci`: all of them in order |
+//! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
 //! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
 //! [`test_output`] reads what the test harness prints, [`workspace`] knows the files.
