@@ -84,8 +84,11 @@ fn measure(zs: &Zs, kind: Kind, options: &Live) -> Result<Estimates> {
         zs.estimate(program.pid(), sample)
             .with_context(|| format!("{kind}, {sample}"))
     };
+    // All pages before and after: what changes by itself would look like an error of the sample.
+    let before = estimate(Sample::All)?;
     let samples = (1..=options.runs).map(|seed| estimate(Sample::Default { seed }));
     Ok(Estimates {
+        before,
         samples: samples.collect::<Result<_>>()?,
         all: estimate(Sample::All)?,
     })

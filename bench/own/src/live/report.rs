@@ -20,9 +20,11 @@ pub(super) struct Case {
 
 /// All runs on one process.
 pub(super) struct Estimates {
+    /// Of all pages, before the others.
+    pub(super) before: Run,
     /// With the default sample, by seed: one at least.
     pub(super) samples: Vec<Run>,
-    /// Of all pages.
+    /// Of all pages, after the others.
     pub(super) all: Run,
 }
 
@@ -88,10 +90,14 @@ impl Estimates {
         }
         for (name, codec) in CODECS {
             let truth = codec(&self.all).ratio;
-            let off = self.each(|run| Some((codec(run).ratio / truth - 1.0).abs() * 100.0));
+            let off = self.each(|run| Some(percent_off(codec(run).ratio, truth)));
             push(format!("{name}_off_percent_worst"), worst(&off));
             push(format!("{name}_off_percent_mean"), mean(&off));
             push(format!("{name}_ratio_all"), Some(truth));
+            push(
+                format!("{name}_drift_percent"),
+                Some(percent_off(codec(&self.before).ratio, truth)),
+            );
         }
         figures
     }
@@ -100,6 +106,10 @@ impl Estimates {
     fn each(&self, measure: impl Fn(&Run) -> Option<f64>) -> Option<Vec<f64>> {
         self.samples.iter().map(measure).collect()
     }
+}
+
+fn percent_off(ratio: f64, truth: f64) -> f64 {
+    (ratio / truth - 1.0).abs() * 100.0
 }
 
 fn worst(values: &Option<Vec<f64>>) -> Option<f64> {
@@ -213,6 +223,7 @@ pub(super) mod tests {
     /// Two runs: the second is slower, the first is off by more with zstd.
     pub(in super::super) fn estimates(memory_bytes: u64) -> Estimates {
         Estimates {
+            before: run(memory_bytes, 8.0, [3.003, 4.0]),
             samples: vec![
                 run(memory_bytes, 3.5, [3.0, 3.9]),
                 run(memory_bytes, 4.5, [3.06, 4.0]),
@@ -245,6 +256,8 @@ pub(super) mod tests {
             ("lz4_off_percent_mean", 1.0),
             ("zstd_off_percent_worst", 2.5),
             ("zstd_ratio_all", 4.0),
+            ("lz4_drift_percent", 0.1),
+            ("zstd_drift_percent", 0.0),
         ] {
             assert_eq!(figures.get(name), Some(value), "{name}");
         }
