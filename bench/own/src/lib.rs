@@ -1,24 +1,29 @@
 //! The project's own benchmarks: how much memory compaction gives back, how long locks are held
-//! meanwhile, and the stress protocol.
+//! meanwhile, how `zs estimate` does on live processes, and the stress protocol.
 //!
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
+//! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `give_back` | the parent, its measuring children, the bars |
+//! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
+//! | `figures` | named numbers, their medians, and whether they meet a bar |
 //! | `machine` | what the figures were measured on |
 //! | `numbers` | a generator of numbers, medians and quantiles |
 
 #![forbid(unsafe_code)]
 
 mod cli;
+mod figures;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
+mod live;
 mod machine;
 mod numbers;
 mod stress;
@@ -37,6 +42,7 @@ pub use stress::{
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
+        Command::Live(options) => live::run(&options),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
     };
