@@ -76,6 +76,11 @@ pub enum Error {
     /// The processes could not be listed.
     #[error("/proc: {0}")]
     Proc(io::Error),
+    /// What is mounted at `/proc` numbers processes otherwise.
+    #[error(
+        "/proc is that of another pid namespace, so that processes cannot be found in it: mount one of this (unshare --mount-proc)"
+    )]
+    OtherProc,
     /// The system's pages have a size that no pool's frames have.
     #[error("pages of {0} bytes, as this system has, are not known: only 4, 16 and 64 KiB")]
     PageSize(usize),

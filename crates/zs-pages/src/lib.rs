@@ -42,6 +42,6 @@ pub use fill::same_filled;
 pub use page_file::{MappedPages, PageFile};
 pub use private_file::PrivateFile;
 pub use process::{
-    SampleOptions, SampledProcess, Skip, Skipped, Survey, Unread, UnreadReason, WatchedCommand,
-    all_processes, survey, system_page_size, watch,
+    SampleOptions, SampledProcess, SampledStratum, Skip, Skipped, Survey, Unread, UnreadReason,
+    WatchedCommand, all_processes, printable, survey, system_page_size, watch,
 };

@@ -2,59 +2,77 @@
 
 use crate::error::Error;
 use crate::page_file::PageFile;
-use rustix::fs::OFlags;
-use std::fs::{self, File, OpenOptions};
+use rustix::fs::{Access, OFlags};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// A new file that only its owner can read (mode 0600); removed again unless pages were written to it.
+/// A place for a new file that only its owner can read (mode 0600).
 #[derive(Debug)]
 pub struct PrivateFile {
-    file: File,
     path: PathBuf,
-    is_written: bool,
 }
 
 impl PrivateFile {
-    /// Makes the file. Nothing may have that name yet: no file, pipe or device, and no link, wherever that leads
-    /// (`O_EXCL`, `O_NOFOLLOW`).
+    /// Makes sure that a file could be made there, and makes none yet, so that nothing is left if nothing comes of it.
     ///
     /// # Errors
-    /// [`Error::Exists`], or [`Error::Output`] if the system refuses.
-    pub fn create(path: &Path) -> Result<Self, Error> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
-            _ => Error::output(path, source),
-        })?;
+    /// [`Error::Exists`] if there is something of that name: a file, pipe or device, or a link, wherever that leads;
+    /// [`Error::Output`] if there is no such folder, or it cannot be written to.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::output(path, source);
+        match fs::symlink_metadata(path) {
+            Ok(_) => return Err(Error::Exists(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(failed(error)),
+        }
+        let folder = match path.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+            Some(folder) => folder,
+            None => return Err(failed(io::ErrorKind::IsADirectory.into())),
+        };
+        let may_write = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
+        may_write.map_err(|errno| failed(errno.into()))?;
         Ok(Self {
-            file,
             path: path.to_owned(),
-            is_written: false,
         })
     }
 
-    /// Writes all pages, and waits until the disk has them.
+    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, and waits until the disk has them.
     ///
     /// # Errors
-    /// [`Error::Output`], and the file is removed; or [`Error::Map`].
-    pub fn write(mut self, pages: &PageFile) -> Result<(), Error> {
-        let written = pages.write_to(&mut self.file)?;
-        // A disk that is full may say so only now.
-        let written = written.and_then(|()| self.file.sync_all());
-        written.map_err(|source| Error::output(&self.path, source))?;
-        self.is_written = true;
-        Ok(())
+    /// [`Error::Exists`] or [`Error::Output`], and no file is left; or [`Error::Map`].
+    pub fn write(self, pages: &PageFile) -> Result<(), Error> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(&self.path);
+        let mut file = file.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists(self.path.clone()),
+            _ => Error::output(&self.path, source),
+        })?;
+        let written = pages.write_to(&mut file).and_then(|written| {
+            // A disk that is full may say so only now.
+            let written = written.and_then(|()| file.sync_all());
+            written.map_err(|source| Error::output(&self.path, source))
+        });
+        if written.is_err() {
+            self.remove(&file);
+        }
+        written
     }
-}
 
-impl Drop for PrivateFile {
-    fn drop(&mut self) {
-        if !self.is_written {
-            // Whoever made it is being told that something else failed.
+    /// Removes the file, unless its name leads to another by now.
+    fn remove(&self, file: &File) {
+        let is_same =
+            |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        let both = file.metadata().and_then(|ours| {
+            let named = fs::symlink_metadata(&self.path)?;
+            Ok(is_same(&ours, &named))
+        });
+        if both.is_ok_and(|same| same) {
+            // Whoever asked for it is being told that something else failed.
             let _ = fs::remove_file(&self.path);
         }
     }

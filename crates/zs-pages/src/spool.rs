@@ -9,19 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use zs_mm::PageSize;
 
-/// On disk where there is one, unless `$TMPDIR` is all for it.
+/// A folder for temporary files that lies on disk.
 const ON_DISK: &str = "/var/tmp";
-
-/// Where pages are collected: `$TMPDIR`, or `/tmp`; where that lies in memory, which the pages would fill, `/var/tmp`.
-fn folder() -> PathBuf {
-    let usual = env::temp_dir();
-    let on_disk = Path::new(ON_DISK);
-    let is_asked_for = env::var_os("TMPDIR").is_some_and(|folder| !folder.is_empty());
-    if !is_asked_for && lies_in_memory(&usual) && !lies_in_memory(on_disk) {
-        return on_disk.to_owned();
-    }
-    usual
-}
 
 /// Whether the files of a folder are memory; no if it cannot be looked at.
 fn lies_in_memory(folder: &Path) -> bool {
@@ -40,9 +29,19 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// A spool in [`folder`].
+    /// A spool in the system's folder for temporary files: `$TMPDIR`, or `/tmp`; where that lies in memory, which the pages
+    /// would fill, in `/var/tmp`, if that can be.
     pub(crate) fn new(page: PageSize) -> Result<Self, Error> {
-        Self::in_folder(page, &folder())
+        let usual = env::temp_dir();
+        let is_asked_for = env::var_os("TMPDIR").is_some_and(|folder| !folder.is_empty());
+        if !is_asked_for
+            && lies_in_memory(&usual)
+            && !lies_in_memory(Path::new(ON_DISK))
+            && let Ok(spool) = Self::in_folder(page, Path::new(ON_DISK))
+        {
+            return Ok(spool);
+        }
+        Self::in_folder(page, &usual)
     }
 
     pub(crate) fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {

@@ -6,12 +6,12 @@ use crate::output;
 use crate::sources::{Gathered, Origin, gather};
 use crate::units::Size;
 use std::process::ExitCode;
-use zs_pages::PrivateFile;
+use zs_pages::{PrivateFile, SampledProcess};
 
 /// Runs the command.
 pub(crate) fn run(options: &Capture) -> Result<ExitCode, Failure> {
     // First of all, so that nobody waits for a command only to hear that the file cannot be made.
-    let file = PrivateFile::create(&options.output)?;
+    let file = PrivateFile::at(&options.output)?;
     let gathered = gather(&options.source, options.sampling(), None)?;
     file.write(&gathered.pages)?;
     output::print(&report(options, &gathered))?;
@@ -29,7 +29,7 @@ fn report(options: &Capture, gathered: &Gathered) -> String {
         Origin::Files(files) if files.len() == 1 => "of 1 file".to_owned(),
         Origin::Files(files) => format!("of {} files", files.len()),
         Origin::Processes(live) => {
-            let all: u64 = live.processes.iter().map(|process| process.pages).sum();
+            let all: u64 = live.processes.iter().map(SampledProcess::pages).sum();
             let plural = if live.processes.len() == 1 { "" } else { "es" };
             format!(
                 "a random sample of {all} in {} process{plural} (seed {})",

@@ -25,8 +25,8 @@ Examples:
 const PROCESSES: &str = "\
 Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Left out are shared memory (memfd, tmpfs), files, and \
 mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
-command is counted while it and its descendants run, and stopped and sampled whenever that is a tenth more than before; what it prints on \
-standard output goes to standard error.";
+command is counted while it and its descendants run; whenever that is a tenth more than before they are stopped (SIGSTOP), sampled and \
+continued, which shells with job control and debuggers notice. What it prints on standard output goes to standard error.";
 
 const ENDINGS: &str = "\
 Exit codes: 0 done; 1 failed, or the command that was watched did; 2 wrong arguments; 3 the limit was reached before all pages were \

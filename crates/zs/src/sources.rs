@@ -3,7 +3,8 @@
 use crate::cli::SourceArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use zs_mm::PageSize;
 use zs_pages::{
     Collector, PageFile, SampleOptions, SampledProcess, Source, Survey, Unread, UnreadReason,
-    all_processes, survey, system_page_size, watch,
+    all_processes, printable, survey, system_page_size, watch,
 };
 
 /// Pages, and where they come from.
@@ -53,6 +54,7 @@ pub(crate) struct Ran {
     pub(crate) samples: u64,
     pub(crate) status: ExitStatus,
     pub(crate) left: Vec<(u32, String)>,
+    pub(crate) failed: Option<zs_pages::Error>,
 }
 
 impl Origin {
@@ -74,11 +76,15 @@ impl Origin {
 }
 
 /// Collects the pages of a source. `page` is what was asked for, if anything was.
+///
+/// From here on a file that would grow beyond `ulimit -f` is an error, and not the end of the process.
 pub(crate) fn gather(
     source: &SourceArgs,
     sampling: SampleOptions,
     page: Option<PageSize>,
 ) -> Result<Gathered, Failure> {
+    flag::register(SIGXFSZ, Arc::default())
+        .map_err(|error| Failure::Failed(format!("signal {SIGXFSZ}: {error}")))?;
     if !source.file.is_empty() {
         return files(&source.file, page.unwrap_or(PageSize::K4));
     }
@@ -164,12 +170,14 @@ impl Signals {
         };
         for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
             let failed = |error| Failure::Failed(format!("signal {signal}: {error}"));
-            let is_over = signals.is_over.clone();
-            signal_hook::flag::register_conditional_default(signal, is_over).map_err(failed)?;
+            let is_over = || signals.is_over.clone();
+            flag::register_conditional_default(signal, is_over()).map_err(failed)?;
             if matches!(signal, SIGTERM | SIGHUP) {
                 let place = signals.for_command.clone();
-                signal_hook::flag::register_usize(signal, place, signal as usize)
-                    .map_err(failed)?;
+                flag::register_usize(signal, place, signal as usize).map_err(failed)?;
+            } else {
+                // A second one ends this process: the command may pay no heed to the first.
+                flag::register(signal, is_over()).map_err(failed)?;
             }
         }
         Ok(signals)
@@ -196,7 +204,7 @@ fn command(
     let watched = watch(&mut command, sampling, &signals.for_command)?;
     signals.let_through();
     let ran = Ran {
-        name: words[0].to_string_lossy().into_owned(),
+        name: printable(&words[0].to_string_lossy()),
         largest: watched.largest,
         at_sample: watched.at_sample,
         sampled_after: watched.sampled_after,
@@ -204,6 +212,7 @@ fn command(
         samples: watched.samples,
         status: watched.status,
         left: watched.left,
+        failed: watched.failed,
     };
     live(watched.survey, sampling, page_size, Some(ran))
 }

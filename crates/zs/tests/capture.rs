@@ -9,6 +9,7 @@
 mod common;
 
 use common::memory::{HELD, HOLD, Holder, MEMORY};
+use common::users::mount_small;
 use common::*;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
@@ -127,15 +128,32 @@ fn what_cannot_be_written_leaves_no_file() {
 }
 
 #[test]
+fn a_file_that_was_made_meanwhile_is_not_touched() {
+    let folder = folder();
+    let path = folder.path().join("x.pages");
+    let script = format!("{HOLD} >/dev/null; echo precious > {}", path.display());
+    let output = capture(&path, &["--", "sh", "-c", &script]);
+    assert!(failure(&output, 1).contains("exists"));
+    assert_eq!(fs::read(&path).unwrap(), b"precious\n");
+}
+
+#[test]
+fn an_interrupted_capture_leaves_no_file() {
+    let folder = folder();
+    let path = folder.path().join("x.pages");
+    // The command ends the tool at once by the second of two signals; nothing was written until then.
+    let script = format!("{HOLD} >/dev/null; kill -INT $PPID; sleep 0.1; kill -INT $PPID");
+    let output = capture(&path, &["--", "sh", "-c", &script]);
+    assert!(!output.status.success());
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_full_disk_is_said_and_leaves_no_file() {
     let folder = folder();
     let disk = folder.path().join("disk");
     fs::create_dir(&disk).unwrap();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(&disk)
-        .output();
-    if !mount.is_ok_and(|mount| mount.status.success()) {
+    if !mount_small(&disk, "1m") {
         println!("skipped: no small disk can be mounted; run the tests as root");
         return;
     }

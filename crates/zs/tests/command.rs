@@ -9,8 +9,12 @@
 mod common;
 
 use common::memory::{HELD, HOLD, largest};
+use common::users::{as_nobody, mount_small, world_readable};
 use common::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn watch(arguments: &[&str], words: &[&str]) -> Output {
     zs(&[&["estimate"], arguments, &["--"], words].concat())
@@ -46,22 +50,192 @@ fn a_command_is_sampled_when_it_is_large() {
     assert_eq!(command["left_running"].as_array().unwrap().len(), 0);
 }
 
-/// It waits at its largest until the tool has seen that: it is stopped for the sample, and goes on.
+/// At its largest it waits until it was stopped and goes on, or so long that there was time enough for that.
 #[test]
 fn the_sample_is_of_the_largest_moment() {
-    // Only when it has been continued does it end; the shell's counter is the clock of last resort.
-    let script = format!(
-        "{{ head -c {HELD} /dev/urandom; i=0; while [ $i -lt 300 ]; do i=$((i+1)); command -p sleep 0.01; done; }} | tail -c {HELD} | wc -c >/dev/null"
-    );
+    let wait = "trap 'exit 0' CONT; i=0; while [ $i -lt 300 ]; do i=$((i+1)); sleep 0.01; done";
+    let script =
+        format!("{{ head -c {HELD} /dev/urandom; {wait}; }} | tail -c {HELD} | wc -c >/dev/null");
     let report = report(&["sh", "-c", &script], 0);
     let command = &report["command"];
-    let (most, sampled) = (
-        number(command, "largest_bytes"),
-        number(command, "bytes_at_sample"),
-    );
+    let most = number(command, "largest_bytes");
+    let sampled = number(command, "bytes_at_sample");
     assert!(most >= HELD, "{command}");
     assert!(sampled * 11 >= most * 10, "{command}");
     assert!(number(largest(&report), "memory_bytes") * 11 >= HELD * 10);
+}
+
+/// What is counted but never read is no reason to sample over and over: that would stop the command for most of its time.
+#[test]
+fn memory_that_cannot_be_read_does_not_stop_the_command_again_and_again() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can start a command that another user's zs may not read");
+        return;
+    }
+    // As nobody, zs may not read what a program of root's with the set-user-id bit holds.
+    let folder = world_readable();
+    let suid = folder.path().join("suid-tail");
+    fs::copy("/usr/bin/tail", &suid).unwrap();
+    fs::set_permissions(&suid, PermissionsExt::from_mode(0o4755)).unwrap();
+    let script = format!(
+        "{{ head -c {HELD} /dev/urandom; sleep 1; }} | {} -c {HELD} >/dev/null",
+        suid.display()
+    );
+    let mut command = as_nobody(&folder);
+    let output = command
+        .args(["estimate", "--json", "--", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let command = &report["command"];
+    if number(command, "largest_bytes") < HELD {
+        println!("skipped: set-user-id programs are not started so here (nosuid)");
+        return;
+    }
+    let samples = number(command, "samples");
+    // A tenth more each time, up to 40 MB: from a page on, that is 97 times.
+    assert!(
+        samples <= 97 && samples < number(command, "counts"),
+        "{command}"
+    );
+    // And it is said, though the last sample may have been without it.
+    let unread = report["unread"].as_array().unwrap();
+    assert!(
+        unread
+            .iter()
+            .any(|one| one["reason"].as_str().unwrap().starts_with("refused")),
+        "{report}"
+    );
+}
+
+#[test]
+fn the_command_goes_on_if_the_tool_is_killed_while_it_is_stopped() {
+    // It takes a new page now and then, so that it is stopped again and again; its state is looked at only after the kill.
+    let script =
+        "exec >/dev/null; while :; do x=$x$x.; x=${x:-y}; case ${#x} in ????????*) x=y; esac; done";
+    let mut stopped = 0;
+    for _ in 0..40 {
+        let mut tool = zs(&["estimate", "--", "sh", "-c", script]);
+        // What is left over if this fails must not keep the test's own output open.
+        tool.stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut tool = tool.spawn().unwrap();
+        let command = wait_for_child(tool.id(), "sh");
+        // The kill falls anywhere; half of the time the command stands still.
+        while state(command) != Some('T') && stopped < 3 && tool.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        stopped += u32::from(state(command) == Some('T'));
+        tool.kill().unwrap();
+        tool.wait().unwrap();
+        // The guard sees the end of its input and wakes it; until then it is waited for, though not for ever.
+        let killed = Instant::now();
+        while state(command) == Some('T') {
+            assert!(
+                killed.elapsed() < Duration::from_secs(60),
+                "nobody wakes it"
+            );
+            std::thread::yield_now();
+        }
+        let pid = rustix::process::Pid::from_raw(command as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        if stopped == 3 {
+            break;
+        }
+    }
+    assert!(stopped > 0, "it was never met standing still");
+}
+
+/// The state of a process, one letter; `None` if there is none.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The child of a process that has so a name, and is not the guard, which has a process group of its own.
+fn wait_for_child(parent: u32, name: &str) -> u32 {
+    let group =
+        |pid: u32| rustix::process::getpgid(rustix::process::Pid::from_raw(pid as i32)).ok();
+    loop {
+        for entry in fs::read_dir("/proc").unwrap() {
+            let Ok(pid) = entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap_or("")
+                .parse::<u32>()
+            else {
+                continue;
+            };
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some((start, rest)) = stat.rsplit_once(") ") else {
+                continue;
+            };
+            let is_child = rest.split(' ').nth(1) == Some(&parent.to_string());
+            if is_child && start.ends_with(&format!("({name}")) && group(pid) == group(parent) {
+                return pid;
+            }
+        }
+    }
+}
+
+/// A command that stops itself since its child was stopped, as `script` and `sudo` do, goes on.
+#[test]
+fn who_stops_because_its_child_was_stopped_goes_on() {
+    let python = Command::new("python3").arg("--version").output();
+    if !python.is_ok_and(|python| python.status.success()) {
+        println!("skipped: python3 is not there (apt install python3)");
+        return;
+    }
+    let script = "
+import os, signal, sys
+child = os.fork()
+if child == 0:
+    held = os.urandom(40000000)
+    os.execvp('sh', ['sh', '-c', 'i=0; while [ $i -lt 100 ]; do i=$((i+1)); sleep 0.01; done'])
+while True:
+    pid, status = os.waitpid(child, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        break
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(child, signal.SIGCONT)
+";
+    let report = report(&["python3", "-c", script], 0);
+    assert!(number(&report["command"], "samples") > 0);
+}
+
+#[test]
+fn without_room_for_another_sample_the_last_one_is_reported() {
+    let folder = folder();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    if !mount_small(&disk, "16m") {
+        println!("skipped: no small disk can be mounted; run the tests as root");
+        return;
+    }
+    let mut command = zs(&["estimate", "--json", "--", "sh", "-c", HOLD]);
+    let output = command.env("TMPDIR", &disk).output().unwrap();
+    assert!(
+        Command::new("umount")
+            .arg(&disk)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failed = report["command"]["failed"].as_str().unwrap();
+    assert!(failed.contains("no room in"), "{failed}");
+    assert!(!report["processes"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_limit_on_files_is_an_error_and_leaves_nobody_stopped() {
+    let script =
+        format!("ulimit -f 8; exec {ZS} estimate -- sh -c '{HOLD} >/dev/null; echo went on >&2'");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(stderr(&output).contains("went on"), "{}", stderr(&output));
 }
 
 #[test]
@@ -111,7 +285,7 @@ fn what_a_command_leaves_behind_is_said_and_not_waited_for() {
         .clone();
     assert_eq!(left.len(), 1, "{report}");
     // It still runs, and is not stopped.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", left[0])).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", left[0])).unwrap();
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     assert!(matches!(state, Some('S' | 'R')), "{stat}");
     drop(ours);

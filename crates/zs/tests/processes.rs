@@ -9,9 +9,8 @@
 mod common;
 
 use common::memory::{HELD, HOLD, Holder, MEMORY, largest};
+use common::users::{as_nobody, world_readable};
 use common::*;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
@@ -126,20 +125,8 @@ fn a_process_of_another_user_is_refused_with_the_ways_round() {
         return;
     }
     let holder = Holder::start();
-    let folder = folder();
-    // Nobody may not be able to reach the folder that the tool was built in.
-    let copy = folder.path().join("zs");
-    std::fs::copy(ZS, &copy).unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let as_nobody = |arguments: &[&str]| {
-        let mut command = Command::new(&copy);
-        command
-            .args(arguments)
-            .uid(65534)
-            .gid(65534)
-            .current_dir("/");
-        command.env("TMPDIR", "/tmp").output().unwrap()
-    };
+    let folder = world_readable();
+    let as_nobody = |arguments: &[&str]| as_nobody(&folder).args(arguments).output().unwrap();
     let pid = holder.pid.to_string();
     let text = failure(&as_nobody(&["estimate", "--pid", &pid]), 1);
     for part in [
@@ -204,6 +191,44 @@ fn the_table_fits_and_top_shortens_it() {
     assert!(lines(top, "+1 more") == 1, "{top}");
     let none = run(&[&arguments[..], &["--top", "0"]].concat());
     assert!(lines(stdout(&none), "+2 more") == 1 && lines(stdout(&none), " tail ") == 0);
+}
+
+#[test]
+fn what_a_limit_kept_out_is_not_guessed_at() {
+    let holder = Holder::start();
+    let pids = [holder.pid.to_string(), std::process::id().to_string()];
+    let output = run(&[
+        "estimate", "--json", "--limit", "8M", "--pid", &pids[0], &pids[1],
+    ]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for codec in CODECS {
+        assert!(report["total"]["codecs"][codec].is_null(), "{report}");
+        // The holder's pages are more than the limit, whichever of the two comes first.
+        assert!(largest(&report)["codecs"][codec].is_null(), "{report}");
+    }
+    let output = run(&["estimate", "--limit", "8M", "--pid", &pids[0]]);
+    let text = stdout(&output);
+    assert!(text.contains("the limit of 8 MiB is reached"), "{text}");
+    assert!(!text.contains("given back"), "{text}");
+}
+
+#[test]
+fn a_small_sample_says_the_same_as_a_large_one_with_less_certainty() {
+    let holder = Holder::start();
+    let held = |size: &str| {
+        let output = estimate_pid(holder.pid, &["--json", "--sample", size]);
+        let saving = largest(&json_of(&output))["codecs"]["lz4"].clone();
+        (
+            number(&saving, "held_bytes") as f64,
+            saving["error"].as_f64(),
+        )
+    };
+    // What a pool takes once is not taken for what it takes for each page.
+    let ((few, unknown), (many, known)) = (held("64k"), held("16M"));
+    assert!((few / many - 1.0).abs() < 0.5, "{few} {many}");
+    assert_eq!(unknown, None);
+    assert!(known.unwrap() > 0.0 && known.unwrap() < 0.05);
 }
 
 #[test]

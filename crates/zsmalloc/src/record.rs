@@ -41,6 +41,13 @@ pub(crate) fn units_of(class: SizeClass) -> usize {
     (FIXED_CELLS + class.chain as usize + class.slots as usize).div_ceil(UNIT_CELLS)
 }
 
+impl SizeClass {
+    /// Bytes of a zspage's record: its counters and bitmaps, its frame entries, its slots' back references.
+    pub fn record_bytes(self) -> usize {
+        units_of(self) * UNIT_CELLS * size_of::<u32>()
+    }
+}
+
 /// What is asked of a zspage most often, in one cell: follows from its bitmaps and entries.
 ///
 /// ```text

@@ -14,21 +14,26 @@ pub(super) struct Run {
     pub(super) pages: u64,
 }
 
+/// Pages that count alike.
+#[derive(Debug, Default)]
+pub(super) struct Stratum {
+    /// In the order of their addresses.
+    pub(super) runs: Vec<Run>,
+    pub(super) pages: u64,
+    /// What one of them counts.
+    pub(super) weight: f64,
+}
+
 /// The anonymous pages of a process, in memory or in swap, at one moment.
 #[derive(Debug)]
 pub(super) struct Census {
     pub(super) pid: u32,
     pub(super) stat: Stat,
-    /// In the order of their addresses.
-    pub(super) runs: Vec<Run>,
-    pub(super) pages: u64,
+    /// Pages that are its own, or were first met here; then those that it shares, the system does not say with whom.
+    pub(super) strata: [Stratum; 2],
     pub(super) swapped: u64,
     /// Pages that were counted for a process before.
     pub(super) counted_elsewhere: u64,
-    /// Whether some pages are shared, and the kernel does not say with whom.
-    pub(super) has_hidden: bool,
-    /// What one page counts: less than 1 if `has_hidden`.
-    pub(super) weight: f64,
     pub(super) skipped: Skipped,
 }
 
@@ -38,13 +43,10 @@ impl Census {
         if pid == process::id() {
             return Err(UnreadReason::Itself);
         }
-        let dir = ProcDir::open(pid).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => UnreadReason::NoSuchProcess,
-            _ => UnreadReason::of("stat", source),
-        })?;
+        let dir = ProcDir::open(pid).map_err(|_| UnreadReason::NoSuchProcess)?;
         let stat = dir
             .stat()
-            .map_err(|source| UnreadReason::of("stat", source))?;
+            .map_err(|source| UnreadReason::of("stat", &dir, source))?;
         if stat.is_kernel_thread {
             return Err(UnreadReason::KernelThread);
         }
@@ -54,26 +56,25 @@ impl Census {
         check_leader(pid, &dir)?;
         // Asked for here, so that nobody is counted who cannot be read.
         dir.file("mem")
-            .map_err(|source| UnreadReason::of("mem", source))?;
+            .map_err(|source| UnreadReason::of("mem", &dir, source))?;
         let mut census = Self {
             pid,
             stat,
-            runs: Vec::new(),
-            pages: 0,
+            strata: Default::default(),
             swapped: 0,
             counted_elsewhere: 0,
-            has_hidden: false,
-            weight: 1.0,
             skipped: Skipped::default(),
         };
         census.count(&dir, page, seen)?;
-        if census.has_hidden {
-            census.weight = weight(&dir)?;
-        }
-        match census.pages + census.counted_elsewhere {
+        census.weigh(&dir, page)?;
+        match census.pages() + census.counted_elsewhere {
             0 => Err(UnreadReason::NothingAnonymous(census.skipped)),
             _ => Ok(census),
         }
+    }
+
+    fn pages(&self) -> u64 {
+        self.strata.iter().map(|stratum| stratum.pages).sum()
     }
 
     fn count(
@@ -83,13 +84,13 @@ impl Census {
         seen: &mut SeenPlaces,
     ) -> Result<(), UnreadReason> {
         let smaps = dir.read("smaps");
-        let smaps = smaps.map_err(|source| UnreadReason::of("smaps", source))?;
+        let smaps = smaps.map_err(|source| UnreadReason::of("smaps", dir, source))?;
         if smaps.is_empty() {
             // Not a mapping is left: its memory went before the rest of it.
             return Err(UnreadReason::Ended);
         }
         let map = Pagemap::open(dir, page);
-        let mut map = map.map_err(|source| UnreadReason::of("pagemap", source))?;
+        let mut map = map.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
         for mapping in smaps::parse(&smaps) {
             if mapping.anonymous == 0 {
                 continue;
@@ -98,23 +99,55 @@ impl Census {
                 self.skipped.add(reason, mapping.anonymous);
                 continue;
             }
-            map.anonymous(mapping.addresses, &mut |number, entry| {
-                match seen.look(entry) {
-                    Sharing::Counts => (),
-                    Sharing::Hidden => self.has_hidden = true,
+            let counted = map.anonymous(mapping.addresses, &mut |number, entry| {
+                let stratum = match seen.look(entry) {
+                    Sharing::Own => 0,
+                    Sharing::Hidden => 1,
                     Sharing::Again => {
                         self.counted_elsewhere += 1;
                         return;
                     }
-                }
+                };
                 self.swapped += u64::from(entry.is_swapped());
-                self.add(number);
-            })
-            .map_err(|source| UnreadReason::of("pagemap", source))?;
+                self.strata[stratum].add(number);
+            });
+            counted.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
         }
         Ok(())
     }
 
+    /// Own pages count whole; the others what is left of the proportional share of all.
+    fn weigh(&mut self, dir: &ProcDir, page: u64) -> Result<(), UnreadReason> {
+        const FILE: &str = "smaps_rollup";
+        let [own, shared] = &mut self.strata;
+        own.weight = 1.0;
+        shared.weight = 1.0;
+        if shared.pages == 0 {
+            return Ok(());
+        }
+        let share = dir.sum_of(FILE, &["Pss_Anon", "SwapPss"]);
+        let share = share.map_err(|source| UnreadReason::of(FILE, dir, source))?;
+        // The share has those that are left out in it; they count whole there, as far as is known.
+        let skipped: u64 = self.skipped.iter().map(|(_, bytes)| bytes).sum();
+        let left = share.saturating_sub(own.pages * page + skipped) as f64;
+        shared.weight = (left / (shared.pages * page) as f64).clamp(0.0, 1.0);
+        Ok(())
+    }
+
+    /// Opens the folder of the process, unless its number is another's by now, or it runs another program.
+    pub(super) fn reopen(&self) -> Result<ProcDir, UnreadReason> {
+        let ended = |_| UnreadReason::Ended;
+        let dir = ProcDir::open(self.pid).map_err(ended)?;
+        let now = dir.stat().map_err(ended)?;
+        if self.stat.is_same_program(&now) {
+            Ok(dir)
+        } else {
+            Err(UnreadReason::Ended)
+        }
+    }
+}
+
+impl Stratum {
     fn add(&mut self, number: u64) {
         self.pages += 1;
         match self.runs.last_mut() {
@@ -125,23 +158,12 @@ impl Census {
             }),
         }
     }
-
-    /// Opens the process's memory, unless its number is another's by now.
-    pub(super) fn reopen(&self) -> Result<std::fs::File, UnreadReason> {
-        let ended = |_| UnreadReason::Ended;
-        let dir = ProcDir::open(self.pid).map_err(ended)?;
-        if dir.stat().map_err(ended)?.start != self.stat.start {
-            return Err(UnreadReason::Ended);
-        }
-        dir.file("mem")
-            .map_err(|source| UnreadReason::of("mem", source))
-    }
 }
 
 /// A thread has a folder of its own, that shows the memory of its process: it must not be counted twice.
 fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
     let status = dir.read("status");
-    let status = status.map_err(|source| UnreadReason::of("status", source))?;
+    let status = status.map_err(|source| UnreadReason::of("status", dir, source))?;
     let mut lines = status.split(|&byte| byte == b'\n');
     let leader = lines.find_map(|line| line.strip_prefix(b"Tgid:"));
     let leader = leader.and_then(|value| str::from_utf8(value).ok()?.trim().parse().ok());
@@ -149,16 +171,4 @@ fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
         Some(leader) if leader != pid => Err(UnreadReason::Thread(leader)),
         _ => Ok(()),
     }
-}
-
-/// The proportional share of a process's anonymous pages: what is shared by two counts half for each.
-fn weight(dir: &ProcDir) -> Result<f64, UnreadReason> {
-    const FILE: &str = "smaps_rollup";
-    let sum = |names: &[&str]| {
-        let sum = dir.sum_of(FILE, names);
-        sum.map_err(|source| UnreadReason::of(FILE, source))
-    };
-    let share = sum(&["Pss_Anon", "SwapPss"])?;
-    let whole = sum(&["Anonymous", "Swap"])?;
-    Ok((share as f64 / whole.max(1) as f64).clamp(0.0, 1.0))
 }

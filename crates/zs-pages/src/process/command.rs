@@ -1,12 +1,15 @@
 //! A command that is started here, and sampled at its largest moment.
 
-use super::list::descendants;
+use super::list::{check_proc, descendants};
 use super::proc_dir::{ProcDir, Stat};
-use super::stopped::Stopped;
-use super::survey::{SampleOptions, Survey, survey};
+use super::stopped::{Guard, Stopped, send};
+use super::survey::{SampleOptions, SampledProcess, Survey, Unread, survey};
+use super::unread::UnreadReason;
 use crate::error::Error;
-use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
-use std::collections::HashSet;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
+};
+use std::collections::{BTreeMap, HashSet};
 use std::process::{self, Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -21,8 +24,10 @@ const REST_OF_COUNT: u32 = 4;
 /// The command is stopped for half of the time at most, unless it grows by a quarter.
 const RUNNING_PER_SAMPLING: u32 = 1;
 
-/// A new sample is worth its time if there is a tenth more to be sampled: the last one is of a moment when there was at
-/// least ten elevenths of the most, unless that passed faster than could be seen.
+/// After a sample, so long are processes woken that stop because one of theirs was stopped, as `script` and `sudo` do.
+const WAKING: Duration = Duration::from_secs(1);
+
+/// A new sample is worth its time if there is a tenth more to be sampled.
 fn is_larger(counted: u64, before: u64) -> bool {
     counted > before + before / 10
 }
@@ -52,19 +57,24 @@ pub struct WatchedCommand {
     pub status: ExitStatus,
     /// Processes that it left behind when it ended: number and name.
     pub left: Vec<(u32, String)>,
+    /// Why no sample was taken any more: the disk was full, for example.
+    pub failed: Option<Error>,
 }
 
 /// Starts a command, and waits for its end. Meanwhile the anonymous memory of the command and all its descendants is counted
 /// every few milliseconds, which costs little; whenever that is a tenth more than ever before, they are stopped (SIGSTOP), a
-/// sample is taken as by [`survey`], which replaces the one before, and they go on.
+/// sample is taken as by [`survey`], which replaces the one before, and they go on. They stand still for half of the time at most,
+/// unless they grow by a quarter, so that the last sample is of four fifths of the most at least, if nothing was faster than
+/// could be seen. A child process (`/bin/sh`) would have them go on should this one be killed.
 ///
 /// Descendants that lose their parent become children of the calling process (`PR_SET_CHILD_SUBREAPER`), so that they are
-/// found; children that it had before are left alone, but it must start no others meanwhile.
+/// found; those that ended are waited for. Children that it had before are left alone, but it must start no others meanwhile.
 ///
 /// A number in `signal` is a signal for the command: it is sent to it, and 0 put there instead.
 ///
 /// # Errors
-/// [`Error::Start`] if the command cannot be started; [`Error::Proc`]; or, when the command has ended, those of [`survey`].
+/// [`Error::Start`] if the command, or the child that guards it, cannot be started; [`Error::Proc`]; or, when the command has
+/// ended and there is no sample at all, those of [`survey`].
 pub fn watch(
     command: &mut Command,
     options: SampleOptions,
@@ -73,12 +83,17 @@ pub fn watch(
     let name = command.get_program().to_owned();
     // Where that is not allowed, daemons are lost from sight.
     let _ = set_child_subreaper(Some(getpid()));
+    check_proc()?;
+    let guard = Guard::start().map_err(|source| Error::Start {
+        command: "/bin/sh".into(),
+        source,
+    })?;
     let before = descendants(process::id())?;
     let mut child = command.spawn().map_err(|source| Error::Start {
         command: name,
         source,
     })?;
-    let mut watch = Watch::new(options, before);
+    let mut watch = Watch::new(options, before, guard, child.id());
     loop {
         let status = child.try_wait().map_err(Error::Proc)?;
         let rest = watch.look();
@@ -101,7 +116,9 @@ fn pass_on(signal: usize, command: &Child) {
 
 struct Watch {
     options: SampleOptions,
-    /// Children of the calling process, and theirs, that are none of the command's.
+    guard: Guard,
+    command: u32,
+    /// Children of the calling process, and theirs, that are none of the command's; the guard.
     others: HashSet<u32>,
     start: Instant,
     /// Spent on samples, while the command stood still.
@@ -109,8 +126,14 @@ struct Watch {
     counts: u64,
     samples: u64,
     largest: u64,
+    /// What was counted at the last sample, whatever came of it.
+    tried: u64,
     best: Option<Moment>,
+    /// Until when processes are woken that stop, but for some.
+    waking: Option<(Instant, HashSet<u32>)>,
     running: Vec<(u32, Stat)>,
+    /// Why processes could not be read, from all samples: a later one may be without them.
+    refused: BTreeMap<u32, UnreadReason>,
     failed: Option<Error>,
 }
 
@@ -121,17 +144,24 @@ struct Moment {
 }
 
 impl Watch {
-    fn new(options: SampleOptions, others: Vec<(u32, Stat)>) -> Self {
+    fn new(options: SampleOptions, others: Vec<(u32, Stat)>, guard: Guard, command: u32) -> Self {
+        let mut others: HashSet<u32> = others.into_iter().map(|(pid, _)| pid).collect();
+        others.insert(guard.pid());
         Self {
             options,
-            others: others.into_iter().map(|(pid, _)| pid).collect(),
+            guard,
+            command,
+            others,
             start: Instant::now(),
             sampling: Duration::ZERO,
             counts: 0,
             samples: 0,
             largest: 0,
+            tried: 0,
             best: None,
+            waking: None,
             running: Vec::new(),
+            refused: BTreeMap::new(),
             failed: None,
         }
     }
@@ -140,36 +170,70 @@ impl Watch {
     fn look(&mut self) -> Duration {
         let begun = Instant::now();
         match descendants(process::id()) {
-            Ok(mut found) => {
-                found.retain(|(pid, stat)| !stat.has_ended() && !self.others.contains(pid));
-                self.running = found;
-            }
+            Ok(found) => self.sort(found),
             Err(error) => self.failed = Some(error),
         }
+        self.wake();
         let counted = self.running.iter().map(|(pid, _)| count(*pid)).sum();
         self.counts += 1;
         self.largest = self.largest.max(counted);
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
-        let best = self.best.as_ref().map_or(0, |best| best.counted);
-        // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
         let running = self.start.elapsed().saturating_sub(self.sampling);
         let has_time = self.sampling * RUNNING_PER_SAMPLING <= running;
-        let is_due = has_time && is_larger(counted, best);
-        if self.failed.is_none() && (is_due || is_much_larger(counted, best)) {
+        let is_due = has_time && is_larger(counted, self.tried);
+        // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
+        if self.failed.is_none() && (is_due || is_much_larger(counted, self.tried)) {
             self.sample(counted);
         }
         rest
     }
 
+    /// Keeps the command's processes that run, and asks for the end of those that became children of this one.
+    fn sort(&mut self, found: Vec<(u32, Stat)>) {
+        self.running.clear();
+        for (pid, stat) in found {
+            if self.others.contains(&pid) {
+                continue;
+            }
+            if !stat.has_ended() {
+                self.running.push((pid, stat));
+            } else if stat.parent == process::id() && pid != self.command {
+                let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                // It has ended, and nobody else can ask.
+                let _ = waitpid(number, WaitOptions::NOHANG);
+            }
+        }
+    }
+
+    /// Has those go on who stopped themselves because they saw one of theirs stopped.
+    fn wake(&mut self) {
+        let Some((until, by_others)) = &self.waking else {
+            return;
+        };
+        if Instant::now() > *until {
+            self.waking = None;
+            return;
+        }
+        for (pid, stat) in &self.running {
+            if stat.is_stopped() && !by_others.contains(pid) {
+                send(*pid, stat, Signal::CONT);
+            }
+        }
+    }
+
     fn sample(&mut self, counted: u64) {
         let begun = Instant::now();
         let after = begun - self.start;
-        let (stopped, pids) = Stopped::descendants(process::id(), &self.others);
-        let sampled = survey(&pids, self.options, &mut |_| ());
+        let mut stopped = Stopped::descendants(process::id(), &self.others, &mut self.guard);
+        let sampled = survey(&stopped.pids, self.options, &mut |_| ());
+        let by_others = std::mem::take(&mut stopped.by_others);
         drop(stopped);
+        self.waking = Some((Instant::now() + WAKING, by_others));
+        self.tried = counted;
         match sampled {
-            Ok(survey) => {
+            Ok(mut survey) => {
                 self.samples += 1;
+                self.note_refused(&mut survey);
                 let better = |best: &Moment| pages(&survey) > pages(&best.survey);
                 if self.best.as_ref().is_none_or(better) {
                     self.best = Some(Moment {
@@ -184,8 +248,21 @@ impl Watch {
         self.sampling += begun.elapsed();
     }
 
-    fn finish(self, status: ExitStatus) -> Result<WatchedCommand, Error> {
-        if let Some(error) = self.failed {
+    fn note_refused(&mut self, survey: &mut Survey) {
+        let unread = std::mem::take(&mut survey.unread);
+        for Unread { pid, reason } in unread {
+            if matches!(reason, UnreadReason::Refused(_)) {
+                self.refused.insert(pid, reason);
+            } else {
+                survey.unread.push(Unread { pid, reason });
+            }
+        }
+    }
+
+    fn finish(mut self, status: ExitStatus) -> Result<WatchedCommand, Error> {
+        if self.best.is_none()
+            && let Some(error) = self.failed.take()
+        {
             return Err(error);
         }
         let nothing = || Moment {
@@ -193,7 +270,11 @@ impl Watch {
             counted: 0,
             after: Duration::ZERO,
         };
-        let best = self.best.unwrap_or_else(nothing);
+        let mut best = self.best.unwrap_or_else(nothing);
+        let refused = self.refused.into_iter();
+        best.survey
+            .unread
+            .extend(refused.map(|(pid, reason)| Unread { pid, reason }));
         let left = self.running.into_iter();
         Ok(WatchedCommand {
             survey: best.survey,
@@ -204,13 +285,14 @@ impl Watch {
             samples: self.samples,
             status,
             left: left.map(|(pid, stat)| (pid, stat.name)).collect(),
+            failed: self.failed,
         })
     }
 }
 
 /// Pages that a survey stands for: of processes that ended while they were read there are none.
 fn pages(survey: &Survey) -> u64 {
-    survey.processes.iter().map(|process| process.pages).sum()
+    survey.processes.iter().map(SampledProcess::pages).sum()
 }
 
 /// Bytes of a process's anonymous memory, in memory or in swap; 0 of one that is gone or must not be looked at.

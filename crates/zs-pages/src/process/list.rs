@@ -4,6 +4,17 @@ use super::proc_dir::{ProcDir, Stat};
 use crate::error::Error;
 use std::collections::HashMap;
 use std::fs;
+use std::process;
+
+/// Makes sure that the numbers in `/proc` are those that this process knows others by.
+pub(super) fn check_proc() -> Result<(), Error> {
+    let own = fs::read_link("/proc/self").map_err(Error::Proc)?;
+    if own.to_str() == Some(&process::id().to_string()) {
+        Ok(())
+    } else {
+        Err(Error::OtherProc)
+    }
+}
 
 /// The numbers of all processes, in ascending order.
 ///

@@ -35,6 +35,9 @@ mod unread;
 
 pub use command::{WatchedCommand, watch};
 pub use list::all_processes;
+pub use proc_dir::printable;
 pub use smaps::Skip;
-pub use survey::{SampleOptions, SampledProcess, Survey, Unread, survey, system_page_size};
+pub use survey::{
+    SampleOptions, SampledProcess, SampledStratum, Survey, Unread, survey, system_page_size,
+};
 pub use unread::{Skipped, UnreadReason};

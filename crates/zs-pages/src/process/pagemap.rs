@@ -94,7 +94,12 @@ impl Pagemap {
         Ok(())
     }
 
-    fn entries(&mut self, pages: Range<u64>, found: &mut dyn FnMut(u64, Entry)) -> io::Result<()> {
+    /// Calls `found` with the number and the entry of each anonymous page among some, in order.
+    pub(super) fn entries(
+        &mut self,
+        pages: Range<u64>,
+        found: &mut dyn FnMut(u64, Entry),
+    ) -> io::Result<()> {
         let size = size_of::<u64>() as u64;
         let mut next = pages.start;
         while next < pages.end {

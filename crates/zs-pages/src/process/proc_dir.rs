@@ -13,6 +13,11 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 pub(crate) struct ProcDir(OwnedFd);
 
 impl ProcDir {
+    /// The user that it belongs to.
+    pub(crate) fn user(&self) -> io::Result<u32> {
+        Ok(rustix::fs::fstat(self.0.as_fd())?.st_uid)
+    }
+
     /// Fails with `NotFound` if there is no such process.
     pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -72,6 +77,8 @@ pub(crate) struct Stat {
     pub(crate) is_kernel_thread: bool,
     /// When it started, in ticks since boot: with its number, its identity.
     pub(crate) start: u64,
+    /// Where its program's code and its stack start: others after an exec. Zeros to whom it does not show its memory.
+    image: [u64; 3],
 }
 
 impl Stat {
@@ -90,7 +97,13 @@ impl Stat {
             parent: u32::try_from(number(4)?).ok()?,
             is_kernel_thread: number(9)? & PF_KTHREAD != 0,
             start: number(22)?,
+            image: [26, 27, 28].map(|field| number(field).unwrap_or(0)),
         })
+    }
+
+    /// Whether another look found the same process, with the same program in it.
+    pub(crate) fn is_same_program(&self, other: &Self) -> bool {
+        (self.start, self.image) == (other.start, other.image)
     }
 
     /// Whether a signal or a debugger has stopped it.
@@ -104,9 +117,15 @@ impl Stat {
     }
 }
 
-fn printable(name: &str) -> String {
+/// A name as it can be shown: what a terminal would obey, or would not show, is a `?`.
+pub fn printable(name: &str) -> String {
+    let is_hidden = |c: char| {
+        // Soft hyphens, marks of direction, joiners, blanks without width.
+        matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffd}' | '\u{e0000}'..='\u{e007f}')
+    };
     let shown = |c: char| {
-        if c.is_control() || c == '\u{fffd}' {
+        if c.is_control() || is_hidden(c) {
             '?'
         } else {
             c
@@ -128,6 +147,7 @@ mod tests {
             (b"a) R 1 (b", "a) R 1 (b"),
             (b"x\n\x1b[31m", "x??[31m"),
             (b"caf\xc3", "caf?"),
+            ("a\u{202e}b\u{200b}c".as_bytes(), "a?b?c"),
         ] {
             let line = [b"42 (", name, b") ", REST.as_bytes()].concat();
             let stat = Stat::parse(&line).unwrap();

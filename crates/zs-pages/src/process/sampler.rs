@@ -1,6 +1,8 @@
 //! Which pages are read, and their reading.
 
 use super::census::{Census, Run};
+use super::pagemap::Pagemap;
+use super::proc_dir::ProcDir;
 use super::unread::UnreadReason;
 use crate::error::Error;
 use crate::spool::Spool;
@@ -8,6 +10,7 @@ use fastrand::Rng;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +91,7 @@ pub(super) enum Stop {
     Spool(Error),
 }
 
-/// What was read of a process.
+/// What was read of a stratum.
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
     pub(super) pages: u64,
@@ -118,35 +121,51 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads so many pages of a process, chosen at random; calls `progress` with the bytes of each step. Of a process that
-    /// ends meanwhile nothing is kept: its first pages alone would be no fair sample.
+    /// Reads so many pages of each stratum of a process, chosen at random; calls `progress` with the bytes of each step. Of a
+    /// process that ends meanwhile, or runs another program, nothing is kept: its first pages alone would be no fair sample.
     pub(super) fn sample(
         &mut self,
         census: &Census,
-        picks: u64,
+        picks: [u64; 2],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Sampled, Stop> {
-        let memory = census.reopen().map_err(Stop::Process)?;
-        let source = PathBuf::from(format!("/proc/{}/mem", census.pid));
+    ) -> Result<[Sampled; 2], Stop> {
         let before = self.spool.len();
-        let mut rng = self.rng.fork();
-        let mut sampled = Sampled::default();
-        let read = choose(&census.runs, picks, &mut rng, &mut |run| {
-            self.read_run(&memory, &source, run, &mut sampled, progress)
-        });
-        match read {
-            Ok(()) => Ok(sampled),
-            Err(stop) => {
-                self.spool.rewind(before);
-                Err(stop)
-            }
+        let read = self.sample_strata(census, picks, progress);
+        if read.is_err() {
+            self.spool.rewind(before);
         }
+        read
+    }
+
+    fn sample_strata(
+        &mut self,
+        census: &Census,
+        picks: [u64; 2],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<[Sampled; 2], Stop> {
+        let dir = census.reopen().map_err(Stop::Process)?;
+        let failed = |file, source| Stop::Process(UnreadReason::of(file, &dir, source));
+        let mut process = Open {
+            memory: dir.file("mem").map_err(|source| failed("mem", source))?,
+            map: Pagemap::open(&dir, self.page).map_err(|source| failed("pagemap", source))?,
+            source: PathBuf::from(format!("/proc/{}/mem", census.pid)),
+            dir: &dir,
+        };
+        let mut rng = self.rng.fork();
+        let mut sampled = [Sampled::default(), Sampled::default()];
+        for ((stratum, picks), sampled) in census.strata.iter().zip(picks).zip(&mut sampled) {
+            choose(&stratum.runs, picks, &mut rng, &mut |run| {
+                self.read_run(&mut process, run, sampled, progress)
+            })?;
+        }
+        // What an exec left of the pages are those of the other program.
+        census.reopen().map_err(Stop::Process)?;
+        Ok(sampled)
     }
 
     fn read_run(
         &mut self,
-        memory: &File,
-        source: &Path,
+        process: &mut Open<'_>,
         run: Run,
         sampled: &mut Sampled,
         progress: &mut dyn FnMut(u64),
@@ -154,30 +173,42 @@ impl<'a> Sampler<'a> {
         let chunk = CHUNK / self.page;
         for start in (run.start..run.start + run.pages).step_by(chunk as usize) {
             let pages = chunk.min(run.start + run.pages - start);
-            if self.read(memory, start, pages)? {
-                self.keep(pages, source, sampled)?;
-            } else {
-                // Some page among them is gone: one by one.
-                for page in start..start + pages {
-                    if self.read(memory, page, 1)? {
-                        self.keep(1, source, sampled)?;
-                    } else {
-                        sampled.vanished += 1;
-                    }
-                }
+            let there = process.still_there(start..start + pages)?;
+            let found: u64 = there.iter().map(|run| run.pages).sum();
+            sampled.vanished += pages - found;
+            for run in there {
+                self.read_pages(process, run, sampled)?;
             }
             progress(pages * self.page);
         }
         Ok(())
     }
 
+    fn read_pages(
+        &mut self,
+        process: &Open<'_>,
+        run: Run,
+        sampled: &mut Sampled,
+    ) -> Result<(), Stop> {
+        if self.read(process, run)? {
+            return self.keep(run.pages, &process.source, sampled);
+        }
+        // Some page among them is gone since: one by one.
+        for start in run.start..run.start + run.pages {
+            if self.read(process, Run { start, pages: 1 })? {
+                self.keep(1, &process.source, sampled)?;
+            } else {
+                sampled.vanished += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads pages twice; whether all were there.
-    fn read(&mut self, memory: &File, start: u64, pages: u64) -> Result<bool, Stop> {
-        let len = (pages * self.page) as usize;
-        let first = read_all(memory, &mut self.first[..len], start * self.page);
-        let second = read_all(memory, &mut self.second[..len], start * self.page);
-        let both = first.and_then(|first| Ok(first && second?));
-        both.map_err(Stop::Process)
+    fn read(&mut self, process: &Open<'_>, run: Run) -> Result<bool, Stop> {
+        let (len, address) = ((run.pages * self.page) as usize, run.start * self.page);
+        let first = process.read(&mut self.first[..len], address)?;
+        Ok(first && process.read(&mut self.second[..len], address)?)
     }
 
     fn keep(&mut self, pages: u64, source: &Path, sampled: &mut Sampled) -> Result<(), Stop> {
@@ -193,26 +224,56 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// Fills a buffer from a process's memory; whether all of it was there.
-fn read_all(memory: &File, buffer: &mut [u8], address: u64) -> Result<bool, UnreadReason> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match memory.read_at(&mut buffer[filled..], address + filled as u64) {
-            // The process has no memory any more.
-            Ok(0) => return Err(UnreadReason::Ended),
-            Ok(got) => filled += got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => {
-                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-                // Unmapped meanwhile, a guard page, or a page that the hardware has given up.
-                return match errno {
-                    Some(Errno::IO | Errno::FAULT | Errno::HWPOISON) => Ok(false),
-                    _ => Err(UnreadReason::of("mem", error)),
-                };
-            }
+/// A process that is being read.
+struct Open<'a> {
+    memory: File,
+    map: Pagemap,
+    /// For messages.
+    source: PathBuf,
+    dir: &'a ProcDir,
+}
+
+impl Open<'_> {
+    /// Those of some pages that are still stored: a read of others would find zeros that nobody wrote.
+    fn still_there(&mut self, pages: Range<u64>) -> Result<Vec<Run>, Stop> {
+        let mut runs: Vec<Run> = Vec::new();
+        let found = self
+            .map
+            .entries(pages, &mut |page, _| match runs.last_mut() {
+                Some(run) if run.start + run.pages == page => run.pages += 1,
+                _ => runs.push(Run {
+                    start: page,
+                    pages: 1,
+                }),
+            });
+        match found {
+            Ok(()) => Ok(runs),
+            Err(source) => Err(Stop::Process(UnreadReason::of("pagemap", self.dir, source))),
         }
     }
-    Ok(true)
+
+    /// Fills a buffer; whether all of it was there.
+    fn read(&self, buffer: &mut [u8], address: u64) -> Result<bool, Stop> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let place = address + filled as u64;
+            match self.memory.read_at(&mut buffer[filled..], place) {
+                // The process has no memory any more.
+                Ok(0) => return Err(Stop::Process(UnreadReason::Ended)),
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => {
+                    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                    // Unmapped meanwhile, a guard page, or a page that the hardware has given up.
+                    return match errno {
+                        Some(Errno::IO | Errno::FAULT | Errno::HWPOISON) => Ok(false),
+                        _ => Err(Stop::Process(UnreadReason::of("mem", self.dir, error))),
+                    };
+                }
+            }
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

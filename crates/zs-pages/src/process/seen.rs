@@ -11,7 +11,7 @@ pub(super) struct SeenPlaces(HashSet<u64>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sharing {
     /// Nobody else's, or counted for the first time.
-    Counts,
+    Own,
     /// A page that was counted before, for another process or another address.
     Again,
     /// Shared, and the kernel does not say with whom: that takes `CAP_SYS_ADMIN`.
@@ -21,13 +21,13 @@ pub(super) enum Sharing {
 impl SeenPlaces {
     pub(super) fn look(&mut self, entry: Entry) -> Sharing {
         if entry.is_exclusive() {
-            return Sharing::Counts;
+            return Sharing::Own;
         }
         match entry.place() {
             // In swap a page says nothing of its sharing, and most are not shared.
-            None if entry.is_swapped() => Sharing::Counts,
+            None if entry.is_swapped() => Sharing::Own,
             None => Sharing::Hidden,
-            Some(place) if self.0.insert(place) => Sharing::Counts,
+            Some(place) if self.0.insert(place) => Sharing::Own,
             Some(_) => Sharing::Again,
         }
     }

@@ -1,6 +1,7 @@
 //! A sample of the memory of processes.
 
 use super::census::Census;
+use super::list::check_proc;
 use super::sampler::{Sampled, Sampler, Stop, allot};
 use super::seen::SeenPlaces;
 use super::unread::{Skipped, UnreadReason};
@@ -38,14 +39,24 @@ pub struct SampledProcess {
     pub pid: u32,
     /// Its command, as it names itself; nothing in it that a terminal would obey.
     pub name: String,
-    /// Its anonymous pages, in memory or in swap, those that are left out not counted: each is as likely to be sampled.
-    pub pages: u64,
-    /// Of these, pages in swap.
+    /// Its anonymous pages, those that are left out not counted, in two parts: those that are its own or are counted here
+    /// for all who share them, and those that it shares while the system does not say with whom. In
+    /// [`Survey::pages`] the parts lie one after the other.
+    pub strata: [SampledStratum; 2],
+    /// Of all, pages in swap.
     pub swapped: u64,
     /// Pages that it shares with a process further up in the list, which they are counted for.
     pub counted_elsewhere: u64,
-    /// What each page counts: 1, or less if pages are shared and the system does not say with whom: then the proportional
-    /// share of all its anonymous memory.
+    /// Bytes of anonymous memory that are left out.
+    pub skipped: Skipped,
+}
+
+/// Pages of a process that count alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SampledStratum {
+    /// Pages, each of which is as likely to be sampled.
+    pub pages: u64,
+    /// What each counts: 1, or, of shared pages, what is left of the proportional share of all.
     pub weight: f64,
     /// Pages that were read.
     pub sampled: u64,
@@ -53,8 +64,6 @@ pub struct SampledProcess {
     pub changed: u64,
     /// Pages that were to be read, but were gone.
     pub vanished: u64,
-    /// Bytes of anonymous memory that are left out.
-    pub skipped: Skipped,
 }
 
 /// A process that was not read.
@@ -80,6 +89,7 @@ pub fn survey(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Survey, Error> {
     let page = system_page_size()?;
+    check_proc()?;
     let mut seen = SeenPlaces::default();
     let (mut censuses, mut unread) = (Vec::new(), Vec::new());
     for &pid in pids {
@@ -88,13 +98,15 @@ pub fn survey(
             Err(reason) => unread.push(Unread { pid, reason }),
         }
     }
-    let counts: Vec<u64> = censuses.iter().map(|census| census.pages).collect();
+    let strata = censuses.iter().flat_map(|census| &census.strata);
+    let counts: Vec<u64> = strata.map(|stratum| stratum.pages).collect();
     let picks = allot(&counts, (options.bytes / page.bytes() as u64).max(1));
     let mut spool = Spool::new(page)?;
     let mut sampler = Sampler::new(&mut spool, options.seed);
     let mut processes = Vec::new();
+    let (picks, _) = picks.as_chunks::<2>();
     for (census, picks) in censuses.into_iter().zip(picks) {
-        match sampler.sample(&census, picks, progress) {
+        match sampler.sample(&census, *picks, progress) {
             Ok(sampled) => processes.push(SampledProcess::new(census, &sampled)),
             Err(Stop::Process(reason)) => unread.push(Unread {
                 pid: census.pid,
@@ -122,18 +134,56 @@ pub fn system_page_size() -> Result<PageSize, Error> {
 }
 
 impl SampledProcess {
-    fn new(census: Census, sampled: &Sampled) -> Self {
+    fn new(census: Census, sampled: &[Sampled; 2]) -> Self {
+        let mut strata = [SampledStratum::default(); 2];
+        for ((stratum, counted), sampled) in strata.iter_mut().zip(&census.strata).zip(sampled) {
+            *stratum = SampledStratum {
+                pages: counted.pages,
+                weight: counted.weight,
+                sampled: sampled.pages,
+                changed: sampled.changed,
+                vanished: sampled.vanished,
+            };
+        }
         Self {
             pid: census.pid,
             name: census.stat.name,
-            pages: census.pages,
+            strata,
             swapped: census.swapped,
             counted_elsewhere: census.counted_elsewhere,
-            weight: census.weight,
-            sampled: sampled.pages,
-            changed: sampled.changed,
-            vanished: sampled.vanished,
             skipped: census.skipped,
         }
+    }
+
+    /// All its pages.
+    pub fn pages(&self) -> u64 {
+        self.strata.iter().map(|stratum| stratum.pages).sum()
+    }
+
+    /// What they count together, in pages.
+    pub fn weighted_pages(&self) -> f64 {
+        self.strata.iter().map(SampledStratum::weighted).sum()
+    }
+
+    /// Pages that were read.
+    pub fn sampled(&self) -> u64 {
+        self.strata.iter().map(|stratum| stratum.sampled).sum()
+    }
+
+    /// Of these, pages that changed while they were read.
+    pub fn changed(&self) -> u64 {
+        self.strata.iter().map(|stratum| stratum.changed).sum()
+    }
+
+    /// Pages that were to be read, but were gone.
+    pub fn vanished(&self) -> u64 {
+        self.strata.iter().map(|stratum| stratum.vanished).sum()
+    }
+}
+
+impl SampledStratum {
+    /// What its pages count together, in pages.
+    pub fn weighted(&self) -> f64 {
+        self.pages as f64 * self.weight
     }
 }

@@ -1,5 +1,6 @@
 //! Why a process was not read.
 
+use super::proc_dir::ProcDir;
 use super::smaps::Skip;
 use std::io;
 
@@ -14,7 +15,7 @@ pub enum UnreadReason {
     #[error("it ended while it was read")]
     Ended,
     /// It has ended already, but its parent has not yet asked for its exit code.
-    #[error("it is a zombie: it has ended, and has no memory any more")]
+    #[error("it is a zombie: it has ended, or its first thread has, and its memory cannot be read")]
     Zombie,
     /// A thread of the kernel.
     #[error("it is a kernel thread, which has no memory of its own")]
@@ -43,11 +44,11 @@ pub enum UnreadReason {
 
 impl UnreadReason {
     /// A failed look at a file of the process's folder in `/proc`.
-    pub(super) fn of(file: &'static str, source: io::Error) -> Self {
+    pub(super) fn of(file: &'static str, dir: &ProcDir, source: io::Error) -> Self {
         use rustix::io::Errno;
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOENT | Errno::SRCH) => Self::Ended,
-            Some(Errno::ACCESS | Errno::PERM) => Self::Refused(what_helps(file)),
+            Some(Errno::ACCESS | Errno::PERM) => Self::Refused(what_helps(file, dir)),
             _ => Self::Read { file, source },
         }
     }
@@ -89,27 +90,31 @@ fn nothing_anonymous(skipped: &Skipped) -> String {
 }
 
 /// What stands between this process and the memory of another, and how to get round it.
-fn what_helps(file: &str) -> String {
+fn what_helps(file: &str, dir: &ProcDir) -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
-    let is_root = rustix::process::geteuid().is_root();
-    refusal(file, scope.as_deref().map(str::trim), is_root)
+    let user = rustix::process::geteuid();
+    let is_own = dir.user().is_ok_and(|owner| owner == user.as_raw());
+    // It forbids to attach, as this file asks for, not to look, and root only if it is 3; to others' processes it makes no
+    // difference.
+    let scope = scope.as_deref().map(str::trim);
+    let scope = scope.filter(|_| file == "mem" && (is_own || user.is_root()));
+    refusal(scope, user.is_root())
 }
 
-/// `scope` is Yama's setting, if there is Yama (`Documentation/admin-guide/LSM/Yama.rst`): it forbids to attach, as
-/// `/proc/PID/mem` asks for, not to look.
-fn refusal(file: &str, scope: Option<&str>, is_root: bool) -> String {
+/// `scope` is Yama's setting, if that is what forbids it (`Documentation/admin-guide/LSM/Yama.rst`).
+fn refusal(scope: Option<&str>, is_root: bool) -> String {
     let start = "start it from zs instead (zs estimate -- CMD)";
     match scope {
-        Some(scope @ "1") if file == "mem" => format!(
+        Some(scope @ "1") => format!(
             "refused: kernel.yama.ptrace_scope is {scope}, so that only a process's ancestors may read it; run zs as root (sudo), {start}, or set it to 0 (sudo sysctl kernel.yama.ptrace_scope=0)"
         ),
-        Some(scope @ "2") if file == "mem" => format!(
+        Some(scope @ "2") => format!(
             "refused: kernel.yama.ptrace_scope is {scope}, so that only root may read processes; run zs as root (sudo), or set it to 0 or 1 (sudo sysctl kernel.yama.ptrace_scope=1)"
         ),
-        Some(scope @ "3") if file == "mem" => format!(
+        Some(scope @ "3") => format!(
             "refused: kernel.yama.ptrace_scope is {scope}, so that nobody may read processes until the next boot; take a core file and use --file"
         ),
-        _ if is_root => "refused, though zs runs as root: a container or sandbox lacks CAP_SYS_PTRACE; add it (docker run --cap-add SYS_PTRACE), or run zs outside".to_owned(),
+        _ if is_root => "refused, though zs runs as root: a container or sandbox may lack CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or a security module forbids it; run zs outside".to_owned(),
         _ => format!(
             "refused: it belongs to another user, or has shut itself off (prctl PR_SET_DUMPABLE); run zs as that user or as root (sudo), or {start}"
         ),
@@ -127,18 +132,16 @@ mod tests {
             ("2", "ptrace_scope is 2"),
             ("3", "--file"),
         ] {
-            let text = refusal("mem", Some(scope), false);
+            let text = refusal(Some(scope), false);
             assert!(text.contains(part), "{text}");
-            // Yama does not forbid to look.
-            assert!(refusal("smaps", Some(scope), false).contains("another user"));
         }
         for scope in [None, Some("0")] {
-            let text = refusal("mem", scope, false);
+            let text = refusal(scope, false);
             assert!(
                 text.contains("another user") && text.contains("sudo"),
                 "{text}"
             );
-            let text = refusal("mem", scope, true);
+            let text = refusal(scope, true);
             assert!(
                 text.contains("CAP_SYS_PTRACE") && !text.contains("sudo"),
                 "{text}"
@@ -149,7 +152,8 @@ mod tests {
     #[test]
     fn errors_of_the_system_are_told_apart() {
         use rustix::io::Errno;
-        let of = |errno: Errno| UnreadReason::of("smaps", errno.into());
+        let own = ProcDir::open(std::process::id()).unwrap();
+        let of = |errno: Errno| UnreadReason::of("smaps", &own, errno.into());
         assert!(matches!(of(Errno::SRCH), UnreadReason::Ended));
         assert!(matches!(of(Errno::NOENT), UnreadReason::Ended));
         assert!(matches!(of(Errno::ACCESS), UnreadReason::Refused(_)));

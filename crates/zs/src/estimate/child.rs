@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::{MappedPages, PageFile};
-use zsmalloc::{CLASSES, Handle, HandlePool, PoolOptions};
+use zsmalloc::{CLASSES, ClassStats, Handle, HandlePool, PoolOptions};
 
 /// How often the parent hears of progress.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -151,6 +151,7 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
         raw: stored.raw,
         payload_bytes: stored.payload_bytes,
         held_bytes: 0,
+        per_object_bytes: per_object_bytes(pool),
         rss_bytes: 0,
         store_ns: stored.mean_ns(),
         load_ns: None,
@@ -165,6 +166,21 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
         parts: Vec::new(),
         after_free: None,
     }
+}
+
+/// What the objects take in a pool without end: their share of whole zspages with the records, and their words
+/// (`docs/words.md`).
+fn per_object_bytes(pool: &Pool) -> u64 {
+    const WORD: f64 = 8.0;
+    const DESCRIPTOR: usize = 8;
+    let frame = pool.geometry().page_size().bytes() + DESCRIPTOR;
+    let of = |stats: ClassStats| {
+        let class = stats.class;
+        let zspage = class.chain as usize * frame + class.record_bytes();
+        (zspage as f64 / f64::from(class.slots) + WORD) * stats.objects as f64
+    };
+    let classes = (0..CLASSES).filter_map(|class| pool.class_stats(class));
+    classes.map(of).sum::<f64>() as u64
 }
 
 /// Tells the parent of progress, now and then.

@@ -41,7 +41,10 @@ pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
     let limit = limit::limit(options, page, gathered.pages.pages());
     let parts = match &gathered.origin {
         Origin::Files(_) => Vec::new(),
-        Origin::Processes(live) => live.processes.iter().map(|part| part.sampled).collect(),
+        Origin::Processes(live) => {
+            let strata = live.processes.iter().flat_map(|process| &process.strata);
+            strata.map(|stratum| stratum.sampled).collect()
+        }
     };
     let measure = |codec| {
         let job = Job {

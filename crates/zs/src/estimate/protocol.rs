@@ -46,6 +46,9 @@ pub(super) struct Measured {
     pub(super) payload_bytes: u64,
     /// Every committed frame and byte of metadata.
     pub(super) held_bytes: u64,
+    /// Of these, what the objects' slots, words and parts of a whole zspage's record take: it grows with them, while the
+    /// rest is there once.
+    pub(super) per_object_bytes: u64,
     /// By how much resident memory grew.
     pub(super) rss_bytes: u64,
     /// Mean time to store a page, in nanoseconds.
@@ -68,13 +71,13 @@ pub(super) struct Measured {
     pub(super) limit_reached: bool,
     /// The classes that hold objects.
     pub(super) classes: Vec<Class>,
-    /// Each process's pages, if they are processes'.
+    /// The two strata of each process, if the pages are processes'.
     pub(super) parts: Vec<Part>,
     /// The same pool later, if a share was to be freed.
     pub(super) after_free: Option<AfterFree>,
 }
 
-/// What was measured of one process's pages.
+/// What was measured of pages that count alike, of one process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Part {
     /// Pages that were stored or same-filled: all that were sampled, unless the limit was reached.

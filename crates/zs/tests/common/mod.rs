@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod memory;
+pub(crate) mod users;
 
 use serde_json::Value;
 use std::fs;

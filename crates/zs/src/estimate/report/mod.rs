@@ -5,13 +5,15 @@
 //! | `text` | sentences and the table |
 //! | `processes` | a line for each process |
 //! | `processes_json` | the same for programs |
-//! | `saving` | what compression would save of each, from its sample |
+//! | `saving` | what compression would save of each |
+//! | `estimator` | what a pool would hold, from a sample, and how sure that is |
 //! | `after_free` | what is held after a share was freed: table and sentence |
 //! | `classes` | the table of size classes |
 //! | `json` | one object for programs |
 
 mod after_free;
 mod classes;
+mod estimator;
 mod json;
 mod processes;
 mod processes_json;
@@ -21,7 +23,7 @@ mod text;
 use crate::estimate::protocol::{AfterFree, Measured};
 use crate::sources::Origin;
 use zs_mm::PageSize;
-use zs_pages::Source;
+use zs_pages::{SampledProcess, Source};
 
 /// Everything that is reported.
 pub(super) struct Report {
@@ -59,7 +61,7 @@ impl Report {
         match &self.origin {
             Origin::Files(files) => files.iter().map(|file| file.bytes).sum(),
             Origin::Processes(live) => {
-                let pages: u64 = live.processes.iter().map(|process| process.sampled).sum();
+                let pages: u64 = live.processes.iter().map(SampledProcess::sampled).sum();
                 pages << self.page.shift()
             }
         }

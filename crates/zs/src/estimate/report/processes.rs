@@ -1,13 +1,14 @@
 //! What is said of processes: a line each, the total, and what was left out.
 
 use super::Report;
-use super::saving::{Row, Saving, Savings, Total};
+use super::estimator::Saving;
+use super::saving::{Row, Savings, Total};
 use super::text::{ANSWER, HEADING, fixed, new_table, render, styled};
 use crate::output::wrap;
 use crate::sources::{Live, Ran};
 use crate::units::{Size, Time};
 use comfy_table::Row as TableRow;
-use zs_pages::Skipped;
+use zs_pages::{SampledProcess, Skipped};
 
 /// Columns from which on all columns of the table are shown.
 const WIDE: usize = 76;
@@ -21,12 +22,13 @@ const LONGEST_NAME: usize = 15;
 impl Report {
     /// The first line.
     pub(super) fn live_lead(&self, live: &Live) -> String {
-        let all: u64 = live.processes.iter().map(|process| process.pages).sum();
-        let sampled: u64 = live.processes.iter().map(|process| process.sampled).sum();
+        let sum = |of: fn(&SampledProcess) -> u64| live.processes.iter().map(of).sum::<u64>();
+        let (all, sampled) = (sum(SampledProcess::pages), sum(SampledProcess::sampled));
+        let weighted = live.processes.iter().map(SampledProcess::weighted_pages);
+        let bytes = Size((weighted.sum::<f64>() * self.page.bytes() as f64) as u64);
         let size = Size(self.page.bytes() as u64);
         let count = live.processes.len();
         let plural = if count == 1 { "" } else { "es" };
-        let bytes = Size(all << self.page.shift());
         if sampled == all {
             format!("all {all} anonymous pages of {size} ({bytes}) of {count} process{plural}")
         } else {
@@ -40,6 +42,8 @@ impl Report {
     /// What is to be known of the sample.
     pub(super) fn live_notes(&self, live: &Live) -> Vec<String> {
         let mut notes: Vec<String> = live.command.iter().map(moment).collect();
+        let failed = live.command.iter().filter_map(|ran| ran.failed.as_ref());
+        notes.extend(failed.map(|error| format!("after that no sample could be taken: {error}")));
         notes.extend(live.left_behind());
         notes.extend(live.unread_lines());
         notes.extend(left_out(live));
@@ -49,39 +53,38 @@ impl Report {
 
     /// Pages that are not what they seem.
     fn counted(&self, live: &Live) -> Vec<String> {
-        let sum = |of: fn(&zs_pages::SampledProcess) -> u64| live.processes.iter().map(of).sum();
+        let sum = |of: fn(&SampledProcess) -> u64| live.processes.iter().map(of).sum::<u64>();
         let bytes = |pages: u64| Size(pages << self.page.shift());
-        let swapped: u64 = sum(|process| process.swapped);
-        let elsewhere: u64 = sum(|process| process.counted_elsewhere);
-        let changed: u64 = sum(|process| process.changed);
-        let vanished: u64 = sum(|process| process.vanished);
-        let by_share = live.processes.iter().filter(|process| process.weight < 1.0);
-        let by_share = by_share.count();
-        let mut lines = Vec::new();
-        if swapped > 0 {
-            lines.push(format!("{} of it were in swap", bytes(swapped)));
-        }
-        if elsewhere > 0 {
-            lines.push(format!(
-                "pages that processes share are counted once: {} more are mapped",
-                bytes(elsewhere)
-            ));
-        }
-        if by_share > 0 {
-            lines.push(format!(
-                "{by_share} of the processes share pages, and the system does not say with whom: their memory is counted by its proportional share (Pss); root is told (CAP_SYS_ADMIN)"
-            ));
-        }
-        if changed > 0 {
-            lines.push(format!("{} changed while they were read", pages(changed)));
-        }
-        if vanished > 0 {
-            lines.push(format!(
-                "{} were gone before they were read",
-                pages(vanished)
-            ));
-        }
-        lines
+        let count = |of: fn(&SampledProcess) -> bool| {
+            let found = live.processes.iter().filter(|process| of(process));
+            Some(found.count()).filter(|count| *count > 0)
+        };
+        let swapped = Some(sum(|process| process.swapped)).filter(|pages| *pages > 0);
+        let elsewhere = Some(sum(|process| process.counted_elsewhere)).filter(|pages| *pages > 0);
+        let changed = Some(sum(SampledProcess::changed)).filter(|pages| *pages > 0);
+        let vanished = Some(sum(SampledProcess::vanished)).filter(|pages| *pages > 0);
+        let shared = count(|process| process.strata[1].pages > 0);
+        let unsampled = count(|process| process.sampled() == 0 && process.pages() > 0);
+        let lines = [
+            swapped.map(|swapped| format!("{} of it were in swap", bytes(swapped))),
+            elsewhere.map(|elsewhere| {
+                format!(
+                    "pages that processes share are counted once: {} more are mapped",
+                    bytes(elsewhere)
+                )
+            }),
+            shared.map(|count| {
+                format!(
+                    "{count} of the processes share pages, and the system does not say with whom: those are counted by their proportional share (Pss); root is told (CAP_SYS_ADMIN)"
+                )
+            }),
+            unsampled.map(|count| {
+                format!("{count} of the processes have no page in the sample, and are not in the total: ask for a larger --sample")
+            }),
+            changed.map(|changed| format!("{} changed while they were read", pages(changed))),
+            vanished.map(|vanished| format!("{} were gone before they were read", pages(vanished))),
+        ];
+        lines.into_iter().flatten().collect()
     }
 
     /// The table of processes, and what it comes to.
@@ -89,7 +92,7 @@ impl Report {
         let savings = self.savings(live);
         let mut lines = vec![self.processes(&savings, width), String::new()];
         lines.push(wrap(
-            "memory: anonymous, in memory or swap; lz4, zstd: memory over held; held, saved and their error (95 %): with lz4",
+            "memory: anonymous, in memory or swap; lz4, zstd: memory over held; held, saved, and the error of held (95 %): with lz4",
             width,
         ));
         lines.push(String::new());
@@ -157,7 +160,7 @@ fn cells(row: &Row<'_>, is_wide: bool) -> Vec<String> {
     let process = row.process;
     let middle = Middle {
         memory: row.memory,
-        read: process.sampled,
+        read: process.sampled(),
         zero: row.zero,
         same_filled: row.same_filled,
         savings: row.savings,
@@ -201,7 +204,7 @@ impl Middle {
         let ratio = |saving: Option<Saving>| match saving {
             // Nothing but same-filled pages.
             Some(saving) if saving.held == 0.0 => "all".to_owned(),
-            saving => fixed(saving.and_then(|saving| saving.ratio(self.memory)), 2),
+            saving => quotient_of(saving.and_then(|saving| saving.ratio(self.memory))),
         };
         let saved = match lz4.map(|saving| saving.saved(self.memory)) {
             None => "-".to_owned(),
@@ -227,6 +230,16 @@ impl Middle {
         cells.extend(ratios);
         cells.extend([held, saved, error]);
         cells
+    }
+}
+
+/// A ratio, in five columns at most.
+fn quotient_of(ratio: Option<f64>) -> String {
+    match ratio {
+        Some(ratio) if ratio >= 999.5 => ">999".to_owned(),
+        Some(ratio) if ratio >= 99.95 => format!("{ratio:.0}"),
+        Some(ratio) if ratio >= 9.995 => format!("{ratio:.1}"),
+        ratio => fixed(ratio, 2),
     }
 }
 
@@ -257,6 +270,7 @@ fn answer(name: &str, total: &Total, codec: usize) -> Option<String> {
     let saved = saving.saved(memory);
     let about = match saving.error {
         Some(0.0) => String::new(),
+        None => " (how sure that is, so small a sample does not say)".to_owned(),
         of => format!(" (held: +-{})", error(of)),
     };
     let percent = saved * 100.0 / memory;
@@ -273,7 +287,7 @@ fn moment(ran: &Ran) -> String {
     let (at, most) = (Size(ran.at_sample), Size(ran.largest));
     let percent = ran.at_sample as f64 * 100.0 / ran.largest.max(1) as f64;
     format!(
-        "{}: sampled {after} after its start, when it and its descendants had {at}: {percent:.0} % of the most that was counted, {most}",
+        "{}: sampled {after} after its start, when it and its descendants had {at}: {percent:.0} % of the most that was counted, {most} (memory that forks share counts for each there)",
         ran.name
     )
 }
@@ -320,6 +334,20 @@ mod tests {
             (Some(0.5), "50 %"),
         ] {
             assert_eq!(error(value), text);
+        }
+    }
+
+    #[test]
+    fn ratios_keep_to_their_column() {
+        for (ratio, text) in [
+            (None, "-"),
+            (Some(0.804), "0.80"),
+            (Some(9.99), "9.99"),
+            (Some(31.43), "31.4"),
+            (Some(124.5), "124"),
+            (Some(11_935.89), ">999"),
+        ] {
+            assert_eq!(quotient_of(ratio), text);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is said of processes, for programs. `README.md` of this crate says what each member means.
 
 use super::Report;
-use super::saving::{Row, Saving, Total};
+use super::estimator::Saving;
+use super::saving::{Row, Total};
 use crate::sources::{Live, Origin};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -26,7 +27,8 @@ struct ProcessObject<'a> {
     pages: u64,
     swapped_pages: u64,
     counted_elsewhere_pages: u64,
-    weight: f64,
+    shared_pages: u64,
+    shared_weight: f64,
     memory_bytes: u64,
     sampled_pages: u64,
     changed_pages: u64,
@@ -72,6 +74,7 @@ struct CommandObject<'a> {
     counts: u64,
     samples: u64,
     left_running: Vec<u32>,
+    failed: Option<String>,
 }
 
 impl Report {
@@ -97,14 +100,15 @@ impl Report {
         ProcessObject {
             pid: process.pid,
             command: &process.name,
-            pages: process.pages,
+            pages: process.pages(),
             swapped_pages: process.swapped,
             counted_elsewhere_pages: process.counted_elsewhere,
-            weight: process.weight,
+            shared_pages: process.strata[1].pages,
+            shared_weight: process.strata[1].weight,
             memory_bytes: row.memory as u64,
-            sampled_pages: process.sampled,
-            changed_pages: process.changed,
-            vanished_pages: process.vanished,
+            sampled_pages: process.sampled(),
+            changed_pages: process.changed(),
+            vanished_pages: process.vanished(),
             zero_share: row.zero,
             same_filled_share: row.same_filled,
             skipped_bytes: skipped(&process.skipped),
@@ -162,6 +166,7 @@ fn command_object(live: &Live) -> Option<CommandObject<'_>> {
         counts: ran.counts,
         samples: ran.samples,
         left_running: ran.left.iter().map(|(pid, _)| *pid).collect(),
+        failed: ran.failed.as_ref().map(ToString::to_string),
     })
 }
 
