@@ -4,6 +4,10 @@
  * the utilisation: payload over held.
  *
  *     stress [threads [operations of each [most live objects]]]      default: 24 936034 1048576 */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* clock_gettime, also under -std=c11 */
+#endif
+
 #include <zsmalloc_kernel.h>
 
 #include <pthread.h>

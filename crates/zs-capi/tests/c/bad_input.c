@@ -1,5 +1,9 @@
 /* Whatever a program hands in is answered, and nothing crashes: NULL, wild pointers, handles of other pools and
  * freed ones, short buffers, long ranges, ends without beginnings, destruction in use, use after destruction. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* fork, also under -std=c11 */
+#endif
+
 #include <zsmalloc.h>
 
 #include <pthread.h>
