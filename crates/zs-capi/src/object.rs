@@ -5,7 +5,7 @@ use crate::pool::{find, zs_pool_t};
 use crate::result::zs_result;
 use crate::result::zs_result::ZS_STALE;
 use core::ffi::c_void;
-use zsmalloc::{Error, Handle};
+use zsmalloc::Handle;
 
 /// Names one object of one pool. Never 0; a plain number that may be stored anywhere.
 pub type zs_handle = u64;
@@ -88,12 +88,13 @@ pub unsafe extern "C" fn zs_pool_read(
         let place = unsafe { Out::new(len) }?;
         // SAFETY: by this function's contract.
         let data = unsafe { buffer(data, capacity) }?;
-        match pool.read_into(handle_of(handle)?, data) {
+        // By reference: to move a guard out of its result costs as much as all checks together.
+        let outcome = pool.read(handle_of(handle)?);
+        let guard = outcome.as_ref().map_err(|error| zs_result::from(*error))?;
+        match guard.copy_to(data) {
             Ok(len) => place.set(len),
             Err(error) => {
-                if let Error::BufferTooSmall { needed } = error {
-                    place.set(needed);
-                }
+                place.set(guard.len());
                 return Err(error.into());
             }
         }

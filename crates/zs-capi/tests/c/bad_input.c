@@ -295,6 +295,7 @@ static void views(zs_pool_t *pool)
     CHECK(zs_pool_clear(pool) == ZS_BUSY);
     CHECK(zs_view_end(&view) == ZS_OK);
     CHECK(zs_view_end(&view) == ZS_NOT_OPEN); /* twice */
+    CHECK(zs_view_end((zs_view *)((char *)&view + 1)) == ZS_INVALID && refused("multiple of 8"));
     CHECK(zs_pool_insert(pool, "hello", 6, &handle) == ZS_OK);
     for (int at = 0; at < 15; at++)
         CHECK(zs_view_begin(pool, handle, &many[at]) == ZS_OK);

@@ -92,6 +92,42 @@ static void maps(struct zs_pool *pool)
     CHECK(ERRNO_OF(CHECK(zs_map_object(pool, one, ZS_MM_RO) == NULL)) == EINVAL);
 }
 
+/* Several maps of one object that lies in two page frames are copies, and the latest ends first. */
+static void maps_of_one_object(struct zs_pool *pool)
+{
+    unsigned long handles[3];
+    char *first = NULL, *second = NULL;
+    for (int at = 0; at < 3; at++) {
+        handles[at] = zs_malloc(pool, 3000, GFP_KERNEL, NUMA_NO_NODE);
+        char *bytes = (char *)zs_map_object(pool, handles[at], ZS_MM_WO);
+        CHECK(bytes != NULL);
+        memset(bytes, at + 1, 3000);
+        zs_unmap_object(pool, handles[at]);
+    }
+    int spanning = -1;
+    for (int at = 0; at < 3 && spanning < 0; at++) {
+        first = (char *)zs_map_object(pool, handles[at], ZS_MM_RO);
+        second = (char *)zs_map_object(pool, handles[at], ZS_MM_RO);
+        CHECK(first != NULL && second != NULL);
+        if (first != second) {
+            spanning = at;
+            zs_unmap_object(pool, handles[at]); /* the second */
+        } else {
+            zs_unmap_object(pool, handles[at]);
+            zs_unmap_object(pool, handles[at]);
+        }
+    }
+    CHECK(spanning >= 0);
+    /* The buffer of the second is used again, that of the first is not. */
+    int other = (spanning + 1) % 3;
+    CHECK(zs_map_object(pool, handles[other], ZS_MM_RW) == second);
+    CHECK(first[0] == spanning + 1 && first[2999] == spanning + 1);
+    zs_unmap_object(pool, handles[other]);
+    zs_unmap_object(pool, handles[spanning]);
+    for (int at = 0; at < 3; at++)
+        CHECK(ERRNO_OF(zs_free(pool, handles[at])) == 0);
+}
+
 struct left_open {
     struct zs_pool *pool;
     unsigned long handle;
@@ -177,6 +213,7 @@ int main(void)
     sizes(pool);
     read_and_write(pool);
     maps(pool);
+    maps_of_one_object(pool);
     a_thread_ends(pool);
     compaction(pool);
     CHECK(ERRNO_OF(zs_pool_stats(pool, NULL)) == EINVAL);
