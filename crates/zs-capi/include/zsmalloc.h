@@ -545,7 +545,7 @@ enum zs_result zs_arena_destroy(struct zs_arena *arena);
 
 /**
  * Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes went. May
- * take milliseconds for each gigabyte.
+ * take tens of milliseconds for each GiB.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
@@ -697,7 +697,7 @@ enum zs_result zs_pool_free(zs_pool_t *pool,
 
 /**
  * Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored), else
- * `size` is `sizeof *options`. Takes some 20 KiB, and as much again with the first object.
+ * `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools), `ZS_NO_MEMORY`,
  * `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.

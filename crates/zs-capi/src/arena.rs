@@ -161,7 +161,7 @@ pub unsafe extern "C" fn zs_arena_destroy(arena: *mut zs_arena) -> zs_result {
 }
 
 /// Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes went. May
-/// take milliseconds for each gigabyte.
+/// take tens of milliseconds for each GiB.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///

@@ -75,7 +75,7 @@ pub(crate) unsafe fn find<'a>(pool: *const zs_pool) -> Result<&'a CPool, zs_resu
 }
 
 /// Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored), else
-/// `size` is `sizeof *options`. Takes some 20 KiB, and as much again with the first object.
+/// `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools), `ZS_NO_MEMORY`,
 /// `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.
