@@ -28,16 +28,18 @@ impl<T: Send + Sync, const N: usize> Registry<T, N> {
     /// Takes a value in; returns the pointer that names it, whose target is nobody's business.
     pub(crate) fn insert<C>(&'static self, value: T) -> Result<*mut C, zs_result> {
         let value = Box::into_raw(Box::new(value));
-        // Relaxed: only where the search begins.
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        // Relaxed, here and below: only where the search begins.
+        let first = self.next.load(Ordering::Relaxed);
         for step in 0..N {
-            let slot = &self.slots[(first.wrapping_add(step)) % N];
+            let at = (first + step) % N;
+            let slot = &self.slots[at];
             // Release pairs with the Acquire in `get`: the value is seen whole.
             let empty = ptr::null_mut();
             if slot
                 .compare_exchange(empty, value, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
             {
+                self.next.store(at + 1, Ordering::Relaxed);
                 return Ok(ptr::from_ref(slot).cast::<C>().cast_mut());
             }
         }
