@@ -20,8 +20,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run every check below in order (what .ci/run does)
+    /// Run every check below, two at a time (what .ci/run does)
     Ci(CiArgs),
+    /// Run one step of `ci` as it does; asan, tsan and fuzz then prove
+    /// themselves first
+    Step { step: Step },
     /// Check the formatting of every crate
     Fmt,
     /// Check dependency order and what source files may say
@@ -152,7 +155,8 @@ impl Verb {
     /// Runs the verb and prints its verdict; `false` means that a check failed.
     pub(crate) fn execute(self, workspace: &Workspace) -> Result<bool> {
         let step = match self {
-            Self::Ci(args) => return Ok(ci::run(workspace, &args)),
+            Self::Ci(args) => return ci::run(workspace, &args),
+            Self::Step { step } => step,
             Self::Mutants(args) if args.list => {
                 mutants::print_list(workspace, &args)?;
                 return Ok(true);
@@ -214,6 +218,18 @@ impl Step {
             Self::Tsan => "tsan",
             Self::Capi => "capi",
             Self::Fuzz => "fuzz",
+        }
+    }
+
+    /// What it builds in, below `target`: cargo lets nobody else build there meanwhile.
+    pub(crate) fn build_folder(self) -> &'static str {
+        match self {
+            Self::Fmt | Self::Layers | Self::Licences | Self::Clippy => "debug",
+            Self::Docs | Self::NoStd | Self::Test | Self::Pressure => "debug",
+            Self::Loom | Self::Schedules | Self::Mutants => self.name(),
+            Self::Asan | Self::Tsan | Self::Fuzz => self.name(),
+            // And in `release`, where no other step builds.
+            Self::Capi => Self::Asan.name(),
         }
     }
 

@@ -117,6 +117,20 @@ impl Cmd {
         Ok(output)
     }
 
+    /// Runs it with both outputs in a file, unannounced; says whether it succeeded.
+    pub(crate) fn run_logged(mut self, log: &Path) -> Result<bool> {
+        let line = self.line();
+        let file = File::create(log).with_context(|| log.display().to_string())?;
+        let status = self
+            .inner
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .status()
+            .with_context(|| line)?;
+        Ok(status.success())
+    }
+
     /// Runs it with both outputs in a file, and kills it and its children after `limit`.
     pub(crate) fn run_into(mut self, log: &Path, limit: Duration) -> Result<Ended> {
         let line = self.announce();

@@ -14,7 +14,7 @@
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`capi`] | `capi`: libzsmalloc, with C and C++ programs |
-//! | [`ci`] | `ci`: all of them in order |
+//! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
 //! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
 //! [`test_output`] reads what the test harness prints, [`workspace`] knows the files.

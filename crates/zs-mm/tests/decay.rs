@@ -4,11 +4,11 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, check_stamp, free_all, held_by};
+use common::{alloc_up_to, at_every_size, check, check_stamp, free_all, held_by, still_host};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zs_mm::{ArenaOptions, Frame, PageSize};
-use zs_os::testing::{HeapBacking, StrictBacking, TestHost};
+use zs_os::testing::{HeapBacking, StrictBacking};
 use zs_os::{AnonBacking, DecayThread, HOST};
 use zs_sync::SpinHost;
 
@@ -24,7 +24,7 @@ fn check_kept(arena: &zs_mm::Arena<impl zs_mm::Backing>, kept: &[Frame]) {
 fn goes_back_after_one_interval_and_before_two() {
     at_every_size(|page, granule| {
         for freed_at in [0, SECOND / 4, SECOND * 9 / 10] {
-            let host = TestHost::leak(0);
+            let host = still_host();
             let backing = HeapBacking::new(granule);
             let arena = common::arena(backing, host, common::blocks(page, 4));
             let mut frames = alloc_up_to(&arena, arena.options().limit as usize / page.bytes() / 2);
@@ -63,7 +63,7 @@ fn goes_back_after_one_interval_and_before_two() {
 
 #[test]
 fn what_is_needed_again_and_again_stays() {
-    let host = TestHost::leak(0);
+    let host = still_host();
     let options = common::blocks(PageSize::K4, 4);
     let arena = common::arena(StrictBacking::new(), host, options);
     let first = alloc_up_to(&arena, 1000);
@@ -90,7 +90,7 @@ fn what_is_needed_again_and_again_stays() {
 
 #[test]
 fn allocating_and_freeing_drives_it() {
-    let host = TestHost::leak(0);
+    let host = still_host();
     let options = common::blocks(PageSize::K4, 4);
     let arena = common::arena(StrictBacking::new(), host, options);
     let frames = alloc_up_to(&arena, 1500);

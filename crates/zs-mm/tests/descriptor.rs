@@ -4,15 +4,14 @@
 
 mod common;
 
-use common::check;
+use common::{check, still_host};
 use zs_mm::{ArenaOptions, Descriptor, Error, FrameId, FrameType, MAX_POOLS, PageSize};
-use zs_os::HOST;
 use zs_os::testing::StrictBacking;
 
 #[test]
 fn a_wrong_owner_is_refused() {
     for page in PageSize::ALL {
-        let arena = common::arena(StrictBacking::new(), &HOST, common::blocks(page, 2));
+        let arena = common::arena(StrictBacking::new(), still_host(), common::blocks(page, 2));
         let (pool, other) = (arena.join().expect("a pool"), arena.join().expect("a pool"));
         let frame = arena.alloc_frame().expect("a frame");
         let id = frame.id();
@@ -41,7 +40,11 @@ fn a_wrong_owner_is_refused() {
 /// The descriptor table is committed as it grows; on the strict backing a write beyond faults.
 #[test]
 fn frames_that_were_never_used_read_as_free() {
-    let arena = common::arena(StrictBacking::new(), &HOST, ArenaOptions::new(64 << 20));
+    let arena = common::arena(
+        StrictBacking::new(),
+        still_host(),
+        ArenaOptions::new(64 << 20),
+    );
     let pool = arena.join().expect("a pool");
     let frames = (64 << 20) / 4096;
     for id in [0, 1, 511, 512, frames / 2, frames - 1].map(FrameId) {
@@ -58,7 +61,11 @@ fn frames_that_were_never_used_read_as_free() {
 
 #[test]
 fn pool_ids_are_lowest_first_and_bounded() {
-    let arena = common::arena(StrictBacking::new(), &HOST, ArenaOptions::new(8 << 20));
+    let arena = common::arena(
+        StrictBacking::new(),
+        still_host(),
+        ArenaOptions::new(8 << 20),
+    );
     let mut pools: Vec<_> = (0..MAX_POOLS)
         .map(|_| arena.join().expect("an id"))
         .collect();
@@ -81,8 +88,8 @@ fn nothing_passes_from_arena_to_arena() {
     type TestArena = zs_mm::Arena<zs_os::testing::FaultBacking<StrictBacking>>;
     fn refuses(what: &str, misuse: impl FnOnce(&TestArena, &TestArena)) {
         let options = ArenaOptions::new(8 << 20);
-        let one = common::arena(StrictBacking::new(), &HOST, options);
-        let other = common::arena(StrictBacking::new(), &HOST, options);
+        let one = common::arena(StrictBacking::new(), still_host(), options);
+        let other = common::arena(StrictBacking::new(), still_host(), options);
         let misuse = std::panic::AssertUnwindSafe(|| misuse(&one, &other));
         let panic = std::panic::catch_unwind(misuse).expect_err(what);
         let text = panic.downcast_ref::<String>().cloned();

@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, effort, free_all};
+use common::{alloc_up_to, at_every_size, check, effort, free_all, still_host};
 use zs_mm::{Arena, Error, Frame, PageSize};
-use zs_os::HOST;
 use zs_os::testing::{
     Call, Fault, FaultBacking, FaultControl, Recorded, RecordingBacking, StrictBacking,
 };
@@ -40,7 +39,7 @@ fn scenario(arena: &Arena<Tested>) -> Vec<Frame> {
 fn new_arena(page: PageSize, backing: Tested) -> Result<Arena<Tested>, Error> {
     let bytes = 1600 * page.bytes() as u64;
     let count = bytes.div_ceil(page.block_bytes() as u64) + 1;
-    Arena::new(backing, &HOST, common::blocks(page, count))
+    Arena::new(backing, still_host(), common::blocks(page, count))
 }
 
 /// One run with a fault from the start; says whether it hit.

@@ -5,9 +5,8 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, free_all};
+use common::{alloc_up_to, at_every_size, check, free_all, still_host};
 use zs_mm::{Advice, ArenaOptions, BLOCK_BYTES, Frame, RegionKind};
-use zs_os::HOST;
 use zs_os::testing::{Call, Fault, HeapBacking, Recorded, Recording, RecordingBacking};
 
 /// What happened to payload, by pageblock.
@@ -76,7 +75,7 @@ fn only_full_blocks_are_huge_and_none_that_is_given_back() {
         };
         let backing = RecordingBacking::new(HeapBacking::new(granule));
         let recording = backing.recording();
-        let arena = common::arena(backing, &HOST, options);
+        let arena = common::arena(backing, still_host(), options);
         let payload = Payload::new(recording);
         let in_block = page.frames_per_block();
 
@@ -134,7 +133,7 @@ fn a_block_with_free_frames_is_not_advised_again() {
         };
         let backing = RecordingBacking::new(HeapBacking::new(granule));
         let recording = backing.recording();
-        let arena = common::arena(backing, &HOST, options);
+        let arena = common::arena(backing, still_host(), options);
         let payload = Payload::new(recording);
         let frames = alloc_up_to(&arena, page.frames_per_block());
         let (freed, rest): (Vec<Frame>, Vec<Frame>) = frames
@@ -161,7 +160,7 @@ fn a_block_with_free_frames_is_not_advised_again() {
 fn without_the_option_no_block_is_advised() {
     let backing = RecordingBacking::new(HeapBacking::new(4096));
     let recording = backing.recording();
-    let arena = common::arena(backing, &HOST, ArenaOptions::new(8 << 20));
+    let arena = common::arena(backing, still_host(), ArenaOptions::new(8 << 20));
     let payload = Payload::new(recording);
     let frames = alloc_up_to(&arena, usize::MAX);
     free_all(&arena, frames);

@@ -5,13 +5,12 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, free_all};
+use common::{alloc_up_to, at_every_size, check, free_all, still_host};
 use zs_mm::{Arena, ArenaOptions, Error, InvalidArena, MAX_ARENA_BYTES, PageSize};
-use zs_os::HOST;
-use zs_os::testing::{HeapBacking, StrictBacking, TestHost};
+use zs_os::testing::{HeapBacking, StrictBacking};
 
 fn refusal(options: ArenaOptions) -> String {
-    match Arena::new(StrictBacking::new(), &HOST, options) {
+    match Arena::new(StrictBacking::new(), still_host(), options) {
         Err(error) => error.to_string(),
         Ok(_) => panic!("{options:?} made an arena"),
     }
@@ -33,8 +32,8 @@ fn limits_out_of_bounds_are_refused() {
             "invalid arena options: a limit of 1099511627777 bytes is above the largest arena \
              (1099511627776 bytes)"
         );
-        assert!(Arena::new(StrictBacking::new(), &HOST, with(2 << 20)).is_ok());
-        assert!(Arena::new(StrictBacking::new(), &HOST, with(MAX_ARENA_BYTES)).is_ok());
+        assert!(Arena::new(StrictBacking::new(), still_host(), with(2 << 20)).is_ok());
+        assert!(Arena::new(StrictBacking::new(), still_host(), with(MAX_ARENA_BYTES)).is_ok());
     }
 }
 
@@ -55,13 +54,17 @@ fn zones_out_of_bounds_are_refused() {
         zones: 4,
         ..ArenaOptions::new(8 << 20)
     };
-    assert!(Arena::new(StrictBacking::new(), &HOST, most).is_ok());
+    assert!(Arena::new(StrictBacking::new(), still_host(), most).is_ok());
 }
 
 #[test]
 fn granules_out_of_bounds_are_refused() {
     for granule in [0, 3, 4097, 4 << 20] {
-        let refused = Arena::new(HeapBacking::new(granule), &HOST, ArenaOptions::new(8 << 20));
+        let refused = Arena::new(
+            HeapBacking::new(granule),
+            still_host(),
+            ArenaOptions::new(8 << 20),
+        );
         let error = refused.expect_err("no such granule");
         assert_eq!(error, Error::Invalid(InvalidArena::Granule(granule)));
     }
@@ -75,7 +78,7 @@ fn a_full_arena_says_so_and_loses_nothing() {
                 limit: common::blocks(page, 3).limit + odd,
                 ..common::blocks(page, 3)
             };
-            let arena = common::arena(StrictBacking::with_granule(granule), &HOST, options);
+            let arena = common::arena(StrictBacking::with_granule(granule), still_host(), options);
             let frames = alloc_up_to(&arena, usize::MAX);
             check(&arena, 0);
             let stats = arena.stats();
@@ -108,9 +111,8 @@ fn a_full_arena_says_so_and_loses_nothing() {
 #[test]
 fn frames_in_other_cpus_caches_are_found() {
     for page in PageSize::ALL {
-        let host = TestHost::leak(0);
+        let host = still_host();
         let arena = common::arena(StrictBacking::new(), host, common::blocks(page, 2));
-        host.set_cpu(0);
         let mut frames = alloc_up_to(&arena, usize::MAX);
         let freed: Vec<_> = frames.drain(..20).collect();
         host.set_cpu(3);
@@ -132,7 +134,7 @@ fn frames_in_other_cpus_caches_are_found() {
 fn tables_and_charges_count_and_drain_the_caches() {
     at_every_size(|page, granule| {
         let backing = HeapBacking::new(granule);
-        let arena = common::arena(backing, &HOST, common::blocks(page, 2));
+        let arena = common::arena(backing, still_host(), common::blocks(page, 2));
         let table = arena
             .reserve_table::<zs_sync::AtomicU64>(1 << 20)
             .expect("addresses");
@@ -157,7 +159,11 @@ fn tables_and_charges_count_and_drain_the_caches() {
 
 #[test]
 fn a_table_cannot_grow_beyond_its_end() {
-    let arena = common::arena(StrictBacking::new(), &HOST, ArenaOptions::new(8 << 20));
+    let arena = common::arena(
+        StrictBacking::new(),
+        still_host(),
+        ArenaOptions::new(8 << 20),
+    );
     let table = arena
         .reserve_table::<zs_sync::AtomicU64>(100)
         .expect("addresses");

@@ -68,7 +68,7 @@ struct Model<B: Backing> {
 
 impl<B: Backing> Model<B> {
     fn new(backing: B, options: ArenaOptions) -> Self {
-        let host = TestHost::leak(0);
+        let host = common::still_host();
         let arena = common::arena(backing, host, options);
         Self {
             host,

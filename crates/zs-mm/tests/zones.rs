@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, free_all};
+use common::{alloc_up_to, at_every_size, check, free_all, still_host};
 use std::collections::HashSet;
 use zs_mm::{ArenaOptions, Frame, PageSize};
-use zs_os::HOST;
 use zs_os::testing::{HeapBacking, StrictBacking};
 
 fn numbers(frames: &[Frame]) -> HashSet<usize> {
@@ -21,7 +20,7 @@ fn the_second_zone_is_used_when_the_first_is_full() {
             zones: 2,
             ..common::blocks(page, 4)
         };
-        let arena = common::arena(HeapBacking::new(granule), &HOST, options);
+        let arena = common::arena(HeapBacking::new(granule), still_host(), options);
         let in_first = 2 * page.frames_per_block();
         let mut frames = alloc_up_to(&arena, in_first);
         assert_eq!(
@@ -53,7 +52,7 @@ fn counters_are_exact_over_all_zones() {
                 zones,
                 ..common::blocks(page, 5)
             };
-            let arena = common::arena(StrictBacking::new(), &HOST, options);
+            let arena = common::arena(StrictBacking::new(), still_host(), options);
             let bytes = page.bytes() as u64;
             let mut frames = alloc_up_to(&arena, usize::MAX);
             let count = frames.len() as u64;

@@ -24,6 +24,7 @@
 //! | `history` | whether some order explains what threads saw of one object |
 //! | `concurrent` | threads on shared pools, under a seeded schedule; only with `--cfg zs_schedule` |
 //! | `world` | an arena for tests: heap memory, faults and a clock by hand |
+//! | `signal` | what one thread of a test tells another |
 //! | `long` | how long tests run: the environment's say |
 //!
 //! # Locking
@@ -44,6 +45,7 @@ mod long;
 mod look;
 mod model;
 mod op;
+mod signal;
 mod slot_table;
 mod step;
 #[cfg(feature = "proptest")]
@@ -58,6 +60,7 @@ pub use history::{Event, History, What};
 pub use long::{long_factor, scaled};
 pub use model::{Model, Object};
 pub use op::{Length, MapKind, Op, Portion};
+pub use signal::Signal;
 pub use slot_table::{SlotAsk, SlotTable};
 #[cfg(feature = "proptest")]
 pub use strategy::{Case, cases, ops};

@@ -3,9 +3,7 @@
 use crate::error::Error;
 use crate::page_file::PageFile;
 use crate::source::Reader;
-use std::env;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use crate::spool::Spool;
 use std::path::{Path, PathBuf};
 use zs_mm::PageSize;
 
@@ -35,10 +33,7 @@ impl Source {
 /// Lays the bytes of sources end to end in a file without a name, each from the start of a page.
 #[derive(Debug)]
 pub struct Collector {
-    file: File,
-    folder: PathBuf,
-    page: PageSize,
-    len: u64,
+    spool: Spool,
     sources: Vec<Source>,
     buffer: Vec<u8>,
 }
@@ -49,7 +44,7 @@ impl Collector {
     /// # Errors
     /// [`Error::Create`] if no file can be made there.
     pub fn new(page: PageSize) -> Result<Self, Error> {
-        Self::in_folder(page, &env::temp_dir())
+        Ok(Self::over(Spool::new(page)?))
     }
 
     /// A collector whose file lies in `folder`.
@@ -57,18 +52,15 @@ impl Collector {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
-        let file = tempfile::tempfile_in(folder).map_err(|source| Error::Create {
-            folder: folder.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            file,
-            folder: folder.to_owned(),
-            page,
-            len: 0,
+        Ok(Self::over(Spool::in_folder(page, folder)?))
+    }
+
+    fn over(spool: Spool) -> Self {
+        Self {
+            spool,
             sources: Vec::new(),
             buffer: vec![0; CHUNK],
-        })
+        }
     }
 
     /// Appends a regular file, unpacked if its name ends in `.zst`, and fills its last page with zeros. Calls `progress`
@@ -79,32 +71,37 @@ impl Collector {
     /// # Errors
     /// All but [`Error::NotPages`] and [`Error::Map`]. Nothing was added then.
     pub fn add_file(&mut self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let before = self.spool.len();
+        let added = self.append(path, progress);
+        if added.is_err() {
+            self.spool.rewind(before);
+        }
+        self.sources.push(added?);
+        Ok(())
+    }
+
+    fn append(&mut self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Source, Error> {
+        let page = self.spool.page_size().bytes();
         let mut reader = Reader::open(path)?;
         let mut bytes = 0;
         loop {
             let got = reader.fill(path, &mut self.buffer)?;
             // Only the last step is shorter than a chunk, so that only it is padded.
-            let padded = got.next_multiple_of(self.page.bytes());
+            let padded = got.next_multiple_of(page);
             self.buffer[got..padded].fill(0);
-            let write = self
-                .file
-                .write_all_at(&self.buffer[..padded], self.len + bytes);
-            write.map_err(|source| Error::write(path, &self.folder, source))?;
+            self.spool.append(&self.buffer[..padded], path)?;
             bytes += got as u64;
             progress(got as u64);
             if got < CHUNK {
                 break;
             }
         }
-        let padded = bytes.next_multiple_of(self.page.bytes() as u64);
-        self.len += padded;
-        self.sources.push(Source {
+        Ok(Source {
             path: path.to_owned(),
             bytes,
-            padding: padded - bytes,
+            padding: bytes.next_multiple_of(page as u64) - bytes,
             unpacked: reader.unpacks(),
-        });
-        Ok(())
+        })
     }
 
     /// The sources so far.
@@ -114,7 +111,7 @@ impl Collector {
 
     /// Bytes of all pages so far, padding included.
     pub fn padded_len(&self) -> u64 {
-        self.len
+        self.spool.len()
     }
 
     /// Ends the collection: from here on the file is only read.
@@ -122,13 +119,6 @@ impl Collector {
     /// # Errors
     /// [`Error::NotPages`] if no source had a byte; [`Error::Write`] if the file cannot be made read-only.
     pub fn finish(self) -> Result<(PageFile, Vec<Source>), Error> {
-        let in_folder = |source| Error::Write {
-            folder: self.folder.clone(),
-            source,
-        };
-        // A source that failed may have left bytes behind.
-        self.file.set_len(self.len).map_err(in_folder)?;
-        let file = PageFile::seal(&self.file, self.page, in_folder)?;
-        Ok((file, self.sources))
+        Ok((self.spool.finish()?, self.sources))
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong on the way from a source to pages.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -72,12 +73,44 @@ pub enum Error {
     /// A file that was handed over is no page file; the text says why.
     #[error("not a page file: {0}")]
     NotPages(&'static str),
+    /// The processes could not be listed.
+    #[error("/proc: {0}")]
+    Proc(io::Error),
+    /// The system's pages have a size that no pool's frames have.
+    #[error("pages of {0} bytes, as this system has, are not known: only 4, 16 and 64 KiB")]
+    PageSize(usize),
+    /// A command could not be started.
+    #[error("{command:?} cannot be started: {source}")]
+    Start {
+        /// Its name or path.
+        command: OsString,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that pages were to be written to is there already.
+    #[error(
+        "{0:?} exists: captured pages hold the memory of others, so they are written to a new file only; give a name that is free"
+    )]
+    Exists(PathBuf),
+    /// A file for pages could not be made or written.
+    #[error("{path:?} cannot be written: {source}")]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The page file could not be looked at or mapped.
     #[error("the page file cannot be mapped: {0}")]
     Map(io::Error),
 }
 
 impl Error {
+    pub(crate) fn output(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Output { path, source }
+    }
+
     /// A failed write of `path`'s bytes to the page file: no room, or something worse.
     pub(crate) fn write(path: &Path, folder: &Path, source: io::Error) -> Self {
         let folder = folder.to_owned();

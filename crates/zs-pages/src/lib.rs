@@ -1,8 +1,8 @@
-//! Where real pages come from: files, plain or zstd-compressed, laid end to end.
+//! Where real pages come from: files, plain or zstd-compressed, and the memory of running processes.
 //!
-//! Data model: `source -> Collector -> PageFile (unlinked) -> MappedPages -> &[u8]`. Whatever a source is, its bytes end
-//! up in one file without a name, cut into whole pages, so that another process can map them without reading the source
-//! again. Running processes and started commands will be further `add` methods of [`Collector`].
+//! Data model: `files -> Collector, or processes -> survey -> PageFile (unlinked) -> MappedPages -> &[u8]`. Whatever a source
+//! is, its bytes end up in one file without a name, cut into whole pages, so that another process can map them without reading
+//! the source again. [`survey`] samples processes that run, [`watch`] a command that it starts.
 //!
 //! ```
 //! use zs_mm::PageSize;
@@ -19,8 +19,11 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `source` | one file: opened with checks, unpacked |
-//! | `collector` | sources laid end to end, padded to whole pages |
-//! | `page_file` | the file that they end up in, and its mapping |
+//! | `collector` | files laid end to end, padded to whole pages |
+//! | `process` | the anonymous pages of processes, sampled |
+//! | `spool` | the file that they are appended to |
+//! | `page_file` | the same when it is whole, and its mapping |
+//! | `private_file` | a file with a name for captured pages |
 //! | `fill` | pages of one repeated word |
 //! | `error` | what can go wrong |
 
@@ -28,9 +31,17 @@ mod collector;
 mod error;
 mod fill;
 mod page_file;
+mod private_file;
+mod process;
 mod source;
+mod spool;
 
 pub use collector::{Collector, Source};
 pub use error::Error;
 pub use fill::same_filled;
 pub use page_file::{MappedPages, PageFile};
+pub use private_file::PrivateFile;
+pub use process::{
+    SampleOptions, SampledProcess, Skip, Skipped, Survey, Unread, UnreadReason, WatchedCommand,
+    all_processes, survey, system_page_size, watch,
+};

@@ -1,7 +1,7 @@
 //! The file that pages end up in, and its mapping: the one place with `unsafe`.
 
 use crate::error::Error;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
@@ -76,6 +76,11 @@ impl PageFile {
         self.len >> self.page.shift()
     }
 
+    /// Writes all pages. The outer error is of this file, the inner of `out`.
+    pub(crate) fn write_to(&self, out: &mut impl io::Write) -> Result<io::Result<()>, Error> {
+        Ok(out.write_all(&self.map()?.map))
+    }
+
     /// Maps the whole file, for reading.
     ///
     /// # Errors
@@ -121,6 +126,21 @@ impl MappedPages {
     /// All pages, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.map.chunks_exact(self.page.bytes())
+    }
+
+    /// Lets go of memory that a range of pages takes in this process; they stay in the system's cache of the file, and are
+    /// mapped anew when they are next touched. Pages beyond the last are ignored.
+    pub fn forget(&self, pages: Range<usize>) {
+        let at = |page: usize| page.saturating_mul(self.page.bytes()).min(self.map.len());
+        let (start, end) = (at(pages.start), at(pages.end));
+        // SAFETY: private pages would lose what was written to them, but nobody writes to this mapping: what is there when it
+        // is touched again are the bytes of the file, which by the invariant of `PageFile` are the same for ever.
+        let forgotten = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+        };
+        // A system that does not let go keeps more in memory than need be.
+        let _ = forgotten;
     }
 
     /// The addresses of the mapping, for a meter that is to leave it out.

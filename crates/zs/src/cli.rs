@@ -5,26 +5,42 @@ use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use zcomp::Algorithm;
 use zs_mm::{BLOCK_BYTES, InvalidArena, MAX_ARENA_BYTES, PageSize};
+use zs_pages::SampleOptions;
 
 const EXAMPLES: &str = "\
 Examples:
-  zs estimate --file /proc/self/exe
+  zs estimate -- cargo check
+  zs estimate --pid 1234 5678
+  zs estimate --all --top 20
   zs estimate --file core.1234 heap.pages.zst --classes
   zs estimate --file db.snapshot --page-size 16k --limit 1G --json
-  zs estimate --file heap.pages.zst --free 50%";
+  zs estimate --file heap.pages.zst --free 50%
+  zs capture -o heap.pages --pid 1234";
+
+const PROCESSES: &str = "\
+Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Left out are shared memory (memfd, tmpfs), files, and \
+mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
+command is counted while it and its descendants run, and stopped and sampled whenever that is a tenth more than before; what it prints on \
+standard output goes to standard error.";
 
 const ENDINGS: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 the limit was reached before all pages were stored (the report then \
-covers the pages that fitted).
+Exit codes: 0 done; 1 failed, or the command that was watched did; 2 wrong arguments; 3 the limit was reached before all pages were \
+stored (the report then covers the pages that fitted).
 
-The sources are unpacked to a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
+The pages are collected in a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
-/// What chooses the pages that `--free` frees, if nothing else is asked for.
+const SAMPLE: &str = "Most memory of processes that is read, of all together [default: 256M]";
+
+/// What is sampled of processes if nothing else is asked for, in bytes.
+const DEFAULT_SAMPLE: u64 = 256 << 20;
+
+/// What chooses pages, if nothing else is asked for.
 const DEFAULT_SEED: u64 = 1;
 
 /// Compressed memory for user space.
@@ -38,23 +54,37 @@ struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// How much memory would compression give back for these bytes?
+    /// How much memory would compression give back here?
     Estimate(Estimate),
+    /// Write pages of processes, or of files, to a file
+    Capture(Capture),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
     Measure(Job),
 }
 
-/// How much memory would compression give back for these bytes?
+/// How much memory would compression give back here?
 ///
-/// Cuts the files into pages, stores them through the real compressors in a real pool, measures what that takes,
-/// reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
+/// Takes pages of files, of running processes or of a command, stores them through the real compressors in a real pool, measures
+/// what that takes, reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{ENDINGS}"))]
+#[command(override_usage = "zs estimate [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}"))]
 pub(crate) struct Estimate {
-    /// Files to read, each from the start of a page; a .zst file is unpacked first
-    #[arg(long, short, required = true, num_args = 1.., value_name = "FILE")]
-    pub(crate) file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
+    sample: Option<u64>,
+
+    /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
+    /// same [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
+
+    /// Show only the first N processes, those that would save most
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) top: Option<u64>,
 
     /// Also print the size classes that hold objects
     #[arg(long)]
@@ -64,9 +94,9 @@ pub(crate) struct Estimate {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Size of a page, and of a frame of the pool
-    #[arg(long, value_name = "SIZE", default_value = "4k", value_parser = page_size())]
-    pub(crate) page_size: PageSize,
+    /// Size of a page, and of a frame of the pool [default: 4k; of processes, that of the system]
+    #[arg(long, value_name = "SIZE", value_parser = page_size())]
+    pub(crate) page_size: Option<PageSize>,
 
     /// Most memory that a pool may hold, as in 64M or 1G [default: enough for all pages uncompressed, but no more
     /// than is available]
@@ -76,17 +106,66 @@ pub(crate) struct Estimate {
     /// Then free a random share of the stored pages, as in 50% or 12.5%, compact, and measure again
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true)]
     pub(crate) free: Option<Share>,
-
-    /// Which pages --free chooses: with the same files, a seed always chooses the same [default: 1]
-    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
-    seed: Option<u64>,
 }
 
 impl Estimate {
-    /// What chooses the pages that are freed.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed.unwrap_or(DEFAULT_SEED)
+    /// How processes are sampled, and what chooses the pages that are freed.
+    pub(crate) fn sampling(&self) -> SampleOptions {
+        sampling(self.sample, self.seed)
     }
+}
+
+/// Write pages of processes, or of files, to a file
+///
+/// Nothing but pages is in the file, one after the other, for benchmarks and for `zs estimate --file`. It holds the memory of
+/// others, keys and passwords perhaps: it is made anew and readable for its owner only.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "zs capture -o FILE [OPTIONS] <--file F...|--pid PID...|--all|-- CMD...>"
+)]
+#[command(after_long_help = PROCESSES)]
+pub(crate) struct Capture {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
+    sample: Option<u64>,
+
+    /// What chooses pages of processes: with the same pages, a seed always chooses the same [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
+
+    /// File to write to, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+impl Capture {
+    /// How processes are sampled.
+    pub(crate) fn sampling(&self) -> SampleOptions {
+        sampling(self.sample, self.seed)
+    }
+}
+
+/// Where pages come from: one of these.
+#[derive(Debug, Args)]
+#[group(id = "source", required = true, multiple = false)]
+pub(crate) struct SourceArgs {
+    /// Files to read, each from the start of a page; a .zst file is unpacked first
+    #[arg(long, short, num_args = 1.., value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+
+    /// Processes to sample
+    #[arg(long, short, num_args = 1.., value_name = "PID", value_parser = pid, allow_negative_numbers = true)]
+    pub(crate) pid: Vec<u32>,
+
+    /// Sample every process that may be read
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// A command to run, and to sample when it is largest
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// One codec, to be measured in this process.
@@ -102,6 +181,9 @@ pub(crate) struct Job {
     pub(crate) free: Option<Share>,
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub(crate) seed: u64,
+    /// Pages of each process, in the order of the page file; nothing if they are not of processes.
+    #[arg(long)]
+    pub(crate) parts: Vec<u64>,
 }
 
 /// The page sizes as they are written, and as [`PageSize`] displays itself.
@@ -127,23 +209,82 @@ fn limit(text: &str) -> Result<u64, String> {
 }
 
 fn seed(text: &str) -> Result<u64, String> {
+    whole(text, "seed")
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    whole(text, "count")
+}
+
+fn whole(text: &str, what: &str) -> Result<u64, String> {
     let wrong = |_| {
         format!(
-            "{text:?} is no seed: expected a whole number from 0 to {}",
+            "{text:?} is no {what}: expected a whole number from 0 to {}",
             u64::MAX
         )
     };
     text.parse().map_err(wrong)
 }
 
+fn sample(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => {
+            Err("a sample of nothing says nothing: expected a page at least, as in 64M".to_owned())
+        }
+        size => Ok(size),
+    }
+}
+
+fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(format!(
+            "{text:?} is no process number: expected a whole number from 1 on, as ps shows it"
+        )),
+    }
+}
+
+fn sampling(bytes: Option<u64>, seed: Option<u64>) -> SampleOptions {
+    SampleOptions {
+        bytes: bytes.unwrap_or(DEFAULT_SAMPLE),
+        seed: seed.unwrap_or(DEFAULT_SEED),
+    }
+}
+
 /// What clap is not asked to check, so that the answer says more than that an argument is missing.
 fn checked(command: Command) -> Result<Command, Failure> {
-    match command {
-        Command::Estimate(Estimate { seed: Some(_), free: None, .. }) => Err(Failure::Usage(
-            "--seed is given without --free: it chooses the pages that --free frees; add --free 50%, for example".to_owned(),
-        )),
-        command => Ok(command),
-    }
+    const NAME_PROCESSES: &str = "leave it out, or name processes by --pid, --all or -- CMD";
+    let (source, sample, seed, top, frees) = match &command {
+        Command::Estimate(options) => (
+            &options.source,
+            options.sample,
+            options.seed,
+            options.top,
+            options.free.is_some(),
+        ),
+        Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
+        Command::Measure(_) => return Ok(command),
+    };
+    let wrong = if source.file.is_empty() {
+        None
+    } else if sample.is_some() {
+        Some(format!(
+            "--sample is given with --file: files are read whole; {NAME_PROCESSES}"
+        ))
+    } else if top.is_some() {
+        Some(format!(
+            "--top is given with --file: it shortens the list of processes; {NAME_PROCESSES}"
+        ))
+    } else if seed.is_some() && !frees {
+        Some(
+            "--seed is given without --free: of files it chooses the pages that --free frees; \
+             add --free 50%, for example"
+                .to_owned(),
+        )
+    } else {
+        None
+    };
+    wrong.map_or(Ok(command), |text| Err(Failure::Usage(text)))
 }
 
 /// Reads the arguments of this process.
@@ -165,7 +306,7 @@ pub(crate) fn parse() -> Result<Command, Failure> {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let hint = match kind {
                 ErrorKind::MissingRequiredArgument => {
-                    "\nFor example: zs estimate --file /proc/self/exe"
+                    "\nFor example: zs estimate --file /proc/self/exe, or zs estimate -- make"
                 }
                 _ => "",
             };
@@ -202,6 +343,26 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn process_numbers_are_above_zero() {
+        assert_eq!(pid("1"), Ok(1));
+        assert_eq!(pid("4194304"), Ok(4_194_304));
+        for text in ["0", "-1", "", "1.5", "init", "4294967296"] {
+            let error = pid(text).unwrap_err();
+            assert!(
+                error.contains("expected a whole number from 1 on"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn samples_are_sizes_above_zero() {
+        assert_eq!(sample("1M"), Ok(1 << 20));
+        assert!(sample("0").unwrap_err().contains("says nothing"));
+        assert!(sample("some").unwrap_err().contains("is no size"));
     }
 
     #[test]

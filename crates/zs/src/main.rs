@@ -3,17 +3,23 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
+//! | `sources` | where pages come from: files, processes, a command |
 //! | `estimate` | `zs estimate`: what would compression give back? |
+//! | `capture` | `zs capture`: pages, written to a file |
+//! | `progress` | a bar on the terminal |
 //! | `units` | sizes, times and shares, read and written |
 //! | `output` | text to standard output, a closed pipe included |
 //! | `failure` | how the tool ends |
 
 #![forbid(unsafe_code)]
 
+mod capture;
 mod cli;
 mod estimate;
 mod failure;
 mod output;
+mod progress;
+mod sources;
 mod units;
 
 use cli::Command;
@@ -23,6 +29,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let outcome = cli::parse().and_then(|command| match command {
         Command::Estimate(options) => estimate::run(&options),
+        Command::Capture(options) => capture::run(&options),
         Command::Measure(job) => estimate::measure_as_child(&job),
     });
     outcome.unwrap_or_else(Failure::end)

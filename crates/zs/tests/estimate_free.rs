@@ -115,14 +115,14 @@ fn the_figures_before_are_those_of_an_estimate_without_it() {
     let without = json(&path, &["--classes"]);
     for name in CODECS {
         let (with, without) = (&with["codecs"][name], &without["codecs"][name]);
-        for member in [
-            "objects",
-            "payload_bytes",
-            "held_bytes",
-            "frames",
-            "classes",
-        ] {
+        for member in ["objects", "payload_bytes", "frames", "classes"] {
             assert_eq!(with[member], without[member], "{name}: {member}");
+        }
+        // All that is held but the arena's own tables: they grow with the highest frame, and which one
+        // that is depends on the CPUs whose caches held free frames.
+        for kind in ["words", "records", "structure"] {
+            let of = |codec: &Value| number(&codec["metadata_bytes"], kind);
+            assert_eq!(of(with), of(without), "{name}: {kind}");
         }
     }
 }

@@ -12,6 +12,39 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Errors
     /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
     /// to destroy it nevertheless. In a forked child the pool is only let go of.
+    ///
+    /// # Examples
+    /// A pool that somebody still uses is not destroyed; a compaction in another thread is a use:
+    ///
+    /// ```compile_fail,E0505
+    /// # use zs_os::{AnonBacking, HOST};
+    /// # use zs_mm::{Arena, ArenaOptions};
+    /// # use zsmalloc::{CompactBudget, HandlePool, PoolOptions};
+    /// # let arena = Arena::new(AnonBacking::new(), &HOST, ArenaOptions::new(64 << 20))?;
+    /// # let pool = HandlePool::new(arena, PoolOptions::named("blobs"))?;
+    /// std::thread::scope(|scope| {
+    ///     let compaction = scope.spawn(|| pool.compact(CompactBudget::UNLIMITED));
+    ///     let _ = pool.destroy(); // cannot move out of `pool` because it is borrowed
+    ///     let _ = compaction.join();
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// When it is over, the pool is:
+    ///
+    /// ```
+    /// # use zs_os::{AnonBacking, HOST};
+    /// # use zs_mm::{Arena, ArenaOptions};
+    /// # use zsmalloc::{CompactBudget, HandlePool, PoolOptions};
+    /// # let arena = Arena::new(AnonBacking::new(), &HOST, ArenaOptions::new(64 << 20))?;
+    /// # let pool = HandlePool::new(arena, PoolOptions::named("blobs"))?;
+    /// std::thread::scope(|scope| {
+    ///     let compaction = scope.spawn(|| pool.compact(CompactBudget::UNLIMITED));
+    ///     let _ = compaction.join();
+    /// });
+    /// pool.destroy()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[expect(clippy::result_large_err, reason = "the pool is handed back, not lost")]
     pub fn destroy(self) -> Result<(), DestroyError<A, C>> {
         if self.arena().is_forked() {

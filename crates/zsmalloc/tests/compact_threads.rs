@@ -11,7 +11,9 @@ use std::thread;
 use zs_mm::PageSize;
 use zs_model::{Numbers, TestArena, World, pattern, scaled};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{CompactBudget, CompactEnd, Error, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{
+    CompactBudget, CompactEnd, CompactReport, Error, Handle, HandlePool, Pool, PoolOptions,
+};
 
 type TestPool<'a> = HandlePool<&'a TestArena>;
 
@@ -83,8 +85,67 @@ fn z24_pinned_objects_keep_nobody_else() {
     }
 }
 
-/// Rows Z7 and Z11: many callers; one works at a time, the others return at once, and the reports add
-/// up to the frames that went.
+/// Compactions that each of many callers does; those that find another at work do not count.
+const COMPACTIONS: usize = 30;
+
+/// Four callers at once, each of which compacts `objects` objects at a time; what each was told.
+fn many_callers(
+    pool: &TestPool<'_>,
+    objects: u64,
+    go_on: impl Fn() -> bool + Sync,
+) -> [Vec<CompactReport>; 4] {
+    let work = || {
+        let (mut told, mut done) = (Vec::new(), 0);
+        while done < COMPACTIONS {
+            let report = pool.compact_while(CompactBudget::objects(objects), &go_on);
+            done += usize::from(report.end != CompactEnd::Elsewhere);
+            told.push(report);
+            // It is another's turn, on a machine with one CPU too.
+            thread::yield_now();
+        }
+        told
+    };
+    thread::scope(|scope| {
+        let workers = [(); 4].map(|()| scope.spawn(work));
+        workers.map(|worker| worker.join().expect("no panic"))
+    })
+}
+
+/// Row Z7: many callers, of whom several free frames; what they report adds up to what went.
+#[test]
+fn z7_the_reports_of_many_callers_add_up() {
+    for page in PageSize::ALL {
+        let (mut several, mut rounds) = (false, 0);
+        while !several && rounds < MOST_ROUNDS {
+            rounds += 1;
+            let arena = arena(page);
+            let pool = pool(&arena);
+            let kept = sparse(&pool, 900);
+            let (frames, in_use) = (pool.stats().frames, arena.frames_in_use());
+            // One caller's share is less than half of what there is to move.
+            let reports = many_callers(&pool, 3, || {
+                thread::yield_now();
+                true
+            });
+            let freed = |report: &CompactReport| report.frames_freed;
+            let attached = |report: &CompactReport| report.frames_attached;
+            let net = reports.iter().flatten().map(freed).sum::<u64>()
+                - reports.iter().flatten().map(attached).sum::<u64>();
+            assert!(net > 0, "no frame went at {page}");
+            assert_eq!(frames - pool.stats().frames, net, "{page}");
+            assert_eq!(in_use - arena.frames_in_use(), net, "{page}");
+            let worked = reports
+                .iter()
+                .filter(|told| told.iter().map(freed).sum::<u64>() > 0);
+            several = worked.count() > 1;
+            check(&pool, &kept);
+            pool.validate().expect("valid");
+        }
+        assert!(several, "one caller did all at {page}");
+    }
+}
+
+/// Row Z11: many callers; one works at a time, the others return at once.
 #[test]
 fn z11_of_many_callers_one_works() {
     let (mut elsewhere, mut rounds) = (0, 0);
@@ -93,38 +154,21 @@ fn z11_of_many_callers_one_works() {
         let arena = arena(PageSize::K4);
         let pool = pool(&arena);
         let kept = sparse(&pool, scaled(3000));
-        let (frames, inside) = (pool.stats().frames, AtomicU64::new(0));
-        let work = || {
-            let mut reports = Vec::new();
-            for _ in 0..50 {
-                reports.push(pool.compact_while(CompactBudget::objects(20), || {
-                    assert_eq!(inside.fetch_add(1, Ordering::AcqRel), 0, "two at work");
-                    inside.fetch_sub(1, Ordering::AcqRel);
-                    true
-                }));
-            }
-            reports
-        };
-        let reports: Vec<_> = thread::scope(|scope| {
-            let workers = [(); 4].map(|()| scope.spawn(work));
-            workers
-                .map(|worker| worker.join().expect("no panic"))
-                .concat()
+        let inside = AtomicU64::new(0);
+        let reports = many_callers(&pool, 20, || {
+            assert_eq!(inside.fetch_add(1, Ordering::AcqRel), 0, "two at work");
+            thread::yield_now();
+            inside.fetch_sub(1, Ordering::AcqRel);
+            true
         });
-        let sum =
-            |count: fn(&zsmalloc::CompactReport) -> u64| reports.iter().map(count).sum::<u64>();
-        let net = sum(|report| report.frames_freed) - sum(|report| report.frames_attached);
-        assert_eq!(pool.stats().frames + net, frames);
         let last = pool.compact(CompactBudget::UNLIMITED);
         assert_ne!(
             last.end,
             CompactEnd::Elsewhere,
             "nobody is at work any more"
         );
-        elsewhere += reports
-            .iter()
-            .filter(|report| report.end == CompactEnd::Elsewhere)
-            .count();
+        let refused = |report: &&CompactReport| report.end == CompactEnd::Elsewhere;
+        elsewhere += reports.iter().flatten().filter(refused).count();
         check(&pool, &kept);
         pool.validate().expect("valid");
     }

@@ -6,10 +6,13 @@
 #![cfg(zs_loom)]
 
 mod loom_support;
+#[path = "loom_support/words.rs"]
+mod words;
 
 use loom::sync::Arc;
 use loom::thread;
-use loom_support::{empty, handle_pool, validate, word_pool};
+use loom_support::{handle_pool, validate};
+use words::{empty, word_pool};
 use zsmalloc::{ClientBits, Error, Handle, HandlePool};
 
 const LEN: usize = 1500;

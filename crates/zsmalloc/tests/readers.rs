@@ -3,34 +3,15 @@
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use zs_mm::PageSize;
-use zs_model::{SlotTable, TestArena, Words, World, pattern};
+use zs_model::{Signal, SlotTable, TestArena, Words, World, pattern};
 use zsmalloc::{
     ClientBits, Error, HandlePool, HandleTable, MAX_READERS, MapMode, Mapping, Pool, PoolOptions,
     ReadGuard,
 };
 
 type Arena<'a> = &'a TestArena;
-
-/// Says something once. Not a channel: ThreadSanitizer cannot see into std's.
-#[derive(Default)]
-struct Signal(AtomicBool);
-
-impl Signal {
-    fn raise(&self) {
-        // Release pairs with the Acquire in `wait`.
-        self.0.store(true, Ordering::Release);
-    }
-
-    fn wait(&self) {
-        // Acquire pairs with the Release in `raise`.
-        while !self.0.load(Ordering::Acquire) {
-            thread::yield_now();
-        }
-    }
-}
 
 /// An arena and a pool at each page size.
 fn at_every_size(test: impl Fn(&TestArena, &HandlePool<Arena<'_>>, usize)) {

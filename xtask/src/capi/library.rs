@@ -1,7 +1,7 @@
 //! The library: built, laid out as it is installed, its symbols.
 //!
 //! The layout and the names are those of `cargo cinstall`, whose installation would take longer than all other
-//! steps (`docs/decisions/0016-c-abi.md`).
+//! steps (`docs/decisions/0017-c-abi.md`).
 
 use std::fs;
 use std::os::unix::fs::symlink;

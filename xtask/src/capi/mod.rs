@@ -74,12 +74,16 @@ fn install_tools(workspace: &Workspace) -> Result<Vec<&'static str>> {
     let missing = || TOOLS.iter().filter(|(tool, _)| !has(tool));
     if missing().next().is_some() && std::env::var_os("CI").is_some() && has("apt-get") {
         let packages = missing().map(|(_, package)| package);
+        let apt = |arguments: &[&str]| {
+            // Another step may be installing something, too: see xtask/cgroup-vm.sh.
+            Cmd::new("flock", workspace)
+                .args(["/tmp/zs-apt.lock", "apt-get", "-qq"])
+                .args(arguments)
+        };
         // Without a network there is nothing to install; the note tells.
-        let updated = Cmd::new("apt-get", workspace).args(["update", "-qq"]).run();
-        let install = ["install", "-qq", "-y", "--no-install-recommends"];
+        let updated = apt(&["update"]).run();
         let installed = updated.and_then(|()| {
-            Cmd::new("apt-get", workspace)
-                .args(install)
+            apt(&["install", "-y", "--no-install-recommends"])
                 .args(packages)
                 .run()
         });

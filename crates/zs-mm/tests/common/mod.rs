@@ -8,7 +8,7 @@
 )]
 
 use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, FrameId, PageSize};
-use zs_os::testing::FaultBacking;
+use zs_os::testing::{FaultBacking, TestHost};
 use zs_sync::Host;
 
 /// Granules that an operating system may have.
@@ -31,6 +31,14 @@ pub(crate) fn at_every_size(test: impl Fn(PageSize, usize)) {
             test(page, granule);
         }
     }
+}
+
+/// A host of one CPU, whose clock stands still until it is set: which cache a frame lies in, and when
+/// memory decays, follows from the test alone, not from where and when its thread runs.
+pub(crate) fn still_host() -> &'static TestHost {
+    let host = TestHost::leak(0);
+    host.set_cpu(0);
+    host
 }
 
 /// An arena whose backing checks that no lock is held when it is called.

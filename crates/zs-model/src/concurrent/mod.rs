@@ -12,6 +12,7 @@
 //! | `scene` | what the threads of a run share |
 //! | `prefill` | what lies in the pools before there are threads |
 //! | `worker` | a thread: one operation after the other |
+//! | `around` | those of its operations that name no object |
 //! | `held` | readers and mappings that a worker holds from one operation to another |
 //! | `settle` | the end: everything read back, counted, freed |
 //! | `tally` | what was met, and the seeds to run |
@@ -20,6 +21,7 @@
 //!
 //! `std` mutexes around what is noted, never held at a point of the schedule.
 
+mod around;
 mod client;
 mod held;
 mod prefill;

@@ -4,10 +4,9 @@ use super::client::{Meeting, SharedPool};
 use super::held::{HeldMap, HeldReader};
 use super::scene::{Place, Scene};
 use super::stamp::{STAMP, contents, stamp};
-use crate::compact::compact_budget;
-use crate::{Environment as _, Length, Op, What};
+use crate::{Length, Op, What};
 use zs_sync::{Host as _, schedule};
-use zsmalloc::{CompactEnd, Error};
+use zsmalloc::Error;
 
 /// Mappings that one thread can hold at a time or one after the other.
 const HELD_MAPS: usize = 6;
@@ -311,7 +310,7 @@ impl<C: Meeting> Worker<'_, C> {
         noted.map(|_| ())
     }
 
-    fn mark(&self, place: Place, state: u8, payload: u32) {
+    pub(super) fn mark(&self, place: Place, state: u8, payload: u32) {
         let slot = place.slot as u32;
         if let Some(key) = C::key_of(slot) {
             let start = self.scene.now();

@@ -12,12 +12,13 @@ const REAL_CPU: usize = usize::MAX;
 /// Every leaked host, so that a leak detector finds them reachable.
 static LEAKED: Mutex<Vec<&'static TestHost>> = Mutex::new(Vec::new());
 
-/// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, and the
-/// parking of [`OsHost`](crate::OsHost).
+/// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, a count of
+/// yields, and the parking of [`OsHost`](crate::OsHost).
 #[derive(Debug)]
 pub struct TestHost {
     now_ns: AtomicU64,
     cpu: AtomicUsize,
+    yields: AtomicU64,
 }
 
 impl TestHost {
@@ -26,6 +27,7 @@ impl TestHost {
         Self {
             now_ns: AtomicU64::new(now_ns),
             cpu: AtomicUsize::new(REAL_CPU),
+            yields: AtomicU64::new(0),
         }
     }
 
@@ -49,6 +51,11 @@ impl TestHost {
     /// Sets the CPU that every thread is told it runs on.
     pub fn set_cpu(&self, cpu: usize) {
         self.cpu.store(cpu, Ordering::Relaxed);
+    }
+
+    /// How often a thread let others run, as whoever waits for a copy or a table page does.
+    pub fn yields(&self) -> u64 {
+        self.yields.load(Ordering::Relaxed)
     }
 }
 
@@ -85,6 +92,7 @@ impl Host for TestHost {
     }
 
     fn yield_now(&self) {
+        self.yields.fetch_add(1, Ordering::Relaxed);
         HOST.yield_now();
     }
 }
@@ -94,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clock_and_cpu_are_what_was_set() {
+    fn clock_and_cpu_are_what_was_set_and_yields_count() {
         let host = TestHost::new(5);
         assert_eq!(host.now_ns(), 5);
         host.advance_ns(10);
@@ -103,5 +111,8 @@ mod tests {
         assert_eq!(host.now_ns(), 7);
         host.set_cpu(3);
         assert_eq!(host.cpu(), 3);
+        assert_eq!(host.yields(), 0);
+        host.yield_now();
+        assert_eq!(host.yields(), 1);
     }
 }

@@ -25,10 +25,13 @@ impl Leaving {
     /// The pages that are to be stored, shuffled, if the job is to free some.
     pub(super) fn new(job: &Job, pages: &MappedPages) -> Option<Self> {
         let share = job.free?;
-        let pages = pages.iter().enumerate();
-        let stored = pages.filter(|(_, page)| same_filled(page).is_none());
+        let stored = pages
+            .iter()
+            .enumerate()
+            .filter(|(_, page)| same_filled(page).is_none());
         let mut order: Vec<usize> = stored.map(|(index, _)| index).collect();
         fastrand::Rng::with_seed(job.seed).shuffle(&mut order);
+        pages.forget(0..pages.len());
         Some(Self {
             order,
             share,
@@ -140,6 +143,7 @@ mod tests {
             limit: 8 << 20,
             free: Some(parse_share(free).unwrap()),
             seed,
+            parts: Vec::new(),
         }
     }
 
@@ -165,7 +169,7 @@ mod tests {
         let pages = pages(200);
         let job = job("50%", 3);
         let pool = make_pool(PageSize::K4, job.limit).unwrap();
-        let mut bench = Bench::new(job.codec, &pages).unwrap();
+        let mut bench = Bench::new(job.codec, &pages, &[]).unwrap();
         let mut handles = stand_ins(&pool, 200);
         // As if the limit had kept the second half out.
         let handles = &mut handles[..100];
@@ -186,7 +190,7 @@ mod tests {
         let pages = pages(100);
         let job = job("25%", 1);
         let pool = make_pool(PageSize::K4, job.limit).unwrap();
-        let mut bench = Bench::new(job.codec, &pages).unwrap();
+        let mut bench = Bench::new(job.codec, &pages, &[]).unwrap();
         let mut handles = stand_ins(&pool, 100);
         let stored = bench.store(&pool, &mut handles, &mut |_| ()).unwrap();
         let leaving = Leaving::new(&job, &pages).unwrap();

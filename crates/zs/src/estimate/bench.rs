@@ -1,6 +1,7 @@
 //! Pages through codec and pool, in and out, timed.
 
 use crate::estimate::child::Pool;
+use crate::estimate::parts::Parts;
 use crate::units::Size;
 use std::hint::black_box;
 use std::ops::Range;
@@ -77,10 +78,16 @@ pub(super) struct Bench<'a> {
     unpacked: Vec<u8>,
     /// The pages of a batch that are to be stored, or were.
     batch: Vec<usize>,
+    pub(super) parts: Parts,
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(algorithm: Algorithm, source: &'a MappedPages) -> Result<Self, BenchError> {
+    /// `parts`: pages of each process, if they are processes'.
+    pub(super) fn new(
+        algorithm: Algorithm,
+        source: &'a MappedPages,
+        parts: &[u64],
+    ) -> Result<Self, BenchError> {
         let page = source.page_size().bytes();
         Ok(Self {
             source,
@@ -88,6 +95,7 @@ impl<'a> Bench<'a> {
             packed: vec![0xff; algorithm.max_compressed_len(page)],
             unpacked: vec![0xff; BATCH * page],
             batch: vec![0; BATCH],
+            parts: Parts::new(parts),
         })
     }
 
@@ -106,7 +114,8 @@ impl<'a> Bench<'a> {
             let window = window.start..end.unwrap_or(window.end);
             stored.limit_reached = end.is_some();
             stored.pages = window.end;
-            self.count_same_filled(window, &mut stored);
+            self.count_same_filled(window.clone(), &mut stored);
+            self.source.forget(window);
             watch(stored.pages);
         }
         check_payload(pool, stored.payload_bytes)?;
@@ -130,6 +139,7 @@ impl<'a> Bench<'a> {
                 time += self.load_batch(pool, handles)?;
                 loaded += self.batch.len() as u64;
             }
+            self.source.forget(start..start + BATCH);
             watch(start + BATCH);
         }
         Ok(mean_ns(time, loaded))
@@ -151,11 +161,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn count_same_filled(&self, window: Range<usize>, stored: &mut Stored) {
-        let pages = window.filter_map(|index| self.source.get(index));
-        for word in pages.filter_map(same_filled) {
+    fn count_same_filled(&mut self, window: Range<usize>, stored: &mut Stored) {
+        for index in window {
+            let Some(word) = self.source.get(index).and_then(same_filled) else {
+                continue;
+            };
             stored.same_filled += 1;
             stored.zero += u64::from(word == 0);
+            self.parts.count_same_filled(index, word == 0);
         }
     }
 
@@ -192,6 +205,7 @@ impl<'a> Bench<'a> {
             stored.stored += 1;
             stored.raw += u64::from(bytes.len() == page_len);
             stored.payload_bytes += bytes.len() as u64;
+            self.parts.count_stored(index, bytes.len());
         }
         stored.time += start.elapsed();
         if end.is_some() {
@@ -282,7 +296,7 @@ pub(super) mod tests {
     fn what_is_stored_is_loaded_and_compared() {
         let pages = pages(200);
         let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
-        let mut bench = Bench::new(Algorithm::Lz4, &pages).unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, &pages, &[]).unwrap();
         let mut handles = stand_ins(&pool, 200);
         let mut seen = Vec::new();
         let stored = bench
@@ -308,7 +322,7 @@ pub(super) mod tests {
         let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
         let mut handles = stand_ins(&pool, 3);
         pool.insert(b"stranger").unwrap();
-        let mut bench = Bench::new(Algorithm::Lz4, &pages).unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, &pages, &[]).unwrap();
         let error = bench.store(&pool, &mut handles, &mut |_| ()).unwrap_err();
         assert!(matches!(error, BenchError::Payload { .. }), "{error}");
     }

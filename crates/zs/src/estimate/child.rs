@@ -47,13 +47,15 @@ fn measure(job: &Job) -> Result<Measured, String> {
 }
 
 fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError> {
-    let mut bench = Bench::new(job.codec, pages)?;
+    let mut bench = Bench::new(job.codec, pages, &job.parts)?;
     let mut meter = ProcessMeter::new(pages.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
     let (_warm, stand_in, classes) = warm_up(job, pages, &mut bench)?;
     // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
     let mut handles = vec![stand_in; pages.len()];
     let leaving = Leaving::new(job, pages);
+    // Of the warm-up's pages nothing is to be left.
+    bench.parts.restart();
     let mut reporter = Reporter::new();
     let before = meter.measure()?;
 
@@ -71,6 +73,7 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
         held_bytes: held,
         rss_bytes: resident,
         load_ns,
+        parts: bench.parts.take(),
         ..report(&pool, &stored, classes)
     };
     if let Some(leaving) = leaving {
@@ -159,6 +162,7 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
         metadata_bytes: Metadata::of(pool),
         limit_reached: stored.limit_reached,
         classes,
+        parts: Vec::new(),
         after_free: None,
     }
 }

@@ -1,25 +1,25 @@
 //! `zs estimate`: how much memory would compression give back for these bytes?
 //!
-//! `files -> page file -> one child a codec: codec -> pool -> meter -> back again, compared ->
+//! `source -> page file -> one child a codec: codec -> pool -> meter -> back again, compared ->
 //! a share freed, compacted, meter, the rest compared -> report`
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `collect` | the files, laid end to end in a page file; the limit |
+//! | `limit` | the most that a pool may hold |
 //! | `parent` | a child for each codec, and what it says |
 //! | `protocol` | what parent and child say to each other |
 //! | `child` | the child: everything warm, then measured |
 //! | `bench` | pages through codec and pool, in and out, timed |
+//! | `parts` | what becomes of each process's pages |
 //! | `after_free` | a random share freed, the pool compacted |
 //! | `report` | what was found out, as text and as JSON |
-//! | `progress` | a bar on the terminal |
 
 mod after_free;
 mod bench;
 mod child;
-mod collect;
+mod limit;
 mod parent;
-mod progress;
+mod parts;
 mod protocol;
 mod report;
 
@@ -28,32 +28,40 @@ pub(crate) use child::run as measure_as_child;
 use crate::cli::{Estimate, Job};
 use crate::failure::{Failure, LIMIT_REACHED};
 use crate::output;
+use crate::sources::{Origin, gather};
 use report::Report;
 use std::process::ExitCode;
 use zcomp::{Algorithm, ZstdLevel};
 
 /// Runs the command.
 pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
-    let (file, sources) = collect::pages(options)?;
-    let limit = collect::limit(options, file.pages());
+    let sampling = options.sampling();
+    let gathered = gather(&options.source, sampling, options.page_size)?;
+    let page = gathered.page_size;
+    let limit = limit::limit(options, page, gathered.pages.pages());
+    let parts = match &gathered.origin {
+        Origin::Files(_) => Vec::new(),
+        Origin::Processes(live) => live.processes.iter().map(|part| part.sampled).collect(),
+    };
     let measure = |codec| {
-        let (page_size, free, seed) = (options.page_size, options.free, options.seed());
         let job = Job {
             codec,
-            page_size,
+            page_size: page,
             limit,
-            free,
-            seed,
+            free: options.free,
+            seed: sampling.seed,
+            parts: parts.clone(),
         };
-        parent::measure(&file, &job)
+        parent::measure(&gathered.pages, &job)
     };
     let report = Report {
-        page: options.page_size,
-        sources,
+        page,
         limit,
         lz4: measure(Algorithm::Lz4)?,
         zstd: measure(Algorithm::Zstd(ZstdLevel::default()))?,
+        origin: gathered.origin,
         with_classes: options.classes,
+        top: options.top,
     };
     let text = if options.json {
         report.json()?
@@ -61,9 +69,9 @@ pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
         report.text(output::width())
     };
     output::print(&text)?;
-    Ok(if report.limit_reached() {
-        ExitCode::from(LIMIT_REACHED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    match report.origin.failure() {
+        Some(text) => Err(Failure::Failed(text)),
+        None if report.limit_reached() => Ok(ExitCode::from(LIMIT_REACHED)),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -1,9 +1,9 @@
 //! A child for each codec, and what it says.
 
 use crate::cli::Job;
-use crate::estimate::progress::Progress;
 use crate::estimate::protocol::{Measured, Message};
 use crate::failure::Failure;
+use crate::progress::Progress;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,6 +25,7 @@ pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> 
         .args(["--limit", &job.limit.to_string()])
         .args(["--seed", &job.seed.to_string()])
         .args(job.free.map(|share| format!("--free={share}")))
+        .args(job.parts.iter().map(|pages| format!("--parts={pages}")))
         // The pages travel as standard input: a descriptor that is inherited without further ado.
         .stdin(Stdio::from(pages.descriptor()?))
         .stdout(Stdio::piped())

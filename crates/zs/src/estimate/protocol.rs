@@ -68,8 +68,25 @@ pub(super) struct Measured {
     pub(super) limit_reached: bool,
     /// The classes that hold objects.
     pub(super) classes: Vec<Class>,
+    /// Each process's pages, if they are processes'.
+    pub(super) parts: Vec<Part>,
     /// The same pool later, if a share was to be freed.
     pub(super) after_free: Option<AfterFree>,
+}
+
+/// What was measured of one process's pages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// Pages that were stored or same-filled: all that were sampled, unless the limit was reached.
+    pub(super) pages: u64,
+    /// Of these, pages of one repeated word, zero included.
+    pub(super) same_filled: u64,
+    /// Of these, pages of zeros.
+    pub(super) zero: u64,
+    /// Bytes of the stored pages' compressed forms.
+    pub(super) payload_bytes: u64,
+    /// The sum of their squares.
+    pub(super) payload_squares: f64,
 }
 
 /// What was measured after a random share of the objects was freed, and the pool compacted.

@@ -3,7 +3,6 @@
 use super::text::{new_table, render};
 use crate::estimate::protocol::{Class, Measured};
 use crate::units::Size;
-use comfy_table::CellAlignment;
 
 /// Columns from which on the table is shown whole.
 const WIDE: usize = 72;
@@ -46,7 +45,7 @@ pub(super) fn table(codec: &Measured, width: usize) -> String {
             size, chain, slots, objects, frames, zspages, payload, fullness,
         ]);
     }
-    render(&mut table, CellAlignment::Right, 2)
+    render(&mut table, &[], 2)
 }
 
 /// The fullness groups, a character each.

@@ -1,5 +1,6 @@
 //! One object for programs. `README.md` of this crate says what each member means.
 
+use super::processes_json::LiveObject;
 use super::{Report, overhead, quotient};
 use crate::estimate::protocol::{AfterFree, Class, Measured, Metadata};
 use crate::failure::Failure;
@@ -18,6 +19,8 @@ struct Object<'a> {
     limit: u64,
     limit_reached: bool,
     files: Vec<FileObject<'a>>,
+    #[serde(flatten)]
+    live: Option<LiveObject<'a>>,
     codecs: BTreeMap<&'static str, CodecObject<'a>>,
 }
 
@@ -86,6 +89,7 @@ impl Report {
             limit: self.limit,
             limit_reached: self.limit_reached(),
             files: self.file_objects(),
+            live: self.live_object(),
             codecs: BTreeMap::from(codecs),
         };
         let text = serde_json::to_string(&object);
@@ -94,7 +98,7 @@ impl Report {
     }
 
     fn file_objects(&self) -> Vec<FileObject<'_>> {
-        let objects = self.sources.iter().map(|source| FileObject {
+        let objects = self.files().iter().map(|source| FileObject {
             path: source.path.to_string_lossy(),
             bytes: source.bytes,
             padded_bytes: source.padding,

@@ -3,6 +3,9 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `text` | sentences and the table |
+//! | `processes` | a line for each process |
+//! | `processes_json` | the same for programs |
+//! | `saving` | what compression would save of each, from its sample |
 //! | `after_free` | what is held after a share was freed: table and sentence |
 //! | `classes` | the table of size classes |
 //! | `json` | one object for programs |
@@ -10,20 +13,26 @@
 mod after_free;
 mod classes;
 mod json;
+mod processes;
+mod processes_json;
+mod saving;
 mod text;
 
 use crate::estimate::protocol::{AfterFree, Measured};
+use crate::sources::Origin;
 use zs_mm::PageSize;
 use zs_pages::Source;
 
 /// Everything that is reported.
 pub(super) struct Report {
     pub(super) page: PageSize,
-    pub(super) sources: Vec<Source>,
+    pub(super) origin: Origin,
     pub(super) limit: u64,
     pub(super) lz4: Measured,
     pub(super) zstd: Measured,
     pub(super) with_classes: bool,
+    /// The most processes that the text shows.
+    pub(super) top: Option<u64>,
 }
 
 impl Report {
@@ -37,13 +46,27 @@ impl Report {
         self.codecs().iter().any(|(_, codec)| codec.limit_reached)
     }
 
-    /// Bytes of all sources, without padding.
+    /// The files, if they are files.
+    fn files(&self) -> &[Source] {
+        match &self.origin {
+            Origin::Files(files) => files,
+            Origin::Processes(_) => &[],
+        }
+    }
+
+    /// Bytes of all sources, without padding: of processes, those that were sampled.
     fn bytes(&self) -> u64 {
-        self.sources.iter().map(|source| source.bytes).sum()
+        match &self.origin {
+            Origin::Files(files) => files.iter().map(|file| file.bytes).sum(),
+            Origin::Processes(live) => {
+                let pages: u64 = live.processes.iter().map(|process| process.sampled).sum();
+                pages << self.page.shift()
+            }
+        }
     }
 
     fn padding(&self) -> u64 {
-        self.sources.iter().map(|source| source.padding).sum()
+        self.files().iter().map(|file| file.padding).sum()
     }
 
     fn pages(&self) -> u64 {

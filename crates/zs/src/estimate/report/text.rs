@@ -3,6 +3,7 @@
 use super::{Report, classes, overhead};
 use crate::estimate::protocol::Measured;
 use crate::output::wrap;
+use crate::sources::Origin;
 use crate::units::{Size, Time};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -68,18 +69,18 @@ fn percent(part: u64, whole: u64) -> String {
 impl Report {
     /// The report for people, on lines of `width` columns where that can be done.
     pub(in crate::estimate) fn text(&self, width: usize) -> String {
-        let mut lines = vec![wrap(&self.lead(), width)];
-        lines.extend(self.notes().iter().map(|note| wrap(note, width)));
+        let (lead, notes) = match &self.origin {
+            Origin::Files(_) => (self.lead(), self.notes()),
+            Origin::Processes(live) => (self.live_lead(live), self.live_notes(live)),
+        };
+        let mut lines = vec![wrap(&lead, width)];
+        lines.extend(notes.iter().map(|note| wrap(note, width)));
         lines.push(String::new());
-        lines.push(self.table(&ROWS, [&self.lz4, &self.zstd], width));
-        lines.push(String::new());
-        for (name, codec) in self.codecs() {
-            lines.extend(
-                self.warning(name, codec)
-                    .map(|text| styled(WARNING, &wrap(&text, width))),
-            );
-            lines.push(styled(ANSWER, &wrap(&self.answer(name, codec), width)));
+        if let Origin::Processes(live) = &self.origin {
+            lines.extend(self.live_table(live, width));
         }
+        lines.push(self.table(&ROWS, [&self.lz4, &self.zstd], width));
+        lines.extend(self.answers(width));
         lines.extend(self.after_free(width));
         if self.with_classes {
             for (name, codec) in self.codecs() {
@@ -92,6 +93,22 @@ impl Report {
         }
         lines.push(String::new());
         lines.join("\n")
+    }
+
+    /// What was not stored, and, of files, what it comes to; of processes that is said above.
+    fn answers(&self, width: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, codec) in self.codecs() {
+            let warning = self.warning(name, codec);
+            lines.extend(warning.map(|text| styled(WARNING, &wrap(&text, width))));
+            if matches!(self.origin, Origin::Files(_)) {
+                lines.push(styled(ANSWER, &wrap(&self.answer(name, codec), width)));
+            }
+        }
+        if !lines.is_empty() {
+            lines.insert(0, String::new());
+        }
+        lines
     }
 
     fn lead(&self) -> String {
@@ -123,7 +140,7 @@ impl Report {
                 if padding == 1 { "byte" } else { "bytes" },
             )),
         };
-        self.sources.iter().filter_map(of).collect()
+        self.files().iter().filter_map(of).collect()
     }
 
     /// A table with a column for each codec.
@@ -137,7 +154,7 @@ impl Report {
             table.add_row([label.to_string()].into_iter().chain(values));
         }
         let gap = if width < WIDE { 2 } else { 4 };
-        render(&mut table, CellAlignment::Left, gap)
+        render(&mut table, &[0], gap)
     }
 
     fn warning(&self, name: &str, codec: &Measured) -> Option<String> {
@@ -174,16 +191,15 @@ pub(super) fn new_table(width: usize) -> Table {
     table
 }
 
-/// Draws a table: its first column as `first` says, the others to the right with `gap` blanks between, its header bold.
-pub(super) fn render(table: &mut Table, first: CellAlignment, gap: u16) -> String {
+/// Draws a table: the columns of `left` to the left, the others to the right, `gap` blanks between, its header bold.
+pub(super) fn render(table: &mut Table, left: &[usize], gap: u16) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
-        if index == 0 {
-            column.set_padding((0, 0));
-            column.set_cell_alignment(first);
+        column.set_padding((if index == 0 { 0 } else { gap }, 0));
+        column.set_cell_alignment(if left.contains(&index) {
+            CellAlignment::Left
         } else {
-            column.set_padding((gap, 0));
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+            CellAlignment::Right
+        });
     }
     let lines = table.lines().enumerate().map(|(index, line)| match index {
         0 => styled(HEADING, line.trim_end()),

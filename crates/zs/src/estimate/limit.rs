@@ -1,12 +1,9 @@
-//! The files, laid end to end in a page file; the limit.
+//! The most that a pool may hold.
 
 use crate::cli::Estimate;
-use crate::estimate::progress::Progress;
-use crate::failure::Failure;
 use crate::output;
 use crate::units::Size;
 use zs_mm::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
-use zs_pages::{Collector, PageFile, Source};
 
 /// Metadata of a page that is stored as it is: its word, its back reference, its frame's descriptor, and more than its
 /// share of a zspage record and a pageblock record.
@@ -15,36 +12,18 @@ const METADATA_OF_PAGE: u64 = 64;
 /// Committed whatever the number of pages: structures, and tables rounded up to pages of the system.
 const METADATA_OF_POOL: u64 = 4 << 20;
 
-/// Unpacks all files into one.
-pub(super) fn pages(options: &Estimate) -> Result<(PageFile, Vec<Source>), Failure> {
-    let mut collector = Collector::new(options.page_size)?;
-    let mut progress = Progress::unpacking();
-    for path in &options.file {
-        collector.add_file(path, &mut |bytes| progress.advance(bytes))?;
-    }
-    progress.finish();
-    if collector.padded_len() == 0 {
-        let all = match options.file.as_slice() {
-            [file] => format!("{file:?} is empty"),
-            files => format!("all {} files are empty", files.len()),
-        };
-        return Err(Failure::Failed(format!("nothing to estimate: {all}")));
-    }
-    Ok(collector.finish()?)
-}
-
 /// The limit of each pool: what was asked for, or enough for the worst case if the system has that much.
-pub(super) fn limit(options: &Estimate, pages: u64) -> u64 {
+pub(super) fn limit(options: &Estimate, page: PageSize, pages: u64) -> u64 {
     if let Some(limit) = options.limit {
         return limit;
     }
-    let worst = worst_case(options.page_size, pages);
+    let worst = worst_case(page, pages);
     let available = zs_os::memory_available();
     let limit = bounded(worst, available);
     if limit < worst.min(MAX_ARENA_BYTES) {
         output::note(&format!(
             "uncompressed, {pages} pages of {} could need {}, but {} of memory are available: the limit is set to {}",
-            Size(options.page_size.bytes() as u64),
+            Size(page.bytes() as u64),
             Size(worst),
             Size(available),
             Size(limit),

@@ -3,16 +3,16 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Progress on standard error, if that is a terminal; nothing otherwise.
-pub(super) struct Progress(ProgressBar);
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     /// Bytes that arrive, nobody knows how many.
-    pub(super) fn unpacking() -> Self {
+    pub(crate) fn reading() -> Self {
         Self::styled(ProgressBar::new_spinner(), "reading {binary_bytes}")
     }
 
     /// Pages through a codec.
-    pub(super) fn measuring(codec: &str, steps: u64) -> Self {
+    pub(crate) fn measuring(codec: &str, steps: u64) -> Self {
         let bar = ProgressBar::new(steps).with_message(codec.to_owned());
         Self::styled(bar, "{msg:>4} [{wide_bar}] {percent:>3} %")
     }
@@ -25,17 +25,17 @@ impl Progress {
     }
 
     /// Moves on by so many.
-    pub(super) fn advance(&mut self, by: u64) {
+    pub(crate) fn advance(&mut self, by: u64) {
         self.0.inc(by);
     }
 
     /// Moves on to a place.
-    pub(super) fn move_to(&mut self, place: u64) {
+    pub(crate) fn move_to(&mut self, place: u64) {
         self.0.set_position(place);
     }
 
     /// Takes the bar off the screen.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         self.0.finish_and_clear();
     }
 }

@@ -1,0 +1,231 @@
+//! A command that is started here, and sampled at its largest moment.
+
+use super::list::descendants;
+use super::proc_dir::{ProcDir, Stat};
+use super::stopped::Stopped;
+use super::survey::{SampleOptions, Survey, survey};
+use crate::error::Error;
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use std::collections::HashSet;
+use std::process::{self, Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The least time between two counts.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// A count may take a fifth of the time, on a machine with thousands of processes too.
+const REST_OF_COUNT: u32 = 4;
+
+/// The command is stopped for half of the time at most, unless it grows by a quarter.
+const RUNNING_PER_SAMPLING: u32 = 1;
+
+/// A new sample is worth its time if there is a tenth more to be sampled: the last one is of a moment when there was at
+/// least ten elevenths of the most, unless that passed faster than could be seen.
+fn is_larger(counted: u64, before: u64) -> bool {
+    counted > before + before / 10
+}
+
+/// A new sample cannot wait.
+fn is_much_larger(counted: u64, before: u64) -> bool {
+    counted > before + before / 4
+}
+
+/// A command, and what was sampled of it.
+#[derive(Debug)]
+pub struct WatchedCommand {
+    /// The command and its descendants when they were largest, as far as they could be read then.
+    pub survey: Survey,
+    /// Bytes of anonymous memory, in memory or in swap, that were counted at most. Memory that a fork shares counts for
+    /// each process here.
+    pub largest: u64,
+    /// What was counted when the sample was taken.
+    pub at_sample: u64,
+    /// When that was, from the command's start.
+    pub sampled_after: Duration,
+    /// How often memory was counted, and how often sampled.
+    pub counts: u64,
+    /// See `counts`.
+    pub samples: u64,
+    /// How the command ended.
+    pub status: ExitStatus,
+    /// Processes that it left behind when it ended: number and name.
+    pub left: Vec<(u32, String)>,
+}
+
+/// Starts a command, and waits for its end. Meanwhile the anonymous memory of the command and all its descendants is counted
+/// every few milliseconds, which costs little; whenever that is a tenth more than ever before, they are stopped (SIGSTOP), a
+/// sample is taken as by [`survey`], which replaces the one before, and they go on.
+///
+/// Descendants that lose their parent become children of the calling process (`PR_SET_CHILD_SUBREAPER`), so that they are
+/// found; children that it had before are left alone, but it must start no others meanwhile.
+///
+/// A number in `signal` is a signal for the command: it is sent to it, and 0 put there instead.
+///
+/// # Errors
+/// [`Error::Start`] if the command cannot be started; [`Error::Proc`]; or, when the command has ended, those of [`survey`].
+pub fn watch(
+    command: &mut Command,
+    options: SampleOptions,
+    signal: &AtomicUsize,
+) -> Result<WatchedCommand, Error> {
+    let name = command.get_program().to_owned();
+    // Where that is not allowed, daemons are lost from sight.
+    let _ = set_child_subreaper(Some(getpid()));
+    let before = descendants(process::id())?;
+    let mut child = command.spawn().map_err(|source| Error::Start {
+        command: name,
+        source,
+    })?;
+    let mut watch = Watch::new(options, before);
+    loop {
+        let status = child.try_wait().map_err(Error::Proc)?;
+        let rest = watch.look();
+        match status {
+            Some(status) => return watch.finish(status),
+            None => pass_on(signal.swap(0, Ordering::Relaxed), &child),
+        }
+        thread::sleep(rest);
+    }
+}
+
+/// Sends a signal to a command that was not yet asked how it ended, if it is one.
+fn pass_on(signal: usize, command: &Child) {
+    let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
+    if let Some(signal) = signal {
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(command), signal);
+    }
+}
+
+struct Watch {
+    options: SampleOptions,
+    /// Children of the calling process, and theirs, that are none of the command's.
+    others: HashSet<u32>,
+    start: Instant,
+    /// Spent on samples, while the command stood still.
+    sampling: Duration,
+    counts: u64,
+    samples: u64,
+    largest: u64,
+    best: Option<Moment>,
+    running: Vec<(u32, Stat)>,
+    failed: Option<Error>,
+}
+
+struct Moment {
+    survey: Survey,
+    counted: u64,
+    after: Duration,
+}
+
+impl Watch {
+    fn new(options: SampleOptions, others: Vec<(u32, Stat)>) -> Self {
+        Self {
+            options,
+            others: others.into_iter().map(|(pid, _)| pid).collect(),
+            start: Instant::now(),
+            sampling: Duration::ZERO,
+            counts: 0,
+            samples: 0,
+            largest: 0,
+            best: None,
+            running: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Counts, and takes a sample if that is worth it; returns how long to rest.
+    fn look(&mut self) -> Duration {
+        let begun = Instant::now();
+        match descendants(process::id()) {
+            Ok(mut found) => {
+                found.retain(|(pid, stat)| !stat.has_ended() && !self.others.contains(pid));
+                self.running = found;
+            }
+            Err(error) => self.failed = Some(error),
+        }
+        let counted = self.running.iter().map(|(pid, _)| count(*pid)).sum();
+        self.counts += 1;
+        self.largest = self.largest.max(counted);
+        let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
+        let best = self.best.as_ref().map_or(0, |best| best.counted);
+        // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
+        let running = self.start.elapsed().saturating_sub(self.sampling);
+        let has_time = self.sampling * RUNNING_PER_SAMPLING <= running;
+        let is_due = has_time && is_larger(counted, best);
+        if self.failed.is_none() && (is_due || is_much_larger(counted, best)) {
+            self.sample(counted);
+        }
+        rest
+    }
+
+    fn sample(&mut self, counted: u64) {
+        let begun = Instant::now();
+        let after = begun - self.start;
+        let (stopped, pids) = Stopped::descendants(process::id(), &self.others);
+        let sampled = survey(&pids, self.options, &mut |_| ());
+        drop(stopped);
+        match sampled {
+            Ok(survey) => {
+                self.samples += 1;
+                let better = |best: &Moment| pages(&survey) > pages(&best.survey);
+                if self.best.as_ref().is_none_or(better) {
+                    self.best = Some(Moment {
+                        survey,
+                        counted,
+                        after,
+                    });
+                }
+            }
+            Err(error) => self.failed = Some(error),
+        }
+        self.sampling += begun.elapsed();
+    }
+
+    fn finish(self, status: ExitStatus) -> Result<WatchedCommand, Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let nothing = || Moment {
+            survey: Survey::default(),
+            counted: 0,
+            after: Duration::ZERO,
+        };
+        let best = self.best.unwrap_or_else(nothing);
+        let left = self.running.into_iter();
+        Ok(WatchedCommand {
+            survey: best.survey,
+            largest: self.largest,
+            at_sample: best.counted,
+            sampled_after: best.after,
+            counts: self.counts,
+            samples: self.samples,
+            status,
+            left: left.map(|(pid, stat)| (pid, stat.name)).collect(),
+        })
+    }
+}
+
+/// Pages that a survey stands for: of processes that ended while they were read there are none.
+fn pages(survey: &Survey) -> u64 {
+    survey.processes.iter().map(|process| process.pages).sum()
+}
+
+/// Bytes of a process's anonymous memory, in memory or in swap; 0 of one that is gone or must not be looked at.
+fn count(pid: u32) -> u64 {
+    let bytes = ProcDir::open(pid).and_then(|dir| dir.sum_of("status", &["RssAnon", "VmSwap"]));
+    bytes.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_larger;
+
+    #[test]
+    fn a_tenth_more_is_larger() {
+        assert!(is_larger(1, 0) && is_larger(111, 100) && is_larger(12, 10));
+        assert!(!is_larger(0, 0) && !is_larger(110, 100) && !is_larger(99, 100));
+    }
+}

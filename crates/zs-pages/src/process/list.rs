@@ -1,0 +1,40 @@
+//! Which processes there are.
+
+use super::proc_dir::{ProcDir, Stat};
+use crate::error::Error;
+use std::collections::HashMap;
+use std::fs;
+
+/// The numbers of all processes, in ascending order.
+///
+/// # Errors
+/// [`Error::Proc`] if `/proc` cannot be listed.
+pub fn all_processes() -> Result<Vec<u32>, Error> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(Error::Proc)? {
+        let name = entry.map_err(Error::Proc)?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// All descendants of a process, its children first.
+pub(super) fn descendants(of: u32) -> Result<Vec<(u32, Stat)>, Error> {
+    let mut by_parent: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
+    for pid in all_processes()? {
+        // One that ended since is nobody's descendant.
+        let stat = ProcDir::open(pid).and_then(|dir| dir.stat());
+        if let Ok(stat) = stat {
+            by_parent.entry(stat.parent).or_default().push((pid, stat));
+        }
+    }
+    let mut found = by_parent.remove(&of).unwrap_or_default();
+    let mut next = 0;
+    while next < found.len() {
+        let children = by_parent.remove(&found[next].0);
+        found.extend(children.unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
+}

@@ -1,0 +1,124 @@
+//! Which pages of a process are there, and which frames they lie in.
+
+use super::proc_dir::ProcDir;
+use super::scan_ioctl::Scanner;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+/// Entries that are read at a time.
+const ENTRIES: usize = 4096;
+
+/// One page's entry in `/proc/PID/pagemap` (`Documentation/admin-guide/mm/pagemap.rst`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry(u64);
+
+impl Entry {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const FILE_OR_SHARED: u64 = 1 << 61;
+    const GUARD: u64 = 1 << 58;
+    const EXCLUSIVE: u64 = 1 << 56;
+    const PLACE: u64 = (1 << 55) - 1;
+
+    /// Whether somebody stored this page: in memory or in swap, and neither a file's nor shared memory's.
+    fn is_anonymous(self) -> bool {
+        let stored = self.0 & (Self::PRESENT | Self::SWAPPED) != 0;
+        stored && self.0 & (Self::FILE_OR_SHARED | Self::GUARD) == 0
+    }
+
+    pub(super) fn is_swapped(self) -> bool {
+        self.0 & Self::SWAPPED != 0
+    }
+
+    /// Whether no other process maps it.
+    pub(super) fn is_exclusive(self) -> bool {
+        self.0 & Self::EXCLUSIVE != 0
+    }
+
+    /// Its frame, or its place in swap; `None` where the kernel does not tell.
+    pub(super) fn place(self) -> Option<u64> {
+        let place = self.0 & Self::PLACE;
+        (place != 0).then_some(self.0 & (Self::PLACE | Self::SWAPPED))
+    }
+}
+
+/// The page map of a process.
+#[derive(Debug)]
+pub(super) struct Pagemap {
+    file: File,
+    page: u64,
+    /// Unless the kernel is too old.
+    scanner: Option<Scanner>,
+    buffer: Vec<u8>,
+}
+
+impl Pagemap {
+    pub(super) fn open(process: &ProcDir, page: u64) -> io::Result<Self> {
+        Ok(Self {
+            file: process.file("pagemap")?,
+            page,
+            scanner: Some(Scanner::new()),
+            buffer: vec![0; ENTRIES * size_of::<u64>()],
+        })
+    }
+
+    /// As on an older kernel.
+    #[cfg(test)]
+    pub(super) fn without_scan(&mut self) {
+        self.scanner = None;
+    }
+
+    /// Calls `found` with the number and the entry of each anonymous page in a mapping, in order. Without `PAGEMAP_SCAN`
+    /// pages that map the shared frame of zeros are among them: entries do not tell.
+    pub(super) fn anonymous(
+        &mut self,
+        addresses: Range<u64>,
+        found: &mut dyn FnMut(u64, Entry),
+    ) -> io::Result<()> {
+        let mut runs = Vec::new();
+        if let Some(scanner) = &mut self.scanner {
+            let scanned = scanner.scan(&self.file, addresses.clone(), &mut |run| runs.push(run));
+            match scanned {
+                Err(error) if is_unknown(&error) => self.scanner = None,
+                scanned => scanned?,
+            }
+        }
+        if self.scanner.is_none() {
+            runs = vec![addresses];
+        }
+        for run in runs {
+            self.entries(run.start / self.page..run.end / self.page, found)?;
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, pages: Range<u64>, found: &mut dyn FnMut(u64, Entry)) -> io::Result<()> {
+        let size = size_of::<u64>() as u64;
+        let mut next = pages.start;
+        while next < pages.end {
+            let want = (pages.end - next).min(ENTRIES as u64);
+            let buffer = &mut self.buffer[..(want * size) as usize];
+            let got = self.file.read_at(buffer, next * size)?;
+            let (entries, _) = buffer[..got].as_chunks();
+            if entries.is_empty() {
+                // The process is gone, or has no such addresses any more.
+                return Ok(());
+            }
+            for (entry, page) in entries.iter().zip(next..) {
+                let entry = Entry(u64::from_ne_bytes(*entry));
+                if entry.is_anonymous() {
+                    found(page, entry);
+                }
+            }
+            next += entries.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a kernel has no `PAGEMAP_SCAN`.
+fn is_unknown(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NOTTY.raw_os_error())
+}

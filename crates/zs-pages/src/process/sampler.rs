@@ -1,0 +1,306 @@
+//! Which pages are read, and their reading.
+
+use super::census::{Census, Run};
+use super::unread::UnreadReason;
+use crate::error::Error;
+use crate::spool::Spool;
+use fastrand::Rng;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are read at a time: whole pages of every size.
+const CHUNK: u64 = 1 << 20;
+
+/// Pages that every process is given, if the sample has room for that: with fewer, its share of zero pages means nothing.
+const FLOOR: u64 = 256;
+
+/// Shares a sample out: each process is given its part by the number of its pages, but [`FLOOR`] at least. The parts add up
+/// to `sample`, or to all pages if there are no more.
+pub(super) fn allot(pages: &[u64], sample: u64) -> Vec<u64> {
+    let all: u64 = pages.iter().sum();
+    if all <= sample {
+        return pages.to_vec();
+    }
+    // The floor takes half of the sample at most, so that the large ones are not starved.
+    let floor = FLOOR.min(sample / 2 / pages.len().max(1) as u64);
+    let floors = pages.iter().map(|&count| count.min(floor));
+    let (rest, left) = (
+        sample - floors.clone().sum::<u64>(),
+        all - floors.clone().sum::<u64>(),
+    );
+    // Rounded so that the parts add up: each sum of the first is rounded, not each part.
+    let mut before = 0_u128;
+    let parts = pages.iter().zip(floors).map(|(&count, floor)| {
+        let after = before + u128::from(count - floor);
+        let upto = |sum: u128| (sum * u128::from(rest) / u128::from(left)) as u64;
+        let part = floor + upto(after) - upto(before);
+        before = after;
+        part
+    });
+    parts.collect()
+}
+
+/// Chooses `picks` of the pages of `runs`, each set of that many as likely as any other; calls `chosen` with them in order,
+/// as runs. Takes a random number for each page (selection sampling, Knuth volume 2, 3.4.2, algorithm S).
+fn choose(
+    runs: &[Run],
+    picks: u64,
+    rng: &mut Rng,
+    chosen: &mut dyn FnMut(Run) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let mut left: u64 = runs.iter().map(|run| run.pages).sum();
+    let mut wanted = picks.min(left);
+    let mut at_hand: Option<Run> = None;
+    for number in runs.iter().flat_map(|run| run.start..run.start + run.pages) {
+        if wanted == 0 {
+            break;
+        }
+        let is_chosen = rng.u64(0..left) < wanted;
+        left -= 1;
+        if !is_chosen {
+            continue;
+        }
+        wanted -= 1;
+        match &mut at_hand {
+            Some(run) if run.start + run.pages == number => run.pages += 1,
+            _ => {
+                let next = Run {
+                    start: number,
+                    pages: 1,
+                };
+                if let Some(run) = at_hand.replace(next) {
+                    chosen(run)?;
+                }
+            }
+        }
+    }
+    at_hand.map_or(Ok(()), chosen)
+}
+
+/// Why the reading of a process stops.
+pub(super) enum Stop {
+    /// The process is of no use any more.
+    Process(UnreadReason),
+    /// The sample cannot be kept.
+    Spool(Error),
+}
+
+/// What was read of a process.
+#[derive(Debug, Default)]
+pub(super) struct Sampled {
+    pub(super) pages: u64,
+    /// Of these, pages that had changed when they were read a second time; the second reading counts.
+    pub(super) changed: u64,
+    /// Pages that were chosen, but gone before they were read.
+    pub(super) vanished: u64,
+}
+
+/// Reads pages of processes into a spool.
+pub(super) struct Sampler<'a> {
+    spool: &'a mut Spool,
+    page: u64,
+    rng: Rng,
+    first: Vec<u8>,
+    second: Vec<u8>,
+}
+
+impl<'a> Sampler<'a> {
+    pub(super) fn new(spool: &'a mut Spool, seed: u64) -> Self {
+        Self {
+            page: spool.page_size().bytes() as u64,
+            spool,
+            rng: Rng::with_seed(seed),
+            first: vec![0; CHUNK as usize],
+            second: vec![0; CHUNK as usize],
+        }
+    }
+
+    /// Reads so many pages of a process, chosen at random; calls `progress` with the bytes of each step. Of a process that
+    /// ends meanwhile nothing is kept: its first pages alone would be no fair sample.
+    pub(super) fn sample(
+        &mut self,
+        census: &Census,
+        picks: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Sampled, Stop> {
+        let memory = census.reopen().map_err(Stop::Process)?;
+        let source = PathBuf::from(format!("/proc/{}/mem", census.pid));
+        let before = self.spool.len();
+        let mut rng = self.rng.fork();
+        let mut sampled = Sampled::default();
+        let read = choose(&census.runs, picks, &mut rng, &mut |run| {
+            self.read_run(&memory, &source, run, &mut sampled, progress)
+        });
+        match read {
+            Ok(()) => Ok(sampled),
+            Err(stop) => {
+                self.spool.rewind(before);
+                Err(stop)
+            }
+        }
+    }
+
+    fn read_run(
+        &mut self,
+        memory: &File,
+        source: &Path,
+        run: Run,
+        sampled: &mut Sampled,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Stop> {
+        let chunk = CHUNK / self.page;
+        for start in (run.start..run.start + run.pages).step_by(chunk as usize) {
+            let pages = chunk.min(run.start + run.pages - start);
+            if self.read(memory, start, pages)? {
+                self.keep(pages, source, sampled)?;
+            } else {
+                // Some page among them is gone: one by one.
+                for page in start..start + pages {
+                    if self.read(memory, page, 1)? {
+                        self.keep(1, source, sampled)?;
+                    } else {
+                        sampled.vanished += 1;
+                    }
+                }
+            }
+            progress(pages * self.page);
+        }
+        Ok(())
+    }
+
+    /// Reads pages twice; whether all were there.
+    fn read(&mut self, memory: &File, start: u64, pages: u64) -> Result<bool, Stop> {
+        let len = (pages * self.page) as usize;
+        let first = read_all(memory, &mut self.first[..len], start * self.page);
+        let second = read_all(memory, &mut self.second[..len], start * self.page);
+        let both = first.and_then(|first| Ok(first && second?));
+        both.map_err(Stop::Process)
+    }
+
+    fn keep(&mut self, pages: u64, source: &Path, sampled: &mut Sampled) -> Result<(), Stop> {
+        let len = (pages * self.page) as usize;
+        let (first, second) = (&self.first[..len], &self.second[..len]);
+        if first != second {
+            let page = self.page as usize;
+            let pairs = first.chunks_exact(page).zip(second.chunks_exact(page));
+            sampled.changed += pairs.filter(|(first, second)| first != second).count() as u64;
+        }
+        sampled.pages += pages;
+        self.spool.append(second, source).map_err(Stop::Spool)
+    }
+}
+
+/// Fills a buffer from a process's memory; whether all of it was there.
+fn read_all(memory: &File, buffer: &mut [u8], address: u64) -> Result<bool, UnreadReason> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match memory.read_at(&mut buffer[filled..], address + filled as u64) {
+            // The process has no memory any more.
+            Ok(0) => return Err(UnreadReason::Ended),
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => {
+                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                // Unmapped meanwhile, a guard page, or a page that the hardware has given up.
+                return match errno {
+                    Some(Errno::IO | Errno::FAULT | Errno::HWPOISON) => Ok(false),
+                    _ => Err(UnreadReason::of("mem", error)),
+                };
+            }
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_and_nobody_gets_more_than_it_has() {
+        for (pages, sample) in [
+            (vec![10, 20, 30], 60),
+            (vec![10, 20, 30], 1000),
+            (vec![1_000_000, 3, 500, 70_000], 65_536),
+            (vec![7; 1000], 100),
+            (vec![1, u64::MAX / 4], 1 << 40),
+            (vec![1 << 20], 65_536),
+            (vec![0, 5, 0], 3),
+        ] {
+            let parts = allot(&pages, sample);
+            let all: u64 = pages.iter().sum();
+            assert_eq!(parts.iter().sum::<u64>(), all.min(sample), "{pages:?}");
+            assert!(parts.iter().zip(&pages).all(|(part, count)| part <= count));
+        }
+        assert_eq!(allot(&[], 5), []);
+    }
+
+    #[test]
+    fn small_processes_get_a_floor_and_large_ones_their_share() {
+        let parts = allot(&[1_000_000, 1_000, 100], 65_536);
+        assert!(parts[1] >= FLOOR && parts[2] == 100, "{parts:?}");
+        let parts = allot(&[3 << 20, 1 << 20], 65_536);
+        let share = parts[0] as f64 / parts[1] as f64;
+        assert!((share - 3.0).abs() < 0.05, "{parts:?}");
+    }
+
+    /// Chosen pages of runs.
+    fn chosen(runs: &[Run], picks: u64, rng: &mut Rng) -> Vec<u64> {
+        let mut pages = Vec::new();
+        let done = choose(runs, picks, rng, &mut |run| {
+            pages.extend(run.start..run.start + run.pages);
+            Ok(())
+        });
+        assert!(done.is_ok());
+        pages
+    }
+
+    const RUNS: [Run; 3] = [
+        Run {
+            start: 5,
+            pages: 10,
+        },
+        Run {
+            start: 100,
+            pages: 1,
+        },
+        Run {
+            start: 200,
+            pages: 29,
+        },
+    ];
+
+    #[test]
+    fn every_page_is_as_likely_as_any_other() {
+        let mut rng = Rng::with_seed(7);
+        let mut hits = std::collections::BTreeMap::<u64, u32>::new();
+        const ROUNDS: u32 = 4000;
+        for _ in 0..ROUNDS {
+            let pages = chosen(&RUNS, 10, &mut rng);
+            assert_eq!(pages.len(), 10);
+            assert!(pages.is_sorted());
+            for page in pages {
+                *hits.entry(page).or_default() += 1;
+            }
+        }
+        // Each of the 40 is chosen with probability 1/4: 1000 times, with a standard deviation of 27.
+        assert_eq!(hits.len(), 40);
+        assert!(
+            hits.values().all(|hits| hits.abs_diff(ROUNDS / 4) < 5 * 27),
+            "{hits:?}"
+        );
+    }
+
+    #[test]
+    fn all_pages_are_chosen_if_there_are_no_more() {
+        let mut rng = Rng::with_seed(1);
+        let all: Vec<u64> = (5..15).chain([100]).chain(200..229).collect();
+        assert_eq!(chosen(&RUNS, 40, &mut rng), all);
+        assert_eq!(chosen(&RUNS, 1000, &mut rng), all);
+        assert_eq!(chosen(&RUNS, 0, &mut rng), []);
+        assert_eq!(chosen(&[], 3, &mut rng), []);
+    }
+}

@@ -1,0 +1,153 @@
+//! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7; `Documentation/admin-guide/mm/pagemap.rst`).
+
+use rustix::io::Errno;
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+const FILE: u64 = 1 << 2;
+const PRESENT: u64 = 1 << 3;
+const SWAPPED: u64 = 1 << 4;
+const ZERO_FRAME: u64 = 1 << 5;
+/// Only since Linux 6.15.
+const GUARD: u64 = 1 << 8;
+
+/// Regions that one call fills at most.
+const REGIONS: usize = 512;
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// `struct page_region`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// One call, and where its regions go.
+///
+/// # Invariants
+/// `arg.vec` and `arg.vec_len` are `regions`, which lives as long as this borrow.
+struct Scan<'a> {
+    arg: ScanArg,
+    regions: &'a mut [Region],
+}
+
+// SAFETY: 1. `as_ptr` is `arg`, which has the layout that the opcode's kernel interface asks for (size and fields of `struct
+// pm_scan_arg`). 2. The kernel writes to `arg` and to at most `vec_len` regions at `vec`, which this borrows mutably.
+// 3. The output reads `arg` through the very pointer that `as_ptr` returned.
+unsafe impl Ioctl for Scan<'_> {
+    /// How far the walk came, and the number of regions.
+    type Output = (u64, usize);
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        opcode::read_write::<ScanArg>(b'f', 16)
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.arg.vec = self.regions.as_mut_ptr().expose_provenance() as u64;
+        self.arg.vec_len = self.regions.len() as u64;
+        (&raw mut self.arg).cast()
+    }
+
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        arg: *mut c_void,
+    ) -> rustix::io::Result<Self::Output> {
+        let count = usize::try_from(out).map_err(|_| Errno::INVAL)?;
+        // SAFETY: by this function's contract it is what `as_ptr` returned: a `ScanArg` that lives until the call is over.
+        let arg = unsafe { &*arg.cast::<ScanArg>() };
+        Ok((arg.walk_end, count))
+    }
+}
+
+/// Finds the anonymous pages of a process that lie in memory or in swap, in ranges of addresses, holes left out.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    regions: Vec<Region>,
+    /// What a page must not be, as far as the kernel knows it.
+    not: u64,
+}
+
+impl Scanner {
+    pub(super) fn new() -> Self {
+        Self {
+            regions: vec![Region::default(); REGIONS],
+            not: FILE | ZERO_FRAME | GUARD,
+        }
+    }
+
+    /// Calls `found` with each range of pages within `addresses`, in order. The shared frame of zeros, and guard pages, are
+    /// no pages that anybody stored.
+    ///
+    /// # Errors
+    /// What the system said: `ENOTTY` before Linux 6.7.
+    pub(super) fn scan(
+        &mut self,
+        pagemap: &File,
+        addresses: Range<u64>,
+        found: &mut dyn FnMut(Range<u64>),
+    ) -> io::Result<()> {
+        let mut start = addresses.start;
+        while start < addresses.end {
+            let (walked, count) = match self.call(pagemap, start..addresses.end) {
+                Err(Errno::INVAL) if self.not & GUARD != 0 => {
+                    self.not &= !GUARD;
+                    continue;
+                }
+                called => called?,
+            };
+            for region in &self.regions[..count] {
+                found(region.start..region.end);
+            }
+            if walked <= start {
+                return Err(io::Error::other("PAGEMAP_SCAN made no progress"));
+            }
+            start = walked;
+        }
+        Ok(())
+    }
+
+    /// One call; returns how far it came, and the number of regions.
+    fn call(&mut self, pagemap: &File, addresses: Range<u64>) -> Result<(u64, usize), Errno> {
+        let scan = Scan {
+            arg: ScanArg {
+                size: size_of::<ScanArg>() as u64,
+                start: addresses.start,
+                end: addresses.end,
+                category_inverted: self.not,
+                category_mask: self.not,
+                category_anyof_mask: PRESENT | SWAPPED,
+                return_mask: PRESENT,
+                ..ScanArg::default()
+            },
+            regions: &mut self.regions,
+        };
+        // SAFETY: the file is a pagemap, or answers ENOTTY: no other file knows an ioctl of this type, number and size
+        // (all three are in the opcode).
+        let (walked, count) = unsafe { ioctl(pagemap, scan) }?;
+        Ok((walked, count.min(REGIONS)))
+    }
+}

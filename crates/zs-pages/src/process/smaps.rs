@@ -1,0 +1,154 @@
+//! The mappings of a process, and which of them are not read.
+
+use super::proc_dir::kilobytes;
+use std::ops::Range;
+
+/// Why a mapping is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// `MADV_DONTDUMP`: its owner wants it in no dump (keys, or memory of which zs itself is the owner).
+    DontDump,
+    /// Device memory (`VM_IO`, `VM_PFNMAP`): a read may have effects.
+    Device,
+    /// Registered with userfaultfd: a read may wait for a handler for ever.
+    Userfault,
+    /// Pages of hugetlbfs, which are never swapped.
+    HugeTlb,
+    /// Locked by `mlock`, so never swapped.
+    Locked,
+}
+
+impl Skip {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [
+        Self::DontDump,
+        Self::Device,
+        Self::Userfault,
+        Self::HugeTlb,
+        Self::Locked,
+    ];
+
+    /// The flag of `VmFlags` (proc_pid_smaps(5)) that a reason goes by. The first reason that is found counts.
+    const FLAGS: [(&'static [u8], Self); 8] = [
+        (b"um", Self::Userfault),
+        (b"uw", Self::Userfault),
+        (b"ui", Self::Userfault),
+        (b"io", Self::Device),
+        (b"pf", Self::Device),
+        (b"dd", Self::DontDump),
+        (b"ht", Self::HugeTlb),
+        (b"lo", Self::Locked),
+    ];
+
+    /// What such memory is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DontDump => "kept out of dumps (MADV_DONTDUMP)",
+            Self::Device => "device memory",
+            Self::Userfault => "registered with userfaultfd",
+            Self::HugeTlb => "hugetlb pages",
+            Self::Locked => "locked (mlock)",
+        }
+    }
+
+    fn by_flags(flags: &[u8]) -> Option<Self> {
+        let has = |wanted: &[u8]| flags.split(|&byte| byte == b' ').any(|flag| flag == wanted);
+        let found = Self::FLAGS.into_iter().find(|(flag, _)| has(flag));
+        found.map(|(_, skip)| skip)
+    }
+}
+
+/// One mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) addresses: Range<u64>,
+    /// Bytes of anonymous pages, in memory or swapped.
+    pub(crate) anonymous: u64,
+    pub(crate) skip: Option<Skip>,
+}
+
+/// Reads `smaps`; lines that are not understood are left out, since new kernels bring new ones.
+pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in smaps.split(|&byte| byte == b'\n') {
+        if let Some(addresses) = addresses(line) {
+            mappings.push(Mapping {
+                addresses,
+                anonymous: 0,
+                skip: None,
+            });
+            continue;
+        }
+        let Some(mapping) = mappings.last_mut() else {
+            continue;
+        };
+        match kilobytes(line) {
+            Some((b"Anonymous" | b"Swap" | b"Private_Hugetlb", bytes)) => {
+                mapping.anonymous = mapping.anonymous.saturating_add(bytes);
+            }
+            Some(_) => (),
+            None => {
+                if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+                    mapping.skip = Skip::by_flags(flags);
+                }
+            }
+        }
+    }
+    mappings
+}
+
+/// The addresses at the start of a mapping's first line.
+fn addresses(line: &[u8]) -> Option<Range<u64>> {
+    let end = line.iter().position(|&byte| byte == b' ')?;
+    let (start, end) = str::from_utf8(&line[..end]).ok()?.split_once('-')?;
+    let address = |digits| u64::from_str_radix(digits, 16).ok();
+    let range = address(start)?..address(end)?;
+    (!range.is_empty()).then_some(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_and_their_flags_are_read() {
+        let text = b"\
+5581-5583 r--p 0 00:00 0 /a b-c \xff\n\
+Rss:  4 kB\nAnonymous:   8 kB\nSwap:  4 kB\nSwapPss:  4 kB\nVmFlags: rd mr mw me ac \n\
+7000-9000 rw-p 0 00:00 0 \nAnonymous:  4 kB\nNewLine: 1 2 3\nVmFlags: rd wr dd um lo \n\
+ffffffffff600000-ffffffffff601000 --xp 0 00:00 0 [vsyscall]\nVmFlags: ex \n";
+        let of = |start, end, anonymous, skip| Mapping {
+            addresses: start..end,
+            anonymous,
+            skip,
+        };
+        assert_eq!(
+            parse(text),
+            [
+                of(0x5581, 0x5583, 12 << 10, None),
+                of(0x7000, 0x9000, 4 << 10, Some(Skip::Userfault)),
+                of(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, 0, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_reason_has_a_flag() {
+        for reason in Skip::ALL {
+            let (flag, _) = Skip::FLAGS
+                .iter()
+                .find(|(_, skip)| *skip == reason)
+                .unwrap();
+            let flags = [b" rd wr ", *flag, b" mr"].concat();
+            assert_eq!(Skip::by_flags(&flags), Some(reason));
+        }
+        assert_eq!(Skip::by_flags(b" rd wr mr mw me ac sd "), None);
+    }
+
+    #[test]
+    fn nonsense_has_no_mappings() {
+        for text in ["", "\n\n", "Rss: 4 kB", "zz-yy r", "9-9 r", "9-8 r", "10"] {
+            assert_eq!(parse(text.as_bytes()), [], "{text}");
+        }
+    }
+}

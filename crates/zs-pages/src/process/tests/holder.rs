@@ -1,0 +1,303 @@
+//! Processes that hold memory of a known kind: this very test program, started again.
+
+use std::env;
+use std::ffi::c_void;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::ptr;
+
+/// What is to be held, in the environment of the process.
+const HOLD: &str = "ZS_TEST_HOLD";
+
+/// Starts every marked page, then the number of the page.
+pub(in crate::process) const MARK: [u8; 8] = *b"zs-mark!";
+
+pub(in crate::process) const PAGE: usize = 4096;
+
+/// A process that holds something, and waits.
+pub(in crate::process) struct Holder {
+    pub(in crate::process) child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    /// Its forks, or how many pages it could register.
+    pub(in crate::process) numbers: Vec<u32>,
+}
+
+impl Holder {
+    /// Starts one; see [`hold`] for the kinds. Returns when everything is held.
+    pub(in crate::process) fn start(kind: &str) -> Self {
+        Self::start_with(kind, 0)
+    }
+
+    /// The same of one that first says so many numbers.
+    pub(in crate::process) fn start_with(kind: &str, numbers: usize) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["process::tests::holder::a_process_that_holds", "--exact"])
+            .args(["--nocapture", "--test-threads=1"])
+            .env(HOLD, kind)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Self {
+            child,
+            input,
+            output,
+            numbers: Vec::new(),
+        };
+        for _ in 0..numbers {
+            let number = holder.wait_for("number");
+            holder.numbers.push(number.parse().unwrap());
+        }
+        holder.wait_for("held");
+        holder
+    }
+
+    pub(in crate::process) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it do the next thing of its kind.
+    pub(in crate::process) fn go_on(&mut self) {
+        self.input.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.wait_for("done");
+    }
+
+    /// Waits for a line that starts with a word; returns the rest of it.
+    fn wait_for(&mut self, word: &str) -> String {
+        for line in self.output.by_ref().lines() {
+            // The test's own output may share the line.
+            if let Some((_, rest)) = line.unwrap().split_once(&format!("holder {word}")) {
+                return rest.trim().to_owned();
+            }
+        }
+        panic!("the holder ended before it was {word}");
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Its children end with its input.
+        self.input = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// Not a test of its own: what [`Holder::start`] runs.
+#[test]
+fn a_process_that_holds() {
+    let Ok(kind) = env::var(HOLD) else {
+        return;
+    };
+    let held = hold(&kind);
+    say("held");
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).unwrap() > 0 {
+        held.go_on(&kind);
+        say("done");
+        line.clear();
+    }
+}
+
+fn say(what: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nholder {what}").unwrap();
+    out.flush().unwrap();
+}
+
+/// A mapping of this process, never unmapped but by hand.
+#[derive(Clone, Copy)]
+struct Region {
+    address: *mut u8,
+    pages: usize,
+}
+
+// SAFETY: the mapping is plain memory of this process, which lasts until it ends or is unmapped by the one who made it.
+unsafe impl Send for Region {}
+
+impl Region {
+    fn map(pages: usize, flags: i32) -> Self {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = flags | libc::MAP_ANONYMOUS;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        let address =
+            unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, protection, flags, -1, 0) };
+        assert_ne!(address, libc::MAP_FAILED);
+        Self {
+            address: address.cast(),
+            pages,
+        }
+    }
+
+    fn marked(pages: usize, flags: i32) -> Self {
+        let region = Self::map(pages, flags);
+        region.mark(0);
+        region
+    }
+
+    /// Writes to every page: the mark, its number, and bytes that depend on the number and on `salt`.
+    fn mark(self, salt: u64) {
+        for page in 0..self.pages {
+            let mut bytes = [0_u8; PAGE];
+            bytes[..8].copy_from_slice(&MARK);
+            bytes[8..16].copy_from_slice(&(page as u64).to_ne_bytes());
+            let mut state = page as u64 * 2 + 1 + (salt << 32);
+            for word in bytes[16..].as_chunks_mut::<8>().0 {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                *word = state.to_ne_bytes();
+            }
+            // SAFETY: the page lies in the region.
+            let place = unsafe { self.address.add(page * PAGE) };
+            // SAFETY: it is mapped for writing, and nobody has a reference to it.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, PAGE) };
+        }
+    }
+
+    /// Reads every page, so that what was never written maps the frame of zeros.
+    fn read(self) {
+        for page in 0..self.pages {
+            // SAFETY: the page lies in the region.
+            let place = unsafe { self.address.add(page * PAGE) };
+            // SAFETY: it is mapped for reading.
+            assert_eq!(unsafe { place.read_volatile() }, 0);
+        }
+    }
+
+    fn raw(self) -> (*mut c_void, usize) {
+        (self.address.cast(), self.pages * PAGE)
+    }
+
+    fn unmap(self) {
+        let (address, len) = self.raw();
+        // SAFETY: the whole region, which nobody uses any more.
+        assert_eq!(unsafe { libc::munmap(address, len) }, 0);
+    }
+}
+
+/// What a process holds.
+pub(super) struct Held(Region);
+
+/// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted; `skipped`, some hundred of each kind
+/// that is left out; `shared`, 1000 marked pages shared with three forks; `changing`, 1000 pages that a thread never stops
+/// writing to; `leaving`, 1000 marked pages, half of them unmapped when it goes on.
+pub(super) fn hold(kind: &str) -> Held {
+    const PAGES: usize = 1000;
+    let private = libc::MAP_PRIVATE;
+    match kind {
+        "marked" => {
+            let held = Region::marked(PAGES, private);
+            Region::map(PAGES, private);
+            no_huge_zero(Region::map(PAGES, private)).read();
+            Region::map(PAGES, libc::MAP_SHARED).mark(1);
+            Held(held)
+        }
+        "skipped" => {
+            let held = Region::marked(100, private);
+            let (address, len) = held.raw();
+            // SAFETY: advice on a mapping of this process that changes no byte of it.
+            let advised = unsafe { libc::madvise(address, len, libc::MADV_DONTDUMP) };
+            assert_eq!(advised, 0);
+            let (address, len) = Region::marked(200, private).raw();
+            // SAFETY: the same.
+            assert_eq!(unsafe { libc::mlock(address, len) }, 0);
+            let region = Region::marked(300, private);
+            let registered = if register(region) { region.pages } else { 0 };
+            say(&format!("number {registered}"));
+            Held(held)
+        }
+        "shared" => {
+            let held = Region::marked(PAGES, private);
+            for _ in 0..3 {
+                fork_and_wait();
+            }
+            Held(held)
+        }
+        "changing" => {
+            let held = Region::marked(PAGES, private);
+            std::thread::spawn(move || {
+                // The whole of it, not its pointer alone.
+                let region: Region = held;
+                for salt in 1.. {
+                    region.mark(salt);
+                }
+            });
+            Held(held)
+        }
+        "leaving" => Held(Region::marked(PAGES, private)),
+        kind => panic!("{kind} is no kind"),
+    }
+}
+
+/// Registers a region with userfaultfd, for pages that are missing; whether the system allowed that.
+fn register(region: Region) -> bool {
+    /// `UFFDIO_API` and `struct uffdio_api`.
+    const API: u64 = 0xc018_aa3f;
+    /// `UFFDIO_REGISTER` and `struct uffdio_register`.
+    const REGISTER: u64 = 0xc020_aa00;
+    const MODE_MISSING: u64 = 1;
+    // SAFETY: makes a descriptor, which lives as long as this process.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+    if fd < 0 {
+        return false;
+    }
+    let fd = fd as i32;
+    let mut api = [0xaa_u64, 0, 0];
+    // SAFETY: the structure has three words, and lives during the call.
+    assert_eq!(unsafe { libc::ioctl(fd, API, api.as_mut_ptr()) }, 0);
+    let (address, len) = region.raw();
+    let mut register = [
+        address.expose_provenance() as u64,
+        len as u64,
+        MODE_MISSING,
+        0,
+    ];
+    // SAFETY: the structure has four words, and lives during the call. All pages of the region are there, so that nobody
+    // waits for a missing one.
+    let registered = unsafe { libc::ioctl(fd, REGISTER, register.as_mut_ptr()) };
+    assert_eq!(registered, 0);
+    true
+}
+
+/// A huge frame of zeros would be no less zero, but which pages it covers depends on the system.
+fn no_huge_zero(region: Region) -> Region {
+    let (address, len) = region.raw();
+    // SAFETY: advice on a mapping of this process that changes no byte of it. A kernel without huge pages refuses.
+    let _ = unsafe { libc::madvise(address, len, libc::MADV_NOHUGEPAGE) };
+    region
+}
+
+/// A child that shares everything and waits until its input ends, which is this process's own.
+fn fork_and_wait() {
+    // SAFETY: the child only waits for the end of a pipe and leaves, by calls that are async-signal-safe.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let parent = std::os::unix::process::parent_id();
+        while std::os::unix::process::parent_id() == parent {
+            let pause = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000,
+            };
+            // SAFETY: it reads the time that it is given, and writes nothing.
+            unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+        }
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(0) };
+    }
+    say(&format!("number {pid}"));
+}
+
+impl Held {
+    fn go_on(&self, kind: &str) {
+        if kind == "leaving" {
+            let half = self.0.pages / 2;
+            Region {
+                pages: half,
+                ..self.0
+            }
+            .unmap();
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Real processes, with memory of known kinds.
+
+pub(super) mod holder;
+
+use super::census::Census;
+use super::pagemap::Pagemap;
+use super::proc_dir::ProcDir;
+use super::sampler::{Sampler, Stop};
+use super::seen::SeenPlaces;
+use super::smaps::Skip;
+use super::survey::{SampleOptions, Survey, survey};
+use super::unread::UnreadReason;
+use super::{list, smaps};
+use crate::spool::Spool;
+use holder::{Holder, MARK, PAGE};
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use zs_mm::PageSize;
+
+/// What a test program has of its own, at most: stacks, heap, the data of libraries.
+const OWN_PAGES: u64 = 900;
+
+const ALL: SampleOptions = SampleOptions {
+    bytes: 1 << 40,
+    seed: 1,
+};
+
+/// The numbers of the marked pages of a sample, in its order.
+fn marked(survey: &Survey) -> Vec<u64> {
+    let pages = survey.pages.as_ref().unwrap().map().unwrap();
+    let marked = pages.iter().filter(|page| page[..8] == MARK);
+    marked
+        .map(|page| u64::from_ne_bytes(page[8..16].try_into().unwrap()))
+        .collect()
+}
+
+fn sample(pids: &[u32], options: SampleOptions) -> Survey {
+    survey(pids, options, &mut |_| ()).unwrap()
+}
+
+/// Why the one process was not read.
+fn reason(pid: u32) -> UnreadReason {
+    let mut survey = sample(&[pid], ALL);
+    assert!(survey.pages.is_none() && survey.processes.is_empty());
+    survey.unread.pop().unwrap().reason
+}
+
+#[test]
+fn pages_that_were_written_are_read_and_no_others() {
+    let holder = Holder::start("marked");
+    let survey = sample(&[holder.pid()], ALL);
+    let mut pages = marked(&survey);
+    pages.sort_unstable();
+    // Each once: those of shared memory bear the same numbers.
+    assert_eq!(pages, (0..1000).collect::<Vec<_>>());
+    let process = &survey.processes[0];
+    assert_eq!(process.sampled, process.pages);
+    // Neither what was never touched nor what was only read.
+    assert!(process.pages < 1000 + OWN_PAGES, "{process:?}");
+    assert_eq!((process.changed, process.vanished), (0, 0));
+    assert_eq!(process.weight, 1.0);
+}
+
+#[test]
+fn a_seed_chooses_the_same_pages_and_another_others() {
+    let holder = Holder::start("marked");
+    let of = |seed| {
+        let options = SampleOptions {
+            bytes: 200 * PAGE as u64,
+            seed,
+        };
+        let survey = sample(&[holder.pid()], options);
+        assert_eq!(survey.processes[0].sampled, 200);
+        (survey.processes[0].pages, marked(&survey))
+    };
+    // Its own heap may still have grown after the first.
+    let (first, again) = loop {
+        let (first, again) = (of(1), of(1));
+        if first.0 == again.0 {
+            break (first.1, again.1);
+        }
+    };
+    assert_eq!(first, again);
+    assert!(!first.is_empty() && first.is_sorted());
+    assert_ne!(first, of(2).1);
+}
+
+#[test]
+fn without_the_scan_the_same_pages_are_found_but_for_those_of_zeros() {
+    let holder = Holder::start("marked");
+    let dir = ProcDir::open(holder.pid()).unwrap();
+    let mappings = smaps::parse(&dir.read("smaps").unwrap());
+    let list = |by_entries: bool| {
+        let mut map = Pagemap::open(&dir, PAGE as u64).unwrap();
+        if by_entries {
+            map.without_scan();
+        }
+        let mut pages = BTreeSet::new();
+        for mapping in mappings.iter().filter(|mapping| mapping.anonymous > 0) {
+            let addresses = mapping.addresses.clone();
+            map.anonymous(addresses, &mut |page, _| {
+                pages.insert(page);
+            })
+            .unwrap();
+        }
+        pages
+    };
+    let (scanned, entries) = (list(false), list(true));
+    assert!(scanned.len() >= 1000);
+    assert!(scanned.is_subset(&entries));
+    // Neighbouring mappings become one, so that the thousand pages of zeros may be in it.
+    assert!(entries.len() - scanned.len() <= 1000);
+}
+
+#[test]
+fn what_must_not_be_read_is_left_out_and_said() {
+    let holder = Holder::start_with("skipped", 1);
+    let survey = sample(&[holder.pid()], ALL);
+    assert_eq!(marked(&survey), []);
+    let skipped = &survey.processes[0].skipped;
+    assert_eq!(skipped.bytes(Skip::DontDump), 100 * PAGE as u64);
+    assert_eq!(skipped.bytes(Skip::Locked), 200 * PAGE as u64);
+    let registered = u64::from(holder.numbers[0]);
+    assert_eq!(skipped.bytes(Skip::Userfault), registered * PAGE as u64);
+    if registered == 0 {
+        println!("skipped: userfaultfd is not allowed here; run as root");
+    }
+}
+
+#[test]
+fn pages_that_forks_share_are_counted_once() {
+    let mut holder = Holder::start_with("shared", 3);
+    let mut pids = vec![holder.pid()];
+    pids.append(&mut holder.numbers);
+    let survey = sample(&pids, ALL);
+    assert_eq!(survey.processes.len(), 4, "{:?}", survey.unread);
+    let memory: f64 = survey
+        .processes
+        .iter()
+        .map(|process| process.pages as f64 * process.weight)
+        .sum();
+    // 4000 and more are mapped.
+    assert!(
+        (1000.0..1000.0 + 2.0 * OWN_PAGES as f64).contains(&memory),
+        "{memory}"
+    );
+    if rustix::process::geteuid().is_root() {
+        let mut pages = marked(&survey);
+        pages.sort_unstable();
+        assert_eq!(pages, (0..1000).collect::<Vec<_>>());
+        assert!(survey.processes[1].counted_elsewhere >= 1000);
+    } else {
+        assert!(survey.processes[1].weight < 0.5);
+    }
+}
+
+#[test]
+fn pages_that_change_meanwhile_are_counted() {
+    let holder = Holder::start("changing");
+    let mut changed = 0;
+    for seed in 0.. {
+        let survey = sample(&[holder.pid()], SampleOptions { seed, ..ALL });
+        let process = &survey.processes[0];
+        assert!(process.changed <= process.sampled);
+        changed += process.changed;
+        if changed > 0 {
+            break;
+        }
+    }
+    assert!(changed > 0);
+}
+
+#[test]
+fn pages_that_go_between_count_and_sample_are_counted() {
+    let mut holder = Holder::start("leaving");
+    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    assert!(census.pages >= 1000);
+    holder.go_on();
+    let mut spool = Spool::new(PageSize::K4).unwrap();
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, census.pages, &mut |_| ());
+    let Ok(sampled) = sampled else {
+        panic!("the process still runs");
+    };
+    assert!((500..600).contains(&sampled.vanished), "{sampled:?}");
+    assert_eq!(sampled.pages + sampled.vanished, census.pages);
+    assert_eq!(spool.len(), sampled.pages * PAGE as u64);
+}
+
+#[test]
+fn of_a_process_that_ends_between_count_and_sample_nothing_is_kept() {
+    let holder = Holder::start("marked");
+    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    drop(holder);
+    let mut spool = Spool::new(PageSize::K4).unwrap();
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, census.pages, &mut |_| ());
+    assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
+    assert_eq!(spool.len(), 0);
+}
+
+#[test]
+fn a_process_that_is_none_is_said_to_be_none() {
+    assert!(matches!(reason(std::process::id()), UnreadReason::Itself));
+    // Above the largest number that Linux gives.
+    assert!(matches!(reason(1 << 22 | 1), UnreadReason::NoSuchProcess));
+    let mut zombie = Command::new("true").spawn().unwrap();
+    let pid = zombie.id();
+    // Waits until it has ended, and leaves it to be asked.
+    let wait = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    let id = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&zombie));
+    rustix::process::waitid(id, wait).unwrap();
+    assert!(matches!(reason(pid), UnreadReason::Zombie));
+    zombie.wait().unwrap();
+    assert!(matches!(reason(pid), UnreadReason::NoSuchProcess));
+}
+
+#[test]
+fn a_kernel_thread_has_no_memory() {
+    let named = |pid| ProcDir::open(pid).and_then(|dir| dir.stat());
+    if !named(2).is_ok_and(|stat| stat.name == "kthreadd") {
+        println!("skipped: in this container no kernel thread can be seen");
+        return;
+    }
+    assert!(matches!(reason(2), UnreadReason::KernelThread));
+}
+
+#[test]
+fn a_thread_is_not_taken_for_a_process() {
+    let holder = Holder::start("changing");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", holder.pid())).unwrap();
+    let tasks = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
+    let thread = tasks
+        .map(|task| task.parse::<u32>().unwrap())
+        .find(|task| *task != holder.pid())
+        .unwrap();
+    let found = reason(thread);
+    assert!(
+        matches!(found, UnreadReason::Thread(leader) if leader == holder.pid()),
+        "{found}"
+    );
+}
+
+#[test]
+fn the_list_has_this_process_and_its_children() {
+    let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let all = list::all_processes().unwrap();
+    assert!(all.is_sorted());
+    assert!(all.contains(&std::process::id()) && all.contains(&child.id()));
+    let below = list::descendants(std::process::id()).unwrap();
+    assert!(below.iter().any(|(pid, _)| *pid == child.id()));
+    let mut child = child;
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}

@@ -1,0 +1,153 @@
+//! `zs capture`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
+mod common;
+
+use common::memory::{HELD, HOLD, Holder, MEMORY};
+use common::*;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn capture(output: &Path, arguments: &[&str]) -> Output {
+    zs(&["capture", "-o"])
+        .arg(output)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn pages_of_a_process_are_written_for_their_owner_only() {
+    let holder = Holder::start();
+    let folder = folder();
+    let path = folder.path().join("tail.pages");
+    let pid = holder.pid.to_string();
+    let output = capture(&path, &["--pid", &pid]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = fs::metadata(&path).unwrap();
+    assert_eq!(found.mode() & 0o7777, 0o600);
+    assert_eq!(found.len() % 4096, 0);
+    assert!(MEMORY.contains(&found.len()));
+    let text = stdout(&output);
+    for part in [
+        "tail.pages",
+        "mode 0600",
+        "keys and passwords",
+        "in 1 process (seed 1)",
+    ] {
+        assert!(text.replace('\n', " ").contains(part), "{part}: {text}");
+    }
+    // It is what estimate reads.
+    let report = json(&path, &[]);
+    assert_eq!(number(&report, "bytes"), found.len());
+    let payload = number(&report["codecs"]["lz4"], "payload_bytes");
+    assert!(
+        payload > HELD * 97 / 100,
+        "random bytes cannot be compressed: {payload}"
+    );
+}
+
+#[test]
+fn a_sample_of_a_command_and_whole_files_are_written() {
+    let folder = folder();
+    let path = folder.path().join("command.pages");
+    let output = capture(&path, &["--sample", "1M", "--", "sh", "-c", HOLD]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+    let copy = folder.path().join("file.pages");
+    let bytes = vec![7; 5000];
+    let file = write(&folder, "file", &bytes);
+    let output = capture(&copy, &["--file", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let written = fs::read(&copy).unwrap();
+    assert_eq!(written.len(), 8192);
+    assert_eq!(
+        (&written[..5000], &written[5000..]),
+        (&bytes[..], &[0; 3192][..])
+    );
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn nothing_that_is_there_is_written_to_or_followed() {
+    let folder = folder();
+    let own = std::process::id().to_string();
+    let file = write(&folder, "file", b"precious");
+    let link = folder.path().join("link");
+    symlink(folder.path().join("target"), &link).unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for path in [
+        &file,
+        &link,
+        &pipe,
+        Path::new("/dev/full"),
+        Path::new("/dev/stdout"),
+    ] {
+        let text = failure(&capture(path, &["--pid", &own]), 1);
+        assert!(
+            text.contains("exists") && text.contains("a name that is free"),
+            "{text}"
+        );
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert!(!folder.path().join("target").exists());
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn what_cannot_be_written_leaves_no_file() {
+    let folder = folder();
+    let path = folder.path().join("none/x.pages");
+    let text = failure(&capture(&path, &["--all"]), 1);
+    assert!(
+        text.contains("x.pages\" cannot be written: No such file"),
+        "{text}"
+    );
+    // Nothing to read: the file that was made is gone again.
+    let path = folder.path().join("x.pages");
+    let text = failure(&capture(&path, &["--pid", "4194305"]), 1);
+    assert!(text.contains("no page could be read"), "{text}");
+    assert!(!path.exists());
+    let text = failure(&zs(&["capture", "--all"]).output().unwrap(), 2);
+    assert!(text.contains("--output <FILE>"), "{text}");
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_no_file() {
+    let folder = folder();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&disk)
+        .output();
+    if !mount.is_ok_and(|mount| mount.status.success()) {
+        println!("skipped: no small disk can be mounted; run the tests as root");
+        return;
+    }
+    let path = disk.join("x.pages");
+    let output = capture(&path, &["--sample", "4M", "--", "sh", "-c", HOLD]);
+    let left = path.exists();
+    let unmounted = Command::new("umount").arg(&disk).status().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("x.pages\" cannot be written: No space left"),
+        "{text}"
+    );
+    assert!(!left && unmounted.success());
+}
