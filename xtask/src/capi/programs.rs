@@ -89,8 +89,17 @@ pub(super) fn run(workspace: &Workspace, prefix: &Path) -> Result<String> {
     Ok(format!("{count} programs of C and C++ passed"))
 }
 
-/// What pkg-config says about the installed library.
+/// What pkg-config says about the installed library; where there is none, what it would say.
 fn pkg_config(workspace: &Workspace, prefix: &Path) -> Result<Vec<String>> {
+    if !has("pkg-config") {
+        let (include, lib) = (prefix.join("include"), prefix.join("lib"));
+        let flags = [
+            format!("-I{}", include.display()),
+            format!("-L{}", lib.display()),
+            "-lzsmalloc".to_owned(),
+        ];
+        return Ok(flags.into());
+    }
     let said = Cmd::new("pkg-config", workspace)
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .args(["--cflags", "--libs", "zsmalloc"])

@@ -318,3 +318,15 @@ pub unsafe extern "C" fn zs_pool_stats(pool: *mut zs_pool, stats: *mut zs_pool_s
         Ok(())
     });
 }
+
+#[cfg(all(test, not(zs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_at_the_border_and_sets_errno() {
+        assert_eq!(answer(7, || panic!("on purpose")), 7);
+        let errno = std::io::Error::last_os_error().raw_os_error();
+        assert_eq!(errno, Some(libc::EIO));
+    }
+}

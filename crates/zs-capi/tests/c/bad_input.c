@@ -375,6 +375,27 @@ static void forked_child(void)
     CHECK(zs_arena_destroy(arena) == ZS_OK);
 }
 
+/* A watcher where the kernel has pressure stall information, and a clear answer where it has none. */
+static void watchers(void)
+{
+    zs_watcher *watcher = NULL;
+    int status;
+    zs_result result = zs_pressure_watch(NULL, 0, unheard, NULL, &watcher);
+    if (result != ZS_OK) {
+        CHECK(result == ZS_SYSTEM && watcher == NULL && refused("/proc/pressure/memory"));
+        return;
+    }
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK(zs_watcher_stop(watcher) == ZS_OK); /* whose thread is not here: nobody waits for it */
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(zs_watcher_stop(watcher) == ZS_OK);
+    CHECK(zs_watcher_stop(watcher) == ZS_GONE);
+}
+
 int main(void)
 {
     zs_arena *arena = new_arena(8 << 20);
@@ -393,6 +414,7 @@ int main(void)
     CHECK(zs_arena_destroy(arena) == ZS_OK);
     arena_answers(arena, ZS_GONE);
     forked_child();
+    watchers();
     printf("bad_input: %lu checks passed\n", checks);
     return EXIT_SUCCESS;
 }
