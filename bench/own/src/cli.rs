@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// How much memory goes back after a share of the objects was freed, and how fast?
     GiveBack(GiveBack),
+    /// How fast, how small and how exact is `zs estimate --pid`?
+    Live(Live),
     /// Threads allocate, map and free, with every byte checked
     Stress(Stress),
     /// What does a call through C cost beside the same call of Rust?
@@ -70,6 +72,29 @@ pub(crate) struct GiveBack {
     pub(crate) json: bool,
 
     /// Also write the figures to this file, one line a case
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+}
+
+/// How fast, how small and how exact is `zs estimate --pid`?
+///
+/// Starts python3, node and redis-server one after the other, has them fill memory, and estimates each on one CPU: with the
+/// default sample, by seeds from 1 on, and of all pages. A program that is not installed is said, and not measured.
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    /// The zs that is measured [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) zs: Option<PathBuf>,
+
+    /// Estimates with the default sample; the figures are their worst and their mean
+    #[arg(long, default_value = "3", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+
+    /// Anonymous memory that each program fills, in MiB; the bars are for 1024
+    #[arg(long, default_value = "1024", value_parser = value_parser!(u32).range(64..=65536))]
+    pub(crate) mib: u32,
+
+    /// Also write the figures to this file, one line a program
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
 }

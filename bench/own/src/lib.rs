@@ -1,7 +1,9 @@
 //! The project's own benchmarks: how much memory compaction gives back, how long locks are held
-//! meanwhile, the stress protocol, and what a call through C costs.
+//! meanwhile, how `zs estimate` does on live processes, the stress protocol, and what a call through C
+//! costs.
 //!
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
+//! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
@@ -9,9 +11,11 @@
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `give_back` | the parent, its measuring children, the bars |
+//! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
 //! | `c_calls` | what a call through C costs |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
+//! | `figures` | named numbers, their medians, and whether they meet a bar |
 //! | `machine` | what the figures were measured on |
 //! | `numbers` | a generator of numbers, medians and quantiles |
 
@@ -19,9 +23,11 @@
 
 mod c_calls;
 mod cli;
+mod figures;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
+mod live;
 pub mod machine;
 pub mod numbers;
 mod stress;
@@ -42,6 +48,7 @@ pub use stress::{
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
+        Command::Live(options) => live::run(&options),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
         Command::CCalls(options) => c_calls::run_and_print(&options),

@@ -39,7 +39,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or `/tmp`.
+    /// A collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or `/tmp`, or `/var/tmp` where
+    /// that lies in memory.
     ///
     /// # Errors
     /// [`Error::Create`] if no file can be made there.

@@ -9,6 +9,27 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use zs_mm::PageSize;
 
+/// On disk where there is one, unless `$TMPDIR` is all for it.
+const ON_DISK: &str = "/var/tmp";
+
+/// Where pages are collected: `$TMPDIR`, or `/tmp`; where that lies in memory, which the pages would fill, `/var/tmp`.
+fn folder() -> PathBuf {
+    let usual = env::temp_dir();
+    let on_disk = Path::new(ON_DISK);
+    let is_asked_for = env::var_os("TMPDIR").is_some_and(|folder| !folder.is_empty());
+    if !is_asked_for && lies_in_memory(&usual) && !lies_in_memory(on_disk) {
+        return on_disk.to_owned();
+    }
+    usual
+}
+
+/// Whether the files of a folder are memory; no if it cannot be looked at.
+fn lies_in_memory(folder: &Path) -> bool {
+    /// `statfs(2)`.
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
+}
+
 /// Whole pages on their way into a [`PageFile`].
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -19,9 +40,9 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// A spool in the system's folder for temporary files: `$TMPDIR`, or `/tmp`.
+    /// A spool in [`folder`].
     pub(crate) fn new(page: PageSize) -> Result<Self, Error> {
-        Self::in_folder(page, &env::temp_dir())
+        Self::in_folder(page, &folder())
     }
 
     pub(crate) fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
@@ -70,5 +91,28 @@ impl Spool {
         // What was taken back is still there.
         self.file.set_len(self.len).map_err(in_folder)?;
         PageFile::seal(&self.file, self.page, in_folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_memory_is_told_from_one_on_disk() {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let memory = mounts.lines().find_map(|line| {
+            let (folder, rest) = line.split_once(' ')?.1.split_once(' ')?;
+            // Something else may have been mounted over it, or its name be escaped.
+            let is_plain =
+                !folder.contains('\\') && mounts.matches(&format!(" {folder} ")).count() == 1;
+            (rest.starts_with("tmpfs ") && is_plain).then_some(folder)
+        });
+        match memory {
+            Some(folder) => assert!(lies_in_memory(Path::new(folder)), "{folder}"),
+            None => println!("skipped in part: no tmpfs is mounted here"),
+        }
+        assert!(!lies_in_memory(Path::new("/proc")));
+        assert!(!lies_in_memory(Path::new("/nonexistent")));
     }
 }

@@ -32,7 +32,7 @@ const ENDINGS: &str = "\
 Exit codes: 0 done; 1 failed, or the command that was watched did; 2 wrong arguments; 3 the limit was reached before all pages were \
 stored (the report then covers the pages that fitted).
 
-The pages are collected in a file without a name in $TMPDIR (or /tmp), and each codec is measured in a process of its \
+The pages are collected in a file without a name in $TMPDIR (or /tmp, or /var/tmp where that lies in memory), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
 const SAMPLE: &str = "Most memory of processes that is read, of all together [default: 256M]";

@@ -1,6 +1,7 @@
 //! What the figures are to be: density after frees, time, lock holds.
 
 use super::report::Case;
+use crate::figures::verdict;
 use crate::machine::takes_vectors;
 use std::fmt::Write as _;
 
@@ -70,19 +71,11 @@ fn is_set(case: &Case, mib: u64) -> bool {
     case.source_bytes.abs_diff(mib << 20) * 50 <= mib << 20
 }
 
-fn verdict(figure: Option<f64>, bar: f64) -> String {
-    match figure {
-        Some(figure) if figure <= bar => format!("{figure} met"),
-        Some(figure) => format!("{figure} missed"),
-        None => "not measured".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::child::{Job, Watch};
-    use super::super::figures::Figures;
     use super::*;
+    use crate::figures::Figures;
 
     fn lines_of(mib: u64, free: u32, figures: &[(&str, f64)]) -> String {
         let mut run = Figures::default();

@@ -7,13 +7,11 @@
 //! | `child` | the child: everything warm, then measured |
 //! | `load` | the objects: which bytes each consists of |
 //! | `readers` | threads that read while objects move |
-//! | `figures` | named numbers, and their medians |
 //! | `bars` | what the figures are to be |
 //! | `report` | table, CSV and JSON |
 
 mod bars;
 mod child;
-mod figures;
 mod load;
 mod readers;
 mod report;
@@ -21,10 +19,10 @@ mod report;
 pub(crate) use child::run as measure_as_child;
 
 use crate::cli::GiveBack;
+use crate::figures::Figures;
 use crate::note;
 use anyhow::{Context as _, Result, bail};
 use child::{Job, Watch};
-use figures::Figures;
 use report::Case;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};

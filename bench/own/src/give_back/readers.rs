@@ -1,7 +1,7 @@
 //! Threads that read random live objects, first by themselves, then while objects move.
 
 use super::child::Pool;
-use super::figures::Figures;
+use crate::figures::Figures;
 use crate::numbers::{XorShift32, quantile, timer_cost};
 use anyhow::{Result, bail};
 use std::sync::Barrier;

@@ -2,7 +2,7 @@
 
 use super::bars;
 use super::child::Job;
-use super::figures::Figures;
+use crate::figures::Figures;
 use crate::machine;
 use anyhow::Result;
 use serde_json::json;

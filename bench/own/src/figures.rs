@@ -1,4 +1,4 @@
-//! Named numbers, in the order they were measured, and their medians.
+//! Named numbers, in the order they were measured, their medians, and whether they meet a bar.
 
 use crate::numbers::median;
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 /// Numbers with their names, which end in a unit: `_bytes`, `_ns`, `_ms`, or say what is counted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Figures(Vec<(String, f64)>);
+pub(crate) struct Figures(Vec<(String, f64)>);
 
 impl Figures {
     /// Adds a number, with as many decimals as a measurement is good for.
-    pub(super) fn push(&mut self, name: impl Into<String>, value: f64) {
+    pub(crate) fn push(&mut self, name: impl Into<String>, value: f64) {
         self.0
             .push((name.into(), (value * 10_000.0).round() / 10_000.0));
     }
 
-    pub(super) fn extend(&mut self, others: Self) {
+    pub(crate) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<f64> {
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|&(_, value)| value)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// The median of each number over all runs, which have the same ones.
-    pub(super) fn medians(runs: &[Self]) -> Self {
+    pub(crate) fn medians(runs: &[Self]) -> Self {
         let mut medians = Self::default();
         for (name, _) in runs.first().into_iter().flat_map(Self::iter) {
             let values = runs.iter().filter_map(|run| run.get(name)).collect();
@@ -38,6 +38,15 @@ impl Figures {
             }
         }
         medians
+    }
+}
+
+/// Whether a figure is at most what it is to be. One that was not measured is never met.
+pub(crate) fn verdict(figure: Option<f64>, bar: f64) -> String {
+    match figure {
+        Some(figure) if figure <= bar => format!("{figure} met"),
+        Some(figure) => format!("{figure} missed"),
+        None => "not measured".to_owned(),
     }
 }
 
