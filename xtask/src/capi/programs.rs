@@ -51,6 +51,7 @@ pub(super) fn all() -> Vec<Program> {
         program("examples/c/stress.c", &["4", "20000", "4000"]),
         test("bad_input"),
         test("kernel_names"),
+        test("threads"),
     ]
 }
 
