@@ -834,6 +834,7 @@ enum zs_result zs_pool_trim(zs_pool_t *pool,
 /**
  * Opens a view of an object, without copying it. While it is open, the object can be freed (the handle is
  * stale then, the bytes stay), but not replaced or written to. An object has room for 15 at a time.
+ * A `zs_view` that is open is not to be begun again: nobody could end the first view then.
  *
  * Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or has 15 readers.
@@ -846,7 +847,8 @@ enum zs_result zs_view_begin(zs_pool_t *pool,
                              struct zs_view *view);
 
 /**
- * Ends a view; if the object was freed meanwhile, its memory goes now.
+ * Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end the same one,
+ * one does.
  *
  * Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and `ZS_GONE` in a forked child
  * that has destroyed the pool.

@@ -132,8 +132,8 @@ void zs_obj_write(zs_pool *pool,
                   size_t mem_len);
 
 /**
- * Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many times for reading; it
- * ends the latest one first, and all of them when it ends itself. NULL on failure: `EINVAL` (not an object, not a mode),
+ * Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many times for reading, and
+ * unmap them in any order (of one object, the latest goes first); all end with the thread. NULL on failure: `EINVAL` (not an object, not a mode),
  * `EBUSY` (mapped for writing, or read while it should be), `ENOMEM`.
  *
  * # Safety

@@ -12,7 +12,10 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
-use zs_os::{MemoryEvents, Pressure, PressureSource, PressureWatcher, StallTrigger, own_cgroup};
+use zs_os::{
+    MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
+    own_cgroup,
+};
 
 /// What is watched for want of memory.
 #[repr(C)]
@@ -196,7 +199,10 @@ pub unsafe extern "C" fn zs_pressure_watch(
                 unsafe { call(context.0, told) };
             });
         };
-        let watcher = PressureWatcher::spawn(&source, tell).map_err(system)?;
+        let watcher = PressureWatcher::spawn(&source, tell).map_err(|error| match error {
+            PressureError::OutOfBounds { .. } => invalid(error.to_string()),
+            other => system(other),
+        })?;
         place.set(WATCHERS.insert(WatcherEntry {
             watcher,
             process: std::process::id(),
@@ -258,7 +264,6 @@ pub unsafe extern "C" fn zs_watcher_stop(watcher: *mut zs_watcher) -> zs_result 
 mod tests {
     use super::*;
     use core::ffi::CStr;
-    use zs_os::PressureError;
 
     #[test]
     fn what_happened_is_told_in_cs_words() {

@@ -11,6 +11,7 @@ use crate::result::{invalid, zs_result};
 use core::ffi::c_void;
 use core::mem::{align_of, offset_of, size_of};
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use zsmalloc::{HandleTable, ReadGuard, Spans};
 
 /// An object's bytes: one piece, or two if the object lies in two page frames.
@@ -80,6 +81,7 @@ pub(crate) fn spans_of(spans: Spans<'_>) -> zs_spans {
 
 /// Opens a view of an object, without copying it. While it is open, the object can be freed (the handle is
 /// stale then, the bytes stay), but not replaced or written to. An object has room for 15 at a time.
+/// A `zs_view` that is open is not to be begun again: nobody could end the first view then.
 ///
 /// Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or has 15 readers.
@@ -112,7 +114,8 @@ pub unsafe extern "C" fn zs_view_begin(
     })
 }
 
-/// Ends a view; if the object was freed meanwhile, its memory goes now.
+/// Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end the same one,
+/// one does.
 ///
 /// Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and `ZS_GONE` in a forked child
 /// that has destroyed the pool.
@@ -123,12 +126,12 @@ pub unsafe extern "C" fn zs_view_begin(
 pub unsafe extern "C" fn zs_view_end(view: *mut zs_view) -> zs_result {
     answer(|| {
         let words = words_of(view)?;
-        // SAFETY: a word of a view, aligned and by this function's contract readable.
-        let open = unsafe { words.wrapping_add(OPEN).as_mut() };
-        let open = open
-            .filter(|open| **open == open_at(view))
-            .ok_or(ZS_NOT_OPEN)?;
-        *open = 0;
+        // SAFETY: a word of a view, aligned and by this function's contract writable; until the view is ended,
+        // nobody but ends, which are atomic, touches it.
+        let open = unsafe { AtomicU64::from_ptr(words.wrapping_add(OPEN)) };
+        // Of several threads that end it, one does. Relaxed: the program has ordered the begin before each end.
+        open.compare_exchange(open_at(view), 0, Ordering::Relaxed, Ordering::Relaxed)
+            .map_err(|_| ZS_NOT_OPEN)?;
         // SAFETY: another word of it, which `zs_view_begin` wrote, as the view was open.
         let name = unsafe { words.wrapping_add(POOL).read() };
         // SAFETY: nobody destroys a pool in use but a forked child, whose one thread this is then.

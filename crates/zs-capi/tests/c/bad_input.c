@@ -14,6 +14,8 @@
 
 #include "check.h"
 
+enum { ROUNDS = 5000 };
+
 static zs_arena *new_arena(uint64_t limit)
 {
     zs_arena_options options;
@@ -193,6 +195,12 @@ static void options_out_of_bounds(zs_arena *arena)
     pressure.window_us = 1;
     CHECK(zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher) == ZS_INVALID);
     pressure.source = ZS_PRESSURE_GROUP_EVENTS;
+    pressure.group = "/sys/fs/cgroup";
+    pressure.interval_ms = 3600001;
+    zs_result result = zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher);
+    /* Without version 2 there, the folder is what is refused. */
+    CHECK(result == ZS_INVALID ? refused("3600s") : result == ZS_SYSTEM && refused("cgroup"));
+    pressure.interval_ms = 0;
     pressure.group = "/no such folder";
     CHECK(zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher) == ZS_SYSTEM);
     CHECK(refused("/no such folder"));
@@ -263,6 +271,47 @@ static void handles_that_name_nothing(zs_arena *arena, zs_pool_t *pool)
     CHECK(zs_pool_free(pool, next) == ZS_OK);
     CHECK(zs_pool_free(other, foreign) == ZS_OK);
     CHECK(zs_pool_destroy(other) == ZS_OK);
+}
+
+static pthread_barrier_t together;
+
+/* Ends a view at the same moment as another thread, again and again; counts how often it was the one that did. */
+static void *end_together(void *view)
+{
+    uintptr_t ended = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&together);
+        ended += zs_view_end((zs_view *)view) == ZS_OK;
+        pthread_barrier_wait(&together);
+    }
+    return (void *)ended;
+}
+
+/* Of two threads that end one view at once, one does. */
+static void views_ended_by_two(zs_pool_t *pool)
+{
+    zs_view view;
+    zs_handle handle;
+    pthread_t threads[2];
+    uintptr_t all = 0;
+    CHECK(zs_pool_insert(pool, "hello", 6, &handle) == ZS_OK);
+    CHECK(pthread_barrier_init(&together, NULL, 3) == 0);
+    for (int at = 0; at < 2; at++)
+        CHECK(pthread_create(&threads[at], NULL, end_together, &view) == 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        CHECK(zs_view_begin(pool, handle, &view) == ZS_OK);
+        pthread_barrier_wait(&together);
+        pthread_barrier_wait(&together);
+    }
+    for (int at = 0; at < 2; at++) {
+        void *ended;
+        CHECK(pthread_join(threads[at], &ended) == 0);
+        all += (uintptr_t)ended;
+    }
+    CHECK(all == ROUNDS);
+    pthread_barrier_destroy(&together);
+    CHECK(zs_pool_free(pool, handle) == ZS_OK);
+    CHECK(zs_pool_validate(pool) == ZS_OK);
 }
 
 static void *end_elsewhere(void *view)
@@ -406,6 +455,7 @@ int main(void)
     sizes_and_buffers(pool);
     handles_that_name_nothing(arena, pool);
     views(pool);
+    views_ended_by_two(pool);
     every_object_is_visited(pool);
     CHECK(zs_arena_destroy(arena) == ZS_BUSY); /* with a pool */
     CHECK(zs_pool_validate(pool) == ZS_OK);
