@@ -161,9 +161,11 @@ pub unsafe extern "C" fn zs_pool_shrink(
 ) -> zs_result {
     answer(|| {
         // SAFETY: by this function's contract nobody destroys it meanwhile.
-        let pool = unsafe { find(pool) }?;
-        own(pool.arena())?;
-        let given = pool.shrink(frames);
+        let entry = unsafe { POOLS.get(pool) }?;
+        own(entry.pool.arena())?;
+        let given = entry.pool.shrink_by(frames, |budget| {
+            entry.compact(budget);
+        });
         // SAFETY: by this function's contract.
         if let Some(place) = unsafe { Out::optional(bytes) } {
             place.set(given);
