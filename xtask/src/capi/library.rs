@@ -16,16 +16,9 @@ use crate::workspace::Workspace;
 
 const PACKAGE: &str = "zs-capi";
 
-/// What a program that takes the static library needs beside it: what `rustc --print native-static-libs` says.
-pub(super) const BESIDE_STATIC: [&str; 7] = [
-    "-lgcc_s",
-    "-lutil",
-    "-lrt",
-    "-lpthread",
-    "-lm",
-    "-ldl",
-    "-lc",
-];
+/// What a program that takes the static library needs beside it. `rustc --print native-static-libs` names `-lgcc_s`,
+/// too, of which there is no static form: the compiler's driver adds what it needs of that itself.
+pub(super) const BESIDE_STATIC: [&str; 3] = ["-lpthread", "-lm", "-ldl"];
 
 /// The library, built.
 pub(super) struct Library<'w> {
@@ -131,8 +124,16 @@ impl Library<'_> {
         )
     }
 
-    /// What the shared library exports is what the headers declare.
+    /// The shared library says its soname, and what it exports is what the headers declare.
     pub(super) fn check_symbols(&self) -> Result<()> {
+        let dynamic = Cmd::new("readelf", self.workspace)
+            .args(["--dynamic", "--wide"])
+            .arg(self.folder.join("libzs_capi.so"))
+            .run_and_read()?;
+        let soname = format!("soname: [{}]", self.version.soname());
+        if !dynamic.contains(&soname) {
+            bail!("libzs_capi.so has no `{soname}`");
+        }
         let listed = Cmd::new("nm", self.workspace)
             .args(["--dynamic", "--defined-only", "--format=posix"])
             .arg(self.folder.join("libzs_capi.so"))
@@ -163,7 +164,10 @@ impl Library<'_> {
     }
 }
 
+/// A new file, not the old one overwritten: a program that runs may have that mapped.
 fn copy(from: &Path, to: &Path) -> Result<()> {
+    // Without one there is nothing to remove.
+    let _ = fs::remove_file(to);
     fs::copy(from, to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! | [`watched`] | the same under AddressSanitizer and valgrind, proved by a seeded fault |
 //! | [`clients`] | programs of earlier days, as they were compiled then |
 //!
-//! In CI (`CI` is set) what is missing of clang, valgrind and pkg-config is installed; elsewhere it is left out, and the
+//! In CI (`CI` is set) what is missing of the compilers, valgrind and pkg-config is installed; elsewhere it is left out, and the
 //! verdict says so.
 
 mod clients;
@@ -57,7 +57,9 @@ pub(crate) fn run(workspace: &Workspace, args: &CapiArgs) -> Result<String> {
 }
 
 /// Programs, and the packages of Debian that have them.
-const TOOLS: [(&str, &str); 3] = [
+const TOOLS: [(&str, &str); 5] = [
+    ("gcc", "gcc"),
+    ("g++", "g++"),
     ("clang", "clang"),
     ("valgrind", "valgrind"),
     ("pkg-config", "pkgconf"),

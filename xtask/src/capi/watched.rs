@@ -126,7 +126,8 @@ impl Watched<'_> {
     fn under_valgrind(&self, program: &Path, leaks: bool) -> Cmd {
         let leaks = if leaks { "full" } else { "no" };
         Cmd::new("valgrind", self.workspace)
-            .args(["--quiet", "--error-exitcode=9"])
+            // Threads take turns: without, one that waits for a lock may wait for a minute.
+            .args(["--quiet", "--error-exitcode=9", "--fair-sched=try"])
             .arg(format!("--leak-check={leaks}"))
             .arg("--errors-for-leak-kinds=definite,indirect")
             .arg(program)

@@ -14,6 +14,7 @@ static zs_pool_t *pool;
 static pthread_mutex_t board_lock = PTHREAD_MUTEX_INITIALIZER;
 static zs_handle board[THREADS * SLOTS]; /* the latest handle of each slot; its object may be gone */
 static int working = THREADS;
+static int moving; /* an object was moved while the others were at work */
 
 struct worker {
     pthread_t thread;
@@ -93,10 +94,19 @@ static void change(struct worker *worker)
     publish(worker, slot);
 }
 
+static int moved_yet(void)
+{
+    pthread_mutex_lock(&board_lock);
+    int moved = moving;
+    pthread_mutex_unlock(&board_lock);
+    return moved;
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = (struct worker *)argument;
-    for (int at = 0; at < OPERATIONS; at++) {
+    /* On a busy machine the compactor may get its first turn late. */
+    for (int at = 0; at < OPERATIONS || !moved_yet(); at++) {
         if (below(worker, 2) == 0)
             look(worker);
         else
@@ -117,6 +127,7 @@ static void *compact(void *moved)
             CHECK(!"a compaction is refused");
         *(uint64_t *)moved += report.objects_moved;
         pthread_mutex_lock(&board_lock);
+        moving |= report.objects_moved > 0;
         others = working;
         pthread_mutex_unlock(&board_lock);
     } while (others > 0);
