@@ -1,7 +1,7 @@
 //! `c-calls`: what a call through C costs beside the same call of Rust.
 //!
 //! Two pools with the same objects, one behind each interface; batches of 64 calls on random objects, one on the
-//! one and one on the other, in turn. C's functions are called by pointers that the compiler does not know, as a program
+//! one and one on the other, in turn; whoever is first finds the contents cold, so each is every other time. C's functions are called by pointers that the compiler does not know, as a program
 //! calls a shared library's.
 
 #![expect(unsafe_code, reason = "C's functions are called as C calls them")]
@@ -138,16 +138,17 @@ impl Sides {
         let mut numbers = XorShift32::new(12345);
         let count = self.contents.len() as u32;
         let mut times = Times::new();
-        for _ in 0..batches {
+        for batch in 0..batches {
             let chosen: [usize; BATCH] = std::array::from_fn(|_| numbers.below(count) as usize);
-            times.rust.add(|| {
+            let by_rust = || {
                 let mut calls = chosen.iter();
                 calls.try_for_each(|&at| rust(self.rust_handles[at], &self.contents[at]))
-            })?;
-            times.c.add(|| {
+            };
+            let by_c = || {
                 let mut calls = chosen.iter();
                 calls.try_for_each(|&at| c(self.c_handles[at], &self.contents[at]))
-            })?;
+            };
+            times.add_both(batch, by_rust, by_c)?;
         }
         times.medians()
     }
@@ -158,33 +159,35 @@ impl Sides {
         let (mut inserts, mut frees) = (Times::new(), Times::new());
         let (mut handles, mut bits) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         let mut turns = self.contents.iter().cycle();
-        for _ in 0..batches {
+        for batch in 0..batches {
             let contents: Vec<&Vec<u8>> = turns.by_ref().take(BATCH).collect();
-            inserts.rust.add(|| {
+            let by_rust = || {
                 for bytes in &contents {
                     handles.push(self.rust.insert(bytes)?);
                 }
                 Ok(())
-            })?;
-            inserts.c.add(|| {
+            };
+            let by_c = || {
                 for bytes in &contents {
                     bits.push(insert(self.c, bytes)?);
                 }
                 Ok(())
-            })?;
-            frees.rust.add(|| {
+            };
+            inserts.add_both(batch, by_rust, by_c)?;
+            let by_rust = || {
                 for handle in handles.drain(..) {
                     self.rust.free(handle)?;
                 }
                 Ok(())
-            })?;
-            frees.c.add(|| {
+            };
+            let by_c = || {
                 for handle in bits.drain(..) {
                     // SAFETY: nobody destroys the pool meanwhile.
                     must(unsafe { free(self.c, handle) })?;
                 }
                 Ok(())
-            })?;
+            };
+            frees.add_both(batch, by_rust, by_c)?;
         }
         Ok([inserts.medians()?, frees.medians()?])
     }
@@ -239,6 +242,22 @@ impl Times {
         Self {
             rust: side(),
             c: side(),
+        }
+    }
+
+    /// Times a batch on either side; who is first changes.
+    fn add_both(
+        &mut self,
+        batch: u32,
+        rust: impl FnOnce() -> Result<()>,
+        c: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if batch.is_multiple_of(2) {
+            self.rust.add(rust)?;
+            self.c.add(c)
+        } else {
+            self.c.add(c)?;
+            self.rust.add(rust)
         }
     }
 
