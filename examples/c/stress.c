@@ -234,9 +234,11 @@ int main(int argc, char **argv)
     options.limit = 2 * live * 4096 + (256 << 20);
     zs_arena *arena;
     struct zs_pool *pool;
-    if (zs_arena_create(&options, sizeof options, &arena) != ZS_OK ||
-        zs_pool_create(arena, NULL, 0, &pool) != ZS_OK) {
-        fprintf(stderr, "no arena: %s\n", zs_last_error());
+    zs_result result = zs_arena_create(&options, sizeof options, &arena);
+    if (result == ZS_OK)
+        result = zs_pool_create(arena, NULL, 0, &pool);
+    if (result != ZS_OK) {
+        fprintf(stderr, "no pool: %s %s\n", zs_strerror(result), zs_last_error());
         return EXIT_FAILURE;
     }
     uint64_t failures = run(arena, pool, (uint32_t)threads, operations, (uint32_t)(live / threads));
