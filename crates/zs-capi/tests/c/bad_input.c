@@ -7,6 +7,7 @@
 #include <zsmalloc.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,7 +15,7 @@
 
 #include "check.h"
 
-enum { ROUNDS = 5000 };
+enum { ROUNDS = 20000 };
 
 static zs_arena *new_arena(uint64_t limit)
 {
@@ -274,6 +275,7 @@ static void handles_that_name_nothing(zs_arena *arena, zs_pool_t *pool)
 }
 
 static pthread_barrier_t together;
+static int arrived; /* of the threads that end one view, in all rounds */
 
 /* Ends a view at the same moment as another thread, again and again; counts how often it was the one that did. */
 static void *end_together(void *view)
@@ -281,6 +283,11 @@ static void *end_together(void *view)
     uintptr_t ended = 0;
     for (int round = 0; round < ROUNDS; round++) {
         pthread_barrier_wait(&together);
+        /* A barrier wakes one after the other: closer together than that. */
+        __atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED);
+        for (int turn = 1; __atomic_load_n(&arrived, __ATOMIC_RELAXED) < 2 * (round + 1); turn++)
+            if (turn % 1000 == 0)
+                sched_yield();
         ended += zs_view_end((zs_view *)view) == ZS_OK;
         pthread_barrier_wait(&together);
     }
