@@ -50,6 +50,7 @@ pub(super) fn all() -> Vec<Program> {
         program("examples/c/cache.c", &[]),
         program("examples/c/stress.c", &["4", "20000", "4000"]),
         test("bad_input"),
+        test("forks"),
         test("kernel_names"),
         test("threads"),
     ]

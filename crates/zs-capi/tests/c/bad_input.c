@@ -1,7 +1,7 @@
 /* Whatever a program hands in is answered, and nothing crashes: NULL, wild pointers, handles of other pools and
  * freed ones, short buffers, long ranges, ends without beginnings, destruction in use, use after destruction. */
 #ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 200809L /* fork, also under -std=c11 */
+#define _POSIX_C_SOURCE 200809L /* barriers, also under -std=c11 */
 #endif
 
 #include <zsmalloc.h>
@@ -10,8 +10,6 @@
 #include <sched.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "check.h"
 
@@ -196,11 +194,10 @@ static void options_out_of_bounds(zs_arena *arena)
     pressure.window_us = 1;
     CHECK(zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher) == ZS_INVALID);
     pressure.source = ZS_PRESSURE_GROUP_EVENTS;
-    pressure.group = "/sys/fs/cgroup";
     pressure.interval_ms = 3600001;
     zs_result result = zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher);
-    /* Without version 2 there, the folder is what is refused. */
-    CHECK(result == ZS_INVALID ? refused("3600s") : result == ZS_SYSTEM && refused("cgroup"));
+    /* Without groups of version 2, that is what is refused. */
+    CHECK(result == ZS_INVALID ? refused("3600s") : result == ZS_SYSTEM && !refused("3600s"));
     pressure.interval_ms = 0;
     pressure.group = "/no such folder";
     CHECK(zs_pressure_watch(&pressure, sizeof pressure, unheard, NULL, &watcher) == ZS_SYSTEM);
@@ -379,79 +376,6 @@ static void every_object_is_visited(zs_pool_t *pool)
     handle_answers_stale(pool, handles[0]);
 }
 
-/* A child may look and let go; anything else is answered, and nothing hangs. */
-static void forked_child(void)
-{
-    zs_arena_options options;
-    zs_arena *arena = NULL, *own = NULL;
-    zs_pool_t *pool;
-    zs_handle handle;
-    zs_view view;
-    int status;
-    memset(&options, 0, sizeof options);
-    options.limit = 4 << 20;
-    options.flags = ZS_ARENA_DECAY_THREAD;
-    CHECK(zs_arena_create(&options, sizeof options, &arena) == ZS_OK);
-    pool = new_pool(arena);
-    CHECK(zs_pool_insert(pool, "hello", 6, &handle) == ZS_OK);
-    CHECK(zs_view_begin(pool, handle, &view) == ZS_OK);
-    fflush(stderr);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        char copy[6];
-        size_t len;
-        zs_pool_info info;
-        zs_pool_t *none = NULL;
-        CHECK(zs_pool_read(pool, handle, copy, 6, &len) == ZS_OK && strcmp(copy, "hello") == 0);
-        CHECK(zs_pool_insert(pool, "bye", 4, &handle) == ZS_FORKED);
-        CHECK(zs_pool_replace(pool, handle, "bye", 4) == ZS_FORKED);
-        CHECK(zs_pool_write(pool, handle, 0, "bye", 4) == ZS_FORKED);
-        CHECK(zs_pool_free(pool, handle) == ZS_FORKED);
-        CHECK(zs_pool_clear(pool) == ZS_FORKED);
-        CHECK(zs_pool_trim(pool, NULL) == ZS_FORKED);
-        CHECK(zs_pool_get_info(pool, &info, sizeof info) == ZS_FORKED);
-        CHECK(zs_pool_create(arena, NULL, 0, &none) == ZS_FORKED);
-        CHECK(zs_arena_trim(arena, NULL) == ZS_FORKED);
-        zs_compact_report report;
-        CHECK(zs_pool_compact(pool, 1, 1, &report, sizeof report) == ZS_OK);
-        CHECK(report.end == ZS_COMPACT_PAUSED);
-        CHECK(zs_pool_destroy(pool) == ZS_OK);
-        CHECK(zs_view_end(&view) == ZS_GONE); /* what it looked at is gone */
-        CHECK(zs_arena_destroy(arena) == ZS_OK);
-        own = new_arena(4 << 20);
-        none = new_pool(own);
-        CHECK(zs_pool_insert(none, "own", 4, &handle) == ZS_OK);
-        _exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    CHECK(zs_view_end(&view) == ZS_OK);
-    CHECK(zs_pool_free(pool, handle) == ZS_OK);
-    CHECK(zs_pool_destroy(pool) == ZS_OK);
-    CHECK(zs_arena_destroy(arena) == ZS_OK);
-}
-
-/* A watcher where the kernel has pressure stall information, and a clear answer where it has none. */
-static void watchers(void)
-{
-    zs_watcher *watcher = NULL;
-    int status;
-    zs_result result = zs_pressure_watch(NULL, 0, unheard, NULL, &watcher);
-    if (result != ZS_OK) {
-        CHECK(result == ZS_SYSTEM && watcher == NULL && refused("/proc/pressure/memory"));
-        return;
-    }
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        CHECK(zs_watcher_stop(watcher) == ZS_OK); /* whose thread is not here: nobody waits for it */
-        _exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    CHECK(zs_watcher_stop(watcher) == ZS_OK);
-    CHECK(zs_watcher_stop(watcher) == ZS_GONE);
-}
-
 int main(void)
 {
     zs_arena *arena = new_arena(8 << 20);
@@ -470,8 +394,6 @@ int main(void)
     pool_answers(pool, ZS_GONE); /* use after destruction */
     CHECK(zs_arena_destroy(arena) == ZS_OK);
     arena_answers(arena, ZS_GONE);
-    forked_child();
-    watchers();
     printf("bad_input: %lu checks passed\n", checks);
     return EXIT_SUCCESS;
 }
