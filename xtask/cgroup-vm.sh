@@ -13,10 +13,15 @@ skip() {
     exit 0
 }
 
+# One at a time: another step of CI may be installing something, too.
+apt_get() {
+    flock /tmp/zs-apt.lock apt-get -qq "$@"
+}
+
 tools=(qemu-system-x86 busybox-static cpio)
 if ! dpkg -s "${tools[@]}" >/dev/null 2>&1; then
-    apt-get update -qq || skip "a package list"
-    apt-get install -qq -y --no-install-recommends "${tools[@]}" >/dev/null || skip "${tools[*]}"
+    apt_get update || skip "a package list"
+    apt_get install -y --no-install-recommends "${tools[@]}" >/dev/null || skip "${tools[*]}"
 fi
 
 work=$(mktemp -d)
@@ -24,7 +29,7 @@ trap 'rm -rf "$work"' EXIT
 # The kernel is unpacked, not installed.
 package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-.*\)/\1/p')
 chmod 755 "$work"
-(cd "$work" && apt-get download -qq "$package" && dpkg -x ./*.deb kernel) || skip "a kernel"
+(cd "$work" && apt_get download "$package" && dpkg -x ./*.deb kernel) || skip "a kernel"
 
 binary=$(cargo test -p zs-os --test pressure --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/pressure-[^"]*\)".*/\1/p')

@@ -1,12 +1,14 @@
 //! The command line: verbs, their options, and the steps that `ci` is made of.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arms::Arm;
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
-use crate::{arms, checks, ci, fuzz, layers, licences, mutants, report, sanitizers};
+use crate::{arms, capi, checks, ci, fuzz, layers, licences, mutants, report, sanitizers};
 
 /// Checks of this workspace, the same for people and for CI.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ pub(crate) enum Verb {
     Asan(SanitizerArgs),
     /// Run the lower crates' tests under ThreadSanitizer
     Tsan(SanitizerArgs),
+    /// Build libzsmalloc, and run C and C++ programs with it
+    Capi(CapiArgs),
     /// Run the fuzz targets (fuzz/), each for some seconds
     Fuzz(FuzzArgs),
 }
@@ -89,6 +93,16 @@ pub(crate) struct SanitizerArgs {
     /// that the sanitizer reports it
     #[arg(long)]
     pub(crate) prove: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CapiArgs {
+    /// Only write the headers anew (crates/zs-capi/include)
+    #[arg(long, conflicts_with = "install")]
+    pub(crate) write: bool,
+    /// Only build the library, and install it with its headers under this folder
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) install: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +147,7 @@ pub(crate) enum Step {
     Mutants,
     Asan,
     Tsan,
+    Capi,
     Fuzz,
 }
 
@@ -156,6 +171,7 @@ impl Verb {
             Self::Asan(args) => return Ok(sanitizer(workspace, Sanitizer::Address, &args)),
             Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
             Self::Fuzz(args) => return Ok(report::step("fuzz", || fuzz::run(workspace, &args))),
+            Self::Capi(args) => return Ok(report::step("capi", || capi::run(workspace, &args))),
             Self::Fmt => Step::Fmt,
             Self::Layers => Step::Layers,
             Self::Licences => Step::Licences,
@@ -200,6 +216,7 @@ impl Step {
             Self::Mutants => "mutants",
             Self::Asan => "asan",
             Self::Tsan => "tsan",
+            Self::Capi => "capi",
             Self::Fuzz => "fuzz",
         }
     }
@@ -211,6 +228,8 @@ impl Step {
             Self::Docs | Self::NoStd | Self::Test | Self::Pressure => "debug",
             Self::Loom | Self::Schedules | Self::Mutants => self.name(),
             Self::Asan | Self::Tsan | Self::Fuzz => self.name(),
+            // And in `release`, where no other step builds.
+            Self::Capi => Self::Asan.name(),
         }
     }
 
@@ -230,6 +249,7 @@ impl Step {
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
+            Self::Capi => capi::run(workspace, &CapiArgs::default()),
             Self::Fuzz => fuzz::prove_and_run(workspace),
         }
     }

@@ -13,6 +13,7 @@
 //! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
+//! | [`capi`] | `capi`: libzsmalloc, with C and C++ programs |
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
 //! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
@@ -24,6 +25,7 @@
 )]
 
 mod arms;
+mod capi;
 mod checks;
 mod ci;
 mod cli;

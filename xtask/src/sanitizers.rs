@@ -23,7 +23,7 @@ use crate::report::Failure;
 use crate::workspace::Workspace;
 
 /// The crates with unsafe code.
-const PACKAGES: [&str; 4] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os"];
+const PACKAGES: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.
@@ -88,7 +88,7 @@ impl Sanitizer {
     }
 
     /// `cargo +nightly`, with the flags and the build folder of this sanitizer.
-    fn cargo(self, workspace: &Workspace) -> Cmd {
+    pub(crate) fn cargo(self, workspace: &Workspace) -> Cmd {
         let command = Cmd::cargo(workspace)
             .arg("+nightly")
             .env("RUSTFLAGS", self.flags())

@@ -1,5 +1,6 @@
 //! Arguments, and what is wrong with them.
 
+use crate::c_calls::CCalls;
 use crate::stress::Stress;
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Live(Live),
     /// Threads allocate, map and free, with every byte checked
     Stress(Stress),
+    /// What does a call through C cost beside the same call of Rust?
+    CCalls(CCalls),
     /// One measurement of the page file at standard input; `give-back` calls it.
     #[command(hide = true)]
     Measure {

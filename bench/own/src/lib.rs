@@ -1,9 +1,11 @@
 //! The project's own benchmarks: how much memory compaction gives back, how long locks are held
-//! meanwhile, how `zs estimate` does on live processes, and the stress protocol.
+//! meanwhile, how `zs estimate` does on live processes, the stress protocol, and what a call through C
+//! costs.
 //!
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
 //! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
+//! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -11,21 +13,23 @@
 //! | `give_back` | the parent, its measuring children, the bars |
 //! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
+//! | `c_calls` | what a call through C costs |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
 //! | `figures` | named numbers, their medians, and whether they meet a bar |
 //! | `machine` | what the figures were measured on |
 //! | `numbers` | a generator of numbers, medians and quantiles |
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod c_calls;
 mod cli;
 mod figures;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
 mod live;
-mod machine;
-mod numbers;
+pub mod machine;
+pub mod numbers;
 mod stress;
 
 use std::io::{self, Write as _};
@@ -34,6 +38,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use cli::{Cli, Command};
 
+pub use c_calls::{CCalls, CallCost, run as c_calls};
+pub use stress::contents;
 pub use stress::{
     Counts as StressCounts, Memory, Outcome as StressOutcome, Pools, Stress, run as stress,
 };
@@ -45,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Live(options) => live::run(&options),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
+        Command::CCalls(options) => c_calls::run_and_print(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

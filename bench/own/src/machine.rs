@@ -6,11 +6,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-/// The lines that belong beside every figure: command, commit, machine.
-pub(crate) fn described() -> Vec<String> {
+/// The lines that belong beside every figure of `program`: command, commit, machine.
+pub fn described(program: &str) -> Vec<String> {
     let command: Vec<String> = env::args().skip(1).collect();
     vec![
-        format!("command: bench-own {}", command.join(" ")),
+        format!("command: {program} {}", command.join(" ")),
         format!("commit: {}", commit().unwrap_or("unknown".to_owned())),
         format!("machine: {}", machine()),
     ]

@@ -5,16 +5,16 @@ use std::time::Duration;
 /// Marsaglia's xorshift with 32 bits of state ("Xorshift RNGs", 2003; shifts 13, 17, 5): the generator
 /// that the stress protocol names.
 #[derive(Debug, Clone)]
-pub(crate) struct XorShift32(u32);
+pub struct XorShift32(u32);
 
 impl XorShift32 {
     /// The generator of a seed; 0, on which it would stand still, counts as another number.
-    pub(crate) fn new(seed: u32) -> Self {
+    pub fn new(seed: u32) -> Self {
         Self(if seed == 0 { 0x9e37_79b9 } else { seed })
     }
 
     /// The next number, 1 to 2^32 - 1.
-    pub(crate) fn draw(&mut self) -> u32 {
+    pub fn draw(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
@@ -23,7 +23,7 @@ impl XorShift32 {
 
     /// A number below `bound` made of the next one. Mixed (the finalizer of MurmurHash3), as every bit of this
     /// generator is the sum of a few bits of the number before: a choice would follow from the last choice.
-    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+    pub fn below(&mut self, bound: u32) -> u32 {
         let mut mixed = self.draw();
         mixed = (mixed ^ mixed >> 16).wrapping_mul(0x85eb_ca6b);
         mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
@@ -32,7 +32,7 @@ impl XorShift32 {
     }
 
     /// All numbers below `len`, in an order that follows from the seed (Fisher and Yates).
-    pub(crate) fn shuffled(mut self, len: u32) -> Vec<u32> {
+    pub fn shuffled(mut self, len: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..len).collect();
         for last in (1..len).rev() {
             order.swap(last as usize, self.below(last + 1) as usize);
@@ -42,20 +42,20 @@ impl XorShift32 {
 }
 
 /// The value that a share `quantile` of the `sorted` values does not exceed; `None` if there are none.
-pub(crate) fn quantile<T: Copy>(sorted: &[T], quantile: f64) -> Option<T> {
+pub fn quantile<T: Copy>(sorted: &[T], quantile: f64) -> Option<T> {
     let rank = (sorted.len() as f64 * quantile).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
 }
 
 /// The median; the mean of the middle two of an even number. `None` if there are no values.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
     Some(f64::midpoint(values[low], values[high]))
 }
 
 /// What it costs to read a clock twice, in nanoseconds: the median of many tries.
-pub(crate) fn timer_cost(mut read_twice: impl FnMut() -> Duration) -> u64 {
+pub fn timer_cost(mut read_twice: impl FnMut() -> Duration) -> u64 {
     let mut costs: Vec<u64> = (0..1001).map(|_| read_twice().as_nanos() as u64).collect();
     costs.sort_unstable();
     quantile(&costs, 0.5).unwrap_or_default()

@@ -58,6 +58,7 @@ pub use contents::{Numbers, pattern};
 pub use driver::{Environment, Mismatch, Report, RunOptions, run};
 pub use history::{Event, History, What};
 pub use long::{long_factor, scaled};
+pub use model::{Model, Object};
 pub use op::{Length, MapKind, Op, Portion};
 pub use signal::Signal;
 pub use slot_table::{SlotAsk, SlotTable};

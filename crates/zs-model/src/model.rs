@@ -6,24 +6,31 @@ use zsmalloc::{Error, MAX_READERS, MapMode};
 
 /// An object: alive, or freed with readers inside.
 #[derive(Debug)]
-pub(crate) struct Object<W: Words> {
+pub struct Object<W: Words> {
     /// Its number in the run.
-    pub(crate) id: u64,
-    pub(crate) pool: usize,
-    pub(crate) key: W::Key,
-    pub(crate) bytes: Vec<u8>,
+    pub id: u64,
+    /// The number of its pool.
+    pub pool: usize,
+    /// What it is named by.
+    pub key: W::Key,
+    /// What it holds.
+    pub bytes: Vec<u8>,
     /// Guards and read-only mappings inside.
-    pub(crate) readers: u32,
+    pub readers: u32,
     /// Mapped for writing.
-    pub(crate) mapped: bool,
-    pub(crate) freed: bool,
+    pub mapped: bool,
+    /// Freed, with somebody inside still.
+    pub freed: bool,
     /// What the client asked for when the object was made.
-    pub(crate) ask: W::Ask,
+    pub ask: W::Ask,
 }
 
 impl<W: Words> Object<W> {
     /// What a read must answer.
-    pub(crate) fn entry(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// That.
+    pub fn entry(&self) -> Result<(), Error> {
         if self.mapped || self.readers == MAX_READERS {
             return Err(Error::Busy);
         }
@@ -31,7 +38,10 @@ impl<W: Words> Object<W> {
     }
 
     /// What an operation that needs the object alone must answer.
-    pub(crate) fn alone(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// That.
+    pub fn alone(&self) -> Result<(), Error> {
         if self.mapped || self.readers > 0 {
             return Err(Error::Busy);
         }
@@ -41,17 +51,21 @@ impl<W: Words> Object<W> {
 
 /// All objects of a run, and the keys that were freed.
 #[derive(Debug)]
-pub(crate) struct Model<W: Words> {
-    pub(crate) page: PageSize,
+pub struct Model<W: Words> {
+    /// The pools' page size.
+    pub page: PageSize,
     /// The most objects of one pool.
-    pub(crate) most: u64,
-    pub(crate) objects: Vec<Object<W>>,
-    pub(crate) stale: Vec<(usize, W::Key)>,
+    pub most: u64,
+    /// The objects, in no order.
+    pub objects: Vec<Object<W>>,
+    /// The keys that were freed, each with the number of its pool.
+    pub stale: Vec<(usize, W::Key)>,
     made: u64,
 }
 
 impl<W: Words> Model<W> {
-    pub(crate) fn new(page: PageSize, most: u64) -> Self {
+    /// A model without objects, for pools of at most `most` objects each.
+    pub fn new(page: PageSize, most: u64) -> Self {
         Self {
             page,
             most,
@@ -62,7 +76,7 @@ impl<W: Words> Model<W> {
     }
 
     /// The `nth` live object.
-    pub(crate) fn nth_live(&self, nth: u16) -> Option<usize> {
+    pub fn nth_live(&self, nth: u16) -> Option<usize> {
         let live = |object: &&Object<W>| !object.freed;
         let count = self.objects.iter().filter(live).count();
         let nth = (nth as usize).checked_rem(count)?;
@@ -75,7 +89,7 @@ impl<W: Words> Model<W> {
     }
 
     /// A new object.
-    pub(crate) fn add(&mut self, pool: usize, key: W::Key, bytes: Vec<u8>, ask: W::Ask) {
+    pub fn add(&mut self, pool: usize, key: W::Key, bytes: Vec<u8>, ask: W::Ask) {
         self.made += 1;
         self.objects.push(Object {
             id: self.made,
@@ -90,19 +104,19 @@ impl<W: Words> Model<W> {
     }
 
     /// The object with a number, which somebody holds.
-    pub(crate) fn held(&self, id: u64) -> Option<usize> {
+    pub fn held(&self, id: u64) -> Option<usize> {
         self.objects.iter().position(|object| object.id == id)
     }
 
     /// The live object of a key.
-    pub(crate) fn find(&self, pool: usize, key: W::Key) -> Option<usize> {
+    pub fn find(&self, pool: usize, key: W::Key) -> Option<usize> {
         self.objects
             .iter()
             .position(|object| object.pool == pool && object.key == key && !object.freed)
     }
 
     /// What a key stands for.
-    pub(crate) fn presence(&self, pool: usize, key: W::Key) -> Presence {
+    pub fn presence(&self, pool: usize, key: W::Key) -> Presence {
         let mut all = self
             .objects
             .iter()
@@ -115,7 +129,7 @@ impl<W: Words> Model<W> {
     }
 
     /// Objects of a pool and their bytes, those with readers inside a freed one too.
-    pub(crate) fn totals(&self, pool: usize) -> (u64, u64) {
+    pub fn totals(&self, pool: usize) -> (u64, u64) {
         let mine = self.objects.iter().filter(|object| object.pool == pool);
         mine.fold((0, 0), |(objects, bytes), object| {
             (objects + 1, bytes + object.bytes.len() as u64)
@@ -123,7 +137,10 @@ impl<W: Words> Model<W> {
     }
 
     /// What a size must be answered, whatever else.
-    pub(crate) fn size(&self, len: usize) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// That.
+    pub fn size(&self, len: usize) -> Result<(), Error> {
         match len {
             0 => Err(Error::ZeroSize),
             size if size > self.page.bytes() => Err(Error::TooLarge {
@@ -135,13 +152,10 @@ impl<W: Words> Model<W> {
     }
 
     /// What mapping must answer; `spans` says whether the object lies in two frames.
-    pub(crate) fn map(
-        &self,
-        at: usize,
-        mode: MapMode,
-        buffer: usize,
-        spans: bool,
-    ) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// That.
+    pub fn map(&self, at: usize, mode: MapMode, buffer: usize, spans: bool) -> Result<(), Error> {
         let object = &self.objects[at];
         let direct = mode == MapMode::ReadOnly && !spans;
         match mode {
@@ -156,7 +170,7 @@ impl<W: Words> Model<W> {
     }
 
     /// Frees an object: it goes now, and is returned, or with its last reader.
-    pub(crate) fn free(&mut self, at: usize) -> Option<Object<W>> {
+    pub fn free(&mut self, at: usize) -> Option<Object<W>> {
         let object = &mut self.objects[at];
         object.freed = true;
         self.stale.push((object.pool, object.key));
@@ -164,7 +178,7 @@ impl<W: Words> Model<W> {
     }
 
     /// A reader leaves; the object is returned if it went with it.
-    pub(crate) fn leave(&mut self, at: usize) -> Option<Object<W>> {
+    pub fn leave(&mut self, at: usize) -> Option<Object<W>> {
         self.objects[at].readers -= 1;
         self.bury(at)
     }

@@ -11,6 +11,7 @@
 //! | `memfd` | a backing whose payload lies in a memfd |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
+//! | `errno` | `errno`, for callers that are C programs |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
@@ -27,6 +28,7 @@
 mod anon;
 mod cgroup;
 mod decay_thread;
+mod errno;
 mod fork;
 mod host;
 mod map;
@@ -42,6 +44,7 @@ pub mod testing;
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
 pub use decay_thread::DecayThread;
+pub use errno::{Errno, set_errno};
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};

@@ -36,7 +36,7 @@ impl fmt::Display for Case {
 
 /// Everything that does not change from case to case.
 fn heading(cases: &[Case]) -> Vec<String> {
-    let mut heading = machine::described();
+    let mut heading = machine::described("bench-own");
     let runs = cases.first().map_or(0, |case| case.runs.len());
     heading.push(format!("medians of {runs} runs"));
     heading

@@ -123,7 +123,7 @@ fn mean(values: &Option<Vec<f64>>) -> Option<f64> {
 
 /// Everything that does not change from program to program, and what the programs are.
 fn heading(cases: &[Case], runs: u32) -> Vec<String> {
-    let mut heading = machine::described();
+    let mut heading = machine::described("bench-own");
     heading.push(format!(
         "worst and mean of the default sample by seeds 1 to {runs}; all: of all pages"
     ));

@@ -4,11 +4,13 @@ use anyhow::{Result, bail};
 
 /// What an object is told apart by: its owner, the owner's slot, and how many contents that slot had before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag {
-    pub(super) owner: u8,
-    /// Below 2^24.
-    pub(super) slot: u32,
-    pub(super) version: u32,
+pub struct Tag {
+    /// Whose it is.
+    pub owner: u8,
+    /// The owner's slot, below 2^24.
+    pub slot: u32,
+    /// How many contents the slot had before.
+    pub version: u32,
 }
 
 impl Tag {
@@ -32,14 +34,17 @@ fn words(tag: u64) -> impl Iterator<Item = [u8; 8]> {
 }
 
 /// Fills `bytes`, at least 8 of them, with what follows from `tag`.
-pub(super) fn fill(bytes: &mut [u8], tag: Tag) {
+pub fn fill(bytes: &mut [u8], tag: Tag) {
     for (place, word) in bytes.chunks_mut(8).zip(words(tag.bits())) {
         place.copy_from_slice(&word[..place.len()]);
     }
 }
 
 /// The tag of an object, all of whose bytes follow from it.
-pub(super) fn read(bytes: &[u8]) -> Result<Tag> {
+///
+/// # Errors
+/// If a byte does not.
+pub fn read(bytes: &[u8]) -> Result<Tag> {
     let Some(&first) = bytes.first_chunk() else {
         bail!("an object of {} bytes", bytes.len());
     };

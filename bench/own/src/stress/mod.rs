@@ -14,7 +14,7 @@
 //!
 //! None of its own: a thread frees and writes its own objects only; one that reads another's may be told Stale or Busy.
 
-mod contents;
+pub mod contents;
 mod worker;
 
 use crate::machine::{self, process_cpu, thread_cpu};
@@ -313,7 +313,7 @@ impl Shared {
 /// Runs the command.
 pub(crate) fn run_and_print(options: &Stress) -> Result<()> {
     let mut out = io::stdout().lock();
-    for line in machine::described() {
+    for line in machine::described("bench-own") {
         writeln!(out, "{line}")?;
     }
     let outcome = run(options)?;

@@ -244,6 +244,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// that compaction empties. Returns the bytes given back, which may be more (all that is free goes,
     /// and empty table pages) or less. For a pressure watcher, for instance.
     pub fn shrink(&self, frames: u64) -> u64 {
+        self.shrink_by(frames, |budget| {
+            self.compact(budget);
+        })
+    }
+
+    /// As [`shrink`](Self::shrink), by a compaction that the caller makes, who wants its report.
+    pub fn shrink_by(&self, frames: u64, compact: impl FnOnce(CompactBudget)) -> u64 {
         if frames == 0 || self.arena().is_forked() {
             return 0;
         }
@@ -253,7 +260,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             return free;
         }
         let missing = (wanted - free) >> self.geometry.page_size().shift();
-        self.compact(CompactBudget::frames(missing.max(1)));
+        compact(CompactBudget::frames(missing.max(1)));
         free + self.trim()
     }
 
