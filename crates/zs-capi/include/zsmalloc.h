@@ -735,7 +735,7 @@ enum zs_result zs_pool_destroy(zs_pool_t *pool);
 
 /**
  * Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options` may be NULL
- * (then `size` is ignored), else `size` is `sizeof *options`.
+ * (then `size` is ignored), else `size` is `sizeof *options`. The first call may come before `*watcher` is written.
  *
  * Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or refuses it; no
  * thread), `ZS_TOO_MANY` (64 watchers).

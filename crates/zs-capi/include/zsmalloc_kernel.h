@@ -14,6 +14,21 @@
 #ifndef GFP_KERNEL
 #define GFP_KERNEL 0u
 #endif
+#ifndef GFP_NOIO
+#define GFP_NOIO 0u
+#endif
+#ifndef __GFP_HIGHMEM
+#define __GFP_HIGHMEM 0u
+#endif
+#ifndef __GFP_MOVABLE
+#define __GFP_MOVABLE 0u
+#endif
+#ifndef __GFP_NOWARN
+#define __GFP_NOWARN 0u
+#endif
+#ifndef __GFP_KSWAPD_RECLAIM
+#define __GFP_KSWAPD_RECLAIM 0u
+#endif
 #ifndef NUMA_NO_NODE
 #define NUMA_NO_NODE (-1)
 #endif

@@ -157,7 +157,7 @@ impl zs_pressure_options {
 }
 
 /// Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options` may be NULL
-/// (then `size` is ignored), else `size` is `sizeof *options`.
+/// (then `size` is ignored), else `size` is `sizeof *options`. The first call may come before `*watcher` is written.
 ///
 /// Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or refuses it; no
 /// thread), `ZS_TOO_MANY` (64 watchers).

@@ -115,6 +115,15 @@ fn with_stack<R>(call: impl FnOnce(&mut Stack) -> Result<R, zs_result>) -> Resul
 }
 
 impl Stack {
+    /// Where C sees the mapping that was pushed last. Asked for where it lies: until it is taken out it is moved no more, and
+    /// a move of the exclusive reference in it would end what was made of that.
+    fn shown(&mut self) -> Result<*mut c_void, zs_result> {
+        match self.open.last_mut().map(|open| &mut *open.held) {
+            Some(Held::Mapping(mapped)) => Ok(mapped.shown()),
+            _ => Err(ZS_NOT_OPEN),
+        }
+    }
+
     /// Takes the latest of the thread's that fits out.
     fn take(
         &mut self,
@@ -206,14 +215,13 @@ pub(super) unsafe fn map(
         let spare = stack.spare.take().filter(|spare| spare.len() >= needed);
         let buffer = spare.unwrap_or_else(|| vec![0; needed].into());
         match Mapped::new(pool, handle, mode, buffer) {
-            Ok(mut mapped) => {
-                let shown = mapped.shown();
+            Ok(mapped) => {
                 stack.open.push(Open {
                     pool: name,
                     handle,
                     held: ManuallyDrop::new(Held::Mapping(mapped)),
                 });
-                Ok(shown)
+                stack.shown()
             }
             Err((error, buffer)) => {
                 stack.spare = Some(buffer);
