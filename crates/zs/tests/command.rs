@@ -323,7 +323,7 @@ fn a_signal_to_the_tool_alone_is_passed_on() {
 #[test]
 fn a_process_that_stopped_itself_is_not_woken() {
     let script = format!(
-        "sh -c 'kill -STOP $$; exit 5' & p=$!; {HOLD} >/dev/null; read -r _ _ state _ </proc/$p/stat; kill -CONT $p; wait $p; echo $state"
+        "sh -c 'kill -STOP $$; exit 5' & p=$!; until [ \"$state\" = T ]; do read -r _ _ state _ </proc/$p/stat; done; {HOLD} >/dev/null; read -r _ _ state _ </proc/$p/stat; kill -CONT $p; wait $p; echo $state"
     );
     let output = watch(&["--json"], &["sh", "-c", &script]);
     assert!(output.status.success());

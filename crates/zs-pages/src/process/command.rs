@@ -129,7 +129,7 @@ struct Watch {
     /// What was counted at the last sample, whatever came of it.
     tried: u64,
     best: Option<Moment>,
-    /// Until when processes are woken that stop, but for some.
+    /// Until when which processes are woken if they stop: those who saw a child of theirs stopped.
     waking: Option<(Instant, HashSet<u32>)>,
     running: Vec<(u32, Stat)>,
     /// Why processes could not be read, from all samples: a later one may be without them.
@@ -207,7 +207,7 @@ impl Watch {
 
     /// Has those go on who stopped themselves because they saw one of theirs stopped.
     fn wake(&mut self) {
-        let Some((until, by_others)) = &self.waking else {
+        let Some((until, parents)) = &self.waking else {
             return;
         };
         if Instant::now() > *until {
@@ -215,7 +215,7 @@ impl Watch {
             return;
         }
         for (pid, stat) in &self.running {
-            if stat.is_stopped() && !by_others.contains(pid) {
+            if stat.is_stopped() && parents.contains(pid) {
                 send(*pid, stat, Signal::CONT);
             }
         }
@@ -224,11 +224,11 @@ impl Watch {
     fn sample(&mut self, counted: u64) {
         let begun = Instant::now();
         let after = begun - self.start;
-        let mut stopped = Stopped::descendants(process::id(), &self.others, &mut self.guard);
+        let stopped = Stopped::descendants(process::id(), &self.others, &mut self.guard);
         let sampled = survey(&stopped.pids, self.options, &mut |_| ());
-        let by_others = std::mem::take(&mut stopped.by_others);
+        let parents = stopped.parents();
         drop(stopped);
-        self.waking = Some((Instant::now() + WAKING, by_others));
+        self.waking = Some((Instant::now() + WAKING, parents));
         self.tried = counted;
         match sampled {
             Ok(mut survey) => {

@@ -56,7 +56,7 @@ pub(super) struct Stopped<'a> {
     /// All that were found.
     pub(super) pids: Vec<u32>,
     /// Those that had been stopped by somebody else, who is to wake them.
-    pub(super) by_others: HashSet<u32>,
+    by_others: HashSet<u32>,
 }
 
 impl<'a> Stopped<'a> {
@@ -84,6 +84,14 @@ impl<'a> Stopped<'a> {
         stopped.pids.extend(known);
         stopped.pids.sort_unstable();
         stopped
+    }
+
+    /// Those who see a child of theirs stopped, and may stop themselves for that.
+    pub(super) fn parents(&self) -> HashSet<u32> {
+        let parents = self.processes.iter().map(|(_, stat)| stat.parent);
+        parents
+            .filter(|pid| !self.by_others.contains(pid))
+            .collect()
     }
 
     fn stop(&mut self, pid: u32, stat: Stat) {
