@@ -43,8 +43,7 @@ fn report(options: &Capture, gathered: &Gathered) -> String {
         options.output
     )];
     if let Origin::Processes(live) = &gathered.origin {
-        lines.extend(live.unread_lines());
-        lines.extend(live.left_behind());
+        lines.extend(live.notes(page));
         lines.push(
             "it holds the memory of others, keys and passwords perhaps: only its owner may read it (mode 0600); remove it when it has served its purpose".to_owned(),
         );

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `sources` | where pages come from: files, processes, a command |
+//! | `notes` | what is to be known of pages of processes |
 //! | `estimate` | `zs estimate`: what would compression give back? |
 //! | `capture` | `zs capture`: pages, written to a file |
 //! | `progress` | a bar on the terminal |
@@ -17,6 +18,7 @@ mod capture;
 mod cli;
 mod estimate;
 mod failure;
+mod notes;
 mod output;
 mod progress;
 mod sources;

@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -67,7 +66,7 @@ impl Origin {
             }) if !command.status.success() => {
                 let (name, status) = (&command.name, command.status);
                 Some(format!(
-                    "{name} failed ({status}): the report covers what ran until then"
+                    "{name} failed ({status}): what was sampled is of the time until then"
                 ))
             }
             _ => None,
@@ -252,57 +251,5 @@ impl Live {
         lines.extend(self.unread_lines());
         lines.extend(self.left_behind());
         lines.join("\n")
-    }
-
-    /// Processes that were not read, those of one reason on one line.
-    pub(crate) fn unread_lines(&self) -> Vec<String> {
-        let mut by_reason: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for unread in &self.unread {
-            let reason = unread.reason.to_string();
-            by_reason.entry(reason).or_default().push(unread.pid);
-        }
-        let lines = by_reason.iter().map(|(reason, pids)| match &pids[..] {
-            [pid] => format!("process {pid} was not read: {reason}"),
-            pids => format!(
-                "{} processes were not read ({}): {reason}",
-                pids.len(),
-                some(pids)
-            ),
-        });
-        lines.collect()
-    }
-
-    /// What a command left running.
-    pub(crate) fn left_behind(&self) -> Option<String> {
-        let left = &self.command.as_ref()?.left;
-        let (first, _) = left.first()?;
-        let all: Vec<String> = left
-            .iter()
-            .map(|(pid, name)| format!("{pid} ({name})"))
-            .collect();
-        Some(format!(
-            "it left processes running that are not waited for: {}; sample them by zs estimate --pid {first}",
-            all.join(", ")
-        ))
-    }
-}
-
-/// A few numbers of many.
-fn some(pids: &[u32]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
-    let more = if pids.len() > SHOWN { ", ..." } else { "" };
-    shown.join(", ") + more
-}
-
-#[cfg(test)]
-mod tests {
-    use super::some;
-
-    #[test]
-    fn many_numbers_are_cut_short() {
-        assert_eq!(some(&[1, 2]), "1, 2");
-        assert_eq!(some(&[1, 2, 3, 4, 5]), "1, 2, 3, 4, 5");
-        assert_eq!(some(&[1, 2, 3, 4, 5, 6]), "1, 2, 3, 4, 5, ...");
     }
 }

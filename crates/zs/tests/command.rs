@@ -65,9 +65,9 @@ fn the_sample_is_of_the_largest_moment() {
     assert!(number(largest(&report), "memory_bytes") * 11 >= HELD * 10);
 }
 
-/// What is counted but never read is no reason to sample over and over: that would stop the command for most of its time.
+/// A program with the set-user-id bit holds memory that is counted, and that only its owner may read.
 #[test]
-fn memory_that_cannot_be_read_does_not_stop_the_command_again_and_again() {
+fn a_descendant_that_may_not_be_read_is_said() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can start a command that another user's zs may not read");
         return;
@@ -92,13 +92,7 @@ fn memory_that_cannot_be_read_does_not_stop_the_command_again_and_again() {
         println!("skipped: set-user-id programs are not started so here (nosuid)");
         return;
     }
-    let samples = number(command, "samples");
-    // A tenth more each time, up to 40 MB: from a page on, that is 97 times.
-    assert!(
-        samples <= 97 && samples < number(command, "counts"),
-        "{command}"
-    );
-    // And it is said, though the last sample may have been without it.
+    // The last sample may have been without it.
     let unread = report["unread"].as_array().unwrap();
     assert!(
         unread

@@ -12,25 +12,9 @@
 #include <string.h>
 
 #include "check.h"
+#include "pools.h"
 
 enum { ROUNDS = 20000 };
-
-static zs_arena *new_arena(uint64_t limit)
-{
-    zs_arena_options options;
-    zs_arena *arena = NULL;
-    memset(&options, 0, sizeof options);
-    options.limit = limit;
-    CHECK(zs_arena_create(&options, sizeof options, &arena) == ZS_OK);
-    return arena;
-}
-
-static zs_pool_t *new_pool(zs_arena *arena)
-{
-    zs_pool_t *pool = NULL;
-    CHECK(zs_pool_create(arena, NULL, 0, &pool) == ZS_OK);
-    return pool;
-}
 
 static int count(void *context, zs_handle handle, const zs_spans *bytes)
 {

@@ -21,21 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// A count may take a fifth of the time, on a machine with thousands of processes too.
 const REST_OF_COUNT: u32 = 4;
 
-/// The command is stopped for half of the time at most, unless it grows by a quarter.
-const RUNNING_PER_SAMPLING: u32 = 1;
-
 /// After a sample, so long are processes woken that stop because one of theirs was stopped, as `script` and `sudo` do.
 const WAKING: Duration = Duration::from_secs(1);
-
-/// A new sample is worth its time if there is a tenth more to be sampled.
-fn is_larger(counted: u64, before: u64) -> bool {
-    counted > before + before / 10
-}
-
-/// A new sample cannot wait.
-fn is_much_larger(counted: u64, before: u64) -> bool {
-    counted > before + before / 4
-}
 
 /// A command, and what was sampled of it.
 #[derive(Debug)]
@@ -121,13 +108,10 @@ struct Watch {
     /// Children of the calling process, and theirs, that are none of the command's; the guard.
     others: HashSet<u32>,
     start: Instant,
-    /// Spent on samples, while the command stood still.
-    sampling: Duration,
+    pace: Pace,
     counts: u64,
     samples: u64,
     largest: u64,
-    /// What was counted at the last sample, whatever came of it.
-    tried: u64,
     best: Option<Moment>,
     /// Until when which processes are woken if they stop: those who saw a child of theirs stopped.
     waking: Option<(Instant, HashSet<u32>)>,
@@ -135,6 +119,29 @@ struct Watch {
     /// Why processes could not be read, from all samples: a later one may be without them.
     refused: BTreeMap<u32, UnreadReason>,
     failed: Option<Error>,
+}
+
+/// When a sample is worth its time.
+#[derive(Debug, Default)]
+struct Pace {
+    /// What was counted at the last sample, whatever came of it: what cannot be read is not tried over and over.
+    tried: u64,
+    /// Spent on samples, while the command stood still.
+    spent: Duration,
+}
+
+impl Pace {
+    /// Whether there is a tenth more to be sampled than at the last sample, and the command has stood still for no more than half
+    /// of the time since its start; a quarter more does not wait.
+    fn is_due(&self, counted: u64, since_start: Duration) -> bool {
+        let has_time = self.spent <= since_start.saturating_sub(self.spent);
+        counted > self.tried + self.tried / 4 || has_time && counted > self.tried + self.tried / 10
+    }
+
+    fn note(&mut self, counted: u64, took: Duration) {
+        self.tried = counted;
+        self.spent += took;
+    }
 }
 
 struct Moment {
@@ -153,11 +160,10 @@ impl Watch {
             command,
             others,
             start: Instant::now(),
-            sampling: Duration::ZERO,
+            pace: Pace::default(),
             counts: 0,
             samples: 0,
             largest: 0,
-            tried: 0,
             best: None,
             waking: None,
             running: Vec::new(),
@@ -178,11 +184,8 @@ impl Watch {
         self.counts += 1;
         self.largest = self.largest.max(counted);
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
-        let running = self.start.elapsed().saturating_sub(self.sampling);
-        let has_time = self.sampling * RUNNING_PER_SAMPLING <= running;
-        let is_due = has_time && is_larger(counted, self.tried);
         // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
-        if self.failed.is_none() && (is_due || is_much_larger(counted, self.tried)) {
+        if self.failed.is_none() && self.pace.is_due(counted, self.start.elapsed()) {
             self.sample(counted);
         }
         rest
@@ -198,9 +201,10 @@ impl Watch {
             if !stat.has_ended() {
                 self.running.push((pid, stat));
             } else if stat.parent == process::id() && pid != self.command {
-                let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                // It has ended, and nobody else can ask.
-                let _ = waitpid(number, WaitOptions::NOHANG);
+                // It has ended, and nobody else can ask. Without a number it would be any child, the command too.
+                if let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    let _ = waitpid(Some(number), WaitOptions::NOHANG);
+                }
             }
         }
     }
@@ -229,7 +233,6 @@ impl Watch {
         let parents = stopped.parents();
         drop(stopped);
         self.waking = Some((Instant::now() + WAKING, parents));
-        self.tried = counted;
         match sampled {
             Ok(mut survey) => {
                 self.samples += 1;
@@ -245,7 +248,7 @@ impl Watch {
             }
             Err(error) => self.failed = Some(error),
         }
-        self.sampling += begun.elapsed();
+        self.pace.note(counted, begun.elapsed());
     }
 
     fn note_refused(&mut self, survey: &mut Survey) {
@@ -271,6 +274,10 @@ impl Watch {
             after: Duration::ZERO,
         };
         let mut best = self.best.unwrap_or_else(nothing);
+        // Who was refused once, while it executed another program perhaps, may have been read in the end.
+        for process in &best.survey.processes {
+            self.refused.remove(&process.pid);
+        }
         let refused = self.refused.into_iter();
         best.survey
             .unread
@@ -303,11 +310,27 @@ fn count(pid: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::is_larger;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_tenth_more_is_larger() {
-        assert!(is_larger(1, 0) && is_larger(111, 100) && is_larger(12, 10));
-        assert!(!is_larger(0, 0) && !is_larger(110, 100) && !is_larger(99, 100));
+    fn a_sample_is_due_if_there_is_a_tenth_more_and_time_for_it() {
+        let mut pace = Pace::default();
+        assert!(!pace.is_due(0, SECOND) && pace.is_due(1, Duration::ZERO));
+        pace.note(100, SECOND);
+        assert!(!pace.is_due(110, 2 * SECOND) && pace.is_due(111, 2 * SECOND));
+        // It stood still for more than half of the time: only much more does not wait.
+        let early = SECOND * 3 / 2;
+        assert!(!pace.is_due(125, early) && pace.is_due(126, early));
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again_whatever_came_of_it() {
+        let mut pace = Pace::default();
+        pace.note(1 << 30, SECOND);
+        for after in [1, 10, 100_000] {
+            assert!(!pace.is_due(1 << 30, after * SECOND));
+        }
     }
 }

@@ -170,6 +170,12 @@ impl SampledProcess {
         self.strata.iter().map(|stratum| stratum.sampled).sum()
     }
 
+    /// Whether something is known of all its pages: of each stratum that has some, a page was read.
+    pub fn is_covered(&self) -> bool {
+        let known = |stratum: &SampledStratum| stratum.pages == 0 || stratum.sampled > 0;
+        self.strata.iter().all(known)
+    }
+
     /// Of these, pages that changed while they were read.
     pub fn changed(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.changed).sum()

@@ -79,27 +79,24 @@ impl Sum {
         variance: Some(0.0),
     };
 
-    /// The strata of a process; `None` if none of its pages was sampled, or not all of the sample was stored.
+    /// The strata of a process; `None` if one has pages of which none was sampled, or not all of the sample was stored.
     pub(super) fn of(process: &SampledProcess, parts: [Part; 2]) -> Option<Self> {
         let mut sum = Self::NOTHING;
-        let mut is_sampled = false;
         for (stratum, part) in process.strata.iter().zip(&parts) {
             if part.pages < stratum.sampled {
                 return None;
             }
-            let Some(mean) = Mean::of(part, stratum.pages) else {
-                // A part of the process is unknown if it has pages, and none was read.
-                sum.variance = sum.variance.filter(|_| stratum.pages == 0);
+            if stratum.pages == 0 {
                 continue;
-            };
-            is_sampled = true;
+            }
+            let mean = Mean::of(part, stratum.pages)?;
             let pages = stratum.weighted();
             sum.add(Self {
                 payload: mean.bytes * pages,
                 variance: mean.variance.map(|variance| variance * pages * pages),
             });
         }
-        is_sampled.then_some(sum)
+        Some(sum)
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -255,6 +252,14 @@ mod tests {
         let sum = Sum::of(&process, parts).unwrap();
         assert_eq!(sum.payload, 2000.0 + 3000.0);
         assert_eq!(process.weighted_pages(), 3.0);
+    }
+
+    #[test]
+    fn of_a_process_with_an_unknown_part_nothing_is_said() {
+        let known = process([(2, 2, 1.0), (0, 4, 0.5)]);
+        assert!(!known.is_covered());
+        assert!(Sum::of(&known, [part(&[1000.0; 2]), Part::default()]).is_none());
+        assert!(process([(2, 2, 1.0), (0, 0, 1.0)]).is_covered());
     }
 
     #[test]

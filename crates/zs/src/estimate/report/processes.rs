@@ -1,14 +1,14 @@
-//! What is said of processes: a line each, the total, and what was left out.
+//! What is said of processes: a line each, and the total.
 
 use super::Report;
 use super::estimator::Saving;
 use super::saving::{Row, Savings, Total};
 use super::text::{ANSWER, HEADING, fixed, new_table, render, styled};
 use crate::output::wrap;
-use crate::sources::{Live, Ran};
-use crate::units::{Size, Time};
+use crate::sources::Live;
+use crate::units::Size;
 use comfy_table::Row as TableRow;
-use zs_pages::{SampledProcess, Skipped};
+use zs_pages::SampledProcess;
 
 /// Columns from which on all columns of the table are shown.
 const WIDE: usize = 76;
@@ -37,54 +37,6 @@ impl Report {
                 live.sampling.seed
             )
         }
-    }
-
-    /// What is to be known of the sample.
-    pub(super) fn live_notes(&self, live: &Live) -> Vec<String> {
-        let mut notes: Vec<String> = live.command.iter().map(moment).collect();
-        let failed = live.command.iter().filter_map(|ran| ran.failed.as_ref());
-        notes.extend(failed.map(|error| format!("after that no sample could be taken: {error}")));
-        notes.extend(live.left_behind());
-        notes.extend(live.unread_lines());
-        notes.extend(left_out(live));
-        notes.extend(self.counted(live));
-        notes
-    }
-
-    /// Pages that are not what they seem.
-    fn counted(&self, live: &Live) -> Vec<String> {
-        let sum = |of: fn(&SampledProcess) -> u64| live.processes.iter().map(of).sum::<u64>();
-        let bytes = |pages: u64| Size(pages << self.page.shift());
-        let count = |of: fn(&SampledProcess) -> bool| {
-            let found = live.processes.iter().filter(|process| of(process));
-            Some(found.count()).filter(|count| *count > 0)
-        };
-        let swapped = Some(sum(|process| process.swapped)).filter(|pages| *pages > 0);
-        let elsewhere = Some(sum(|process| process.counted_elsewhere)).filter(|pages| *pages > 0);
-        let changed = Some(sum(SampledProcess::changed)).filter(|pages| *pages > 0);
-        let vanished = Some(sum(SampledProcess::vanished)).filter(|pages| *pages > 0);
-        let shared = count(|process| process.strata[1].pages > 0);
-        let unsampled = count(|process| process.sampled() == 0 && process.pages() > 0);
-        let lines = [
-            swapped.map(|swapped| format!("{} of it were in swap", bytes(swapped))),
-            elsewhere.map(|elsewhere| {
-                format!(
-                    "pages that processes share are counted once: {} more are mapped",
-                    bytes(elsewhere)
-                )
-            }),
-            shared.map(|count| {
-                format!(
-                    "{count} of the processes share pages, and the system does not say with whom: those are counted by their proportional share (Pss); root is told (CAP_SYS_ADMIN)"
-                )
-            }),
-            unsampled.map(|count| {
-                format!("{count} of the processes have no page in the sample, and are not in the total: ask for a larger --sample")
-            }),
-            changed.map(|changed| format!("{} changed while they were read", pages(changed))),
-            vanished.map(|vanished| format!("{} were gone before they were read", pages(vanished))),
-        ];
-        lines.into_iter().flatten().collect()
     }
 
     /// The table of processes, and what it comes to.
@@ -279,36 +231,6 @@ fn answer(name: &str, total: &Total, codec: usize) -> Option<String> {
     } else {
         format!("{name} would hold it in {held} of {all}: {percent:.0} % given back{about}")
     })
-}
-
-/// The moment that a command was sampled at.
-fn moment(ran: &Ran) -> String {
-    let after = Time(ran.sampled_after.as_nanos() as f64);
-    let (at, most) = (Size(ran.at_sample), Size(ran.largest));
-    let percent = ran.at_sample as f64 * 100.0 / ran.largest.max(1) as f64;
-    format!(
-        "{}: sampled {after} after its start, when it and its descendants had {at}: {percent:.0} % of the most that was counted, {most} (memory that forks share counts for each there)",
-        ran.name
-    )
-}
-
-fn left_out(live: &Live) -> Option<String> {
-    let mut all = Skipped::default();
-    for process in &live.processes {
-        for (reason, bytes) in process.skipped.iter() {
-            all.add(reason, bytes);
-        }
-    }
-    let parts: Vec<String> = all
-        .iter()
-        .map(|(reason, bytes)| format!("{} {}", Size(bytes), reason.name()))
-        .collect();
-    (!parts.is_empty()).then(|| format!("left out: {}", parts.join(", ")))
-}
-
-fn pages(count: u64) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} page{plural}")
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ pub(super) struct Row<'a> {
     pub(super) process: &'a SampledProcess,
     /// Bytes of its anonymous memory.
     pub(super) memory: f64,
-    /// Shares of its pages; `None` if none was sampled.
+    /// Shares of its pages; `None` if of some nothing is known.
     pub(super) zero: Option<f64>,
     /// Zero included.
     pub(super) same_filled: Option<f64>,
-    /// With each codec; `None` if none of its pages was sampled, or not all of the sample was stored.
+    /// With each codec; `None` if of some pages nothing is known, or not all of the sample was stored.
     pub(super) savings: [Option<Saving>; 2],
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Savings<'a> {
     pub(super) total: Total,
 }
 
-/// All processes of which pages were sampled.
+/// All processes of which enough pages were sampled.
 #[derive(Debug, Default)]
 pub(super) struct Total {
     pub(super) pages: u64,
@@ -94,15 +94,20 @@ impl Total {
 impl<'a> Row<'a> {
     /// All but what a pool would hold.
     fn new(process: &'a SampledProcess, parts: [Part; 2], page: f64) -> Self {
+        // What was not stored for want of room is known no more than what was not sampled.
+        let strata = || {
+            process
+                .strata
+                .iter()
+                .zip(&parts)
+                .filter(|(stratum, _)| stratum.pages > 0)
+        };
+        let is_known = strata().all(|(_, part)| part.pages > 0);
+        let pages = process.weighted_pages();
         let share = |of: fn(&Part) -> u64| {
-            let known = process.strata.iter().zip(&parts);
-            let known = known.filter(|(_, part)| part.pages > 0);
-            let (mut sum, mut pages) = (0.0, 0.0);
-            for (stratum, part) in known {
-                sum += of(part) as f64 / part.pages as f64 * stratum.weighted();
-                pages += stratum.weighted();
-            }
-            (pages > 0.0).then(|| sum / pages)
+            let shares = strata()
+                .map(|(stratum, part)| of(part) as f64 / part.pages as f64 * stratum.weighted());
+            (is_known && pages > 0.0).then(|| shares.sum::<f64>() / pages)
         };
         Self {
             process,

@@ -71,7 +71,7 @@ impl Report {
     pub(in crate::estimate) fn text(&self, width: usize) -> String {
         let (lead, notes) = match &self.origin {
             Origin::Files(_) => (self.lead(), self.notes()),
-            Origin::Processes(live) => (self.live_lead(live), self.live_notes(live)),
+            Origin::Processes(live) => (self.live_lead(live), live.notes(self.page)),
         };
         let mut lines = vec![wrap(&lead, width)];
         lines.extend(notes.iter().map(|note| wrap(note, width)));
