@@ -4,16 +4,17 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::Budget;
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, PoolKey};
+use crate::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::meta::MetaTable;
+use crate::movable::MoveCounters;
 use crate::moves::Moves;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Host, Ordering, Payload, StaticCounter};
+use zs_sync::{AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -50,6 +51,7 @@ pub struct Arena<B: Backing> {
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
     pub(crate) moves: Moves,
+    pub(crate) move_counters: MoveCounters,
     /// The backing's [`process`](Backing::process) when the arena was made.
     process: u64,
     payload: Payload,
@@ -115,6 +117,7 @@ impl<B: Backing> Arena<B> {
             usage: AtomicU64::new(0),
             id,
             moves: Moves::default(),
+            move_counters: MoveCounters::default(),
             process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
@@ -193,52 +196,69 @@ impl<B: Backing> Arena<B> {
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Makes entry `index` of a pool's zspage the owner of a frame; returns the frame's number.
+    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's number.
     ///
     /// # Panics
-    /// If the frame or the key is another arena's.
-    pub fn assign(&self, frame: Frame, key: &PoolKey, zspage: u32, index: u8) -> FrameId {
+    /// If the frame or the key is another arena's, or the owner another pool.
+    pub fn assign(&self, frame: Frame, key: &PoolKey, owner: FrameOwner) -> FrameId {
         assert_eq!(
-            (frame.arena, key.arena),
-            (self.id, self.id),
-            "of another arena"
+            (frame.arena, key.arena, owner.pool),
+            (self.id, self.id, key.pool),
+            "of another arena or pool"
         );
+        let change = Descriptor::UNOWNED.0 ^ Descriptor::owned(owner).0;
         // Relaxed: the frame entry that names the frame is what publishes it.
-        let before = self.descriptor(frame.id).swap(
-            Descriptor::owned(key.owner(zspage, index)).0,
-            Ordering::Relaxed,
-        );
+        let before = self
+            .descriptor(frame.id)
+            .fetch_xor(change, Ordering::Relaxed);
         debug_assert_eq!(
-            before,
-            Descriptor::UNOWNED.0,
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
             "an assigned frame has no owner"
         );
         frame.id
     }
 
-    /// Takes a frame back from its entry; `None`, and no change, if it is not that entry's.
+    /// Takes a frame back from its owner; `None`, and no change, if it is not that owner's.
     ///
     /// # Panics
-    /// If the key is another arena's.
-    pub fn reclaim(&self, id: FrameId, key: &PoolKey, zspage: u32, index: u8) -> Option<Frame> {
-        assert_eq!(key.arena, self.id, "a key of another arena");
+    /// If the key is another arena's, or the owner another pool.
+    pub fn reclaim(&self, id: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
+        self.take_back(id, key, owner, 0)
+    }
+
+    /// Takes a frame back that has exactly these marks, beside those of its movers.
+    pub(crate) fn take_back(
+        &self,
+        id: FrameId,
+        key: &PoolKey,
+        owner: FrameOwner,
+        marks: u64,
+    ) -> Option<Frame> {
+        assert_eq!(
+            (key.arena, owner.pool),
+            (self.id, key.pool),
+            "of another arena or pool"
+        );
         let descriptor = self.descriptors.get(id.index())?;
-        let owned = Descriptor::owned(key.owner(zspage, index)).0;
+        let owned = Descriptor(Descriptor::owned(owner).0 | marks);
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
-        // Relaxed: the detach that found the frame is ordered by the owner's own locks.
-        if descriptor.load(Ordering::Relaxed) != owned {
-            return None;
+        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
+        let mut seen = descriptor.peek(Ordering::Relaxed);
+        while Descriptor(seen).at_rest() == owned {
+            let unowned = Descriptor::UNOWNED.0 | seen & LOCKED;
+            match descriptor.compare_exchange_weak(
+                seen,
+                unowned,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Frame { id, arena: self.id }),
+                Err(found) => seen = found,
+            }
         }
-        descriptor
-            .compare_exchange(
-                owned,
-                Descriptor::UNOWNED.0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )
-            .ok()
-            .map(|_| Frame { id, arena: self.id })
+        None
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.

@@ -4,7 +4,7 @@ use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Backing, RegionKind};
 use crate::block::BlockId;
 use crate::cache::FrameBatch;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
 use crate::size::FrameId;
 use crate::zone::{CommitPlan, FrameRun};
@@ -45,8 +45,12 @@ impl<B: Backing> Arena<B> {
         // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
         let before = self
             .descriptor(FrameId(frame))
-            .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
+            .fetch_or(Descriptor::UNOWNED.0, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::FREE,
+            "an allocated frame was free"
+        );
         // Relaxed: see `usage`.
         self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
         Ok(Frame {
@@ -65,8 +69,12 @@ impl<B: Backing> Arena<B> {
         // Relaxed: see `alloc_frame`.
         let before = self
             .descriptor(frame.id)
-            .swap(Descriptor::FREE.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
+            .fetch_and(LOCKED, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
+            "a freed frame has no owner"
+        );
         self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
         let overflow = self.cache().push(self.host, frame.id.0);
         if !overflow.is_empty() {

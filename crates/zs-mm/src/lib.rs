@@ -19,6 +19,7 @@
 //! | `arena_ref` | how a pool holds its arena |
 //! | `frame` | frames allocated and freed |
 //! | `moves` | movers at work, and who makes them pause |
+//! | `movable` | frames moved while they are in use |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
 //! | `stats` | what is held, and `validate()` |
 //!
@@ -44,6 +45,7 @@ mod frame;
 mod give_back;
 mod mask;
 mod meta;
+mod movable;
 mod moves;
 mod options;
 mod size;
@@ -59,6 +61,11 @@ pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
 pub use meta::MetaTable;
+pub use movable::{
+    Anywhere, Collected, CopyBatch, CopyEngine, Destination, FrameCopy, FrameFlags, FrameLock,
+    FrameStatus, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, MigrateReport,
+    Movable, PIECE, Prepared, ZoneMoves,
+};
 pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};

@@ -34,6 +34,7 @@
 //! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `compact` | objects moved together |
+//! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
 //!
@@ -48,6 +49,7 @@ mod class;
 mod client;
 mod compact;
 mod destroy;
+mod drain;
 mod error;
 mod free;
 mod geometry;
@@ -55,6 +57,7 @@ mod give_back;
 mod handle_table;
 mod insert;
 mod map;
+mod migrate;
 mod pool;
 mod read;
 mod record;
