@@ -20,6 +20,8 @@ pub enum FrameType {
     Free = 0,
     /// Attached to a zspage, or on the way to or from one.
     Zspage = 1,
+    /// One of neighbouring frames that were allocated together.
+    Block = 3,
 }
 
 /// What makes a pool the owner of its frames: given by [`Arena::join`](crate::Arena::join), shown
@@ -76,6 +78,9 @@ impl Descriptor {
     /// A frame that was just allocated: nobody owns it yet.
     pub const UNOWNED: Self = Self((FrameType::Zspage as u64) << TYPE_SHIFT);
 
+    /// One of neighbouring frames that were allocated together.
+    pub(crate) const BLOCK: Self = Self((FrameType::Block as u64) << TYPE_SHIFT);
+
     /// A frame of a zspage.
     pub const fn owned(owner: FrameOwner) -> Self {
         Self(
@@ -90,6 +95,7 @@ impl Descriptor {
     pub fn frame_type(self) -> FrameType {
         match (self.0 >> TYPE_SHIFT) & TYPE_MASK {
             0 => FrameType::Free,
+            3 => FrameType::Block,
             _ => FrameType::Zspage,
         }
     }
