@@ -14,7 +14,7 @@ use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -52,6 +52,8 @@ pub struct Arena<B: Backing> {
     pub(crate) id: u32,
     pub(crate) moves: Moves,
     pub(crate) move_counters: MoveCounters,
+    /// How many want no frame to be in a cache: see [`CachesOff`](crate::reserve::CachesOff).
+    pub(crate) caches_off: AtomicU32,
     /// The backing's [`process`](Backing::process) when the arena was made.
     process: u64,
     payload: Payload,
@@ -81,8 +83,8 @@ impl<B: Backing> Arena<B> {
         options.check(backing.granule()).map_err(Error::Invalid)?;
         let frames = options.page_size.frames_per_block();
         let block_bytes = options.page_size.block_bytes();
-        let count = options.limit.div_ceil(block_bytes as u64) as usize;
-        let budget = Budget::new(options.limit);
+        let count = options.capacity().div_ceil(block_bytes as u64) as usize;
+        let budget = Budget::new(options.limit, options.capacity());
         let id = next_id();
         let records = MetaTable::reserve(&backing, id, Blocks::cells(count, frames))?;
         let descriptors = match MetaTable::reserve(&backing, id, count * frames) {
@@ -118,6 +120,7 @@ impl<B: Backing> Arena<B> {
             id,
             moves: Moves::default(),
             move_counters: MoveCounters::default(),
+            caches_off: AtomicU32::new(0),
             process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
@@ -129,7 +132,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The options that the arena was made with.
+    /// The options that the arena was made with; the limit may have been set anew since.
     pub fn options(&self) -> &ArenaOptions {
         &self.options
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with frames.
 
+use crate::size::ZoneId;
 use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
 use core::fmt;
 
@@ -13,6 +14,17 @@ pub enum Error {
     NoMemory,
     /// The arena has [`MAX_POOLS`] pools already.
     TooManyPools,
+    /// A limit of `asked` bytes was to be set, but `held` bytes cannot be given back now.
+    LimitBelowHeld {
+        /// Bytes that were held when the last cached frame had been given back.
+        held: u64,
+        /// The limit asked for.
+        asked: u64,
+    },
+    /// The arena has no such zone.
+    NoSuchZone(ZoneId),
+    /// The zone is offline: nothing is to be had there.
+    ZoneOffline(ZoneId),
 }
 
 /// What is wrong with the options of an arena.
@@ -23,6 +35,15 @@ pub enum InvalidArena {
     LimitTooSmall(u64),
     /// The limit, in bytes, is above [`MAX_ARENA_BYTES`].
     LimitTooLarge(u64),
+    /// A limit above the address space that was reserved for the arena, both in bytes.
+    LimitAboveReserve {
+        /// The limit asked for.
+        limit: u64,
+        /// What is reserved: [`ArenaOptions::reserve`](crate::ArenaOptions::reserve).
+        reserve: u64,
+    },
+    /// The address space asked for, in bytes, is above [`MAX_ARENA_BYTES`].
+    ReserveTooLarge(u64),
     /// So many zones: there are 1 to [`MAX_ZONES`], and at most one for each pageblock.
     Zones(u32),
     /// The backing's granule, in bytes, is no power of two or exceeds a pageblock.
@@ -39,6 +60,14 @@ impl fmt::Display for InvalidArena {
             Self::LimitTooLarge(limit) => write!(
                 f,
                 "a limit of {limit} bytes is above the largest arena ({MAX_ARENA_BYTES} bytes)"
+            ),
+            Self::LimitAboveReserve { limit, reserve } => write!(
+                f,
+                "a limit of {limit} bytes is above the {reserve} bytes that are reserved"
+            ),
+            Self::ReserveTooLarge(reserve) => write!(
+                f,
+                "{reserve} bytes to reserve are above the largest arena ({MAX_ARENA_BYTES} bytes)"
             ),
             Self::Zones(zones) => write!(
                 f,
@@ -60,6 +89,12 @@ impl fmt::Display for Error {
                 "no memory: the arena's limit is reached, or the system refused memory or addresses",
             ),
             Self::TooManyPools => write!(f, "an arena carries at most {MAX_POOLS} pools"),
+            Self::LimitBelowHeld { held, asked } => write!(
+                f,
+                "a limit of {asked} bytes is below the {held} bytes that are in use"
+            ),
+            Self::NoSuchZone(zone) => write!(f, "the arena has no zone {zone}"),
+            Self::ZoneOffline(zone) => write!(f, "zone {zone} is offline"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::cache::FrameBatch;
 use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
 use crate::size::FrameId;
-use crate::zone::{CommitPlan, FrameRun};
+use crate::zone::{CommitPlan, FrameRun, Zone};
 use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that its holder must attach or give back.
@@ -42,6 +42,11 @@ impl<B: Backing> Arena<B> {
             Some(frame) => frame,
             None => self.alloc_slow()?,
         };
+        Ok(self.hand_out(frame))
+    }
+
+    /// Makes a frame that was taken out of a cache or zone its caller's.
+    pub(crate) fn hand_out(&self, frame: u32) -> Frame {
         // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
         let before = self
             .descriptor(FrameId(frame))
@@ -53,10 +58,10 @@ impl<B: Backing> Arena<B> {
         );
         // Relaxed: see `usage`.
         self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
-        Ok(Frame {
+        Frame {
             id: FrameId(frame),
             arena: self.id,
-        })
+        }
     }
 
     /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an overflowing
@@ -66,7 +71,7 @@ impl<B: Backing> Arena<B> {
     /// If the frame is another arena's.
     pub fn free_frame(&self, frame: Frame) {
         assert_eq!(frame.arena, self.id, "a frame of another arena");
-        // Relaxed: see `alloc_frame`.
+        // Relaxed: see `hand_out`.
         let before = self
             .descriptor(frame.id)
             .fetch_and(LOCKED, Ordering::Relaxed);
@@ -76,7 +81,7 @@ impl<B: Backing> Arena<B> {
             "a freed frame has no owner"
         );
         self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
-        let overflow = self.cache().push(self.host, frame.id.0);
+        let overflow = self.cache().push(self.host, &self.caches_off, frame.id.0);
         if !overflow.is_empty() {
             self.put(&overflow);
             self.decay_a_little();
@@ -90,8 +95,9 @@ impl<B: Backing> Arena<B> {
         if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
             return Ok(frame);
         }
-        let error = match self.commit_run() {
-            Ok(frame) => return Ok(frame),
+        let error = match self.commit_run(&self.zones) {
+            // Never from the zone again: another thread may have emptied it meanwhile.
+            Ok(run) => return self.keep_one(run).ok_or(Error::NoMemory),
             Err(error) => error,
         };
         // Frames may lie in other CPUs' caches.
@@ -107,16 +113,17 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// Commits a run of frames; all but one go to the cache.
-    fn commit_run(&self) -> Result<u32, Error> {
+    /// Commits a run of frames of the first of `zones` that has any. Those beyond a handful go to the
+    /// zone; there is at least one.
+    pub(crate) fn commit_run(&self, zones: &[Zone]) -> Result<FrameBatch, Error> {
         let group = self.frames_per_granule();
-        let run = self.charge_run(self.plan_run(self.frames_per_run())?)?;
+        let run = self.charge_run(self.plan_run(zones, self.frames_per_run())?)?;
         let run = match self.commit_frames(run) {
             Ok(()) => run,
             // The system may have less left than a run: try the least there is.
             Err(error) if run.len == group => return Err(error),
             Err(_) => {
-                let least = self.charge_run(self.plan_run(group)?)?;
+                let least = self.charge_run(self.plan_run(zones, group)?)?;
                 self.commit_frames(least)?;
                 least
             }
@@ -125,35 +132,38 @@ impl<B: Backing> Arena<B> {
         let mut rest = FrameBatch::default();
         for frame in first..first + run.len {
             if rest.len() == FrameBatch::CAPACITY {
-                // A granule of many frames: they go to the zone, the last handful to the caller.
+                // A granule of many frames.
                 self.put(&core::mem::take(&mut rest));
             }
             rest.push(frame as u32);
         }
-        // Never from the zone again: another thread may have emptied it meanwhile.
-        self.keep_one(rest).ok_or(Error::NoMemory)
+        Ok(rest)
     }
 
-    /// Takes neighbouring frames without memory from the first zone that has any.
-    fn plan_run(&self, want: usize) -> Result<FrameRun, Error> {
+    /// Takes neighbouring frames without memory from the first of `zones` that has any.
+    fn plan_run(&self, zones: &[Zone], want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
-        for zone in &self.zones {
+        for zone in zones {
             loop {
                 match zone.plan_commit(self.host, &self.blocks, want, group) {
                     CommitPlan::Run(run) => return Ok(run),
                     CommitPlan::Exhausted => break,
-                    CommitPlan::NeedsBlock(block) => {
-                        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
-                        let (backing, budget) = (&self.backing, &self.budget);
-                        self.descriptors.ensure(backing, budget, last_frame)?;
-                        let last_cell = self.blocks.last_cell(block);
-                        self.blocks.table().ensure(backing, budget, last_cell)?;
-                        zone.open_block(self.host, &self.blocks, block);
-                    }
+                    CommitPlan::NeedsBlock(block) => self.open_block(zone, block)?,
                 }
             }
         }
         Err(Error::NoMemory)
+    }
+
+    /// Opens the next block of a zone: commits what describes it.
+    pub(crate) fn open_block(&self, zone: &Zone, block: BlockId) -> Result<(), Error> {
+        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
+        let (backing, budget) = (&self.backing, &self.budget);
+        self.descriptors.ensure(backing, budget, last_frame)?;
+        let last_cell = self.blocks.last_cell(block);
+        self.blocks.table().ensure(backing, budget, last_cell)?;
+        zone.open_block(self.host, &self.blocks, block);
+        Ok(())
     }
 
     /// Charges as much of a run as the limit allows; the rest of it is free again.
@@ -178,7 +188,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Commits a run whose charge is taken; gives charge and frames back if that fails.
-    fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
+    pub(crate) fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
         let (place, len) = self.place_of(run);
         // SAFETY: the run consists of whole granules of the payload region, and `plan_run` took
         // its frames out of the zone, so that no other thread commits or decommits them.
@@ -198,7 +208,7 @@ impl<B: Backing> Arena<B> {
 
     fn keep_one(&self, mut batch: FrameBatch) -> Option<u32> {
         let frame = batch.pop()?;
-        self.cache().fill(self.host, &mut batch);
+        self.cache().fill(self.host, &self.caches_off, &mut batch);
         if !batch.is_empty() {
             self.put(&batch);
         }

@@ -21,6 +21,10 @@
 //! | `moves` | movers at work, and who makes them pause |
 //! | `movable` | frames moved while they are in use |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
+//! | `limit` | the hard limit set anew |
+//! | `zones` | the zones of an arena as a user sees them |
+//! | `reserve` | blocks kept from everybody, frames taken by their place |
+//! | `contiguous` | neighbouring frames at once |
 //! | `stats` | what is held, and `validate()` |
 //!
 //! # Locking
@@ -39,34 +43,39 @@ mod backing;
 mod block;
 mod budget;
 mod cache;
+mod contiguous;
 mod descriptor;
 mod error;
 mod frame;
 mod give_back;
+mod limit;
 mod mask;
 mod meta;
 mod movable;
 mod moves;
 mod options;
+mod reserve;
 mod size;
 mod stats;
 mod tables;
 mod zone;
+mod zones;
 
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use budget::Charge;
+pub use contiguous::Contiguous;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
 pub use meta::MetaTable;
 pub use movable::{
     Anywhere, Collected, CopyBatch, CopyEngine, Destination, FrameCopy, FrameFlags, FrameLock,
-    FrameStatus, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, MigrateReport,
-    Movable, PIECE, Prepared, ZoneMoves,
+    FrameStatus, InZone, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason,
+    MigrateReport, Movable, PIECE, Prepared, ZoneMoves,
 };
 pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
-pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
+pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};

@@ -16,7 +16,7 @@ pub struct ArenaStats {
     pub limit: u64,
     /// Everything counted against the limit: committed frames and metadata. Never above `limit`.
     pub held: u64,
-    /// The most that `held` has been.
+    /// The most that `held` has been; what a change of the limit takes may count in both.
     pub peak: u64,
     /// Frames that somebody has allocated.
     pub in_use: u64,
@@ -75,9 +75,10 @@ impl<B: Backing> Arena<B> {
         let usage = self.usage.load(Ordering::Relaxed);
         let (committed, in_use) = (usage >> 32, usage & u64::from(u32::MAX));
         let page = self.options.page_size.bytes() as u64;
+        let (limit, held) = self.budget.limit_and_held();
         ArenaStats {
-            limit: self.budget.limit(),
-            held: self.budget.held(),
+            limit,
+            held,
             peak: self.budget.peak(),
             in_use: in_use * page,
             cached: (committed - in_use) * page,
@@ -118,7 +119,7 @@ impl<B: Backing> Arena<B> {
         for block in zone.opened(state) {
             self.validate_block(block)?;
             committed += self.blocks.committed(block).count() as u64;
-            ready += self.blocks.ready(block).count();
+            ready += self.blocks.available(block);
             if let Some(list) = self.blocks.list_of(block) {
                 listed[list] += 1;
             }

@@ -8,7 +8,8 @@
 
 use crate::backing::Advice;
 use crate::block::{
-    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK, READY_LISTS,
+    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK,
+    READY_LISTS,
 };
 use crate::cache::FrameBatch;
 use crate::mask::FrameMask;
@@ -28,7 +29,9 @@ pub(crate) struct ZoneState {
     heads: [BlockId; LISTS],
     /// The lowest block that was never opened: its record and descriptors may be uncommitted.
     pub(crate) next_virgin: BlockId,
-    /// Free committed frames.
+    /// Whether anything is handed out.
+    pub(crate) online: bool,
+    /// Free committed frames that anybody may take.
     pub(crate) ready: usize,
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
     pub(crate) low: usize,
@@ -84,6 +87,7 @@ impl Zone {
         let state = ZoneState {
             heads: [NO_BLOCK; LISTS],
             next_virgin: first,
+            online: true,
             ready: 0,
             low: 0,
             due: 0,
@@ -104,9 +108,21 @@ impl Zone {
         (self.first..self.end).contains(&block)
     }
 
+    /// All blocks, opened or not.
+    pub(crate) fn blocks(&self) -> core::ops::Range<BlockId> {
+        self.first..self.end
+    }
+
     /// The blocks that were ever opened.
     pub(crate) fn opened(&self, state: &ZoneState) -> core::ops::Range<BlockId> {
         self.first..state.next_virgin
+    }
+
+    /// Whether there are free frames, but none with memory.
+    pub(crate) fn has_only_bare(&self, host: &dyn Host) -> bool {
+        let state = self.state.lock(host);
+        let some = |heads: &[BlockId]| heads.iter().any(|&head| head != NO_BLOCK);
+        !some(&state.heads[READY_LISTS]) && (some(&state.heads) || state.next_virgin < self.end)
     }
 
     /// Takes up to `want` free committed frames of one block, the fullest that has any; whole
@@ -115,7 +131,8 @@ impl Zone {
         let mut state = self.state.lock(host);
         let mut batch = FrameBatch::default();
         let heads = &state.heads[READY_LISTS];
-        let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
+        let fullest = heads.iter().find(|&&head| head != NO_BLOCK);
+        let Some(&block) = fullest.filter(|_| state.online) else {
             return batch;
         };
         let mut taken = FrameMask::default();
@@ -139,6 +156,9 @@ impl Zone {
         group: usize,
     ) -> CommitPlan {
         let mut state = self.state.lock(host);
+        if !state.online {
+            return CommitPlan::Exhausted;
+        }
         let heads = &state.heads[READY_LISTS.end..LISTS];
         let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
             return if state.next_virgin < self.end {
@@ -229,10 +249,12 @@ impl Zone {
             next -= 1;
             let flags = blocks.flags(next);
             let frames = blocks.ready(next).whole_groups(group, limit);
-            if flags & FLAG_ADVISING == 0 && !frames.is_empty() {
+            if flags & (FLAG_ADVISING | FLAG_RESERVED) == 0 && !frames.is_empty() {
                 let huge = flags & FLAG_HUGE != 0;
                 // Until the block has been advised small, nobody else gives back anything of it.
-                blocks.set_flags(next, if huge { FLAG_ADVISING } else { 0 });
+                if huge {
+                    blocks.change_flags(next, FLAG_ADVISING, FLAG_HUGE);
+                }
                 // Neither free nor committed: no other thread can count on these frames, nor take
                 // the block for a full one.
                 state.change(blocks, next, |free, committed| {
@@ -298,9 +320,9 @@ impl Zone {
         let _state = self.state.lock(host);
         let full = blocks.free(block).is_empty()
             && blocks.committed(block).count() == blocks.frames
-            && blocks.flags(block) == 0;
+            && blocks.flags(block) & (FLAG_ADVISING | FLAG_HUGE) == 0;
         if full {
-            blocks.set_flags(block, FLAG_ADVISING);
+            blocks.change_flags(block, FLAG_ADVISING, 0);
         }
         full
     }
@@ -314,11 +336,11 @@ impl Zone {
         advice: Advice,
     ) {
         let _state = self.state.lock(host);
-        let flags = match advice {
+        let huge = match advice {
             Advice::Huge => FLAG_HUGE,
             Advice::Small => 0,
         };
-        blocks.set_flags(block, flags);
+        blocks.change_flags(block, huge, FLAG_ADVISING);
     }
 }
 
@@ -329,7 +351,7 @@ impl ZoneState {
     }
 
     /// Changes a block: new bitmaps, the counts and the list that follow from them, the counter.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         blocks: &Blocks,
         block: BlockId,
@@ -341,12 +363,12 @@ impl ZoneState {
         });
     }
 
-    /// Makes a change to a block's bitmaps and counts; the list and the counter follow.
-    fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
+    /// Makes a change to a block's bitmaps, counts and flags; the list and the counter follow.
+    pub(crate) fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
         let list_before = blocks.list_of(block);
-        let ready_before = blocks.counts(block).ready;
+        let ready_before = blocks.available(block);
         change();
-        self.ready = self.ready + blocks.counts(block).ready - ready_before;
+        self.ready = self.ready + blocks.available(block) - ready_before;
         self.low = self.low.min(self.ready);
         let list = blocks.list_of(block);
         if list != list_before {

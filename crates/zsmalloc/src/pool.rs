@@ -145,7 +145,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let name = Name::new(options.name)?;
         let place = arena.arena();
         let page = place.options().page_size;
-        let frames = place.options().limit.div_ceil(page.bytes() as u64) as usize;
+        let frames = place.capacity().div_ceil(page.bytes() as u64) as usize;
         let units = (frames * UNITS_PER_FRAME)
             .next_power_of_two()
             .clamp(PAGE_UNITS, Layout::max_zspages(page));

@@ -6,7 +6,7 @@ use crate::backing::Backing;
 use crate::block::BlockId;
 use crate::descriptor::{DRAINING, Descriptor, FrameOwner, PoolKey};
 use crate::frame::Frame;
-use crate::size::FrameId;
+use crate::size::{FrameId, ZoneId};
 use zs_sync::{AtomicU64, Ordering};
 
 /// The counters of one zone. They publish nothing, so every access is relaxed.
@@ -68,10 +68,10 @@ impl<B: Backing> Arena<B> {
     }
 
     /// How frames of a zone were moved; `None` if there is no such zone.
-    pub fn zone_moves(&self, zone: u32) -> Option<ZoneMoves> {
-        let counters = self.move_counters.zones.get(zone as usize)?;
+    pub fn zone_moves(&self, zone: ZoneId) -> Option<ZoneMoves> {
+        let counters = self.move_counters.zones.get(zone.0 as usize)?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (zone < self.options.zones).then(|| ZoneMoves {
+        (zone.0 < self.options.zones).then(|| ZoneMoves {
             isolated: get(&counters.isolated),
             draining: get(&counters.draining),
             moved_in: get(&counters.moved_in),

@@ -36,7 +36,7 @@ pub use contract::{Movable, Prepared};
 pub use copy::{CopyBatch, CopyEngine, FrameCopy};
 pub use counters::ZoneMoves;
 pub(crate) use counters::{MoveCounters, count};
-pub use destination::{Anywhere, Destination};
+pub use destination::{Anywhere, Destination, InZone};
 pub use lock::FrameLock;
 pub use status::{
     FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, MigrateReport,
