@@ -48,6 +48,8 @@ pub struct Arena<B: Backing> {
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
     /// both of one moment; it publishes nothing, so every access is relaxed.
     pub(crate) usage: AtomicU64,
+    /// Frames in balloons without memory: charged, neither in use nor committed. Relaxed, as `usage`.
+    pub(crate) ballooned: AtomicU64,
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
     pub(crate) moves: Moves,
@@ -117,6 +119,7 @@ impl<B: Backing> Arena<B> {
             }),
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
             usage: AtomicU64::new(0),
+            ballooned: AtomicU64::new(0),
             id,
             moves: Moves::default(),
             move_counters: MoveCounters::default(),
@@ -301,6 +304,15 @@ impl<B: Backing> Arena<B> {
     pub(crate) fn zone_of(&self, block: BlockId) -> &Zone {
         let owner = self.zones.iter().find(|zone| zone.contains(block));
         owner.expect("the zones cover every block")
+    }
+
+    /// A frame as a run of one.
+    pub(crate) fn run_of(&self, frame: FrameId) -> FrameRun {
+        FrameRun {
+            block: (frame.index() / self.blocks.frames) as BlockId,
+            start: frame.index() % self.blocks.frames,
+            len: 1,
+        }
     }
 
     /// Frames that are committed at a time, and given back at a time by the way.

@@ -141,7 +141,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Takes neighbouring frames without memory from the first of `zones` that has any.
-    fn plan_run(&self, zones: &[Zone], want: usize) -> Result<FrameRun, Error> {
+    pub(crate) fn plan_run(&self, zones: &[Zone], want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
         for zone in zones {
             loop {
@@ -167,7 +167,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Charges as much of a run as the limit allows; the rest of it is free again.
-    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
+    pub(crate) fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
         let page = self.options.page_size.bytes() as u64;
         let unit = page.max(self.backing.granule() as u64);
         let charged = self.budget.charge_up_to(run.len as u64 * page, unit);

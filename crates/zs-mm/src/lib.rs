@@ -20,6 +20,7 @@
 //! | `frame` | frames allocated and freed |
 //! | `moves` | movers at work, and who makes them pause |
 //! | `movable` | frames moved while they are in use |
+//! | `balloon` | frames out of use, without memory |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
 //! | `limit` | the hard limit set anew |
 //! | `zones` | the zones of an arena as a user sees them |
@@ -40,6 +41,7 @@ extern crate alloc;
 mod arena;
 mod arena_ref;
 mod backing;
+mod balloon;
 mod block;
 mod budget;
 mod cache;
@@ -64,6 +66,7 @@ mod zones;
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
+pub use balloon::Balloon;
 pub use budget::Charge;
 pub use contiguous::Contiguous;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
@@ -73,7 +76,7 @@ pub use meta::MetaTable;
 pub use movable::{
     Anywhere, Collected, CopyBatch, CopyEngine, Destination, FrameCopy, FrameFlags, FrameLock,
     FrameStatus, InZone, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason,
-    MigrateReport, Movable, PIECE, Prepared, ZoneMoves,
+    MigrateReport, Movable, PIECE, Prepared, PutBack, ZoneMoves,
 };
 pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;

@@ -20,6 +20,8 @@ pub struct ArenaStats {
     pub peak: u64,
     /// Frames that somebody has allocated.
     pub in_use: u64,
+    /// Frames without memory in balloons: counted against the limit, and not in `held`.
+    pub ballooned: u64,
     /// Frames that are free but committed, in caches, zones and on their way: what trim would give
     /// back.
     pub cached: u64,
@@ -75,10 +77,12 @@ impl<B: Backing> Arena<B> {
         let usage = self.usage.load(Ordering::Relaxed);
         let (committed, in_use) = (usage >> 32, usage & u64::from(u32::MAX));
         let page = self.options.page_size.bytes() as u64;
-        let (limit, held) = self.budget.limit_and_held();
+        let (limit, charged) = self.budget.limit_and_held();
+        let ballooned = self.ballooned.load(Ordering::Relaxed) * page;
         ArenaStats {
             limit,
-            held,
+            held: charged.saturating_sub(ballooned),
+            ballooned,
             peak: self.budget.peak(),
             in_use: in_use * page,
             cached: (committed - in_use) * page,
@@ -105,11 +109,11 @@ impl<B: Backing> Arena<B> {
         }
         let frames = committed * self.options.page_size.bytes() as u64;
         let metadata = self.stats().metadata + foreign;
-        expect("bytes held", 0, self.budget.held(), frames + metadata)?;
+        expect("bytes held", 0, self.stats().held, frames + metadata)?;
         let stats = self.stats();
         expect("frame bytes", 0, stats.in_use + stats.cached, frames)?;
         let in_use = self.frames_in_use() * self.options.page_size.bytes() as u64;
-        expect("bytes in use", 0, stats.in_use, in_use)
+        expect("bytes in use", 0, stats.in_use + stats.ballooned, in_use)
     }
 
     /// Checks one zone; returns its committed frames.
@@ -162,7 +166,8 @@ impl<B: Backing> Arena<B> {
                 free.contains(frame).into(),
                 is_free.into(),
             )?;
-            let in_use_without_memory = !is_free && !committed.contains(frame);
+            let needs_memory = !is_free && Descriptor(word).frame_type() != FrameType::Balloon;
+            let in_use_without_memory = needs_memory && !committed.contains(frame);
             expect(
                 "frame in use without memory",
                 at,
@@ -193,7 +198,7 @@ impl<B: Backing> Arena<B> {
         )
     }
 
-    /// Frames that are in use, by recounting the descriptors of opened blocks; for tests, with no
+    /// Frames that are in use or in balloons, by recounting the descriptors of opened blocks; for tests, with no
     /// other thread at work.
     pub fn frames_in_use(&self) -> u64 {
         let opened = self

@@ -212,6 +212,22 @@ impl Zone {
             });
     }
 
+    /// Frames that somebody has lose their memory: it was decommitted.
+    pub(crate) fn lose_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) {
+        let frames = FrameMask::range(run.start, run.len);
+        self.state
+            .lock(host)
+            .change(blocks, run.block, |free, committed| {
+                (free, committed.without(frames))
+            });
+    }
+
+    /// Whether the first frame of a run has memory.
+    pub(crate) fn has_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) -> bool {
+        let _state = self.state.lock(host);
+        blocks.committed(run.block).contains(run.start)
+    }
+
     /// Puts committed frames back: all those of `batch` that belong to this zone.
     pub(crate) fn put(&self, host: &dyn Host, blocks: &Blocks, batch: &FrameBatch) {
         let mut state = self.state.lock(host);

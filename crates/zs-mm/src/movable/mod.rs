@@ -32,7 +32,7 @@ mod status;
 mod steps;
 mod token;
 
-pub use contract::{Movable, Prepared};
+pub use contract::{Movable, Prepared, PutBack};
 pub use copy::{CopyBatch, CopyEngine, FrameCopy};
 pub use counters::ZoneMoves;
 pub(crate) use counters::{MoveCounters, count};
