@@ -12,6 +12,7 @@
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
+//! | `copy_threads` | batches of frames copied by several threads |
 //! | `decay_thread` | a thread that makes an idle arena decay |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
@@ -27,6 +28,7 @@
 
 mod anon;
 mod cgroup;
+mod copy_threads;
 mod decay_thread;
 mod errno;
 mod fork;
@@ -43,6 +45,7 @@ pub mod testing;
 
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
+pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
 pub use host::{HOST, OsHost};
