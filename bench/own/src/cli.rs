@@ -20,6 +20,8 @@ pub(crate) enum Command {
     GiveBack(GiveBack),
     /// How fast, how small and how exact is `zs estimate --pid`?
     Live(Live),
+    /// frames
+    Frames { pages: PathBuf, copies: u32 },
     /// Threads allocate, map and free, with every byte checked
     Stress(Stress),
     /// What does a call through C cost beside the same call of Rust?

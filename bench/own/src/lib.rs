@@ -24,6 +24,7 @@
 mod c_calls;
 mod cli;
 mod figures;
+mod frames;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
         Command::Live(options) => live::run(&options),
+        Command::Frames { pages, copies } => frames::run(&pages, copies),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
         Command::CCalls(options) => c_calls::run_and_print(&options),

@@ -12,7 +12,7 @@
 
 mod bars;
 mod child;
-mod load;
+pub(crate) mod load;
 mod readers;
 mod report;
 
