@@ -14,6 +14,7 @@
 //! | `block` | pageblock records, and the lists that link them |
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
+//! | `zone_spec` | what zones are to be made of |
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
 //! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
@@ -50,6 +51,7 @@ mod size;
 mod stats;
 mod tables;
 mod zone;
+mod zone_spec;
 
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
@@ -63,3 +65,4 @@ pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
 pub use stats::{ArenaStats, InvalidState};
+pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

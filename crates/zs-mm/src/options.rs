@@ -3,6 +3,7 @@
 use crate::arena::MAX_ZONES;
 use crate::error::InvalidArena;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
+use crate::zone_spec::ZoneSpecs;
 
 /// What an arena is to be. Start from [`ArenaOptions::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +13,10 @@ pub struct ArenaOptions {
     /// The most bytes that may be held, frames and metadata together: one pageblock (2 MiB) to
     /// 1 TiB. A hard limit, up to what the backing itself keeps beside them.
     pub limit: u64,
-    /// Zones, each with a share of the pageblocks and a lock of its own; filled in order. Default 1.
-    pub zones: u32,
+    /// Zones, each with a share of the pageblocks and a lock of its own. Filled in order: a frame of
+    /// a zone is handed out when those before it are full, or cannot grow. Default: one, of what
+    /// the backing makes by itself.
+    pub zones: ZoneSpecs,
     /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
     /// next call that takes frames from a zone or puts them back, or calls
     /// [`decay`](crate::Arena::decay). Default: 1 s.
@@ -29,7 +32,7 @@ impl ArenaOptions {
         Self {
             page_size: PageSize::K4,
             limit,
-            zones: 1,
+            zones: ZoneSpecs::normal(1),
             decay_ns: 1_000_000_000,
             huge_blocks: false,
         }
@@ -43,11 +46,12 @@ impl ArenaOptions {
         if self.limit > MAX_ARENA_BYTES {
             return Err(InvalidArena::LimitTooLarge(self.limit));
         }
-        if self.zones == 0
-            || self.zones as usize > MAX_ZONES
-            || u64::from(self.zones) > self.limit.div_ceil(block_bytes)
-        {
-            return Err(InvalidArena::Zones(self.zones));
+        let zones = self.zones.count();
+        if zones == 0 || zones > MAX_ZONES || zones as u64 > self.limit.div_ceil(block_bytes) {
+            return Err(InvalidArena::Zones(zones));
+        }
+        if let Some(zone) = self.zones.specs().iter().position(|spec| spec.share == 0) {
+            return Err(InvalidArena::ZoneShare(zone));
         }
         if !granule.is_power_of_two() || granule > BLOCK_BYTES {
             return Err(InvalidArena::Granule(granule));
