@@ -9,6 +9,9 @@
 //! | `map` | the few calls on mappings: reserve, populate, give back, advise, release |
 //! | `anon` | a backing of private anonymous memory |
 //! | `memfd` | a backing whose payload lies in a memfd |
+//! | `zoned` | a backing with zones of every kind, on a node of choice |
+//! | `shared` | ranges of payload that show files |
+//! | `numa` | memory nodes |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
@@ -24,7 +27,7 @@
 //! # Locking
 //!
 //! Nothing here takes a lock of [`zs_sync::Rank`], and nothing here may be called with one held. The
-//! list of regions of a memfd backing has a lock of its own, held for a look-up only.
+//! list of ranges that show files has a lock of its own, held for a look-up only.
 
 mod anon;
 mod cgroup;
@@ -36,12 +39,15 @@ mod host;
 mod map;
 mod memfd;
 mod memory;
+mod numa;
 mod page;
 mod pressure;
 mod process_meter;
 mod resident;
+mod shared;
 mod short_lock;
 pub mod testing;
+mod zoned;
 
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
@@ -57,3 +63,4 @@ pub use pressure::{
 };
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
+pub use zoned::{ZoneFileError, ZonedBacking};
