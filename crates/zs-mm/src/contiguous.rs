@@ -5,7 +5,7 @@
 use crate::arena::{Arena, ONE_IN_USE};
 use crate::backing::Backing;
 use crate::block::BlockId;
-use crate::descriptor::{Descriptor, LOCKED};
+use crate::descriptor::{Descriptor, FrameType, LOCKED};
 use crate::error::Error;
 use crate::mask::FrameMask;
 use crate::movable::{
@@ -133,7 +133,7 @@ impl<B: Backing> Arena<B> {
                 .fetch_and(LOCKED, Ordering::Relaxed);
             debug_assert_eq!(
                 Descriptor(before).at_rest(),
-                Descriptor::BLOCK,
+                Descriptor::unowned(FrameType::Block),
                 "frames that are given back were taken together"
             );
         }

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zs_mm::{
     Arena, ArenaOptions, Backing, Contiguous, Error, FrameId, FrameStatus, FrameType, PageSize,
+    ZoneId,
 };
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking, StrictBacking};
 use zs_os::{AnonBacking, HOST};
@@ -159,7 +160,7 @@ fn what_is_in_the_way_moves() {
         // The frames of all but two blocks' worth of what was free; metadata takes some of the rest.
         let possible = free / in_block;
         assert!(held.len() + 2 >= possible, "{} of {possible}", held.len());
-        let moves = arena.zone_moves(0).expect("a zone");
+        let moves = arena.zone_moves(ZoneId(0)).expect("a zone");
         assert_eq!((moves.isolated, moves.draining), (0, 0));
         assert!(moves.moved_out > 0 && moves.moved_out == moves.moved_in);
         held.into_iter().for_each(|one| arena.free_contiguous(one));
@@ -202,12 +203,12 @@ fn what_cannot_move_is_named_and_stays() {
             .contains(&refused)
     );
     assert_ne!(objects.frame(9), Some(read), "moved at once");
-    assert_eq!(arena.zone_moves(0).expect("a zone").draining, 1);
+    assert_eq!(arena.zone_moves(ZoneId(0)).expect("a zone").draining, 1);
     drop(reading);
     let old = arena.alloc_range(read, 1, &[&objects]);
     arena.free_contiguous(old.expect("the reader has left"));
     arena.free_contiguous(range);
-    assert_eq!(arena.zone_moves(0).expect("a zone").draining, 0);
+    assert_eq!(arena.zone_moves(ZoneId(0)).expect("a zone").draining, 0);
     // A frame that somebody holds, and gives to no owner.
     let frame = arena.alloc_frame().expect("room");
     let refused = arena.alloc_range(frame.id(), 1, &[&objects]);
@@ -318,7 +319,7 @@ fn a_hundred_blocks_while_others_work() {
         assert_eq!(blocks.len(), wanted);
     });
     objects.check();
-    let moves = arena.zone_moves(0).expect("a zone");
+    let moves = arena.zone_moves(ZoneId(0)).expect("a zone");
     assert!(moves.moved_out > 0 && moves.isolated == 0, "{moves:?}");
     objects.free_all();
     check(&arena, 0);

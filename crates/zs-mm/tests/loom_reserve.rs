@@ -8,7 +8,7 @@ use loom::thread::{self, JoinHandle};
 use std::sync::Mutex;
 use zs_mm::{
     Arena, ArenaOptions, Contiguous, Error, Frame, FrameId, FrameLock, FrameOwner, FrameStatus,
-    Movable, PoolKey, Prepared,
+    Movable, PoolKey, Prepared, PutBack,
 };
 use zs_os::testing::HeapBacking;
 use zs_sync::SpinHost;
@@ -80,7 +80,7 @@ unsafe impl Movable for Waits {
         unreachable!("owns nothing")
     }
 
-    fn putback(&self, _frame: &FrameLock<'_>, _owner: FrameOwner) -> Option<Frame> {
+    fn putback(&self, _frame: &FrameLock<'_>, _owner: FrameOwner) -> PutBack {
         unreachable!("owns nothing")
     }
 

@@ -3,7 +3,9 @@
 use super::{check_bytes, stamp, stamp_bytes};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use zs_mm::{Arena, Backing, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared};
+use zs_mm::{
+    Arena, Backing, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack,
+};
 
 /// Objects that stay where a mover puts them.
 #[derive(Debug)]
@@ -254,15 +256,18 @@ unsafe impl<B: Backing> Movable for Objects<'_, B> {
         out
     }
 
-    fn putback(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> Option<Frame> {
+    fn putback(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
         let mut place = self.slot(owner.zspage as usize);
-        let object = place.object.as_mut()?;
+        let Some(object) = place.object.as_mut() else {
+            return PutBack::Kept;
+        };
         object.isolated = false;
         if !object.freed {
-            return None;
+            return PutBack::Kept;
         }
         place.object = None;
-        self.arena.reclaim(frame.frame(), self.pool(), owner)
+        let frame = self.arena.reclaim(frame.frame(), self.pool(), owner);
+        frame.map_or(PutBack::Gone, PutBack::Free)
     }
 
     #[expect(clippy::expect_used, reason = "a helper of tests")]
