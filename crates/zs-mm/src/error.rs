@@ -1,6 +1,7 @@
 //! What can go wrong with frames.
 
-use crate::size::ZoneId;
+use crate::movable::FrameStatus;
+use crate::size::{FrameId, ZoneId};
 use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, ZoneRefusal, ZoneSpec};
 use core::fmt;
 
@@ -21,6 +22,30 @@ pub enum Error {
         /// The limit asked for.
         asked: u64,
     },
+    /// 2^`order` frames are more than a zone has.
+    OrderTooLarge {
+        /// The order asked for.
+        order: u32,
+        /// The largest that fits.
+        most: u32,
+    },
+    /// So many frames from this one on do not lie in one zone, or are none.
+    InvalidRange {
+        /// The first frame of the range.
+        first: FrameId,
+        /// Its frames.
+        frames: u32,
+    },
+    /// A frame could not be had, and why: try again later if it is busy.
+    InTheWay {
+        /// The frame.
+        frame: FrameId,
+        /// What is the matter with it.
+        status: FrameStatus,
+    },
+    /// Something would have to be moved, and moves are paused: see
+    /// [`pause_moves`](crate::Arena::pause_moves).
+    MovesPaused,
     /// The arena has no such zone.
     NoSuchZone(ZoneId),
     /// The zone is offline: nothing is to be had there.
@@ -118,6 +143,16 @@ impl fmt::Display for Error {
                 f,
                 "a limit of {asked} bytes is below the {held} bytes that are in use"
             ),
+            Self::OrderTooLarge { order, most } => write!(
+                f,
+                "2^{order} neighbouring frames: the largest zone has room for 2^{most}"
+            ),
+            Self::InvalidRange { first, frames } => write!(
+                f,
+                "{frames} frames from {first} on: at least 1 is needed, and all in one zone"
+            ),
+            Self::InTheWay { frame, status } => write!(f, "{frame} is in the way: {status}"),
+            Self::MovesPaused => f.write_str("moves are paused"),
             Self::NoSuchZone(zone) => write!(f, "the arena has no zone {zone}"),
             Self::ZoneOffline(zone) => write!(f, "zone {zone} is offline"),
         }

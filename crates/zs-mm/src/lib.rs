@@ -26,6 +26,7 @@
 //! | `limit` | the hard limit set anew |
 //! | `zones` | the zones of an arena as a user sees them |
 //! | `reserve` | blocks kept from everybody, frames taken by their place |
+//! | `survey` | where neighbouring frames could be had |
 //! | `contiguous` | neighbouring frames at once |
 //! | `stats` | what is held, and `validate()` |
 //!
@@ -60,6 +61,7 @@ mod options;
 mod reserve;
 mod size;
 mod stats;
+mod survey;
 mod tables;
 mod zone;
 mod zone_spec;

@@ -35,6 +35,7 @@
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `compact` | objects moved together |
 //! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
+//! | `locate` | which frames an object lies in |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
 //!
@@ -56,6 +57,7 @@ mod geometry;
 mod give_back;
 mod handle_table;
 mod insert;
+mod locate;
 mod map;
 mod migrate;
 mod pool;

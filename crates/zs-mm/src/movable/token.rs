@@ -76,7 +76,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// The owner of a frame, as its descriptor says; a descriptor may change at any time.
-    fn movable_owner<'o>(
+    pub(crate) fn movable_owner<'o>(
         &self,
         frame: FrameId,
         owners: &[&'o dyn Movable],
