@@ -1,6 +1,6 @@
 //! frames
 mod moving;
-use crate::give_back::load::Load;
+use crate::load::Load;
 use anyhow::Result;
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST};
