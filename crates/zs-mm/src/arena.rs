@@ -57,6 +57,8 @@ pub struct Arena<B: Backing> {
     pub(crate) id: u32,
     pub(crate) moves: Moves,
     pub(crate) move_counters: MoveCounters,
+    /// Frames that are out of use for good.
+    pub(crate) offline: AtomicU64,
     /// How many want no frame to be in a cache: see [`CachesOff`](crate::reserve::CachesOff).
     pub(crate) caches_off: AtomicU32,
     /// The backing's [`process`](Backing::process) when the arena was made.
@@ -169,6 +171,7 @@ impl<B: Backing> Arena<B> {
             id,
             moves: Moves::default(),
             move_counters: MoveCounters::default(),
+            offline: AtomicU64::new(0),
             caches_off: AtomicU32::new(0),
             process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.

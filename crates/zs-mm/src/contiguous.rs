@@ -5,19 +5,14 @@
 use crate::arena::{Arena, ONE_IN_USE};
 use crate::backing::Backing;
 use crate::block::BlockId;
+use crate::clear::in_the_way;
 use crate::descriptor::{Descriptor, FrameType, LOCKED};
 use crate::error::Error;
 use crate::mask::FrameMask;
-use crate::movable::{
-    Anywhere, FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, Movable, PIECE,
-};
-use crate::reserve::Reserved;
+use crate::movable::{FrameStatus, MigrateReason, Movable};
 use crate::size::FrameId;
 use crate::zone::FrameRun;
 use zs_sync::{Ordering, assert_may_block};
-
-/// How often what is in the way of a range is asked to go.
-const TRIES: usize = if cfg!(zs_loom) { 2 } else { 5 };
 
 /// Neighbouring frames, committed, that their holder gives back as they are.
 ///
@@ -158,7 +153,9 @@ impl<B: Backing> Arena<B> {
             let frame = FrameId(block * self.blocks.frames as u32);
             in_the_way(frame.max(first), FrameStatus::Busy)
         })?;
-        self.clear(&reserved, first, len, owners)?;
+        let parts = self.runs_of(first, len);
+        let parts = parts.map(|run| (run.block, FrameMask::range(run.start, run.len)));
+        self.clear(parts, owners, MigrateReason::Contiguous)?;
         let mut contiguous = Contiguous {
             first,
             frames: 0,
@@ -178,77 +175,12 @@ impl<B: Backing> Arena<B> {
         Ok(contiguous)
     }
 
-    /// Moves away what is in use of a range of reserved blocks, in a few tries.
-    fn clear(
+    /// The parts of a range of frames that lie in one block each.
+    pub(crate) fn runs_of(
         &self,
-        reserved: &Reserved<'_, B>,
         first: FrameId,
         len: usize,
-        owners: &[&dyn Movable],
-    ) -> Result<(), Error> {
-        let mut obstacle = None;
-        for again in 0..TRIES {
-            if again > 0 {
-                // Who is on its way to the zone with a frame, or inside of one that was moved, may be through.
-                self.host.yield_now();
-            }
-            obstacle = None;
-            for run in self.runs_of(first, len) {
-                let left = self.clear_run(reserved, run, owners)?;
-                obstacle = obstacle.or(left);
-            }
-            if obstacle.is_none() {
-                break;
-            }
-        }
-        obstacle.map_or(Ok(()), |(frame, status)| Err(in_the_way(frame, status)))
-    }
-
-    /// Moves away what is in use of one run; the first frame that is not free then.
-    fn clear_run(
-        &self,
-        reserved: &Reserved<'_, B>,
-        run: FrameRun,
-        owners: &[&dyn Movable],
-    ) -> Result<Option<(FrameId, FrameStatus)>, Error> {
-        let wanted = FrameMask::range(run.start, run.len);
-        let first = run.block as usize * self.blocks.frames;
-        let mut used = wanted.without(reserved.free(run.block)).iter();
-        let options = MigrateOptions::new(MigrateMode::Sync).because(MigrateReason::Contiguous);
-        let mut failed = None;
-        loop {
-            let (mut frames, mut status) = ([FrameId(0); PIECE], [FrameStatus::Pending; PIECE]);
-            let mut count = 0;
-            for (place, frame) in frames.iter_mut().zip(used.by_ref()) {
-                *place = FrameId((first + frame) as u32);
-                count += 1;
-            }
-            if count == 0 {
-                break;
-            }
-            let to = &mut Anywhere(self);
-            let report = self.migrate_pages(&frames[..count], owners, to, options, &mut status);
-            match report.end {
-                MigrateEnd::Done => {}
-                MigrateEnd::NoMemory => return Err(Error::NoMemory),
-                MigrateEnd::Stopped | MigrateEnd::Paused => return Err(Error::MovesPaused),
-            }
-            let outcomes = frames.into_iter().zip(status).take(count);
-            for (frame, status) in outcomes.filter(|(_, status)| !status.is_gone()) {
-                if matches!(status, FrameStatus::NotMovable | FrameStatus::Offline) {
-                    return Err(in_the_way(frame, status));
-                }
-                failed = failed.or(Some((frame, status)));
-            }
-        }
-        // What was moved may still be read, what was freed may be on its way.
-        let left = wanted.without(reserved.free(run.block)).first();
-        let left = left.map(|frame| (FrameId((first + frame) as u32), FrameStatus::Busy));
-        Ok(left.map(|left| failed.unwrap_or(left)))
-    }
-
-    /// The parts of a range of frames that lie in one block each.
-    fn runs_of(&self, first: FrameId, len: usize) -> impl Iterator<Item = FrameRun> {
+    ) -> impl Iterator<Item = FrameRun> + Clone {
         let in_block = self.blocks.frames;
         let (mut next, end) = (first.index(), first.index() + len);
         core::iter::from_fn(move || {
@@ -259,8 +191,4 @@ impl<B: Backing> Arena<B> {
             (len > 0).then_some(FrameRun { block, start, len })
         })
     }
-}
-
-fn in_the_way(frame: FrameId, status: FrameStatus) -> Error {
-    Error::InTheWay { frame, status }
 }

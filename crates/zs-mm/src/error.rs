@@ -50,6 +50,10 @@ pub enum Error {
     NoSuchZone(ZoneId),
     /// The zone is offline: nothing is to be had there.
     ZoneOffline(ZoneId),
+    /// Somebody is just taking the zone offline.
+    ZoneLeaving(ZoneId),
+    /// The system did not take memory back that was to go: try again.
+    NotGivenBack,
 }
 
 /// What is wrong with the options of an arena.
@@ -155,6 +159,8 @@ impl fmt::Display for Error {
             Self::MovesPaused => f.write_str("moves are paused"),
             Self::NoSuchZone(zone) => write!(f, "the arena has no zone {zone}"),
             Self::ZoneOffline(zone) => write!(f, "zone {zone} is offline"),
+            Self::ZoneLeaving(zone) => write!(f, "zone {zone} is just being taken offline"),
+            Self::NotGivenBack => f.write_str("the system did not take memory back, try again"),
         }
     }
 }

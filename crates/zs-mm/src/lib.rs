@@ -26,8 +26,10 @@
 //! | `limit` | the hard limit set anew |
 //! | `zones` | the zones of an arena as a user sees them |
 //! | `reserve` | blocks kept from everybody, frames taken by their place |
+//! | `clear` | what is in use of some frames moved away |
 //! | `survey` | where neighbouring frames could be had |
 //! | `contiguous` | neighbouring frames at once |
+//! | `offline` | frames and zones that go out of use |
 //! | `stats` | what is held, and `validate()` |
 //!
 //! # Locking
@@ -47,6 +49,7 @@ mod balloon;
 mod block;
 mod budget;
 mod cache;
+mod clear;
 mod contiguous;
 mod descriptor;
 mod error;
@@ -57,6 +60,7 @@ mod mask;
 mod meta;
 mod movable;
 mod moves;
+mod offline;
 mod options;
 mod reserve;
 mod size;

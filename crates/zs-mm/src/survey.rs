@@ -183,19 +183,13 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// The first frame of a range that nobody of `owners` can move, by its descriptor.
     fn refused_in(
         &self,
         first: FrameId,
         len: usize,
         owners: &[&dyn Movable],
     ) -> Option<(FrameId, FrameStatus)> {
-        let frames = (first.0..).take(len).map(FrameId);
-        let mut refused = frames.filter_map(|frame| match self.movable_owner(frame, owners) {
-            Err(status @ (FrameStatus::NotMovable | FrameStatus::Offline)) => Some((frame, status)),
-            _ => None,
-        });
-        refused.next()
+        self.refused((first.0..).take(len).map(FrameId), owners)
     }
 
     /// Opens blocks that were never used, for a window of `len` frames; `None` if no zone has so many, or there
@@ -260,7 +254,7 @@ impl Zone {
         block: BlockId,
     ) -> Option<BlockLook> {
         let state = self.lock(host);
-        (state.online && self.opened(&state).contains(&block)).then(|| BlockLook {
+        (state.is_online() && self.opened(&state).contains(&block)).then(|| BlockLook {
             free: blocks.free(block),
             committed: blocks.committed(block),
             flags: blocks.flags(block),
@@ -271,6 +265,6 @@ impl Zone {
     fn unopened(&self, host: &dyn Host) -> Option<Range<BlockId>> {
         let state = self.lock(host);
         let unopened = state.next_virgin..self.blocks().end;
-        (state.online && !unopened.is_empty()).then_some(unopened)
+        (state.is_online() && !unopened.is_empty()).then_some(unopened)
     }
 }

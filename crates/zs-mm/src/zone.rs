@@ -23,14 +23,24 @@ pub(crate) struct Zone {
     state: Mutex<ZoneState>,
 }
 
+/// Whether a zone hands anything out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ZoneLife {
+    /// It does.
+    Online,
+    /// Not while somebody empties it.
+    Leaving,
+    /// It is empty, and without memory.
+    Offline,
+}
+
 /// What the lock guards, beside the records of the zone's blocks.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
     heads: [BlockId; LISTS],
     /// The lowest block that was never opened: its record and descriptors may be uncommitted.
     pub(crate) next_virgin: BlockId,
-    /// Whether anything is handed out.
-    pub(crate) online: bool,
+    pub(crate) life: ZoneLife,
     /// Free committed frames that anybody may take.
     pub(crate) ready: usize,
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
@@ -87,7 +97,7 @@ impl Zone {
         let state = ZoneState {
             heads: [NO_BLOCK; LISTS],
             next_virgin: first,
-            online: true,
+            life: ZoneLife::Online,
             ready: 0,
             low: 0,
             due: 0,
@@ -132,7 +142,7 @@ impl Zone {
         let mut batch = FrameBatch::default();
         let heads = &state.heads[READY_LISTS];
         let fullest = heads.iter().find(|&&head| head != NO_BLOCK);
-        let Some(&block) = fullest.filter(|_| state.online) else {
+        let Some(&block) = fullest.filter(|_| state.is_online()) else {
             return batch;
         };
         let mut taken = FrameMask::default();
@@ -156,7 +166,7 @@ impl Zone {
         group: usize,
     ) -> CommitPlan {
         let mut state = self.state.lock(host);
-        if !state.online {
+        if !state.is_online() {
             return CommitPlan::Exhausted;
         }
         let heads = &state.heads[READY_LISTS.end..LISTS];
@@ -361,6 +371,10 @@ impl Zone {
 }
 
 impl ZoneState {
+    pub(crate) fn is_online(&self) -> bool {
+        self.life == ZoneLife::Online
+    }
+
     /// The first block of a list, or [`NO_BLOCK`].
     pub(crate) fn head(&self, list: usize) -> BlockId {
         self.heads[list]

@@ -38,7 +38,7 @@ impl<B: Backing> Arena<B> {
     /// # Errors
     /// [`Error::NoSuchZone`].
     pub fn is_online(&self, zone: ZoneId) -> Result<bool, Error> {
-        Ok(self.zone(zone)?.lock(self.host).online)
+        Ok(self.zone(zone)?.lock(self.host).is_online())
     }
 
     /// As [`alloc_frame`](Self::alloc_frame), from one zone, and from no cache.

@@ -81,10 +81,12 @@ impl<'a, B: Backing> Objects<'a, B> {
         self.slots.len()
     }
 
-    /// Puts a new object into an empty slot; false if there is no memory.
+    /// Puts a new object into a slot; false if there is no memory, or the slot is not empty.
     pub(crate) fn insert(&self, slot: usize) -> bool {
         let mut place = self.slot(slot);
-        assert!(place.object.is_none(), "an empty slot");
+        if place.object.is_some() {
+            return false;
+        }
         let Ok(frame) = self.arena.alloc_frame() else {
             return false;
         };
