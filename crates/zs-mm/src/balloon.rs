@@ -333,7 +333,12 @@ impl<A: ArenaRef> Drop for Balloon<A> {
 impl<B: Backing> Arena<B> {
     /// Takes neighbouring free frames without memory, and charges them.
     fn take_bare(&self, most: usize) -> Result<FrameRun, Error> {
-        let run = self.charge_run(self.plan_run(&self.zones, most)?)?;
+        let plans = (0..self.options.zones.count()).map(|zone| self.plan_run(zone, most));
+        let plan = plans
+            .into_iter()
+            .find(Result::is_ok)
+            .ok_or(Error::NoMemory)??;
+        let run = self.charge_run(plan)?;
         // Relaxed: see `usage`.
         self.ballooned.fetch_add(run.len as u64, Ordering::Relaxed);
         Ok(run)

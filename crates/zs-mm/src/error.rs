@@ -2,7 +2,7 @@
 
 use crate::movable::FrameStatus;
 use crate::size::{FrameId, ZoneId};
-use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
+use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, ZoneRefusal, ZoneSpec};
 use core::fmt;
 
 /// Why an arena could not be made, or a frame not be had.
@@ -74,7 +74,18 @@ pub enum InvalidArena {
     /// The address space asked for, in bytes, is above [`MAX_ARENA_BYTES`].
     ReserveTooLarge(u64),
     /// So many zones: there are 1 to [`MAX_ZONES`], and at most one for each pageblock.
-    Zones(u32),
+    Zones(usize),
+    /// The zone of this number has a share of 0.
+    ZoneShare(usize),
+    /// The backing has no place for a zone.
+    Zone {
+        /// The zone, counted from 0.
+        zone: usize,
+        /// What it was to be.
+        spec: ZoneSpec,
+        /// Why not.
+        refusal: ZoneRefusal,
+    },
     /// The backing's granule, in bytes, is no power of two or exceeds a pageblock.
     Granule(usize),
 }
@@ -102,6 +113,20 @@ impl fmt::Display for InvalidArena {
                 f,
                 "{zones} zones: allowed are 1 to {MAX_ZONES}, and at most one for each pageblock"
             ),
+            Self::ZoneShare(zone) => {
+                write!(f, "zone {zone} has a share of 0: it must be at least 1")
+            }
+            Self::Zone {
+                zone,
+                spec,
+                refusal,
+            } => {
+                write!(f, "zone {zone} ({}", spec.kind)?;
+                if let Some(node) = spec.node {
+                    write!(f, ", node {node}")?;
+                }
+                write!(f, "): {refusal}")
+            }
             Self::Granule(granule) => write!(
                 f,
                 "a granule of {granule} bytes: it must be a power of two up to {BLOCK_BYTES}"

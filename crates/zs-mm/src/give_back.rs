@@ -137,7 +137,7 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    fn advise(&self, block: BlockId, advice: Advice) {
+    pub(crate) fn advise(&self, block: BlockId, advice: Advice) {
         let (place, len) = self.place_of(FrameRun {
             block,
             start: 0,

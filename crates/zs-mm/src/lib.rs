@@ -14,6 +14,7 @@
 //! | `block` | pageblock records, and the lists that link them |
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
+//! | `zone_spec` | what zones are to be made of |
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
 //! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
@@ -72,6 +73,7 @@ mod stats;
 mod survey;
 mod tables;
 mod zone;
+mod zone_spec;
 mod zones;
 
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
@@ -94,3 +96,4 @@ pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
+pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

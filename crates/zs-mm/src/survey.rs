@@ -196,7 +196,7 @@ impl<B: Backing> Arena<B> {
     /// is no memory for what describes them.
     pub(crate) fn open_window(&self, len: usize) -> Option<Window> {
         let blocks = len.div_ceil(self.blocks.frames) as u32;
-        (0..self.options.zones).find_map(|zone| {
+        (0..self.options.zones.count() as u32).find_map(|zone| {
             let zone = ZoneId(zone);
             let first = self.zone(zone).ok()?.unopened(self.host)?;
             let last = first.start.checked_add(blocks - 1)?;

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zs_mm::{
     Arena, ArenaOptions, Backing, Contiguous, Error, FrameId, FrameStatus, FrameType, PageSize,
-    ZoneId,
+    ZoneId, ZoneSpecs,
 };
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking, StrictBacking};
 use zs_os::{AnonBacking, HOST};
@@ -95,7 +95,7 @@ fn free_frames_of_every_order() {
 #[test]
 fn ranges_out_of_bounds_are_refused() {
     let options = ArenaOptions {
-        zones: 2,
+        zones: ZoneSpecs::normal(2),
         ..common::blocks(PageSize::K4, 4)
     };
     let arena = common::arena(HeapBacking::new(4096), still_host(), options);
