@@ -30,6 +30,8 @@
 //! | `clear` | what is in use of some frames moved away |
 //! | `survey` | where neighbouring frames could be had |
 //! | `contiguous` | neighbouring frames at once |
+//! | `compaction`, `scanner` | frames moved together within a zone |
+//! | `proactive` | the same by a measure of fragmentation |
 //! | `offline` | frames and zones that go out of use |
 //! | `stats` | what is held, and `validate()` |
 //!
@@ -52,6 +54,7 @@ mod block_state;
 mod budget;
 mod cache;
 mod clear;
+mod compaction;
 mod contiguous;
 mod descriptor;
 mod error;
@@ -64,7 +67,9 @@ mod movable;
 mod moves;
 mod offline;
 mod options;
+mod proactive;
 mod reserve;
+mod scanner;
 mod size;
 mod stats;
 mod survey;
@@ -79,6 +84,7 @@ pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use balloon::Balloon;
 pub use block_state::BlockState;
 pub use budget::Charge;
+pub use compaction::{CompactEnd, CompactOptions, CompactReport};
 pub use contiguous::Contiguous;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};

@@ -12,7 +12,9 @@ use crate::block::{
     READY_LISTS,
 };
 use crate::cache::FrameBatch;
+use crate::compaction::Scan;
 use crate::mask::FrameMask;
+use crate::proactive::Deferral;
 use zs_sync::{Host, Mutex, MutexGuard, Rank};
 
 /// A range of pageblocks with counters of its own.
@@ -48,6 +50,11 @@ pub(crate) struct ZoneState {
     /// Frames that nobody needed in the last whole interval, and that were not given back yet.
     due: usize,
     last_tick_ns: u64,
+    /// Somebody compacts the zone.
+    pub(crate) compacting: bool,
+    /// Where its scanners are between two calls; `None` if the last pass is over.
+    pub(crate) scan: Option<Scan>,
+    pub(crate) deferral: Deferral,
 }
 
 /// What the caller must do next to have memory committed.
@@ -62,7 +69,7 @@ pub(crate) enum CommitPlan {
 }
 
 /// Blocks that are looked at in one hold of the lock.
-const LOOK_AT: u32 = 64;
+pub(crate) const LOOK_AT: u32 = 64;
 
 /// What a look for frames to give back found.
 #[derive(Debug)]
@@ -102,6 +109,9 @@ impl Zone {
             low: 0,
             due: 0,
             last_tick_ns: now_ns,
+            compacting: false,
+            scan: None,
+            deferral: Deferral::default(),
         };
         Self {
             first,
