@@ -186,7 +186,12 @@ impl Zone {
     }
 
     /// The free and the committed frames of an opened block.
-    fn bitmaps(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> (FrameMask, FrameMask) {
+    pub(crate) fn bitmaps(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        block: BlockId,
+    ) -> (FrameMask, FrameMask) {
         let _state = self.lock(host);
         (blocks.free(block), blocks.committed(block))
     }

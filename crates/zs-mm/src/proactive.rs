@@ -27,6 +27,11 @@ pub(crate) struct Deferral {
 }
 
 impl Deferral {
+    /// Whether the last pass freed nothing.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.shift > 0
+    }
+
     /// Whether this call is to be put off.
     fn puts_off(&mut self) -> bool {
         self.calls += 1;

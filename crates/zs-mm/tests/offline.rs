@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zs_mm::{
     Arena, ArenaOptions, Backing, Error, FrameId, FrameStatus, FrameType, Movable, PageSize,
-    RegionKind, ZoneId,
+    RegionKind, ZoneId, ZoneSpecs,
 };
 use zs_os::testing::{Call, Fault, HeapBacking, Recorded, RecordingBacking, StrictBacking};
 use zs_os::{AnonBacking, HOST};
@@ -158,7 +158,7 @@ fn in_zone(
 fn a_zone_goes_and_comes() {
     at_every_size(|page, granule| {
         let options = ArenaOptions {
-            zones: 3,
+            zones: ZoneSpecs::normal(3),
             ..common::blocks(page, 9)
         };
         let arena = common::arena(StrictBacking::with_granule(granule), still_host(), options);
@@ -221,7 +221,7 @@ fn a_zone_goes_and_comes() {
 #[test]
 fn a_zone_that_cannot_go_stays_online() {
     let options = ArenaOptions {
-        zones: 2,
+        zones: ZoneSpecs::normal(2),
         ..common::blocks(PageSize::K64, 4)
     };
     let arena = common::arena(HeapBacking::new(4096), still_host(), options);
@@ -286,7 +286,7 @@ fn a_failed_commit_loses_nothing() {
     for page in PageSize::ALL {
         for nth in 1.. {
             let options = ArenaOptions {
-                zones: 2,
+                zones: ZoneSpecs::normal(2),
                 ..common::blocks(page, 6)
             };
             let arena = common::arena(StrictBacking::new(), still_host(), options);
@@ -316,7 +316,7 @@ fn a_failed_commit_loses_nothing() {
 #[test]
 fn zones_go_and_come_while_others_work() {
     let options = ArenaOptions {
-        zones: 4,
+        zones: ZoneSpecs::normal(4),
         ..ArenaOptions::new(64 << 20)
     };
     let arena = common::arena(AnonBacking::new(), &HOST, options);
