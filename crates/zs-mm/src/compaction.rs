@@ -137,7 +137,7 @@ impl<B: Backing> Arena<B> {
     /// decay. Readers and writers go on. A look at each opened block in a whole pass.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`].
+    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn compact_zone(
         &self,
         id: ZoneId,

@@ -1,7 +1,6 @@
 //! Row M11: compaction ignored cancellation.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 mod common;
 

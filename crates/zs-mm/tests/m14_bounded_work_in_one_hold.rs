@@ -1,7 +1,6 @@
 //! Row M14: a loop without a pause. Work on all blocks of a zone is done in many holds of its lock.
 
 #![cfg(not(any(zs_loom, zs_schedule)))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 mod common;
 
@@ -46,13 +45,13 @@ fn every_look_at_a_zone_pauses() {
         assert!(report.expect("online").met());
     };
     holds("all blocks are full: the upper scanner", &|| {
-        compact(MigrateMode::Async)
+        compact(MigrateMode::Async);
     });
     // One frame of the first block and many of the last: the lower scanner looks at all between.
     let last = objects.slots() - 1;
     objects.free(last);
     holds("nothing free below: the lower scanner", &|| {
-        compact(MigrateMode::Async)
+        compact(MigrateMode::Async);
     });
     holds("how fragmented it is", &|| {
         arena.fragmentation(zone).expect("a zone");
