@@ -12,6 +12,7 @@
 //! | `descriptor` | the 8 bytes of a frame |
 //! | `mask` | sets of frames within one pageblock |
 //! | `block` | pageblock records, and the lists that link them |
+//! | `block_state` | the same, as a user sees it |
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
 //! | `zone_spec` | what zones are to be made of |
@@ -49,6 +50,7 @@ mod arena_ref;
 mod backing;
 mod balloon;
 mod block;
+mod block_state;
 mod budget;
 mod cache;
 mod clear;
@@ -80,6 +82,7 @@ pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use balloon::Balloon;
+pub use block_state::BlockState;
 pub use budget::Charge;
 pub use compaction::{CompactEnd, CompactOptions, CompactReport};
 pub use contiguous::Contiguous;

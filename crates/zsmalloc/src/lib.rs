@@ -36,6 +36,7 @@
 //! | `read_many` | reads that the caller knows together, with memory fetched ahead |
 //! | `compact` | objects moved together |
 //! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
+//! | `maintain` | both kinds of moves, driven by one budget |
 //! | `locate` | which frames an object lies in |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
@@ -59,6 +60,7 @@ mod give_back;
 mod handle_table;
 mod insert;
 mod locate;
+mod maintain;
 mod map;
 mod migrate;
 mod pool;
@@ -83,6 +85,7 @@ pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
 pub use insert::ClientBits;
+pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use map::{MapMode, Mapping};
 pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};
 pub use read::{ReadGuard, Spans};
