@@ -100,4 +100,3 @@ pub use options::ArenaOptions;
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
 pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};
-pub use zones::Pageblock;

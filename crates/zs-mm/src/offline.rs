@@ -186,12 +186,7 @@ impl Zone {
     }
 
     /// The free and the committed frames of an opened block.
-    pub(crate) fn bitmaps(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        block: BlockId,
-    ) -> (FrameMask, FrameMask) {
+    fn bitmaps(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> (FrameMask, FrameMask) {
         let _state = self.lock(host);
         (blocks.free(block), blocks.committed(block))
     }

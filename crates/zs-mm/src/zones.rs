@@ -10,19 +10,6 @@ use crate::zone::Zone;
 use core::ops::Range;
 use zs_sync::assert_may_block;
 
-/// A pageblock, as it was at one moment; frames beside those counted are free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pageblock {
-    /// Its first frame.
-    pub first: FrameId,
-    /// Frames that are not free: in use, in a balloon or a cache, or on their way.
-    pub in_use: usize,
-    /// Frames that are out of use for good.
-    pub offline: usize,
-    /// Frames with memory.
-    pub committed: usize,
-}
-
 impl<B: Backing> Arena<B> {
     /// The zones, in the order in which they are filled.
     pub fn zones(&self) -> impl Iterator<Item = ZoneId> {
@@ -44,25 +31,6 @@ impl<B: Backing> Arena<B> {
         let block = (frame.index() / self.blocks.frames) as BlockId;
         let zone = self.zones.iter().position(|zone| zone.contains(block))?;
         Some(ZoneId(zone as u32))
-    }
-
-    /// The pageblocks of a zone that were ever used, from the lowest on: a map of it. Each is looked at when it is its turn.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchZone`], [`Error::Forked`].
-    pub fn pageblocks(&self, zone: ZoneId) -> Result<impl Iterator<Item = Pageblock>, Error> {
-        let zone = self.zone(zone)?;
-        let opened = zone.opened(&zone.lock(self.host));
-        Ok(opened.map(|block| {
-            let (free, committed) = zone.bitmaps(self.host, &self.blocks, block);
-            let offline = self.offline_of(block).without(free);
-            Pageblock {
-                first: self.frame_of(block, 0),
-                in_use: self.blocks.frames - free.or(offline).count(),
-                offline: offline.count(),
-                committed: committed.count(),
-            }
-        }))
     }
 
     /// Whether frames of the zone are handed out.

@@ -86,8 +86,8 @@ fn they_meet_once_and_each_stays_in_its_zone() {
             let in_zone = places(&objects).into_iter().flatten();
             let in_zone = in_zone.filter(|frame| range.contains(frame)).count();
             let possible = 8 - in_zone.div_ceil(in_block);
-            let blocks = arena.pageblocks(zone).expect("a zone");
-            let free = blocks.filter(|block| block.in_use == 0).count();
+            let blocks = arena.blocks().filter(|block| block.zone == zone);
+            let free = blocks.filter(|block| block.in_use() == 0).count();
             // The last block of all was never opened.
             assert!(free + 1 >= possible, "{free} of {possible}: {total:?}");
             let again = compact_a_little(&arena, &objects, zone);
