@@ -29,7 +29,7 @@ use zs_sync::{Host, assert_may_block};
 #[derive(Clone, Copy)]
 pub struct CompactOptions<'a> {
     /// How much a move may wait for owners who are busy. An asynchronous pass leaves blocks alone in which the last
-    /// pass met something that could not be moved.
+    /// pass met something that could not be moved, unless that pass freed nothing at all.
     pub mode: MigrateMode,
     /// The most frames to move in this call; the next one goes on where it ended. Default: no bound.
     pub frames: u64,
@@ -137,7 +137,7 @@ impl<B: Backing> Arena<B> {
     /// decay. Readers and writers go on. A look at each opened block in a whole pass.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`].
+    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn compact_zone(
         &self,
         id: ZoneId,
@@ -234,13 +234,11 @@ impl<B: Backing> Arena<B> {
         };
         let moved = self.migrate_pages(frames, owners, to, moving, &mut status);
         report.frames_moved += moved.moved;
-        let status = &status[..frames.len()];
-        let tried = |status: &&FrameStatus| **status != FrameStatus::Pending;
-        let failed = status
-            .iter()
-            .filter(tried)
-            .filter(|status| !status.is_gone() && **status != FrameStatus::NoMemory);
-        report.frames_failed += failed.count() as u64;
+        if moved.end == MigrateEnd::Done {
+            let status = &status[..frames.len()];
+            let failed = status.iter().filter(|status| !status.is_gone());
+            report.frames_failed += failed.count() as u64;
+        }
         match moved.end {
             MigrateEnd::Done => Ok(()),
             MigrateEnd::NoMemory if to.lacked_memory() => Err(CompactEnd::NoMemory),
@@ -285,7 +283,7 @@ impl<'a> Pass<'a> {
             let was_marked = blocks.flags(block) & FLAG_SKIP != 0;
             // A mark lasts for one pass.
             blocks.change_flags(block, 0, FLAG_SKIP);
-            let is_left = was_marked && mode == MigrateMode::Async;
+            let is_left = was_marked && mode == MigrateMode::Async && !state.deferral.is_in_vain();
             if !blocks.is_reserved(block) && free > 0 && free < blocks.frames && !is_left {
                 return Source::Block(block);
             }

@@ -49,13 +49,16 @@ impl<B: Backing> Arena<B> {
     /// # Errors
     /// [`Error::OrderTooLarge`]; [`Error::InTheWay`] with what stood in the way in the best place;
     /// [`Error::NoMemory`] if the limit or the backing leaves no memory to commit frames or to move others to;
-    /// [`Error::MovesPaused`].
+    /// [`Error::MovesPaused`], [`Error::Forked`].
     pub fn alloc_contiguous(
         &self,
         order: u32,
         owners: &[&dyn Movable],
     ) -> Result<Contiguous, Error> {
         assert_may_block();
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         let most = self.largest_zone().ilog2();
         if order > most {
             return Err(Error::OrderTooLarge { order, most });
@@ -108,12 +111,16 @@ impl<B: Backing> Arena<B> {
         self.take_window(first, frames as usize, owners)
     }
 
-    /// Gives neighbouring frames back. They stay committed, in their zone, until trim or decay.
+    /// Gives neighbouring frames back. They stay committed, in their zone, until trim or decay. In a forked child
+    /// nothing is given back.
     ///
     /// # Panics
     /// If they are another arena's.
     pub fn free_contiguous(&self, contiguous: Contiguous) {
         assert_eq!(contiguous.arena, self.id, "frames of another arena");
+        if self.is_forked() {
+            return;
+        }
         for run in self.runs_of(contiguous.first, contiguous.frames as usize) {
             self.free_run(run);
         }

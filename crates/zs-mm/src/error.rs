@@ -43,6 +43,9 @@ pub enum Error {
         /// What is the matter with it.
         status: FrameStatus,
     },
+    /// This process is a forked child of the one that made the arena: it may look at the payload, if the
+    /// backing allows that much, and nothing else.
+    Forked,
     /// Something would have to be moved, and moves are paused: see
     /// [`pause_moves`](crate::Arena::pause_moves).
     MovesPaused,
@@ -156,6 +159,7 @@ impl fmt::Display for Error {
                 "{frames} frames from {first} on: at least 1 is needed, and all in one zone"
             ),
             Self::InTheWay { frame, status } => write!(f, "{frame} is in the way: {status}"),
+            Self::Forked => f.write_str("the arena is the parent's"),
             Self::MovesPaused => f.write_str("moves are paused"),
             Self::NoSuchZone(zone) => write!(f, "the arena has no zone {zone}"),
             Self::ZoneOffline(zone) => write!(f, "zone {zone} is offline"),

@@ -36,7 +36,7 @@ impl<B: Backing> Arena<B> {
     /// # Errors
     /// [`Error::InvalidRange`] beyond the arena; [`Error::InTheWay`] if a frame cannot be moved, is busy (to be
     /// tried again) or offline already; [`Error::NotGivenBack`] if the system does not take the memory;
-    /// [`Error::NoMemory`] if there is nowhere to move to; [`Error::ZoneOffline`], [`Error::MovesPaused`].
+    /// [`Error::NoMemory`] if there is nowhere to move to; [`Error::ZoneOffline`], [`Error::MovesPaused`], [`Error::Forked`].
     /// The frame is then as it was, or its contents are elsewhere.
     pub fn offline_frame(&self, frame: FrameId, owners: &[&dyn Movable]) -> Result<(), Error> {
         assert_may_block();
@@ -108,7 +108,7 @@ impl<B: Backing> Arena<B> {
     /// [`Error::NoSuchZone`], [`Error::ZoneOffline`] if it is already, [`Error::ZoneLeaving`] if somebody else is at it;
     /// [`Error::InTheWay`] with a frame that cannot be moved, or is busy: to be tried again;
     /// [`Error::NoMemory`] if the other zones have no room; [`Error::NotGivenBack`] if the system does not take the
-    /// memory; [`Error::MovesPaused`].
+    /// memory; [`Error::MovesPaused`], [`Error::Forked`].
     pub fn offline_zone(&self, id: ZoneId, owners: &[&dyn Movable]) -> Result<(), Error> {
         assert_may_block();
         let zone = self.zone(id)?;
@@ -144,7 +144,7 @@ impl<B: Backing> Arena<B> {
     /// offline one by one stay so.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`]; [`Error::ZoneLeaving`] if it is just on its way offline.
+    /// [`Error::NoSuchZone`]; [`Error::ZoneLeaving`] if it is just on its way offline; [`Error::Forked`].
     pub fn online_zone(&self, id: ZoneId) -> Result<(), Error> {
         let zone = self.zone(id)?;
         match zone.change_life(self.host, ZoneLife::Offline, ZoneLife::Online) {

@@ -27,6 +27,11 @@ pub(crate) struct Deferral {
 }
 
 impl Deferral {
+    /// Whether the last pass freed nothing.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.shift > 0
+    }
+
     /// Whether this call is to be put off.
     fn puts_off(&mut self) -> bool {
         self.calls += 1;
@@ -47,7 +52,7 @@ impl<B: Backing> Arena<B> {
     /// blocks which are free as a whole. A look at each opened block.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`].
+    /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn fragmentation(&self, zone: ZoneId) -> Result<u32, Error> {
         let zone = self.zone(zone)?;
         let (mut free, mut whole) = (0_u64, 0_u64);

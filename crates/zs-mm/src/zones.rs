@@ -19,7 +19,7 @@ impl<B: Backing> Arena<B> {
     /// The frames of a zone: from the first, to the one after the last.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`].
+    /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn zone_frames(&self, zone: ZoneId) -> Result<Range<FrameId>, Error> {
         let Range { start, end } = self.zone(zone)?.blocks();
         let first = |block: BlockId| FrameId(block * self.blocks.frames as u32);
@@ -36,7 +36,7 @@ impl<B: Backing> Arena<B> {
     /// Whether frames of the zone are handed out.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`].
+    /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn is_online(&self, zone: ZoneId) -> Result<bool, Error> {
         Ok(self.zone(zone)?.lock(self.host).is_online())
     }
@@ -45,7 +45,7 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the zone has no free frame, or none with memory and the limit is reached or
-    /// the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`].
+    /// the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn alloc_frame_in(&self, zone: ZoneId) -> Result<Frame, Error> {
         assert_may_block();
         let wanted = self.zone(zone)?;
@@ -78,7 +78,11 @@ impl<B: Backing> Arena<B> {
         })
     }
 
+    /// A zone, for whoever may take its lock.
     pub(crate) fn zone(&self, zone: ZoneId) -> Result<&Zone, Error> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         if (zone.0 as usize) < self.options.zones.count() {
             Ok(&self.zones[zone.0 as usize])
         } else {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::objects::Objects;
+use common::objects::{Objects, free_some};
 use common::{Random, alloc_up_to, at_every_size, check, effort, free_all, still_host};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,15 +26,6 @@ fn used(arena: &Arena<impl Backing>, contiguous: &Contiguous) -> std::ops::Range
         common::stamp_bytes(arena, frame, u64::from(frame.0));
     }
     range
-}
-
-/// Frees some share of the objects, at random.
-fn free_some(objects: &Objects<'_, impl Backing>, percent: usize, random: &mut Random) {
-    for slot in 0..objects.slots() {
-        if random.below(100) < percent {
-            objects.free(slot);
-        }
-    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Models of blocks that are reserved: what is free in them is the reserver's, what comes back stays.
+//! Models of blocks that are reserved: what is free in them is the reserver's, what comes back stays; and of
+//! frames and zones that go offline.
 //!
 //! Blocks of four frames. As in `loom_frames`, payload bytes are tracked, so a frame in two hands is reported.
 #![cfg(zs_loom)]
@@ -8,7 +9,7 @@ use loom::thread::{self, JoinHandle};
 use std::sync::Mutex;
 use zs_mm::{
     Arena, ArenaOptions, Contiguous, Error, Frame, FrameId, FrameLock, FrameOwner, FrameStatus,
-    Movable, PoolKey, Prepared, PutBack,
+    FrameType, Movable, PoolKey, Prepared, PutBack, ZoneId, ZoneSpecs,
 };
 use zs_os::testing::HeapBacking;
 use zs_sync::SpinHost;
@@ -18,10 +19,13 @@ type TestArena = Arena<HeapBacking>;
 const PAGE: usize = 4096;
 
 /// Two blocks, and room for all of their frames.
-fn arena() -> TestArena {
+fn arena(zones: usize) -> TestArena {
     static HOST: SpinHost = SpinHost;
     let structure = size_of::<TestArena>() as u64 + 1024;
-    let options = ArenaOptions::new(8 * PAGE as u64 + structure);
+    let options = ArenaOptions {
+        zones: ZoneSpecs::normal(zones),
+        ..ArenaOptions::new(8 * PAGE as u64 + structure)
+    };
     Arena::new(HeapBacking::new(64), &HOST, options).expect("an arena")
 }
 
@@ -55,10 +59,25 @@ struct Waits {
 }
 
 impl Waits {
+    /// Waits for a new thread that uses a frame.
+    fn for_a_user(arena: &Arc<TestArena>) -> Self {
+        let other = Arc::clone(arena);
+        let thread = thread::spawn(move || use_a_frame(&other, 2));
+        Self {
+            key: Some(arena.join().expect("a pool")),
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
     fn wait(&self) {
         if let Some(thread) = self.thread.lock().expect("one thread").take() {
             thread.join().expect("no panic");
         }
+    }
+
+    fn end(mut self, arena: &TestArena) {
+        self.wait();
+        arena.leave(self.key.take().expect("until now"));
     }
 }
 
@@ -95,21 +114,13 @@ unsafe impl Movable for Waits {
 #[test]
 fn reserve_against_alloc_and_free() {
     loom::model(|| {
-        let arena = Arc::new(arena());
+        let arena = Arc::new(arena(1));
         // One frame lies in the cache, the others in the zone.
         use_a_frame(&arena, 1);
-        let other = {
-            let arena = Arc::clone(&arena);
-            thread::spawn(move || use_a_frame(&arena, 2))
-        };
-        let mut waits = Waits {
-            key: Some(arena.join().expect("a pool")),
-            thread: Mutex::new(Some(other)),
-        };
+        let waits = Waits::for_a_user(&arena);
         let block = arena.alloc_range(FrameId(0), 4, &[&waits]);
         use_contiguous(&arena, block.expect("the other thread is through"), 3);
-        waits.wait();
-        arena.leave(waits.key.take().expect("once"));
+        waits.end(&arena);
         assert_eq!(arena.frames_in_use(), 0);
         arena.validate(0).expect("a valid arena");
     });
@@ -119,7 +130,7 @@ fn reserve_against_alloc_and_free() {
 #[test]
 fn reserve_against_trim() {
     loom::model(|| {
-        let arena = Arc::new(arena());
+        let arena = Arc::new(arena(1));
         use_a_frame(&arena, 1);
         let other = {
             let arena = Arc::clone(&arena);
@@ -143,6 +154,54 @@ fn reserve_against_trim() {
         }
         other.join().expect("no panic");
         assert_eq!(arena.frames_in_use(), 0);
+        arena.validate(0).expect("a valid arena");
+    });
+}
+
+/// The types of a zone's frames.
+fn all_are(arena: &TestArena, zone: ZoneId, frame_type: FrameType) -> bool {
+    let frames = arena.zone_frames(zone).expect("a zone");
+    (frames.start.0..frames.end.0).all(|frame| {
+        let descriptor = arena.frame_descriptor(FrameId(frame));
+        descriptor.expect("in the arena").frame_type() == frame_type
+    })
+}
+
+/// A zone goes offline while another thread uses a frame. Once that thread is through with what it had, it goes;
+/// then nobody has a frame of it, nor gets one.
+#[test]
+fn offline_against_alloc() {
+    loom::model(|| {
+        let arena = Arc::new(arena(2));
+        let zone = ZoneId(0);
+        use_a_frame(&arena, 1);
+        let waits = Waits::for_a_user(&arena);
+        let outcome = arena.offline_zone(zone, &[&waits]);
+        assert_eq!(outcome, Ok(()), "the other thread is through");
+        assert!(all_are(&arena, zone, FrameType::Free), "nobody has one");
+        waits.end(&arena);
+        let frame = arena.alloc_frame().expect("room in the other zone");
+        assert_eq!(arena.zone_of_frame(frame.id()), Some(ZoneId(1)));
+        arena.free_frame(frame);
+        arena.trim();
+        assert_eq!(arena.stats().held, arena.stats().metadata);
+        arena.validate(0).expect("a valid arena");
+    });
+}
+
+/// A frame goes offline while another thread uses one: when that is through with it, if it was this.
+#[test]
+fn offline_of_a_frame_against_alloc() {
+    loom::model(|| {
+        let arena = Arc::new(arena(1));
+        use_a_frame(&arena, 1);
+        let waits = Waits::for_a_user(&arena);
+        let outcome = arena.offline_frame(FrameId(0), &[&waits]);
+        assert_eq!(outcome, Ok(()), "the other thread is through");
+        waits.end(&arena);
+        let descriptor = arena.frame_descriptor(FrameId(0)).expect("in the arena");
+        assert_eq!(descriptor.frame_type(), FrameType::Offline);
+        use_a_frame(&arena, 3);
         arena.validate(0).expect("a valid arena");
     });
 }

@@ -290,3 +290,24 @@ unsafe impl<B: Backing> Movable for Objects<'_, B> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Frees some share of the objects, at random.
+pub(crate) fn free_some(
+    objects: &Objects<'_, impl Backing>,
+    percent: usize,
+    random: &mut super::Random,
+) {
+    for slot in 0..objects.slots() {
+        if random.below(100) < percent {
+            objects.free(slot);
+        }
+    }
+}
+
+/// Pageblocks of the arena in which no object is.
+pub(crate) fn blocks_without(objects: &Objects<'_, impl Backing>, blocks: usize) -> usize {
+    let in_block = objects.arena.options().page_size.frames_per_block();
+    let frames = (0..objects.slots()).filter_map(|slot| objects.frame(slot));
+    let used: std::collections::HashSet<_> = frames.map(|frame| frame.index() / in_block).collect();
+    blocks - used.len()
+}
