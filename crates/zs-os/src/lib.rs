@@ -15,7 +15,9 @@
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
-//! | `decay_thread` | a thread that makes an idle arena decay |
+//! | `periodic` | a thread that does one thing again and again |
+//! | `decay_thread` | one that makes an idle arena decay |
+//! | `proactive_thread` | one that compacts |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
 //! | `cgroup` | where the files of the process's control group are |
@@ -39,7 +41,9 @@ mod memfd;
 mod memory;
 mod numa;
 mod page;
+mod periodic;
 mod pressure;
+mod proactive_thread;
 mod process_meter;
 mod resident;
 mod shared;
@@ -55,9 +59,11 @@ pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
+pub use periodic::Stopping;
 pub use pressure::{
     MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
 };
+pub use proactive_thread::ProactiveThread;
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
 pub use zoned::{ZoneFileError, ZonedBacking};
