@@ -43,8 +43,8 @@ pub struct Arena<B: Backing> {
     pub(crate) descriptors: MetaTable<AtomicU64>,
     pub(crate) zones: [Zone; MAX_ZONES],
     pub(crate) caches: [FrameCache; CACHES],
-    /// The end of the blocks whose frames pass through caches: see `is_cached`.
-    cached_end: BlockId,
+    /// The end of the frames that pass through caches: see `is_cached`.
+    cached_end: u32,
     /// One bit for each pool id in use.
     pools: [AtomicU64; POOL_WORDS],
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
@@ -153,7 +153,7 @@ impl<B: Backing> Arena<B> {
             blocks: Blocks::new(records, frames),
             descriptors,
             zones: core::array::from_fn(|zone| Zone::new(bound(zone), bound(zone + 1), now)),
-            cached_end: bound(first_tier(&options.zones)),
+            cached_end: bound(first_tier(&options.zones)) * frames as u32,
             caches: core::array::from_fn(|_| {
                 FrameCache::new(FrameBatch::capacity(options.page_size))
             }),
@@ -329,7 +329,7 @@ impl<B: Backing> Arena<B> {
     /// Whether a frame passes through caches: those of the first zone do, and of the zones that follow
     /// and are like it. A frame of another tier would otherwise be handed out while better ones are free.
     pub(crate) fn is_cached(&self, frame: u32) -> bool {
-        frame / (self.blocks.frames as u32) < self.cached_end
+        frame < self.cached_end
     }
 
     /// Whether a zone is to have huge pages.
