@@ -1,6 +1,7 @@
 //! Arguments, and what is wrong with them.
 
 use crate::c_calls::CCalls;
+use crate::icount::Operation;
 use crate::stress::Stress;
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
@@ -20,10 +21,19 @@ pub(crate) enum Command {
     GiveBack(GiveBack),
     /// How fast, how small and how exact is `zs estimate --pid`?
     Live(Live),
+    /// frames
+    Frames { pages: PathBuf, copies: u32 },
     /// Threads allocate, map and free, with every byte checked
     Stress(Stress),
     /// What does a call through C cost beside the same call of Rust?
     CCalls(CCalls),
+    /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.
+    #[command(hide = true)]
+    Icount {
+        /// Which.
+        #[arg(value_enum)]
+        operation: Operation,
+    },
     /// One measurement of the page file at standard input; `give-back` calls it.
     #[command(hide = true)]
     Measure {

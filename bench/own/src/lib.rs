@@ -5,6 +5,7 @@
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
 //! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
+//! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
 //! | module | responsibility |
@@ -13,7 +14,10 @@
 //! | `give_back` | the parent, its measuring children, the bars |
 //! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
+//! | [`allocators`] | these pools beside other allocators: all but the rivals |
 //! | `c_calls` | what a call through C costs |
+//! | `icount` | operations whose instructions are counted |
+//! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
 //! | `figures` | named numbers, their medians, and whether they meet a bar |
 //! | `machine` | what the figures were measured on |
@@ -21,13 +25,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod allocators;
 mod c_calls;
 mod cli;
 mod figures;
+mod frames;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
+mod icount;
 mod live;
+mod load;
 pub mod machine;
 pub mod numbers;
 mod stress;
@@ -49,8 +57,10 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
         Command::Live(options) => live::run(&options),
+        Command::Frames { pages, copies } => frames::run(&pages, copies),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
+        Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };
     match outcome {

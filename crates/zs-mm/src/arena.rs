@@ -4,17 +4,18 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::Budget;
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, PoolKey};
+use crate::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
 use crate::error::{Error, InvalidArena};
 use crate::frame::Frame;
 use crate::meta::MetaTable;
+use crate::movable::MoveCounters;
 use crate::moves::Moves;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
 use crate::zone_spec::{ZoneKind, ZoneSpecs};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Host, Ordering, Payload, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -50,9 +51,16 @@ pub struct Arena<B: Backing> {
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
     /// both of one moment; it publishes nothing, so every access is relaxed.
     pub(crate) usage: AtomicU64,
+    /// Frames in balloons without memory: charged, neither in use nor committed. Relaxed, as `usage`.
+    pub(crate) ballooned: AtomicU64,
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
     pub(crate) moves: Moves,
+    pub(crate) move_counters: MoveCounters,
+    /// Frames that are out of use for good.
+    pub(crate) offline: AtomicU64,
+    /// How many want no frame to be in a cache: see [`CachesOff`](crate::reserve::CachesOff).
+    pub(crate) caches_off: AtomicU32,
     /// The backing's [`process`](Backing::process) when the arena was made.
     process: u64,
     payload: Payload,
@@ -119,8 +127,8 @@ impl<B: Backing> Arena<B> {
         options.check(backing.granule()).map_err(Error::Invalid)?;
         let frames = options.page_size.frames_per_block();
         let block_bytes = options.page_size.block_bytes();
-        let count = options.limit.div_ceil(block_bytes as u64) as usize;
-        let budget = Budget::new(options.limit);
+        let count = options.capacity().div_ceil(block_bytes as u64) as usize;
+        let budget = Budget::new(options.limit, options.capacity());
         let id = next_id();
         let records = MetaTable::reserve(&backing, id, Blocks::cells(count, frames))?;
         let descriptors = match MetaTable::reserve(&backing, id, count * frames) {
@@ -159,8 +167,12 @@ impl<B: Backing> Arena<B> {
             }),
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
             usage: AtomicU64::new(0),
+            ballooned: AtomicU64::new(0),
             id,
             moves: Moves::default(),
+            move_counters: MoveCounters::default(),
+            offline: AtomicU64::new(0),
+            caches_off: AtomicU32::new(0),
             process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
@@ -172,7 +184,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The options that the arena was made with.
+    /// The options that the arena was made with; the limit may have been set anew since.
     pub fn options(&self) -> &ArenaOptions {
         &self.options
     }
@@ -239,52 +251,69 @@ impl<B: Backing> Arena<B> {
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Makes entry `index` of a pool's zspage the owner of a frame; returns the frame's number.
+    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's number.
     ///
     /// # Panics
-    /// If the frame or the key is another arena's.
-    pub fn assign(&self, frame: Frame, key: &PoolKey, zspage: u32, index: u8) -> FrameId {
+    /// If the frame or the key is another arena's, or the owner another pool.
+    pub fn assign(&self, frame: Frame, key: &PoolKey, owner: FrameOwner) -> FrameId {
         assert_eq!(
-            (frame.arena, key.arena),
-            (self.id, self.id),
-            "of another arena"
+            (frame.arena, key.arena, owner.pool),
+            (self.id, self.id, key.pool),
+            "of another arena or pool"
         );
+        let change = Descriptor::UNOWNED.0 ^ Descriptor::owned(owner).0;
         // Relaxed: the frame entry that names the frame is what publishes it.
-        let before = self.descriptor(frame.id).swap(
-            Descriptor::owned(key.owner(zspage, index)).0,
-            Ordering::Relaxed,
-        );
+        let before = self
+            .descriptor(frame.id)
+            .fetch_xor(change, Ordering::Relaxed);
         debug_assert_eq!(
-            before,
-            Descriptor::UNOWNED.0,
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
             "an assigned frame has no owner"
         );
         frame.id
     }
 
-    /// Takes a frame back from its entry; `None`, and no change, if it is not that entry's.
+    /// Takes a frame back from its owner; `None`, and no change, if it is not that owner's.
     ///
     /// # Panics
-    /// If the key is another arena's.
-    pub fn reclaim(&self, id: FrameId, key: &PoolKey, zspage: u32, index: u8) -> Option<Frame> {
-        assert_eq!(key.arena, self.id, "a key of another arena");
+    /// If the key is another arena's, or the owner another pool.
+    pub fn reclaim(&self, id: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
+        self.take_back(id, key, owner, 0)
+    }
+
+    /// Takes a frame back that has exactly these marks, beside those of its movers.
+    pub(crate) fn take_back(
+        &self,
+        id: FrameId,
+        key: &PoolKey,
+        owner: FrameOwner,
+        marks: u64,
+    ) -> Option<Frame> {
+        assert_eq!(
+            (key.arena, owner.pool),
+            (self.id, key.pool),
+            "of another arena or pool"
+        );
         let descriptor = self.descriptors.get(id.index())?;
-        let owned = Descriptor::owned(key.owner(zspage, index)).0;
+        let owned = Descriptor(Descriptor::owned(owner).0 | marks);
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
-        // Relaxed: the detach that found the frame is ordered by the owner's own locks.
-        if descriptor.load(Ordering::Relaxed) != owned {
-            return None;
+        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
+        let mut seen = descriptor.peek(Ordering::Relaxed);
+        while Descriptor(seen).at_rest() == owned {
+            let unowned = Descriptor::UNOWNED.0 | seen & LOCKED;
+            match descriptor.compare_exchange_weak(
+                seen,
+                unowned,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Frame { id, arena: self.id }),
+                Err(found) => seen = found,
+            }
         }
-        descriptor
-            .compare_exchange(
-                owned,
-                Descriptor::UNOWNED.0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )
-            .ok()
-            .map(|_| Frame { id, arena: self.id })
+        None
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.
@@ -320,10 +349,23 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
     pub(crate) fn zone_of(&self, block: BlockId) -> &Zone {
-        let owner = self.zones.iter().find(|zone| zone.contains(block));
+        &self.zones[self.zone_index(block)]
+    }
+
+    #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
+    pub(crate) fn zone_index(&self, block: BlockId) -> usize {
+        let owner = self.zones.iter().position(|zone| zone.contains(block));
         owner.expect("the zones cover every block")
+    }
+
+    /// A frame as a run of one.
+    pub(crate) fn run_of(&self, frame: FrameId) -> FrameRun {
+        FrameRun {
+            block: (frame.index() / self.blocks.frames) as BlockId,
+            start: frame.index() % self.blocks.frames,
+            len: 1,
+        }
     }
 
     /// Whether a frame passes through caches: those of the first zone do, and of the zones that follow

@@ -4,10 +4,10 @@ use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Advice, Backing, RegionKind};
 use crate::block::BlockId;
 use crate::cache::FrameBatch;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
 use crate::size::FrameId;
-use crate::zone::{CommitPlan, FrameRun};
+use crate::zone::{CommitPlan, FrameRun, Zone};
 use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that its holder must attach or give back.
@@ -43,17 +43,26 @@ impl<B: Backing> Arena<B> {
             Some(frame) => frame,
             None => self.alloc_slow()?,
         };
+        Ok(self.hand_out(frame))
+    }
+
+    /// Makes a frame that was taken out of a cache or zone its caller's.
+    pub(crate) fn hand_out(&self, frame: u32) -> Frame {
         // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
         let before = self
             .descriptor(FrameId(frame))
-            .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
+            .fetch_or(Descriptor::UNOWNED.0, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::FREE,
+            "an allocated frame was free"
+        );
         // Relaxed: see `usage`.
         self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
-        Ok(Frame {
+        Frame {
             id: FrameId(frame),
             arena: self.id,
-        })
+        }
     }
 
     /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an overflowing
@@ -63,14 +72,18 @@ impl<B: Backing> Arena<B> {
     /// If the frame is another arena's.
     pub fn free_frame(&self, frame: Frame) {
         assert_eq!(frame.arena, self.id, "a frame of another arena");
-        // Relaxed: see `alloc_frame`.
+        // Relaxed: see `hand_out`.
         let before = self
             .descriptor(frame.id)
-            .swap(Descriptor::FREE.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
+            .fetch_and(LOCKED, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
+            "a freed frame has no owner"
+        );
         self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
         let overflow = if self.is_cached(frame.id.0) {
-            self.cache().push(self.host, frame.id.0)
+            self.cache().push(self.host, &self.caches_off, frame.id.0)
         } else {
             FrameBatch::of_one(frame.id.0)
         };
@@ -103,7 +116,11 @@ impl<B: Backing> Arena<B> {
         let want = FrameBatch::capacity(self.options.page_size) / 2;
         match self.take_ready(zone, want) {
             Some(frame) => Ok(frame),
-            None => self.commit_run(zone),
+            None => {
+                let run = self.commit_run(zone)?;
+                // Never from the zone again: another thread may have emptied it meanwhile.
+                self.keep_one(zone, run).ok_or(Error::NoMemory)
+            }
         }
     }
 
@@ -113,8 +130,8 @@ impl<B: Backing> Arena<B> {
         self.keep_one(zone, batch)
     }
 
-    /// Commits a run of frames of a zone; all but one go to the cache.
-    fn commit_run(&self, zone: usize) -> Result<u32, Error> {
+    /// Commits a run of frames of a zone. Those beyond a handful go to the zone; there is at least one.
+    pub(crate) fn commit_run(&self, zone: usize) -> Result<FrameBatch, Error> {
         let group = self.frames_per_granule();
         let want = if self.is_huge(zone) {
             self.blocks.frames
@@ -122,13 +139,13 @@ impl<B: Backing> Arena<B> {
             self.frames_per_run()
         };
         let run = self.charge_run(self.plan_run(zone, want)?)?;
-        let run = match self.commit_frames(zone, run) {
+        let run = match self.commit_frames(run) {
             Ok(()) => run,
             // The system may have less left than a run: try the least there is.
             Err(error) if run.len == group => return Err(error),
             Err(_) => {
                 let least = self.charge_run(self.plan_run(zone, group)?)?;
-                self.commit_frames(zone, least)?;
+                self.commit_frames(least)?;
                 least
             }
         };
@@ -136,37 +153,40 @@ impl<B: Backing> Arena<B> {
         let mut rest = FrameBatch::default();
         for frame in first..first + run.len {
             if rest.len() == FrameBatch::CAPACITY {
-                // A granule of many frames: they go to the zone, the last handful to the caller.
+                // A granule of many frames.
                 self.put(&core::mem::take(&mut rest));
             }
             rest.push(frame as u32);
         }
-        // Never from the zone again: another thread may have emptied it meanwhile.
-        self.keep_one(zone, rest).ok_or(Error::NoMemory)
+        Ok(rest)
     }
 
     /// Takes neighbouring frames of a zone that have no memory.
-    fn plan_run(&self, zone: usize, want: usize) -> Result<FrameRun, Error> {
+    pub(crate) fn plan_run(&self, zone: usize, want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
         let zone = &self.zones[zone];
         loop {
             match zone.plan_commit(self.host, &self.blocks, want, group) {
                 CommitPlan::Run(run) => return Ok(run),
                 CommitPlan::Exhausted => return Err(Error::NoMemory),
-                CommitPlan::NeedsBlock(block) => {
-                    let last_frame = (block as usize + 1) * self.blocks.frames - 1;
-                    let (backing, budget) = (&self.backing, &self.budget);
-                    self.descriptors.ensure(backing, budget, last_frame)?;
-                    let last_cell = self.blocks.last_cell(block);
-                    self.blocks.table().ensure(backing, budget, last_cell)?;
-                    zone.open_block(self.host, &self.blocks, block);
-                }
+                CommitPlan::NeedsBlock(block) => self.open_block(zone, block)?,
             }
         }
     }
 
+    /// Opens the next block of a zone: commits what describes it.
+    pub(crate) fn open_block(&self, zone: &Zone, block: BlockId) -> Result<(), Error> {
+        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
+        let (backing, budget) = (&self.backing, &self.budget);
+        self.descriptors.ensure(backing, budget, last_frame)?;
+        let last_cell = self.blocks.last_cell(block);
+        self.blocks.table().ensure(backing, budget, last_cell)?;
+        zone.open_block(self.host, &self.blocks, block);
+        Ok(())
+    }
+
     /// Charges as much of a run as the limit allows; the rest of it is free again.
-    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
+    pub(crate) fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
         let page = self.options.page_size.bytes() as u64;
         let unit = page.max(self.backing.granule() as u64);
         let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
@@ -187,10 +207,11 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Commits a run whose charge is taken; gives charge and frames back if that fails.
-    fn commit_frames(&self, zone: usize, run: FrameRun) -> Result<(), Error> {
+    pub(crate) fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
         let (place, len) = self.place_of(run);
+        let zone_index = self.zone_index(run.block);
         // Only a whole block: of a part of one, the system would make more resident than is charged.
-        let huge = self.is_huge(zone) && run.len == self.blocks.frames;
+        let huge = self.is_huge(zone_index) && run.len == self.blocks.frames;
         if huge {
             self.advise(run.block, Advice::Huge);
         }
@@ -208,7 +229,7 @@ impl<B: Backing> Arena<B> {
         if huge && outcome.is_err() {
             self.advise(run.block, Advice::Small);
         }
-        let zone = &self.zones[zone];
+        let zone = &self.zones[zone_index];
         zone.finish_commit(self.host, &self.blocks, run, outcome.is_ok());
         if huge && outcome.is_ok() {
             // All of it is still the caller's, so nothing is given back before this is noted.
@@ -220,7 +241,7 @@ impl<B: Backing> Arena<B> {
     fn keep_one(&self, zone: usize, mut batch: FrameBatch) -> Option<u32> {
         let frame = batch.pop()?;
         if self.is_cached(frame) {
-            self.cache().fill(self.host, &mut batch);
+            self.cache().fill(self.host, &self.caches_off, &mut batch);
         }
         if !batch.is_empty() {
             self.put(&batch);

@@ -69,7 +69,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Decommits at most `frames` free frames of a zone, at most `at_a_time` of them together.
-    fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
+    pub(crate) fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
         let group = self.frames_per_granule();
         // No more than there is now: others may free as fast as this gives back.
         let ready = zone.lock(self.host).ready;
@@ -94,7 +94,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Decommits the runs of a set of frames that nobody else has; returns those that are gone.
-    fn decommit(&self, zone: &Zone, taken: &TakenFrames) -> FrameMask {
+    pub(crate) fn decommit(&self, zone: &Zone, taken: &TakenFrames) -> FrameMask {
         let block = taken.block;
         if taken.huge {
             self.advise(block, Advice::Small);

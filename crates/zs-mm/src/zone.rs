@@ -8,10 +8,13 @@
 
 use crate::backing::Advice;
 use crate::block::{
-    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK, READY_LISTS,
+    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK,
+    READY_LISTS,
 };
 use crate::cache::FrameBatch;
+use crate::compaction::Scan;
 use crate::mask::FrameMask;
+use crate::proactive::Deferral;
 use zs_sync::{Host, Mutex, MutexGuard, Rank};
 
 /// A range of pageblocks with counters of its own.
@@ -22,19 +25,36 @@ pub(crate) struct Zone {
     state: Mutex<ZoneState>,
 }
 
+/// Whether a zone hands anything out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ZoneLife {
+    /// It does.
+    Online,
+    /// Not while somebody empties it.
+    Leaving,
+    /// It is empty, and without memory.
+    Offline,
+}
+
 /// What the lock guards, beside the records of the zone's blocks.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
     heads: [BlockId; LISTS],
     /// The lowest block that was never opened: its record and descriptors may be uncommitted.
     pub(crate) next_virgin: BlockId,
-    /// Free committed frames.
+    pub(crate) life: ZoneLife,
+    /// Free committed frames that anybody may take.
     pub(crate) ready: usize,
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
     pub(crate) low: usize,
     /// Frames that nobody needed in the last whole interval, and that were not given back yet.
     due: usize,
     last_tick_ns: u64,
+    /// Somebody compacts the zone.
+    pub(crate) compacting: bool,
+    /// Where its scanners are between two calls; `None` if the last pass is over.
+    pub(crate) scan: Option<Scan>,
+    pub(crate) deferral: Deferral,
 }
 
 /// What the caller must do next to have memory committed.
@@ -49,7 +69,7 @@ pub(crate) enum CommitPlan {
 }
 
 /// Blocks that are looked at in one hold of the lock.
-const LOOK_AT: u32 = 64;
+pub(crate) const LOOK_AT: u32 = 64;
 
 /// What a look for frames to give back found.
 #[derive(Debug)]
@@ -84,10 +104,14 @@ impl Zone {
         let state = ZoneState {
             heads: [NO_BLOCK; LISTS],
             next_virgin: first,
+            life: ZoneLife::Online,
             ready: 0,
             low: 0,
             due: 0,
             last_tick_ns: now_ns,
+            compacting: false,
+            scan: None,
+            deferral: Deferral::default(),
         };
         Self {
             first,
@@ -104,9 +128,21 @@ impl Zone {
         (self.first..self.end).contains(&block)
     }
 
+    /// All blocks, opened or not.
+    pub(crate) fn blocks(&self) -> core::ops::Range<BlockId> {
+        self.first..self.end
+    }
+
     /// The blocks that were ever opened.
     pub(crate) fn opened(&self, state: &ZoneState) -> core::ops::Range<BlockId> {
         self.first..state.next_virgin
+    }
+
+    /// Whether there are free frames, but none with memory.
+    pub(crate) fn has_only_bare(&self, host: &dyn Host) -> bool {
+        let state = self.state.lock(host);
+        let some = |heads: &[BlockId]| heads.iter().any(|&head| head != NO_BLOCK);
+        !some(&state.heads[READY_LISTS]) && (some(&state.heads) || state.next_virgin < self.end)
     }
 
     /// Takes up to `want` free committed frames of one block, the fullest that has any; whole
@@ -115,7 +151,8 @@ impl Zone {
         let mut state = self.state.lock(host);
         let mut batch = FrameBatch::default();
         let heads = &state.heads[READY_LISTS];
-        let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
+        let fullest = heads.iter().find(|&&head| head != NO_BLOCK);
+        let Some(&block) = fullest.filter(|_| state.is_online()) else {
             return batch;
         };
         let mut taken = FrameMask::default();
@@ -139,6 +176,9 @@ impl Zone {
         group: usize,
     ) -> CommitPlan {
         let mut state = self.state.lock(host);
+        if !state.is_online() {
+            return CommitPlan::Exhausted;
+        }
         let heads = &state.heads[READY_LISTS.end..LISTS];
         let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
             return if state.next_virgin < self.end {
@@ -192,6 +232,22 @@ impl Zone {
             });
     }
 
+    /// Frames that somebody has lose their memory: it was decommitted.
+    pub(crate) fn lose_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) {
+        let frames = FrameMask::range(run.start, run.len);
+        self.state
+            .lock(host)
+            .change(blocks, run.block, |free, committed| {
+                (free, committed.without(frames))
+            });
+    }
+
+    /// Whether the first frame of a run has memory.
+    pub(crate) fn has_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) -> bool {
+        let _state = self.state.lock(host);
+        blocks.committed(run.block).contains(run.start)
+    }
+
     /// Puts committed frames back: all those of `batch` that belong to this zone.
     pub(crate) fn put(&self, host: &dyn Host, blocks: &Blocks, batch: &FrameBatch) {
         let mut state = self.state.lock(host);
@@ -229,10 +285,12 @@ impl Zone {
             next -= 1;
             let flags = blocks.flags(next);
             let frames = blocks.ready(next).whole_groups(group, limit);
-            if flags & FLAG_ADVISING == 0 && !frames.is_empty() {
+            if flags & (FLAG_ADVISING | FLAG_RESERVED) == 0 && !frames.is_empty() {
                 let huge = flags & FLAG_HUGE != 0;
                 // Until the block has been advised small, nobody else gives back anything of it.
-                blocks.set_flags(next, if huge { FLAG_ADVISING } else { 0 });
+                if huge {
+                    blocks.change_flags(next, FLAG_ADVISING, FLAG_HUGE);
+                }
                 // Neither free nor committed: no other thread can count on these frames, nor take
                 // the block for a full one.
                 state.change(blocks, next, |free, committed| {
@@ -298,9 +356,9 @@ impl Zone {
         let _state = self.state.lock(host);
         let full = blocks.free(block).is_empty()
             && blocks.committed(block).count() == blocks.frames
-            && blocks.flags(block) == 0;
+            && blocks.flags(block) & (FLAG_ADVISING | FLAG_HUGE) == 0;
         if full {
-            blocks.set_flags(block, FLAG_ADVISING);
+            blocks.change_flags(block, FLAG_ADVISING, 0);
         }
         full
     }
@@ -314,22 +372,26 @@ impl Zone {
         advice: Advice,
     ) {
         let _state = self.state.lock(host);
-        let flags = match advice {
+        let huge = match advice {
             Advice::Huge => FLAG_HUGE,
             Advice::Small => 0,
         };
-        blocks.set_flags(block, flags);
+        blocks.change_flags(block, huge, FLAG_ADVISING);
     }
 }
 
 impl ZoneState {
+    pub(crate) fn is_online(&self) -> bool {
+        self.life == ZoneLife::Online
+    }
+
     /// The first block of a list, or [`NO_BLOCK`].
     pub(crate) fn head(&self, list: usize) -> BlockId {
         self.heads[list]
     }
 
     /// Changes a block: new bitmaps, the counts and the list that follow from them, the counter.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         blocks: &Blocks,
         block: BlockId,
@@ -341,12 +403,12 @@ impl ZoneState {
         });
     }
 
-    /// Makes a change to a block's bitmaps and counts; the list and the counter follow.
-    fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
+    /// Makes a change to a block's bitmaps, counts and flags; the list and the counter follow.
+    pub(crate) fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
         let list_before = blocks.list_of(block);
-        let ready_before = blocks.counts(block).ready;
+        let ready_before = blocks.available(block);
         change();
-        self.ready = self.ready + blocks.counts(block).ready - ready_before;
+        self.ready = self.ready + blocks.available(block) - ready_before;
         self.low = self.low.min(self.ready);
         let list = blocks.list_of(block);
         if list != list_before {

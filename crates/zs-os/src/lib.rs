@@ -15,6 +15,7 @@
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
+//! | `copy_threads` | batches of frames copied by several threads |
 //! | `periodic` | a thread that does one thing again and again |
 //! | `decay_thread` | one that makes an idle arena decay |
 //! | `proactive_thread` | one that compacts |
@@ -32,6 +33,7 @@
 
 mod anon;
 mod cgroup;
+mod copy_threads;
 mod decay_thread;
 mod errno;
 mod fork;
@@ -53,6 +55,7 @@ mod zoned;
 
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
+pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
 pub use host::{HOST, OsHost};

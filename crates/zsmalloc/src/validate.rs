@@ -227,7 +227,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let Some(frame) = record.frame(entry) else {
                 continue;
             };
-            let owned = Descriptor::owned(self.key().owner(zspage, entry as u8));
+            let owned = Descriptor::owned(self.frame_owner(context, zspage, entry));
             if self.arena().frame_descriptor(frame) != Some(owned) {
                 return wrong("the descriptor of a frame names another owner");
             }

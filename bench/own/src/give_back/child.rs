@@ -1,8 +1,8 @@
 //! The child: everything warm, then measured.
 
-use super::load::Load;
 use super::{PAGE, readers, say};
 use crate::figures::Figures;
+use crate::load::Load;
 use crate::machine::thread_cpu;
 use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
