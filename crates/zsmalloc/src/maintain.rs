@@ -1,19 +1,19 @@
 //! One call that keeps an arena whole: objects moved together within a pool, and frames between pageblocks.
 //!
-//! draining frames freed -> (the cheaper of: a piece of object compaction, a piece of a zone's compaction) until neither
-//! wins anything or the budget is spent -> trim
+//! draining frames freed -> objects moved together, until that wins nothing -> frames moved to the lower pageblocks,
+//! zone by zone, until that wins nothing -> trim
 //!
-//! Both are paid in bytes that are copied. A frame that objects are moved out of costs as much as lies in it on the
-//! average; a frame's share of a pageblock that is emptied, as much as the block is in use. Object compaction comes
-//! first where they cost the same: what it frees need not be moved.
+//! A frame that objects leave costs less than a page of copying, gives its memory back, and need not be moved
+//! any more; so that is the cheaper step as long as there is one. (Taking turns by what each costs just then copied
+//! a third more: `docs/decisions/0020-movable-pages.md`.)
 
 use crate::client::Client;
-use crate::compact::{CompactBudget, CompactEnd, CompactReport};
+use crate::compact::{CompactBudget, CompactEnd};
 use crate::pool::Pool;
 use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId};
 
-/// Bytes that are copied between two looks at what is cheaper.
-const STEP: u64 = 1 << 20;
+/// Rounds through all zones: others may free, and so leave holes, as fast as this moves.
+const ROUNDS: u32 = 8;
 
 /// How much a maintenance may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,57 +67,23 @@ pub struct MaintainReport {
     pub bytes_trimmed: u64,
 }
 
-/// What there is to win, in millionths of a byte copied for each byte that becomes free; `None` where nothing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Prices {
-    within: Option<u64>,
-    between: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Within,
-    Between,
-}
-
-impl Prices {
-    /// The cheaper step, objects first.
-    fn cheaper(self) -> Option<Step> {
-        match (self.within, self.between) {
-            (None, None) => None,
-            (None, Some(_)) => Some(Step::Between),
-            (Some(within), Some(between)) if between < within => Some(Step::Between),
-            (Some(_), _) => Some(Step::Within),
-        }
-    }
-}
-
-/// `part` of `whole`, in millionths.
-fn share(part: u64, whole: u64) -> u64 {
-    part.saturating_mul(1_000_000) / whole.max(1)
-}
-
 /// A maintenance under way.
 struct Run<'a> {
     owners: &'a [&'a dyn Movable],
     go_on: &'a (dyn Fn() -> bool + Sync),
     budget: u64,
     report: MaintainReport,
-    /// Object compaction has nothing more to win, or is done elsewhere.
-    within_over: bool,
-    /// Zones from this one on are still to be compacted.
-    zone: u32,
 }
 
 impl Run<'_> {
-    /// How much the next step may copy; an error if none.
+    /// How much the next step may copy; an error if nothing.
     fn room(&self) -> Result<u64, MaintainEnd> {
         if !(self.go_on)() {
             return Err(MaintainEnd::Stopped);
         }
         match self.budget.checked_sub(self.report.bytes_moved) {
             None | Some(0) => Err(MaintainEnd::Budget),
-            Some(room) => Ok(room.min(STEP)),
+            Some(room) => Ok(room),
         }
     }
 }
@@ -148,8 +114,6 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
             go_on,
             budget: budget.bytes,
             report: MaintainReport::default(),
-            within_over: false,
-            zone: 0,
         };
         if self.arena().is_forked() {
             run.report.end = MaintainEnd::Paused;
@@ -163,95 +127,60 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
     }
 
     fn steps(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
-        loop {
-            let Some(step) = self.prices(run).cheaper() else {
-                return Ok(());
-            };
-            let room = run.room()?;
-            match step {
-                Step::Within => self.step_within(run, room)?,
-                Step::Between => self.step_between(run, room)?,
+        self.move_objects(run)?;
+        for _ in 0..ROUNDS {
+            let before = run.report.blocks_freed;
+            for zone in self.arena().zones() {
+                self.move_frames(run, zone)?;
             }
-        }
-    }
-
-    fn prices(&self, run: &Run<'_>) -> Prices {
-        let stats = self.stats();
-        let within = !run.within_over && self.can_compact() > 0;
-        let zones = self.arena().options().zones.count() as u32;
-        let between = (run.zone < zones).then(|| {
-            let blocks = self.arena().blocks();
-            let mixed = blocks.filter(|block| block.free > 0 && block.in_use() > 0);
-            let (frames, in_use) = mixed.fold((0, 0), |(frames, in_use), block| {
-                (frames + block.frames, in_use + block.in_use())
-            });
-            share(in_use.into(), frames.into())
-        });
-        Prices {
-            within: within.then(|| share(stats.payload_bytes, stats.frame_bytes)),
-            between,
-        }
-    }
-
-    fn step_within(&self, run: &mut Run<'_>, room: u64) -> Result<(), MaintainEnd> {
-        let stats = self.stats();
-        let object = (stats.payload_bytes / stats.objects.max(1)).max(1);
-        let budget = CompactBudget::objects((room / object).max(1));
-        let go_on = run.go_on;
-        let did: CompactReport = self.compact_while(budget, go_on);
-        run.report.objects_moved += did.objects_moved;
-        run.report.bytes_moved += did.bytes_moved;
-        run.report.frames_freed += did.frames_freed.saturating_sub(did.frames_attached);
-        match did.end {
-            CompactEnd::Done | CompactEnd::Elsewhere => run.within_over = true,
-            CompactEnd::Budget => {}
-            CompactEnd::Stopped => return Err(MaintainEnd::Stopped),
-            CompactEnd::Paused => return Err(MaintainEnd::Paused),
+            if run.report.blocks_freed == before {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn step_between(&self, run: &mut Run<'_>, room: u64) -> Result<(), MaintainEnd> {
+    /// Moves objects of the pool together.
+    fn move_objects(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
+        loop {
+            let room = run.room()?;
+            let stats = self.stats();
+            let object = (stats.payload_bytes / stats.objects.max(1)).max(1);
+            let budget = CompactBudget::objects((room / object).max(1));
+            let did = self.compact_while(budget, run.go_on);
+            run.report.objects_moved += did.objects_moved;
+            run.report.bytes_moved += did.bytes_moved;
+            run.report.frames_freed += did.frames_freed.saturating_sub(did.frames_attached);
+            match did.end {
+                CompactEnd::Done | CompactEnd::Elsewhere => return Ok(()),
+                CompactEnd::Stopped => return Err(MaintainEnd::Stopped),
+                CompactEnd::Paused => return Err(MaintainEnd::Paused),
+                // Smaller objects than the average: there is room left.
+                CompactEnd::Budget => {}
+            }
+        }
+    }
+
+    /// Moves frames of one zone to its lower pageblocks.
+    fn move_frames(&self, run: &mut Run<'_>, zone: ZoneId) -> Result<(), MaintainEnd> {
         let page = self.geometry.page_size().bytes() as u64;
         let options = CompactOptions {
-            frames: (room / page).max(1),
+            frames: (run.room()? / page).max(1),
             go_on: run.go_on,
             ..CompactOptions::new(MigrateMode::Async)
         };
-        let zone = ZoneId(run.zone);
-        let Ok(did) = self.arena().compact_zone(zone, run.owners, options) else {
-            // Offline: there is nothing in it.
-            run.zone += 1;
-            return Ok(());
-        };
+        // A zone that is offline has nothing in it.
+        let did = self.arena().compact_zone(zone, run.owners, options);
+        let did = did.unwrap_or_default();
         run.report.frames_moved += did.frames_moved;
         run.report.frames_failed += did.frames_failed;
         run.report.blocks_freed += did.blocks_freed;
         run.report.bytes_moved += did.frames_moved * page;
         match did.end {
-            zs_mm::CompactEnd::Stopped => return Err(MaintainEnd::Stopped),
-            zs_mm::CompactEnd::Paused => return Err(MaintainEnd::Paused),
-            zs_mm::CompactEnd::Budget => {}
-            _ => run.zone += 1,
+            zs_mm::CompactEnd::Stopped => Err(MaintainEnd::Stopped),
+            zs_mm::CompactEnd::Paused => Err(MaintainEnd::Paused),
+            zs_mm::CompactEnd::Budget => Err(MaintainEnd::Budget),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-}
-
-#[cfg(all(test, not(zs_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cheaper_step_is_chosen_and_objects_first() {
-        let prices = |within, between| Prices { within, between }.cheaper();
-        assert_eq!(prices(None, None), None);
-        assert_eq!(prices(Some(900_000), None), Some(Step::Within));
-        assert_eq!(prices(None, Some(1)), Some(Step::Between));
-        assert_eq!(prices(Some(300_000), Some(300_000)), Some(Step::Within));
-        assert_eq!(prices(Some(300_001), Some(300_000)), Some(Step::Between));
-        assert_eq!(share(1, 4), 250_000);
-        assert_eq!(share(1, 0), 1_000_000, "nothing is in use");
-        assert_eq!(share(u64::MAX, 2), u64::MAX / 2);
     }
 }
