@@ -336,10 +336,14 @@ fn a_forked_child_cannot_change_the_parents_files() {
         assert!(!backing.child_can_read());
         region.commit(0, 1).expect("memory");
         region.fill(0, 0x77);
+        let place = region.place.as_ptr().cast();
         // SAFETY: the child makes calls that neither allocate nor take a contended lock, and exits.
         let child = unsafe { libc_fork() };
         if child == 0 {
+            // SAFETY: writing back changes no contents; what is not mapped is an error.
+            let here = unsafe { rustix::mm::msync(place, 1, rustix::mm::MsyncFlags::ASYNC) };
             let refused = region.commit(1, 1).is_err() && region.decommit(0, 1).is_err();
+            let refused = refused && here.is_err();
             drop(region);
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc_exit(i32::from(!refused)) };

@@ -1,5 +1,10 @@
 //! Arguments, and what is wrong with them.
 
+#[expect(dead_code, reason = "frag/run.rs will call it")]
+mod frag;
+
+pub(crate) use frag::Frag;
+
 use crate::failure::Failure;
 use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
