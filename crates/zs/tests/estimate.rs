@@ -359,7 +359,7 @@ fn models_of_others_are_told_apart_from_what_is_measured() {
         "z3fold",
     ];
     let folder = folder();
-    let path = write(&folder, "mixture", &mixture(1, 1024));
+    let path = write(&folder, "mixture", &mixture(1, 4096));
     assert!(json(&path, &[])["codecs"]["lz4"]["models"].is_null());
     let report = json(&path, &["--compare", "--free", "50%"]);
     for name in CODECS {

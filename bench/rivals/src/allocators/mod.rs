@@ -43,7 +43,8 @@ const RIVALS: &[Contender] = &[
     Contender {
         name: "mimalloc",
         measure: |job| allocators::measure(job, || Ok(Blocks(mimalloc::Mimalloc))),
-        huge: Some(&[("MIMALLOC_ALLOW_LARGE_OS_PAGES", "1")]),
+        // It asks for them by default.
+        huge: Some(&[]),
     },
     #[cfg(feature = "snmalloc")]
     Contender {
