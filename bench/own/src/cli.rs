@@ -2,6 +2,7 @@
 
 use crate::c_calls::CCalls;
 use crate::icount::Operation;
+use crate::map_modes::MapModes;
 use crate::stress::Stress;
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Stress(Stress),
     /// What does a call through C cost beside the same call of Rust?
     CCalls(CCalls),
+    /// An object that spans frames, in one piece: copied, or mapped once more?
+    MapModes(MapModes),
     /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.
     #[command(hide = true)]
     Icount {

@@ -19,6 +19,7 @@
 //! | [`allocators`] | these pools beside other allocators: all but the rivals |
 //! | `c_calls` | what a call through C costs |
 //! | `icount` | operations whose instructions are counted |
+//! | `map_modes` | an object that spans frames: copied, or mapped once more |
 //! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
 //! | `figures` | named numbers, their medians, and whether they meet a bar |
@@ -39,6 +40,7 @@ mod icount;
 mod live;
 mod load;
 pub mod machine;
+mod map_modes;
 pub mod numbers;
 mod stress;
 
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::MeasureFrames { job } => frames::measure_as_child(&job),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
+        Command::MapModes(options) => map_modes::run(&options),
         Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };

@@ -80,6 +80,7 @@ impl Report {
         lines.push(self.table(&ROWS, [&self.lz4, &self.zstd], width));
         lines.extend(self.answers(width));
         lines.extend(self.after_free(width));
+        lines.extend(self.models(width));
         if self.with_classes {
             for (name, codec) in self.codecs() {
                 lines.push(String::new());
