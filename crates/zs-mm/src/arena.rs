@@ -279,41 +279,49 @@ impl<B: Backing> Arena<B> {
     /// # Panics
     /// If the key is another arena's, or the owner another pool.
     pub fn reclaim(&self, id: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
-        self.take_back(id, key, owner, 0)
+        self.take_back(id, key, Descriptor::owned(owner))
     }
 
-    /// Takes a frame back that has exactly these marks, beside those of its movers.
-    pub(crate) fn take_back(
+    /// Takes a frame back from an owner that has it in this way.
+    pub(crate) fn take_back(&self, id: FrameId, key: &PoolKey, owned: Descriptor) -> Option<Frame> {
+        let taken = self.exchange_descriptor(id, key, owned, Descriptor::UNOWNED);
+        taken.then_some(Frame { id, arena: self.id })
+    }
+
+    /// Takes the descriptor of a pool's frame from `owned` to `next`, and ends its isolation; false, and no
+    /// change, if it is another.
+    pub(crate) fn exchange_descriptor(
         &self,
         id: FrameId,
         key: &PoolKey,
-        owner: FrameOwner,
-        marks: u64,
-    ) -> Option<Frame> {
+        owned: Descriptor,
+        next: Descriptor,
+    ) -> bool {
         assert_eq!(
-            (key.arena, owner.pool),
+            (key.arena, owned.pool()),
             (self.id, key.pool),
             "of another arena or pool"
         );
-        let descriptor = self.descriptors.get(id.index())?;
-        let owned = Descriptor(Descriptor::owned(owner).0 | marks);
+        let Some(descriptor) = self.descriptors.get(id.index()) else {
+            return false;
+        };
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
         // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
         let mut seen = descriptor.peek(Ordering::Relaxed);
         while Descriptor(seen).at_rest() == owned {
-            let unowned = Descriptor::UNOWNED.0 | seen & LOCKED;
+            let after = next.0 | seen & LOCKED;
             match descriptor.compare_exchange_weak(
                 seen,
-                unowned,
+                after,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(Frame { id, arena: self.id }),
+                Ok(_) => return true,
                 Err(found) => seen = found,
             }
         }
-        None
+        false
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.

@@ -84,7 +84,7 @@ pub(crate) const ISOLATED: u64 = 1 << 37;
 const UNOWNED: u64 = 1 << 38;
 
 /// Its contents were moved, and its owner's readers are still inside.
-pub(crate) const DRAINING: u64 = 1 << 39;
+const DRAINING: u64 = 1 << 39;
 
 /// A frame descriptor, unpacked on demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,11 @@ impl Descriptor {
     /// A frame of a zspage.
     pub const fn owned(owner: FrameOwner) -> Self {
         Self::owned_as(FrameType::Zspage, owner)
+    }
+
+    /// A frame of a zspage whose contents were moved, and that is still being read.
+    pub const fn draining(owner: FrameOwner) -> Self {
+        Self(Self::owned(owner).0 | DRAINING)
     }
 
     pub(crate) const fn owned_as(frame_type: FrameType, owner: FrameOwner) -> Self {
@@ -135,11 +140,16 @@ impl Descriptor {
         let owned = matches!(self.frame_type(), FrameType::Zspage | FrameType::Balloon)
             && self.0 & (UNOWNED | DRAINING) == 0;
         owned.then_some(FrameOwner {
-            pool: (self.0 >> POOL_SHIFT) as u16,
+            pool: self.pool(),
             class: (self.0 >> CLASS_SHIFT) as u8,
             zspage: (self.0 & ZSPAGE_MASK) as u32,
             index: (self.0 >> INDEX_SHIFT) as u8 % MAX_INDEX,
         })
+    }
+
+    /// The number of the pool that an owned frame belongs to.
+    pub(crate) fn pool(self) -> u16 {
+        (self.0 >> POOL_SHIFT) as u16
     }
 
     /// Whether somebody is about to move the frame.

@@ -16,7 +16,9 @@
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
 //! | `copy_threads` | batches of frames copied by several threads |
-//! | `decay_thread` | a thread that makes an idle arena decay |
+//! | `periodic` | a thread that does one thing again and again |
+//! | `decay_thread` | one that makes an idle arena decay |
+//! | `proactive_thread` | one that compacts |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
 //! | `cgroup` | where the files of the process's control group are |
@@ -41,7 +43,9 @@ mod memfd;
 mod memory;
 mod numa;
 mod page;
+mod periodic;
 mod pressure;
+mod proactive_thread;
 mod process_meter;
 mod resident;
 mod shared;
@@ -58,9 +62,11 @@ pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
+pub use periodic::Stopping;
 pub use pressure::{
     MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
 };
+pub use proactive_thread::ProactiveThread;
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
 pub use zoned::{ZoneFileError, ZonedBacking};

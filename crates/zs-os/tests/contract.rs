@@ -11,87 +11,11 @@ use zs_os::testing::{
 };
 use zs_os::{AnonBacking, MemfdBacking, MemfdCommit, ZonedBacking};
 
+mod common;
+
+use common::Region;
+
 const KINDS: [RegionKind; 2] = [RegionKind::Payload, RegionKind::Table];
-
-/// A region of some granules that is released at the end.
-struct Region<'a> {
-    backing: &'a dyn Backing,
-    kind: RegionKind,
-    place: NonNull<u8>,
-    granule: usize,
-    len: usize,
-}
-
-impl<'a> Region<'a> {
-    fn new(backing: &'a dyn Backing, kind: RegionKind, granules: usize, align: usize) -> Self {
-        let granule = backing.granule();
-        let len = granules * granule;
-        let place = backing.reserve(kind, len, align).expect("address space");
-        assert_eq!(place.as_ptr().align_offset(align), 0, "aligned to {align}");
-        Self {
-            backing,
-            kind,
-            place,
-            granule,
-            len,
-        }
-    }
-
-    /// Makes the whole region a zone of a kind, if it is payload.
-    fn of(self, zone: ZoneKind) -> Self {
-        if self.kind == RegionKind::Payload {
-            // SAFETY: the region was just reserved, and nobody uses it.
-            let placed = unsafe { self.backing.place_zone(self.place, self.len, zone, None) };
-            placed.expect("a zone of this kind");
-        }
-        self
-    }
-
-    fn at(&self, granule: usize) -> NonNull<u8> {
-        assert!(granule * self.granule < self.len);
-        // SAFETY: just checked to be inside.
-        unsafe { self.place.add(granule * self.granule) }
-    }
-
-    fn commit(&self, first: usize, count: usize) -> Result<(), BackingError> {
-        // SAFETY: granules of this region and kind.
-        unsafe {
-            self.backing
-                .commit(self.kind, self.at(first), count * self.granule)
-        }
-    }
-
-    fn decommit(&self, first: usize, count: usize) -> Result<(), BackingError> {
-        // SAFETY: granules of this region and kind; tests read and write nothing meanwhile.
-        unsafe {
-            self.backing
-                .decommit(self.kind, self.at(first), count * self.granule)
-        }
-    }
-
-    /// The first and the last byte of a granule; it is committed, or of a table.
-    fn ends(&self, granule: usize) -> (u8, u8) {
-        // SAFETY: readable as said above.
-        let first = unsafe { self.at(granule).read_volatile() };
-        // SAFETY: inside the granule.
-        let last = unsafe { self.at(granule).add(self.granule - 1) };
-        // SAFETY: readable as said above.
-        (first, unsafe { last.read_volatile() })
-    }
-
-    /// Fills a committed granule.
-    fn fill(&self, granule: usize, byte: u8) {
-        // SAFETY: committed, so writable.
-        unsafe { self.at(granule).write_bytes(byte, self.granule) };
-    }
-}
-
-impl Drop for Region<'_> {
-    fn drop(&mut self) {
-        // SAFETY: reserved so, and released here alone.
-        unsafe { self.backing.release(self.kind, self.place, self.len) };
-    }
-}
 
 fn keeps_the_contract(backing: &dyn Backing) {
     keeps_the_contract_as(backing, ZoneKind::Normal);
@@ -336,10 +260,14 @@ fn a_forked_child_cannot_change_the_parents_files() {
         assert!(!backing.child_can_read());
         region.commit(0, 1).expect("memory");
         region.fill(0, 0x77);
+        let place = region.place.as_ptr().cast();
         // SAFETY: the child makes calls that neither allocate nor take a contended lock, and exits.
         let child = unsafe { libc_fork() };
         if child == 0 {
+            // SAFETY: writing back changes no contents; what is not mapped is an error.
+            let here = unsafe { rustix::mm::msync(place, 1, rustix::mm::MsyncFlags::ASYNC) };
             let refused = region.commit(1, 1).is_err() && region.decommit(0, 1).is_err();
+            let refused = refused && here.is_err();
             drop(region);
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc_exit(i32::from(!refused)) };

@@ -179,6 +179,36 @@ fn a_file_system_without_any_memory_is_no_memory() {
     a_full_file_system_is_no_memory(file, 0);
 }
 
+/// Pages of the arena's payload that are resident.
+fn resident_pages(arena: &Arena<ZonedBacking>) -> usize {
+    let len = arena.options().limit as usize;
+    // SAFETY: the first frame is allocated, and nobody writes to it.
+    let place = unsafe { arena.payload().bytes(0, 1) }.as_ptr();
+    let mut map = vec![0_u8; len / rustix::param::page_size()];
+    // SAFETY: the range is the arena's payload, mapped as a whole, and `map` has a byte for each page.
+    let outcome = unsafe { libc::mincore(place.cast_mut().cast(), len, map.as_mut_ptr()) };
+    assert_eq!(outcome, 0);
+    map.iter().filter(|&&state| state & 1 != 0).count()
+}
+
+/// A huge page that the system makes of a part of a block would be resident, but not charged.
+#[test]
+fn a_huge_zone_takes_no_more_than_is_charged() {
+    let options = options(8 * MIB, &[ZoneKind::Huge]);
+    let arena = Arena::new(ZonedBacking::new(), &HOST, options).expect("an arena");
+    let page = rustix::param::page_size() as u64;
+    for take in [1, 511, 512, 513, 5000] {
+        let mut frames = fill(&arena);
+        free(&arena, frames.split_off(take.min(frames.len())));
+        arena.trim();
+        let stats = arena.stats();
+        let charged = (stats.in_use + stats.cached) / page;
+        assert_eq!(resident_pages(&arena) as u64, charged, "{take} frames");
+        free(&arena, frames);
+        arena.trim();
+    }
+}
+
 fn refusal(backing: ZonedBacking, options: ArenaOptions) -> String {
     let refused = Arena::new(backing, &HOST, options);
     refused.expect_err("refused").to_string()

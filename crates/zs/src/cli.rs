@@ -1,5 +1,10 @@
 //! Arguments, and what is wrong with them.
 
+#[expect(dead_code, reason = "frag/run.rs will call it")]
+mod frag;
+
+pub(crate) use frag::Frag;
+
 use crate::failure::Failure;
 use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -90,6 +95,10 @@ pub(crate) struct Estimate {
     #[arg(long)]
     pub(crate) classes: bool,
 
+    /// Also compute, by models, what the kernel's zsmalloc, zbud and z3fold would hold
+    #[arg(long)]
+    pub(crate) compare: bool,
+
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -179,6 +188,8 @@ pub(crate) struct Job {
     pub(crate) limit: u64,
     #[arg(long, value_parser = parse_share)]
     pub(crate) free: Option<Share>,
+    #[arg(long)]
+    pub(crate) compare: bool,
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub(crate) seed: u64,
     /// Pages of each process, in the order of the page file; nothing if they are not of processes.

@@ -70,10 +70,21 @@ impl Drains {
         self.rows.committed_bytes()
     }
 
-    /// Draining frames.
-    pub(crate) fn len(&self, host: &dyn Host) -> usize {
+    /// Rows of the list, and rows that are promised.
+    pub(crate) fn len(&self, host: &dyn Host) -> (usize, usize) {
         let state = self.state.lock(host);
-        state.len + state.promised
+        (state.len, state.promised)
+    }
+
+    /// The row at `at` of a list that nobody else changes: its lock is held, or nobody is at work.
+    pub(crate) fn row(&self, at: usize) -> Drain {
+        let [place, low, high] = [0, 1, 2].map(|column| self.rows.at(at * CELLS + column).get());
+        Drain {
+            frame: FrameId((place & ID_MASK) as u32),
+            zspage: (place >> ZSPAGE_SHIFT & ID_MASK) as u32,
+            entry: (place >> ENTRY_SHIFT) as u8,
+            pending: u128::from(high) << 64 | u128::from(low),
+        }
     }
 
     /// Promises a row for a frame that is to be isolated; false if there is no memory for it. May commit
@@ -117,20 +128,12 @@ impl Drains {
     fn take(&self, host: &dyn Host, at: usize) -> Option<Drain> {
         let mut state = self.state.lock(host);
         let last = state.len.checked_sub(1).filter(|&last| at <= last)?;
-        let cell = |row: usize, cell: usize| self.rows.at(row * CELLS + cell);
-        let row = [0, 1, 2].map(|column| {
-            let taken = cell(at, column).get();
-            cell(at, column).set(cell(last, column).get());
-            taken
-        });
+        let taken = self.row(at);
+        let cell = |row: usize, column: usize| self.rows.at(row * CELLS + column);
+        (0..CELLS).for_each(|column| cell(at, column).set(cell(last, column).get()));
         state.len = last;
         state.promised += 1;
-        Some(Drain {
-            frame: FrameId((row[0] & ID_MASK) as u32),
-            zspage: (row[0] >> ZSPAGE_SHIFT & ID_MASK) as u32,
-            entry: (row[0] >> ENTRY_SHIFT) as u8,
-            pending: u128::from(row[2]) << 64 | u128::from(row[1]),
-        })
+        Some(taken)
     }
 }
 
@@ -141,8 +144,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if self.arena().is_forked() {
             return;
         }
+        let (rows, _) = self.drains.len(self.host());
         // From the last: what is put back comes last, and is not met again.
-        for at in (0..self.drains.len(self.host())).rev() {
+        for at in (0..rows).rev() {
             if let Some(drain) = self.drains.take(self.host(), at) {
                 self.look_at_drain(drain);
             }

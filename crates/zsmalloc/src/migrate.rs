@@ -93,7 +93,8 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
         let pending = self.slots_inside(context, zspage, record.used() & touching);
         if pending != 0 {
             record.begin_drain(entry, to);
-            self.arena().begin_drain(from, self.key(), owner);
+            let drains = self.arena().begin_drain(from, self.key(), owner);
+            debug_assert!(drains, "an isolated frame was the zspage's");
             drop(state);
             let drain = Drain {
                 frame: from,

@@ -98,6 +98,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// As for [`read`](Self::read); [`Error::BufferTooSmall`] with the length needed.
+    #[inline]
     pub fn read_into(&self, key: C::Key, buffer: &mut [u8]) -> Result<usize, Error> {
         self.read(key)?.copy_to(buffer)
     }
@@ -111,6 +112,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Takes a word from one state to the next by the pure function `next`; returns it before and
     /// after. Waits while the word is in use for a bounded copy.
+    #[inline]
     pub(crate) fn transition(
         &self,
         target: Target,
@@ -191,6 +193,7 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`] with the length needed; nothing is copied then.
+    #[inline]
     pub fn copy_to(&self, buffer: &mut [u8]) -> Result<usize, Error> {
         let needed = self.len;
         let place = buffer

@@ -196,8 +196,15 @@ impl Record<'_> {
     /// Whether a frame of the zspage is isolated. Under the class lock.
     #[inline]
     pub(crate) fn is_isolated(&self) -> bool {
+        self.isolated() != 0
+    }
+
+    /// How many of its entries are isolated, as recorded. Under the class lock.
+    #[inline]
+    pub(crate) fn isolated(&self) -> u32 {
         // Relaxed: changed under the class lock only.
-        self.cell(0).atomic().load(Ordering::Relaxed) & ISOLATED_MASK != 0
+        let identity = self.cell(0).atomic().load(Ordering::Relaxed);
+        (identity & ISOLATED_MASK) / ONE_ISOLATED
     }
 
     /// The state of an entry.

@@ -53,6 +53,8 @@ impl Job {
 pub fn measure<B: Blobs>(job: &Job, make: impl FnOnce() -> Result<B>) -> Result<()> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let objects = Objects::map(input, job.count)?;
+    // Off for all, or for none: some ask for them by default.
+    rustix::thread::disable_transparent_huge_pages(!job.huge).context("huge pages")?;
     let outcome = run(job, &objects, make)?;
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, &outcome).context("the parent is gone")?;

@@ -54,19 +54,30 @@ pub struct Contender {
     pub measure: fn(&Job) -> Result<()>,
     /// What its environment must say so that it asks for huge pages; `None` if it has no such option.
     pub huge: Option<&'static [(&'static str, &'static str)]>,
+    /// Whether it is measured only if `--only` names it.
+    pub on_request: bool,
 }
 
-/// This project's pools: with a handle table, and with words that the client owns.
-pub const OWN: [Contender; 2] = [
+/// This project's pools: with a handle table, with words that the client owns, and one pool for each thread, in one arena: what
+/// there would be to gain if threads never met in a pool.
+pub const OWN: [Contender; 3] = [
     Contender {
         name: "zsmalloc",
         measure: |job| measure(job, || zs::Handles::new(job)),
         huge: Some(&[]),
+        on_request: false,
     },
     Contender {
         name: "zsmalloc-words",
         measure: |job| measure(job, || zs::Words::new(job)),
         huge: Some(&[]),
+        on_request: false,
+    },
+    Contender {
+        name: "zsmalloc-pool-a-thread",
+        measure: |job| measure(job, || zs::PoolAThread::new(job)),
+        huge: Some(&[]),
+        on_request: true,
     },
 ];
 
@@ -277,7 +288,8 @@ fn rows(options: &Allocators, contenders: &[Contender]) -> Result<Vec<Row>> {
     for threads in threads(options) {
         for &contender in contenders {
             let named = |name: &String| name == contender.name;
-            if !options.only.is_empty() && !options.only.iter().any(named) {
+            let not_named = !options.only.iter().any(named);
+            if not_named && (contender.on_request || !options.only.is_empty()) {
                 continue;
             }
             for huge in [false, true] {

@@ -1,10 +1,11 @@
-//! This project's pools: with a handle table, and with words that the client owns.
+//! This project's pools: with a handle table, with words that the client owns, one pool for each thread.
 
 use super::blobs::Blobs;
 use super::child::Job;
 use super::objects::PAGE;
 use anyhow::{Context as _, Result};
-use zs_mm::{Arena, ArenaOptions};
+use std::sync::Arc;
+use zs_mm::{Arena, ArenaOptions, ArenaRef};
 use zs_model::SlotTable;
 use zs_os::{AnonBacking, HOST};
 use zsmalloc::{CLASSES, Client, ClientBits, CompactBudget, Handle, HandlePool, Pool, PoolOptions};
@@ -21,14 +22,14 @@ fn arena(job: &Job) -> Result<Arena<AnonBacking>> {
     Ok(Arena::new(AnonBacking::new(), &HOST, options)?)
 }
 
-fn purge<C: Client>(pool: &Pool<Arena<AnonBacking>, C>) {
+fn purge<A: ArenaRef, C: Client>(pool: &Pool<A, C>) {
     pool.compact(CompactBudget::UNLIMITED);
     pool.trim();
 }
 
 /// Copies all objects of `keys`, by the call that takes many.
-fn load_many<C: Client>(
-    pool: &Pool<Arena<AnonBacking>, C>,
+fn load_many<A: ArenaRef, C: Client>(
+    pool: &Pool<A, C>,
     keys: &[C::Key],
     buffer: &mut [u8],
 ) -> Result<usize> {
@@ -73,6 +74,43 @@ impl Blobs for Handles {
 
     fn purge(&self) {
         purge(&self.0);
+    }
+}
+
+/// Objects named by handles, those of each thread in a pool of its own.
+pub(super) struct PoolAThread(Vec<HandlePool<Arc<Arena<AnonBacking>>>>);
+
+impl PoolAThread {
+    pub(super) fn new(job: &Job) -> Result<Self> {
+        let arena = Arc::new(arena(job)?);
+        let pool = |_| HandlePool::new(Arc::clone(&arena), PoolOptions::named("thread"));
+        let pools = (0..job.threads).map(pool);
+        Ok(Self(pools.collect::<Result<_, _>>()?))
+    }
+}
+
+impl Blobs for PoolAThread {
+    type Name = (u32, Option<Handle>);
+
+    const NO_NAME: Self::Name = (0, None);
+
+    fn store(&self, number: u32, bytes: &[u8]) -> Result<Self::Name> {
+        // The places of thread n are those of n modulo the number of threads.
+        let pool = number % self.0.len() as u32;
+        Ok((pool, Some(self.0[pool as usize].insert(bytes)?)))
+    }
+
+    fn load(&self, (pool, name): Self::Name, buffer: &mut [u8]) -> Result<usize> {
+        let handle = name.context("no object")?;
+        Ok(self.0[pool as usize].read_into(handle, buffer)?)
+    }
+
+    fn free(&self, (pool, name): Self::Name) -> Result<()> {
+        Ok(self.0[pool as usize].free(name.context("no object")?)?)
+    }
+
+    fn purge(&self) {
+        self.0.iter().for_each(purge);
     }
 }
 

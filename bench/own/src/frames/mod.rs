@@ -1,78 +1,81 @@
-//! frames
+//! `frames`: what a frame's move costs, and what maintenance makes of an arena that has been churned.
+//!
+//! `files -> page file -> a child for each run -> figures -> medians -> table, CSV, bars`
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `child` | the child: a pool filled, moved, freed, maintained, checked |
+//! | `moving` | frames moved, and copied by hand |
+//! | `windows` | readers, in windows with and without maintenance |
+//! | `report` | table, CSV, bars |
+
+mod child;
 mod moving;
-use crate::load::Load;
-use crate::numbers::XorShift32;
-use anyhow::Result;
-use std::time::Instant;
-use zs_mm::{Arena, ArenaOptions, PageSize};
-use zs_os::{AnonBacking, HOST};
-use zs_pages::Collector;
-use zsmalloc::{HandlePool, MaintainBudget, PoolOptions};
-pub(crate) const PAGE: PageSize = PageSize::K4;
-pub(crate) type Pool = HandlePool<Arena<AnonBacking>>;
-pub(crate) fn run(path: &std::path::Path, copies: u32) -> Result<()> {
+mod report;
+mod windows;
+
+pub(crate) use child::run as measure_as_child;
+
+use crate::cli::Frames;
+use crate::figures::Figures;
+use crate::note;
+use anyhow::{Context as _, Result, bail};
+use child::Job;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+use zs_mm::{Arena, PageSize};
+use zs_os::AnonBacking;
+use zs_pages::{Collector, PageFile};
+use zsmalloc::HandlePool;
+
+/// The size of pages and of frames.
+const PAGE: PageSize = PageSize::K4;
+
+/// The pool of one arena.
+type Pool = HandlePool<Arena<AnonBacking>>;
+
+/// Runs the command.
+pub(crate) fn run(options: &Frames) -> Result<()> {
     let mut collector = Collector::new(PAGE)?;
-    collector.add_file(path, &mut |_| ())?;
+    for path in &options.pages {
+        collector.add_file(path, &mut |_| ())?;
+    }
     let (pages, _) = collector.finish()?;
-    let pages = pages.map()?;
-    let mut load = Load::new(&pages, copies, 1)?;
-    let arena = Arena::new(AnonBacking::new(), &HOST, ArenaOptions::new(2 << 30))?;
-    let pool = HandlePool::new(arena, PoolOptions::named("frames"))?;
-    let mut handles = Vec::new();
-    for n in 0..load.objects() {
-        handles.push(pool.insert(load.object(n)?)?);
-    }
-    for seed in 1..3 {
-        for (name, value) in moving::measure(&pool, seed)?.iter() {
-            eprint!("{name} {value}  ");
-        }
-        eprintln!();
-    }
-    let order = XorShift32::new(7).shuffled(load.objects());
-    let (gone, live) = order.split_at(order.len() * 3 / 4);
-    for &n in gone {
-        pool.free(handles[n as usize])?;
-    }
-    let blocks = || {
-        let all: Vec<_> = pool.arena().blocks().collect();
-        let free = all.iter().filter(|b| b.in_use() == 0).count();
-        let used: u32 = all.iter().map(|b| b.in_use()).sum();
-        (all.len(), free, all.len() - used.div_ceil(512) as usize)
+    let job = Job {
+        copies: options.copies,
+        free: options.free,
+        seed: options.seed,
+        readers: options.readers,
     };
-    eprintln!("{:?} {:?}", blocks(), pool.arena().stats());
-    {
-        let frames: Vec<_> = moving::frames_of(&pool, 3);
-        let mut status = vec![zs_mm::FrameStatus::Pending; frames.len()];
-        let r = pool.arena().migrate_pages(
-            &frames,
-            &[&pool],
-            &mut zs_mm::Anywhere(pool.arena()),
-            zs_mm::MigrateOptions::new(zs_mm::MigrateMode::Async),
-            &mut status,
-        );
-        eprintln!("{r:?}");
-        let mut c = std::collections::HashMap::new();
-        for s in status {
-            *c.entry(format!("{s:?}").split('(').next().unwrap().to_owned())
-                .or_insert(0) += 1;
-        }
-        eprintln!("{c:?}");
+    let mut runs = Vec::new();
+    for run in 0..options.runs {
+        note(&format!("run {} of {}", run + 1, options.runs));
+        runs.push(measure(&pages, &job)?);
     }
-    let start = Instant::now();
-    let report = pool.maintain(MaintainBudget::UNLIMITED);
-    eprintln!("{:?} {report:?}", start.elapsed());
-    eprintln!(
-        "{:?} {:?} {}",
-        blocks(),
-        pool.arena().stats(),
-        pool.arena().stats().held as f64 / pool.stats().payload_bytes as f64
-    );
-    pool.validate()?;
-    pool.arena().validate(pool.metadata().total())?;
-    let mut buf = [0; 4096];
-    for &n in live {
-        let len = pool.read_into(handles[n as usize], &mut buf)?;
-        assert!(load.object(n)? == &buf[..len]);
+    let source_bytes = (pages.pages() * u64::from(options.copies)) << PAGE.shift();
+    let report = report::Report {
+        source_bytes,
+        job,
+        runs,
+    };
+    if let Some(path) = &options.csv {
+        std::fs::write(path, report.csv()).with_context(|| path.display().to_string())?;
     }
-    Ok(())
+    let written = io::stdout().lock().write_all(report.text().as_bytes());
+    written.context("standard output")
+}
+
+/// Measures in a process that does nothing else.
+fn measure(pages: &PageFile, job: &Job) -> Result<Figures> {
+    let said = Command::new("/proc/self/exe")
+        .args(["measure-frames", &serde_json::to_string(job)?])
+        // The pages travel as standard input: a descriptor that is inherited without further ado.
+        .stdin(Stdio::from(pages.descriptor()?))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("the measuring child cannot be started")?;
+    if !said.status.success() {
+        bail!("the measuring child ended with {}", said.status);
+    }
+    serde_json::from_slice(&said.stdout).context("the measuring child said something else")
 }

@@ -33,23 +33,28 @@ const RIVALS: &[Contender] = &[
         name: "glibc",
         measure: |job| allocators::measure(job, || Ok(Blocks(glibc::Glibc))),
         huge: Some(&[("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")]),
+        on_request: false,
     },
     #[cfg(feature = "jemalloc")]
     Contender {
         name: "jemalloc",
         measure: |job| allocators::measure(job, || Ok(Blocks(jemalloc::Jemalloc))),
         huge: Some(&[("_RJEM_MALLOC_CONF", "thp:always")]),
+        on_request: false,
     },
     Contender {
         name: "mimalloc",
         measure: |job| allocators::measure(job, || Ok(Blocks(mimalloc::Mimalloc))),
-        huge: Some(&[("MIMALLOC_ALLOW_LARGE_OS_PAGES", "1")]),
+        // It asks for them by default.
+        huge: Some(&[]),
+        on_request: false,
     },
     #[cfg(feature = "snmalloc")]
     Contender {
         name: "snmalloc",
         measure: |job| allocators::measure(job, || Ok(Blocks(snmalloc::Snmalloc))),
         huge: None,
+        on_request: false,
     },
 ];
 

@@ -4,7 +4,7 @@ use super::status::MigrateReason;
 use crate::arena::{Arena, MAX_ZONES};
 use crate::backing::Backing;
 use crate::block::BlockId;
-use crate::descriptor::{DRAINING, Descriptor, FrameOwner, PoolKey};
+use crate::descriptor::{Descriptor, FrameOwner, PoolKey};
 use crate::frame::Frame;
 use crate::size::{FrameId, ZoneId};
 use zs_sync::{AtomicU64, Ordering};
@@ -99,17 +99,17 @@ impl<B: Backing> Arena<B> {
         count(&destination.moved_in, 1);
     }
 
-    /// Marks a frame whose contents were moved as draining: its owner's readers are still inside, and nobody
-    /// can isolate it. For [`Movable::commit`](crate::Movable::commit).
+    /// Marks an isolated frame whose contents were moved as draining, which ends its isolation: its owner's
+    /// readers are still inside, and nobody can isolate it. For [`Movable::commit`](crate::Movable::commit).
+    /// False, and no change, if it is not that owner's.
     ///
     /// # Panics
-    /// If the key is another arena's.
-    pub fn begin_drain(&self, frame: FrameId, key: &PoolKey, owner: FrameOwner) {
-        assert_eq!(key.arena, self.id, "a key of another arena");
-        // Relaxed: the owner's lock orders those who change it.
-        let before = self.descriptor(frame).fetch_or(DRAINING, Ordering::Relaxed);
-        debug_assert_eq!(Descriptor(before).owner(), Some(owner));
-        count(&self.counters_of(frame).draining, 1);
+    /// If the key is another arena's, or the owner another pool.
+    pub fn begin_drain(&self, frame: FrameId, key: &PoolKey, owner: FrameOwner) -> bool {
+        let owned = Descriptor::owned(owner);
+        let done = self.exchange_descriptor(frame, key, owned, Descriptor::draining(owner));
+        count(&self.counters_of(frame).draining, i64::from(done));
+        done
     }
 
     /// Takes a frame back that drained: nobody is inside of it any more. `None`, and no change, if it is not that
@@ -118,7 +118,7 @@ impl<B: Backing> Arena<B> {
     /// # Panics
     /// If the key is another arena's.
     pub fn end_drain(&self, frame: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
-        let drained = self.take_back(frame, key, owner, DRAINING)?;
+        let drained = self.take_back(frame, key, Descriptor::draining(owner))?;
         count(&self.counters_of(frame).draining, -1);
         Some(drained)
     }

@@ -15,7 +15,7 @@ use crate::size::FrameId;
 /// Frames of one batch: as many as are isolated at a time.
 const BATCH: usize = if cfg!(zs_loom) { 2 } else { 128 };
 /// Passes over what said "try again", without waiting.
-const PASSES: usize = 10;
+const PASSES: usize = if cfg!(zs_loom) { 2 } else { 10 };
 /// The same before a synchronous call goes on one by one.
 const SYNC_PASSES: usize = 3;
 /// How often such a frame is tried.
@@ -48,6 +48,9 @@ impl<B: Backing> Arena<B> {
     ///
     /// A frame whose old place is still being read counts as moved; the old place is freed when its readers have
     /// left (see [`Movable::drain`]).
+    ///
+    /// # Panics
+    /// If `to` provides a frame of another arena.
     pub fn migrate_pages(
         &self,
         frames: &[FrameId],
@@ -223,7 +226,7 @@ impl<B: Backing> Arena<B> {
     /// Moves one isolated frame, if its owner lets it. The destination is fetched first: no frame is
     /// locked while memory is committed.
     fn move_one<'o>(&self, token: Isolated<'o, B>, run: &mut Run<'_>, wait: bool) -> Move<'o, B> {
-        let Some(to) = run.to.frame_for(token.frame()) else {
+        let Some(to) = run.frame_for(token.frame(), self.id) else {
             return Move::NoMemory(token);
         };
         let lock = if wait {
@@ -264,7 +267,7 @@ impl<B: Backing> Arena<B> {
         let mut len = 0;
         for (at, token) in batch.tokens.iter().enumerate() {
             let Some(token) = token else { continue };
-            let Some(to) = run.to.frame_for(token.frame()) else {
+            let Some(to) = run.frame_for(token.frame(), self.id) else {
                 break;
             };
             let lock = self.try_lock_frame(token.frame());
@@ -321,6 +324,14 @@ impl<B: Backing> Arena<B> {
 }
 
 impl Run<'_> {
+    /// A frame for the contents of `source`.
+    fn frame_for(&mut self, source: FrameId, arena: u32) -> Option<Frame> {
+        let to = self.to.frame_for(source)?;
+        // Before anything is copied: its number would lead to somebody else's bytes.
+        assert_eq!(to.arena, arena, "a frame of another arena");
+        Some(to)
+    }
+
     fn go_on(&self) -> Result<(), MigrateEnd> {
         if (self.options.go_on)() {
             Ok(())

@@ -193,7 +193,11 @@ impl<B: Backing> Collected<'_, B> {
     ///
     /// # Errors
     /// Hands the frame back if that one is not valid, or has a destination already.
+    ///
+    /// # Panics
+    /// If `to` is another arena's.
     pub fn give(&mut self, at: usize, to: Frame) -> Result<(), Frame> {
+        assert_eq!(to.arena, self.arena.id, "a frame of another arena");
         match self.entries.get_mut(at).and_then(Option::as_mut) {
             Some(entry) if entry.token.is_some() && entry.to.is_none() => {
                 entry.to = Some(to);
@@ -204,9 +208,12 @@ impl<B: Backing> Collected<'_, B> {
     }
 
     /// Hands over the frames for which a destination was given, and puts the others back. `status` gets what
-    /// became of each. Returns how many were moved.
+    /// became of each. Returns how many were moved. In a forked child nothing is.
     pub fn finalize(mut self, status: &mut [FrameStatus]) -> u64 {
         let mut moved = 0;
+        if self.arena.is_forked() {
+            return moved;
+        }
         for (at, entry) in self.entries.iter_mut().enumerate() {
             let Some(mut entry) = entry.take() else {
                 continue;
@@ -232,6 +239,9 @@ impl<B: Backing> Collected<'_, B> {
 
 impl<B: Backing> Drop for Collected<'_, B> {
     fn drop(&mut self) {
+        if self.arena.is_forked() {
+            return;
+        }
         for entry in &mut self.entries {
             // Frames that were given and not used.
             if let Some(to) = entry.as_mut().and_then(|entry| entry.to.take()) {

@@ -47,7 +47,7 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// Why not: [`FrameStatus::NoSuchFrame`], `NotInUse`, `Offline`, `NotMovable` (nobody's of these owners',
-    /// or in a contiguous range), `AlreadyIsolated`, `Busy` (locked, just being attached or freed, or a frame that it
+    /// or in a contiguous range, or this is a forked child), `AlreadyIsolated`, `Busy` (locked, just being attached or freed, or a frame that it
     /// replaced is still being read: to be tried again).
     pub fn isolate<'o>(
         &'o self,
@@ -55,6 +55,9 @@ impl<B: Backing> Arena<B> {
         owners: &[&'o dyn Movable],
         wait: bool,
     ) -> Result<Isolated<'o, B>, FrameStatus> {
+        if self.is_forked() {
+            return Err(FrameStatus::NotMovable);
+        }
         let (owner, place) = self.movable_owner(frame, owners)?;
         let lock = if wait {
             self.lock_frame(frame).ok_or(FrameStatus::NotInUse)?
@@ -147,8 +150,12 @@ impl<'o, B: Backing> Isolated<'o, B> {
         }
     }
 
-    /// Ends the isolation; whether the frame was freed.
+    /// Ends the isolation; whether the frame was freed. In a forked child, where locks may be held by threads
+    /// that do not exist, nothing is done.
     fn put_back(&self) -> bool {
+        if self.arena.is_forked() {
+            return false;
+        }
         let outcome = self.arena.lock_frame(self.frame).map(|lock| {
             // Relaxed: a hint, cleared before the owner's mark.
             lock.descriptor().fetch_and(!ISOLATED, Ordering::Relaxed);

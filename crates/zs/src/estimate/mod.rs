@@ -11,6 +11,7 @@
 //! | `child` | the child: everything warm, then measured |
 //! | `bench` | pages through codec and pool, in and out, timed |
 //! | `parts` | what becomes of each process's pages |
+//! | `models` | what other stores would hold of the same objects |
 //! | `after_free` | a random share freed, the pool compacted |
 //! | `report` | what was found out, as text and as JSON |
 
@@ -18,6 +19,7 @@ mod after_free;
 mod bench;
 mod child;
 mod limit;
+mod models;
 mod parent;
 mod parts;
 mod protocol;
@@ -52,6 +54,7 @@ pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
             page_size: page,
             limit,
             free: options.free,
+            compare: options.compare,
             seed: sampling.seed,
             parts: parts.clone(),
         };

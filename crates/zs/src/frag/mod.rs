@@ -1,0 +1,36 @@
+//! `zs frag`: what do compaction and migration make of a fragmented arena?
+//!
+//! `pages -> pool, churned -> before -> maintained -> after -> report`
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `outcome` | what was found out; the JSON object |
+//! | `cells` | pageblocks, put together until they fit a picture |
+//! | `text` | maps, a line over time, a table and sentences for a terminal |
+//! | `svg` | the same as a picture |
+
+mod cells;
+mod outcome;
+mod svg;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::cli::Frag;
+use crate::failure::Failure;
+use crate::output;
+use outcome::Outcome;
+
+/// Prints what was found out, and writes the picture if one is asked for.
+fn present(outcome: &Outcome, options: &Frag) -> Result<(), Failure> {
+    if let Some(path) = &options.svg {
+        let written = std::fs::write(path, outcome.svg());
+        written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    }
+    let text = if options.json {
+        outcome.json()?
+    } else {
+        outcome.text(output::width())
+    };
+    output::print(&text)
+}
