@@ -1,6 +1,7 @@
 //! Pools under what moves frames of a whole arena: contiguous ranges, frames and zones that go, compaction.
 
 #![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zs_mm::{
