@@ -46,6 +46,45 @@ fn check(pool: &TestPool<'_>, handles: &[Option<Handle>]) {
     }
 }
 
+/// One operation on the arena, in which others are at work.
+fn operate(arena: &Arena<AnonBacking>, owners: &[&dyn Movable], round: u32) -> Result<(), Error> {
+    let zone = ZoneId(round / 4 % 2);
+    match round % 4 {
+        0 => arena
+            .alloc_contiguous(9, owners)
+            .map(|block| arena.free_contiguous(block)),
+        1 => arena.offline_frame(FrameId(round * 131 % 20_000), owners),
+        2 => {
+            let outcome = arena.offline_zone(zone, owners);
+            arena.online_zone(zone).expect("nobody else is at it");
+            outcome
+        }
+        _ => {
+            let options = CompactOptions::new(MigrateMode::Async);
+            let report = arena.compact_zone(zone, owners, options)?;
+            assert!(report.met(), "{report:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Operates until each kind has succeeded a few times, and the others have had their turns.
+fn operate_on(arena: &Arena<AnonBacking>, owners: &[&dyn Movable], others: [&AtomicU64; 2]) {
+    let mut done = [0_u64; 4];
+    for round in 0..100_000 {
+        let enough = done.iter().all(|&count| count > 5) && round > 60;
+        if enough && others.iter().all(|other| other.load(Ordering::Relaxed) > 2) {
+            return;
+        }
+        match operate(arena, owners, round) {
+            Ok(()) => done[round as usize % 4] += 1,
+            Err(Error::InTheWay { .. } | Error::NoMemory) => {}
+            Err(error) => unreachable!("{error}"),
+        }
+    }
+    unreachable!("{done:?}, {others:?}");
+}
+
 #[test]
 fn everything_survives_while_readers_and_writers_go_on() {
     let options = ArenaOptions {
@@ -55,66 +94,35 @@ fn everything_survives_while_readers_and_writers_go_on() {
     let arena = Arena::new(AnonBacking::new(), &HOST, options).expect("an arena");
     let pool = Pool::new(&arena, PoolOptions::named("zones")).expect("a pool");
     let handles = fill(&pool);
-    let owners: [&dyn Movable; 1] = [&pool];
     let (stop, reads, writes) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let mut done = [0_u64; 4];
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                check(&pool, &handles);
-                reads.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let writer = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let own: Vec<_> = (0..500).map(|number| pool.insert(&bytes(number))).collect();
-                for (number, handle) in own.into_iter().enumerate() {
-                    let Ok(handle) = handle else { continue };
-                    check_one(&pool, handle, number);
-                    pool.free(handle).expect("live");
-                }
-                writes.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let is_retryable = |error: &Error| {
-            matches!(
-                error,
-                Error::InTheWay { .. } | Error::NoMemory | Error::NotGivenBack
-            )
-        };
-        for round in 0..100_000_u32 {
-            let enough = done.iter().all(|&count| count > 5) && round > 60;
-            if enough && reads.load(Ordering::Relaxed) > 2 && writes.load(Ordering::Relaxed) > 2 {
-                break;
-            }
-            let outcome = match round % 4 {
-                0 => arena
-                    .alloc_contiguous(9, &owners)
-                    .map(|block| arena.free_contiguous(block)),
-                1 => arena.offline_frame(FrameId(round * 131 % 20_000), &owners),
-                2 => {
-                    let zone = ZoneId(round / 4 % 2);
-                    let outcome = arena.offline_zone(zone, &owners);
-                    arena.online_zone(zone).expect("nobody else is at it");
-                    outcome
-                }
-                _ => {
-                    let options = CompactOptions::new(MigrateMode::Async);
-                    let zone = ZoneId(round / 4 % 2);
-                    arena.compact_zone(zone, &owners, options).map(|report| {
-                        assert!(report.met() || report.frames_moved == 0, "{report:?}");
-                    })
-                }
-            };
-            match outcome {
-                Ok(()) => done[round as usize % 4] += 1,
-                Err(error) => assert!(is_retryable(&error), "{error}"),
-            }
+    let reader = || {
+        while !stop.load(Ordering::Relaxed) {
+            check(&pool, &handles);
+            reads.fetch_add(1, Ordering::Relaxed);
         }
+    };
+    let writer = || {
+        while !stop.load(Ordering::Relaxed) {
+            let own: Vec<_> = (0..500).map(|number| pool.insert(&bytes(number))).collect();
+            for (number, handle) in own.into_iter().enumerate() {
+                let Ok(handle) = handle else { continue };
+                check_one(&pool, handle, number);
+                pool.free(handle).expect("live");
+            }
+            writes.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = [scope.spawn(reader), scope.spawn(writer)];
+        let operator = scope.spawn(|| operate_on(&arena, &[&pool], [&reads, &writes]));
+        let operated = operator.join();
         stop.store(true, Ordering::Relaxed);
-        assert!(reader.join().is_ok() && writer.join().is_ok(), "no panic");
+        let others = threads.map(|thread| thread.join());
+        assert!(
+            operated.is_ok() && others.iter().all(Result::is_ok),
+            "no panic"
+        );
     });
-    assert!(done.iter().all(|&count| count > 5), "{done:?}");
     check(&pool, &handles);
     pool.drain();
     pool.validate().expect("a valid pool");
@@ -122,10 +130,8 @@ fn everything_survives_while_readers_and_writers_go_on() {
         let moves = arena.zone_moves(zone).expect("a zone");
         assert_eq!((moves.isolated, moves.draining), (0, 0));
     }
-    handles
-        .into_iter()
-        .flatten()
-        .for_each(|handle| pool.free(handle).expect("live"));
+    let free = |handle| pool.free(handle).expect("live");
+    handles.into_iter().flatten().for_each(free);
     pool.trim();
     assert_eq!(arena.stats().in_use, 0);
 }
