@@ -13,10 +13,11 @@ use crate::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE};
 use crate::clear::in_the_way;
 use crate::descriptor::{Descriptor, FrameType};
 use crate::error::Error;
+use crate::give_back::TakenFrames;
 use crate::mask::FrameMask;
 use crate::movable::{FrameStatus, MigrateReason, Movable};
 use crate::size::{FrameId, ZoneId};
-use crate::zone::{FrameRun, TakenFrames, Zone, ZoneLife};
+use crate::zone::{FrameRun, Zone, ZoneLife};
 use zs_sync::{Host, Ordering, assert_may_block};
 
 /// A zone that is on its way offline; online again when this is dropped, unless it got there.

@@ -90,6 +90,9 @@ impl<B: Backing> Reserved<'_, B> {
         zone.put_free(arena.host, &arena.blocks, run.block, left);
         if outcome.is_ok() {
             self.mark_taken(run);
+            if arena.options.huge_blocks {
+                arena.advise_if_full(run.block);
+            }
         }
         outcome
     }

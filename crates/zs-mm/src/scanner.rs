@@ -86,7 +86,11 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
                 Found::LookAbove(block) => self.at = block,
             }
         }
-        self.frames.pop()
+        let frame = self.frames.pop()?;
+        if arena.options.huge_blocks && self.frames.is_empty() {
+            arena.advise_if_full(arena.block_of(FrameId(frame)));
+        }
+        Some(frame)
     }
 
     /// Commits a run that was taken, as far as the limit allows.

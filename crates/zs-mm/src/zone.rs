@@ -6,11 +6,7 @@
 //! them), and returns before the backing is called: frames whose memory comes or goes are meanwhile
 //! neither free nor anybody's, so nobody else can meet them.
 
-use crate::backing::Advice;
-use crate::block::{
-    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK,
-    READY_LISTS,
-};
+use crate::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
 use crate::cache::FrameBatch;
 use crate::compaction::Scan;
 use crate::mask::FrameMask;
@@ -48,8 +44,8 @@ pub(crate) struct ZoneState {
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
     pub(crate) low: usize,
     /// Frames that nobody needed in the last whole interval, and that were not given back yet.
-    due: usize,
-    last_tick_ns: u64,
+    pub(crate) due: usize,
+    pub(crate) last_tick_ns: u64,
     /// Somebody compacts the zone.
     pub(crate) compacting: bool,
     /// Where its scanners are between two calls; `None` if the last pass is over.
@@ -70,26 +66,6 @@ pub(crate) enum CommitPlan {
 
 /// Blocks that are looked at in one hold of the lock.
 pub(crate) const LOOK_AT: u32 = 64;
-
-/// What a look for frames to give back found.
-#[derive(Debug)]
-pub(crate) enum Surplus {
-    /// These frames: decommit them, then call `finish_surplus`.
-    Taken(TakenFrames),
-    /// Nothing down to this block: look below it.
-    LookBelow(BlockId),
-    /// Nothing more in this zone.
-    None,
-}
-
-/// Frames of one block that were taken to be given back.
-#[derive(Debug)]
-pub(crate) struct TakenFrames {
-    pub(crate) block: BlockId,
-    pub(crate) frames: FrameMask,
-    /// The block is advised huge: advise it small first, then call `finish_advice`.
-    pub(crate) huge: bool,
-}
 
 /// Neighbouring frames of one block.
 #[derive(Debug, Clone, Copy)]
@@ -259,124 +235,6 @@ impl Zone {
                 });
             }
         }
-    }
-
-    /// Takes up to `limit` free committed frames of one block, in whole groups of `group`, to be
-    /// given back. Looks at the blocks below `below`, the highest first, so that the upper ones
-    /// empty; at most [`LOOK_AT`] of them in one hold of the lock.
-    pub(crate) fn take_surplus(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        group: usize,
-        limit: usize,
-        below: BlockId,
-    ) -> Surplus {
-        let mut state = self.state.lock(host);
-        let opened = self.opened(&state);
-        let mut next = below.min(opened.end);
-        if state.ready < group {
-            return Surplus::None;
-        }
-        for _ in 0..LOOK_AT {
-            if next == opened.start {
-                return Surplus::None;
-            }
-            next -= 1;
-            let flags = blocks.flags(next);
-            let frames = blocks.ready(next).whole_groups(group, limit);
-            if flags & (FLAG_ADVISING | FLAG_RESERVED) == 0 && !frames.is_empty() {
-                let huge = flags & FLAG_HUGE != 0;
-                // Until the block has been advised small, nobody else gives back anything of it.
-                if huge {
-                    blocks.change_flags(next, FLAG_ADVISING, FLAG_HUGE);
-                }
-                // Neither free nor committed: no other thread can count on these frames, nor take
-                // the block for a full one.
-                state.change(blocks, next, |free, committed| {
-                    (free.without(frames), committed.without(frames))
-                });
-                return Surplus::Taken(TakenFrames {
-                    block: next,
-                    frames,
-                    huge,
-                });
-            }
-        }
-        Surplus::LookBelow(next)
-    }
-
-    /// Ends a decommit: of the frames that were taken, those in `kept` still have memory.
-    pub(crate) fn finish_surplus(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        taken: &TakenFrames,
-        kept: FrameMask,
-    ) {
-        self.state
-            .lock(host)
-            .change(blocks, taken.block, |free, committed| {
-                (free.or(taken.frames), committed.or(kept))
-            });
-    }
-
-    /// Begins a new interval if one has passed: what nobody needed in the last is then due.
-    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) {
-        let now = host.now_ns();
-        let mut state = self.state.lock(host);
-        if now.saturating_sub(state.last_tick_ns) >= interval_ns {
-            state.last_tick_ns = now;
-            let ready = state.ready;
-            state.due = core::mem::replace(&mut state.low, ready);
-        }
-    }
-
-    /// Whether a tick would begin a new interval.
-    pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
-        let now = host.now_ns();
-        let last = self.state.lock(host).last_tick_ns;
-        now.saturating_sub(last) >= interval_ns
-    }
-
-    /// Takes up to `most` of the frames that are due to be given back off the account; what was
-    /// needed since is not due any more.
-    pub(crate) fn take_due(&self, host: &dyn Host, most: usize) -> usize {
-        let mut state = self.state.lock(host);
-        state.due = state.due.min(state.low);
-        let due = state.due.min(most);
-        state.due -= due;
-        due
-    }
-
-    /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:
-    /// the caller advises it huge, then calls
-    /// [`finish_advice`](Self::finish_advice).
-    pub(crate) fn begin_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
-        let _state = self.state.lock(host);
-        let full = blocks.free(block).is_empty()
-            && blocks.committed(block).count() == blocks.frames
-            && blocks.flags(block) & (FLAG_ADVISING | FLAG_HUGE) == 0;
-        if full {
-            blocks.change_flags(block, FLAG_ADVISING, 0);
-        }
-        full
-    }
-
-    /// Ends the advising of a block, by [`begin_huge`](Self::begin_huge) or before a decommit.
-    pub(crate) fn finish_advice(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        block: BlockId,
-        advice: Advice,
-    ) {
-        let _state = self.state.lock(host);
-        let huge = match advice {
-            Advice::Huge => FLAG_HUGE,
-            Advice::Small => 0,
-        };
-        blocks.change_flags(block, huge, FLAG_ADVISING);
     }
 }
 
