@@ -124,9 +124,7 @@ impl<B: Backing> Arena<B> {
     /// Puts back what is left of a batch, and counts all of it.
     fn end_batch(&self, batch: &mut Batch<'_, B>, list: &[FrameId], run: &mut Run<'_>) {
         for (at, &frame) in list.iter().enumerate() {
-            if batch.tokens[at].take().is_some() && batch.status[at] == FrameStatus::Pending {
-                batch.status[at] = FrameStatus::Busy;
-            }
+            batch.tokens[at] = None;
             let status = batch.status[at];
             run.report.count(status);
             let failed = matches!(status, FrameStatus::Busy | FrameStatus::NoMemory);
