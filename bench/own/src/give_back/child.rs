@@ -207,8 +207,13 @@ impl<'a, 'p> Bench<'a, 'p> {
         let (mut wall, mut moved, mut busy, mut rounds) = (Duration::ZERO, 0, 0, 0.0);
         let times = readers::during(pool, &staying, count, |windows| {
             let prepare = || {
+                let mut staying = live.iter();
                 for &number in gone {
                     handles[number as usize] = pool.insert(load.object(number)?)?;
+                    // One that stays goes to a new place between them, or nothing would have to move later.
+                    if let Some(&number) = staying.next() {
+                        pool.replace_wait(handles[number as usize], load.object(number)?)?;
+                    }
                 }
                 let mut gone = gone.iter();
                 gone.try_for_each(|&number| Ok(pool.free(handles[number as usize])?))
