@@ -245,12 +245,15 @@ mod tests {
             let outcome = outcome_of(threads, words);
             let phases: Vec<Phase> = outcome.phases.iter().map(|phase| phase.phase).collect();
             assert_eq!(phases, Phase::ALL);
+            let mut timed = 0;
             for figures in &outcome.phases {
                 assert!(figures.mean_ns > 0.0, "{figures:?}");
                 assert_eq!(figures.p99_ns.is_some(), figures.p50_ns.is_some());
+                timed += usize::from(figures.p50_ns.is_some());
                 let empty = figures.phase == Phase::FreeAll;
                 assert_eq!(figures.held_over_payload.is_none(), empty, "{figures:?}");
             }
+            assert_eq!(timed, Phase::TIMED);
             assert!(outcome.moments.len() >= 2 * Phase::ALL.len());
             assert!(outcome.moments.is_sorted_by(|a, b| a.ms <= b.ms));
         }

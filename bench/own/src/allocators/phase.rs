@@ -46,6 +46,9 @@ impl Phase {
         Self::InsertWarm,
     ];
 
+    /// How many of them time their operations one by one, or in batches.
+    pub(super) const TIMED: usize = 7;
+
     /// Whether memory is given back to the system.
     pub(super) fn purges(self) -> bool {
         matches!(self, Self::Purge | Self::PurgeChurned)
