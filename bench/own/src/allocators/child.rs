@@ -153,9 +153,6 @@ fn go_through<B: Blobs>(
             Ok(record)
         });
     }
-    if record.is_ok() {
-        worker.end()?;
-    }
     record
 }
 
@@ -250,11 +247,16 @@ mod tests {
                 assert!(figures.mean_ns > 0.0, "{figures:?}");
                 assert_eq!(figures.p99_ns.is_some(), figures.p50_ns.is_some());
                 timed += usize::from(figures.p50_ns.is_some());
-                let empty = figures.phase == Phase::FreeAll;
+                let empty = matches!(figures.phase, Phase::FreeAll | Phase::PurgeEmpty);
                 assert_eq!(figures.held_over_payload.is_none(), empty, "{figures:?}");
             }
             assert_eq!(timed, Phase::TIMED);
             assert!(outcome.moments.len() >= 2 * Phase::ALL.len());
+            let last = outcome.moments.last().unwrap();
+            assert!(
+                last.resident_mib < 1.0 && last.payload_mib == 0.0,
+                "{last:?}"
+            );
             assert!(outcome.moments.is_sorted_by(|a, b| a.ms <= b.ms));
         }
     }

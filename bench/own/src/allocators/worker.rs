@@ -126,6 +126,7 @@ impl<'a, B: Blobs> Worker<'a, B> {
             Phase::ReadMany => self.read_many(),
             Phase::FreeHalf => self.single(|worker| worker.free_first(half)),
             Phase::Purge | Phase::PurgeChurned => Ok(self.flush()),
+            Phase::PurgeEmpty => self.end(),
             Phase::Refill => self.single(|worker| worker.refill(half)),
             Phase::Churn => self.single(Self::churn),
             Phase::FreeAll => self.single(|worker| worker.free_first(worker.order.len())),
@@ -281,8 +282,10 @@ impl<'a, B: Blobs> Worker<'a, B> {
     }
 
     /// Frees everything, untimed.
-    pub(super) fn end(&self) -> Result<()> {
+    fn end(&mut self) -> Result<Times> {
         let mut places = self.places.iter();
-        places.try_for_each(|place| self.blobs.free(place.name))
+        places.try_for_each(|place| self.blobs.free(place.name))?;
+        self.payload = 0;
+        Ok(self.flush())
     }
 }
