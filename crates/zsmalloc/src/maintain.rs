@@ -72,6 +72,9 @@ struct Run<'a> {
     owners: &'a [&'a dyn Movable],
     go_on: &'a (dyn Fn() -> bool + Sync),
     budget: u64,
+    /// Frames that the pool was emptied of, and frames that were taken to move objects to.
+    freed: u64,
+    attached: u64,
     report: MaintainReport,
 }
 
@@ -113,6 +116,8 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
             owners,
             go_on,
             budget: budget.bytes,
+            freed: 0,
+            attached: 0,
             report: MaintainReport::default(),
         };
         if self.arena().is_forked() {
@@ -164,7 +169,9 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
             let did = self.compact_while(budget, run.go_on);
             run.report.objects_moved += did.objects_moved;
             run.report.bytes_moved += did.bytes_moved;
-            run.report.frames_freed += did.frames_freed.saturating_sub(did.frames_attached);
+            run.freed += did.frames_freed;
+            run.attached += did.frames_attached;
+            run.report.frames_freed = run.freed.saturating_sub(run.attached);
             match did.end {
                 CompactEnd::Done | CompactEnd::Elsewhere => return Ok(()),
                 CompactEnd::Stopped => return Err(MaintainEnd::Stopped),

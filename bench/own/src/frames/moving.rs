@@ -90,18 +90,19 @@ pub(super) fn run(pool: &Pool, mode: MigrateMode, seed: u32) -> Result<f64> {
     Ok(start.elapsed().as_nanos() as f64 / frames.len() as f64)
 }
 
-/// Copies and moves in turn.
+/// Copies and moves in turn: what else the machine does meanwhile is in both.
 pub(super) fn measure(pool: &Pool, seed: u32) -> Result<Figures> {
     let mut figures = Figures::default();
     let mut copier = Copier::new(frames_of(pool, seed).len(), seed);
     copier.run();
-    let copy = copier.run();
-    figures.push("copy_ns", copy);
     for (name, mode) in [
         ("async", MigrateMode::Async),
         ("no_copy", MigrateMode::SyncNoCopy),
     ] {
+        let before = copier.run();
         let moved = run(pool, mode, seed)?;
+        let copy = (before + copier.run()) / 2.0;
+        figures.push(format!("copy_beside_{name}_ns"), copy);
         figures.push(format!("move_{name}_ns"), moved);
         figures.push(format!("move_{name}_over_copy"), moved / copy);
         figures.push(format!("move_{name}_gb_s"), PAGE.bytes() as f64 / moved);

@@ -2,9 +2,9 @@
 
 use super::churn::{Churn, failed};
 use super::outcome::{Outcome, Snapshot};
-use super::present;
 use super::readers::{self, Histogram, Known, Phase};
 use super::reading::Looks;
+use super::{Picture, present};
 use crate::cli::Frag;
 use crate::failure::{Failure, LIMIT_REACHED};
 use crate::limit::limit;
@@ -34,12 +34,13 @@ const REST: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn run(options: &Frag) -> Result<ExitCode, Failure> {
+    let picture = options.svg.as_deref().map(Picture::open).transpose()?;
     let gathered = gather(&options.source, options.sampling(), options.page_size)?;
     let page = gathered.page_size;
     let limit = limit(options.limit, page, gathered.pages.pages());
     let pages = gathered.pages.map()?;
     let (outcome, limit_reached) = churn_and_maintain(options, &pages, limit)?;
-    present(&outcome, options)?;
+    present(&outcome, options, picture)?;
     match gathered.origin.failure() {
         Some(text) => Err(Failure::Failed(text)),
         None if limit_reached => Ok(ExitCode::from(LIMIT_REACHED)),

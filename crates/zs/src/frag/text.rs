@@ -129,12 +129,13 @@ impl Outcome {
 
     fn lead(&self) -> String {
         let (pages, page) = (self.pages, Size(self.page.bytes() as u64));
+        let noun = if pages == 1 { "page" } else { "pages" };
         let times = match self.rounds {
             1 => "once".to_owned(),
             rounds => format!("{rounds} times"),
         };
         format!(
-            "{pages} pages of {page}, {} of them freed at random {times}",
+            "{pages} {noun} of {page}, {} of them freed at random {times}",
             self.free
         )
     }
