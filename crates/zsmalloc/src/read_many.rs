@@ -114,8 +114,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let shift = self.geometry.page_size().shift();
         let start = place.slot as usize * class.size as usize;
-        let record = self.records.record(place.zspage, class);
-        let frame = record.frame(start >> shift)?.index();
+        let frame = self.records.glance(place.zspage, start >> shift)?.index();
         Some((frame << shift) + (start & ((1 << shift) - 1)))
     }
 }

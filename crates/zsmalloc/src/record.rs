@@ -133,6 +133,16 @@ impl Records {
         (identity & IN_USE != 0).then_some((identity & CLASS_MASK) as usize)
     }
 
+    /// What the entry of a zspage seems to name: for hints, with nothing that keeps the zspage as it is. What is taken
+    /// for its record may be the end of another, so that the entry lies beyond the table.
+    #[inline]
+    pub(crate) fn glance(&self, zspage: u32, entry: usize) -> Option<FrameId> {
+        let cell = self.cells.get(zspage as usize * UNIT_CELLS + 1 + entry)?;
+        // Relaxed: a guess.
+        let word = cell.atomic().peek(Ordering::Relaxed);
+        (word != 0).then_some(FrameId(word & FRAME_MASK))
+    }
+
     #[inline]
     pub(crate) fn record(&self, zspage: u32, class: SizeClass) -> Record<'_> {
         Record {
