@@ -78,7 +78,7 @@ pub(crate) struct GiveBack {
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
 
-    /// Also compact while so many threads read random live objects
+    /// Also compact while so many threads read random live objects, in windows that alternate with idle ones
     #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(0..=256))]
     pub(crate) readers: u32,
 

@@ -8,6 +8,7 @@
 //! | `estimate` | `zs estimate`: what would compression give back? |
 //! | `frag` | `zs frag`: what do compaction and migration make of a fragmented arena? |
 //! | `capture` | `zs capture`: pages, written to a file |
+//! | `limit` | the most that a pool may hold |
 //! | `progress` | a bar on the terminal |
 //! | `table` | tables and styles of reports |
 //! | `units` | sizes, times and shares, read and written |
@@ -20,8 +21,8 @@ mod capture;
 mod cli;
 mod estimate;
 mod failure;
-#[expect(dead_code, reason = "frag/run.rs will call it")]
 mod frag;
+mod limit;
 mod notes;
 mod output;
 mod progress;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = cli::parse().and_then(|command| match command {
         Command::Estimate(options) => estimate::run(&options),
         Command::Capture(options) => capture::run(&options),
+        Command::Frag(options) => frag::run(&options),
         Command::Measure(job) => estimate::measure_as_child(&job),
     });
     outcome.unwrap_or_else(Failure::end)

@@ -128,14 +128,28 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
 
     fn steps(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
         self.move_objects(run)?;
+        // The first round may be the rest of one that another call began: it takes two without a gain to know.
+        let mut without_gain = 0;
+        let mut mode = MigrateMode::Async;
         for _ in 0..ROUNDS {
-            let before = run.report.blocks_freed;
+            let (freed, failed) = (run.report.blocks_freed, run.report.frames_failed);
             for zone in self.arena().zones() {
-                self.move_frames(run, zone)?;
+                self.move_frames(run, zone, mode)?;
             }
-            if run.report.blocks_freed == before {
+            without_gain = if run.report.blocks_freed > freed {
+                0
+            } else {
+                without_gain + 1
+            };
+            if without_gain == 2 {
                 break;
             }
+            // What was in somebody's way is asked once more, and waited for.
+            mode = if run.report.frames_failed > failed {
+                MigrateMode::Sync
+            } else {
+                MigrateMode::Async
+            };
         }
         Ok(())
     }
@@ -162,12 +176,17 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
     }
 
     /// Moves frames of one zone to its lower pageblocks.
-    fn move_frames(&self, run: &mut Run<'_>, zone: ZoneId) -> Result<(), MaintainEnd> {
+    fn move_frames(
+        &self,
+        run: &mut Run<'_>,
+        zone: ZoneId,
+        mode: MigrateMode,
+    ) -> Result<(), MaintainEnd> {
         let page = self.geometry.page_size().bytes() as u64;
         let options = CompactOptions {
             frames: (run.room()? / page).max(1),
             go_on: run.go_on,
-            ..CompactOptions::new(MigrateMode::Async)
+            ..CompactOptions::new(mode)
         };
         // A zone that is offline has nothing in it.
         let did = self.arena().compact_zone(zone, run.owners, options);

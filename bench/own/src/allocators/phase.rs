@@ -28,11 +28,13 @@ pub(super) enum Phase {
     FreeAll,
     /// Every object, into memory that the allocator has.
     InsertWarm,
+    /// All freed, untimed; then as [`Purge`](Self::Purge).
+    PurgeEmpty,
 }
 
 impl Phase {
     /// In the order of the run.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Insert,
         Self::Read,
         Self::ReadPass,
@@ -44,11 +46,15 @@ impl Phase {
         Self::PurgeChurned,
         Self::FreeAll,
         Self::InsertWarm,
+        Self::PurgeEmpty,
     ];
+
+    /// How many of them time their operations one by one, or in batches.
+    pub(super) const TIMED: usize = 7;
 
     /// Whether memory is given back to the system.
     pub(super) fn purges(self) -> bool {
-        matches!(self, Self::Purge | Self::PurgeChurned)
+        matches!(self, Self::Purge | Self::PurgeChurned | Self::PurgeEmpty)
     }
 
     /// As the CSV names it.
@@ -65,6 +71,7 @@ impl Phase {
             Self::PurgeChurned => "purge_churned",
             Self::FreeAll => "free_all",
             Self::InsertWarm => "insert_warm",
+            Self::PurgeEmpty => "purge_empty",
         }
     }
 }

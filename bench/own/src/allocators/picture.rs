@@ -50,17 +50,19 @@ pub(super) fn memory(report: &Report) -> Result<String> {
         area.fill(&WHITE).map_err(failed)?;
         let mut chart = ChartBuilder::on(&area)
             .caption(
-                "Memory: load, read, free a random half, purge, refill, churn, purge, free, load",
+                "Memory: load, read, free a random half, purge, refill, churn, purge, free, load, free, purge",
                 FONT,
             )
             .margin(12)
             .x_label_area_size(40)
-            .y_label_area_size(60)
+            .y_label_area_size(75)
             .build_cartesian_2d(0.0..end, 0.0..top)
             .map_err(failed)?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("ms of work")
             .y_desc("resident, MiB")
+            .x_label_formatter(&whole)
+            .y_label_formatter(&whole)
             .light_line_style(TRANSPARENT);
         mesh.label_style(FONT).draw().map_err(failed)?;
         if let Some((_, moments, _)) = lines.first() {
@@ -90,7 +92,7 @@ pub(super) fn memory(report: &Report) -> Result<String> {
             .configure_series_labels()
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.2))
-            .position(SeriesLabelPosition::LowerRight)
+            .position(SeriesLabelPosition::LowerLeft)
             .label_font(FONT)
             .draw()
             .map_err(failed)?;
@@ -140,13 +142,14 @@ pub(super) fn time(report: &Report) -> Result<String> {
             .caption("Time of an operation, one thread", FONT)
             .margin(12)
             .x_label_area_size(30)
-            .y_label_area_size(60)
+            .y_label_area_size(75)
             .build_cartesian_2d(0.0..OPERATIONS.len() as f64, 0.0..top)
             .map_err(failed)?;
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh()
             .disable_x_axis()
             .y_desc("ns (p50)")
+            .y_label_formatter(&whole)
             .light_line_style(TRANSPARENT);
         mesh.label_style(FONT).draw().map_err(failed)?;
         let width = 0.84 / rows.len().max(1) as f64;
@@ -183,6 +186,11 @@ pub(super) fn time(report: &Report) -> Result<String> {
         area.present().map_err(failed)?;
     }
     Ok(svg)
+}
+
+/// A number on an axis.
+fn whole(number: &f64) -> String {
+    format!("{number:.0}")
 }
 
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {

@@ -34,8 +34,10 @@ pub(super) struct Worker<'a, B: Blobs> {
     buffer: Vec<u8>,
     /// What one look at the clock costs.
     clock_ns: u64,
-    /// Of the phase at hand: written to before anything is measured, so that it takes no memory later.
+    /// Of the phase at hand.
     times: Vec<f32>,
+    /// Room for the times of the phases to come: written to before anything is measured, so that it takes no memory later.
+    room: Vec<Vec<f32>>,
     /// Bytes of this thread's live objects.
     pub(super) payload: u64,
     /// Of the thread that looks at memory.
@@ -103,7 +105,8 @@ impl<'a, B: Blobs> Worker<'a, B> {
             names: vec![B::NO_NAME; numbers.len()],
             buffer: vec![1; PAGE.bytes()],
             clock_ns,
-            times: vec![1.0; numbers.len()],
+            times: Vec::new(),
+            room: vec![vec![1.0; numbers.len()]; Phase::TIMED],
             payload: 0,
             timeline: None,
             numbers,
@@ -112,24 +115,30 @@ impl<'a, B: Blobs> Worker<'a, B> {
 
     /// Does one phase. A purge is `purge`'s business: a thread only flushes what it has.
     pub(super) fn run(&mut self, phase: Phase) -> Result<Times> {
-        self.times.clear();
         if let Some(timeline) = &mut self.timeline {
             timeline.begin_phase(self.payload);
         }
         let half = self.order.len() / 2;
         match phase {
-            Phase::Insert => self.insert_all()?,
-            Phase::Read => self.read()?,
-            Phase::ReadPass => return self.read_pass(),
-            Phase::ReadMany => return self.read_many(),
-            Phase::FreeHalf => self.free_first(half)?,
-            Phase::Purge | Phase::PurgeChurned => return Ok(self.flush()),
-            Phase::Refill => self.refill(half)?,
-            Phase::Churn => self.churn()?,
-            Phase::FreeAll => self.free_first(self.order.len())?,
-            Phase::InsertWarm => self.insert_all()?,
+            Phase::Insert | Phase::InsertWarm => self.single(Self::insert_all),
+            Phase::Read => self.single(Self::read),
+            Phase::ReadPass => self.read_pass(),
+            Phase::ReadMany => self.read_many(),
+            Phase::FreeHalf => self.single(|worker| worker.free_first(half)),
+            Phase::Purge | Phase::PurgeChurned => Ok(self.flush()),
+            Phase::PurgeEmpty => self.end(),
+            Phase::Refill => self.single(|worker| worker.refill(half)),
+            Phase::Churn => self.single(Self::churn),
+            Phase::FreeAll => self.single(|worker| worker.free_first(worker.order.len())),
         }
-        Ok(Times::Single(self.times.clone()))
+    }
+
+    /// A phase of operations that are timed one by one, or in batches.
+    fn single(&mut self, operations: impl FnOnce(&mut Self) -> Result<()>) -> Result<Times> {
+        self.times = self.room.pop().unwrap_or_default();
+        self.times.clear();
+        operations(self)?;
+        Ok(Times::Single(std::mem::take(&mut self.times)))
     }
 
     /// Times one operation.
@@ -273,8 +282,10 @@ impl<'a, B: Blobs> Worker<'a, B> {
     }
 
     /// Frees everything, untimed.
-    pub(super) fn end(&self) -> Result<()> {
+    fn end(&mut self) -> Result<Times> {
         let mut places = self.places.iter();
-        places.try_for_each(|place| self.blobs.free(place.name))
+        places.try_for_each(|place| self.blobs.free(place.name))?;
+        self.payload = 0;
+        Ok(self.flush())
     }
 }

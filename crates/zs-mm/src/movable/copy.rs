@@ -169,7 +169,9 @@ mod tests {
         batch.finish(&SpinHost);
         assert!(batch.take().is_none());
         // SAFETY: nobody writes any more.
-        let (from, to) = unsafe { (payload.bytes(0, 64), payload.bytes(64, 64)) };
+        let from = unsafe { payload.bytes(0, 64) };
+        // SAFETY: as above.
+        let to = unsafe { payload.bytes(64, 64) };
         assert_eq!(from, to);
         assert_eq!(to[63], 3);
     }

@@ -33,12 +33,12 @@ pub(crate) struct Frag {
     pub(crate) source: SourceArgs,
 
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
-    sample: Option<u64>,
+    pub(super) sample: Option<u64>,
 
     /// What chooses pages of processes, and those that are freed: with the same pages, a seed always chooses the same
     /// [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
 
     /// Random share of the stored pages that is freed
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true, default_value = "75%")]
