@@ -23,6 +23,9 @@ const CHART_HEIGHT: usize = 220;
 /// Room for the labels left of and below the chart.
 const AXIS: usize = 64;
 const BELOW: usize = 48;
+/// What a letter of a label is wide at most, and what two rows of labels are apart.
+const LETTER: f64 = 8.0;
+const LABEL_ROW: f64 = 13.0;
 
 const FULL: &str = "#2f7d4f";
 const FREE: &str = "#e9edf0";
@@ -251,11 +254,17 @@ impl Outcome {
             bytes: self.history.iter().map(most).max().unwrap_or(1).max(1) as f64,
         };
         chart.axes(picture);
+        // Two rows of labels: one that finds no room in either is left out.
+        let mut taken = [0.0; 2];
         for mark in &self.marks {
             let x = chart.x(mark.seconds);
             let dashed = r##"stroke="#888888" stroke-dasharray="3 3""##;
             picture.line((x, chart.top), (x, chart.bottom()), dashed);
-            picture.text(x + 4.0, chart.top - 6.0, "start", mark.what);
+            if let Some(row) = taken.iter().position(|&end| end <= x) {
+                taken[row] = x + 4.0 + mark.what.len() as f64 * LETTER;
+                let above = 6.0 + row as f64 * LABEL_ROW;
+                picture.text(x + 4.0, chart.top - above, "start", mark.what);
+            }
         }
         let curves: [(&str, &str, Bytes); 2] = [
             ("resident", RESIDENT, |moment| moment.rss_bytes),
