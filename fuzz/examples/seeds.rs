@@ -82,6 +82,21 @@ fn on(kind: u8, nth: u8) -> [u8; 3] {
     [kind, nth, 0]
 }
 
+/// The first commit fails, then all; then decommits.
+fn faults(fill: &[u8], thin: &[u8]) -> Vec<u8> {
+    let faults: [&[u8]; 8] = [
+        &[61, 0, 1],
+        &fill[..70],
+        &[61, 1, 0],
+        fill,
+        &CLEAR_FAULT,
+        &[62, 0, 0],
+        thin,
+        &TRIM,
+    ];
+    faults.concat()
+}
+
 fn operations() -> Vec<(&'static str, Vec<u8>)> {
     let random = |seed, page| {
         let bytes = Numbers::new(seed).bytes(300);
@@ -123,17 +138,6 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
         &moves,
         &READ,
     ];
-    // The first commit fails, then all; then decommits.
-    let faults: [&[u8]; 8] = [
-        &[61, 0, 1],
-        &fill[..70],
-        &[61, 1, 0],
-        &fill,
-        &CLEAR_FAULT,
-        &[62, 0, 0],
-        &thin,
-        &TRIM,
-    ];
     let in_place = [[28, 0, 0, 0, 32, 0, 64, 7].as_slice(), &[32, 1, 0, 2, 1, 3]].concat();
     vec![
         ("random-4k", random(1, K4)),
@@ -149,7 +153,10 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("inside", head(K4 | TWO_POOLS, CHECK_OFTEN, &around)),
         ("moving", head(K4 | ZERO_FREED, CHECK_OFTEN, &moving)),
-        ("faults", head(K4 | GRANULE_64K, CHECK_OFTEN, &faults)),
+        (
+            "faults",
+            head(K4 | GRANULE_64K, CHECK_OFTEN, &[&faults(&fill, &thin)]),
+        ),
         (
             "no-room",
             head(K64, ROOM_200K, &[&fill, &change, &thin, &fill]),
