@@ -82,6 +82,27 @@ fn on(kind: u8, nth: u8) -> [u8; 3] {
     [kind, nth, 0]
 }
 
+/// Frames moved in each mode, with readers inside, some isolated and put back, some without objects.
+fn moving(fill: &[u8], thin: &[u8]) -> Vec<u8> {
+    let moves: Vec<u8> = (0..4).flat_map(|n| migrate(n, 7, n, n << 6)).collect();
+    let parts: [&[u8]; 13] = [
+        &[K4 | ZERO_FREED, CHECK_OFTEN],
+        fill,
+        &on(37, 1),
+        &moves,
+        &[76, 1, 0],
+        thin,
+        &moves,
+        &[78, 0, 0],
+        &SCRIBBLE,
+        &on(40, 0),
+        &[79, 0],
+        &moves,
+        &READ,
+    ];
+    parts.concat()
+}
+
 fn operations() -> Vec<(&'static str, Vec<u8>)> {
     let random = |seed, page| {
         let bytes = Numbers::new(seed).bytes(300);
@@ -105,22 +126,6 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
         &SCRIBBLE,
         &close,
         &end,
-        &READ,
-    ];
-    // Frames moved in each mode, with readers inside, some isolated and put back, some without objects.
-    let moves: Vec<u8> = (0..4).flat_map(|n| migrate(n, 7, n, n << 6)).collect();
-    let moving: [&[u8]; 12] = [
-        &fill,
-        &open,
-        &moves,
-        &[76, 1, 0],
-        &thin,
-        &moves,
-        &[78, 0, 0],
-        &SCRIBBLE,
-        &close,
-        &[79, 0],
-        &moves,
         &READ,
     ];
     // The first commit fails, then all; then decommits.
@@ -148,7 +153,7 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
             head(K16 | THREE_POOLS, 0, &[&fill, &change, &thin, &READ]),
         ),
         ("inside", head(K4 | TWO_POOLS, CHECK_OFTEN, &around)),
-        ("moving", head(K4 | ZERO_FREED, CHECK_OFTEN, &moving)),
+        ("moving", moving(&fill, &thin)),
         ("faults", head(K4 | GRANULE_64K, CHECK_OFTEN, &faults)),
         (
             "no-room",
