@@ -1,5 +1,6 @@
 //! The command line: verbs, their options, and the steps that `ci` is made of.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arms::Arm;
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
-use crate::{arms, capi, checks, ci, fuzz, layers, licences, mutants, report, sanitizers};
+use crate::{
+    arms, bench, capi, checks, ci, fuzz, icount, layers, licences, mutants, report, sanitizers,
+};
 
 /// Checks of this workspace, the same for people and for CI.
 #[derive(Debug, Parser)]
@@ -57,6 +60,29 @@ pub(crate) enum Verb {
     Capi(CapiArgs),
     /// Run the fuzz targets (fuzz/), each for some seconds
     Fuzz(FuzzArgs),
+    /// Measure this project beside others; no part of `ci`
+    #[command(subcommand)]
+    Bench(BenchVerb),
+    /// Count the instructions of an operation under valgrind, and compare them
+    /// with bench/results/icount.csv; no part of `ci`
+    Icount(IcountArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Build every allocator that can be built, and run `bench-rivals
+    /// allocators` with these arguments (--help lists them)
+    Allocators {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IcountArgs {
+    /// Write the counts as the new baseline instead
+    #[arg(long)]
+    pub(crate) write: bool,
 }
 
 #[derive(Debug, Default, Args)]
@@ -172,6 +198,16 @@ impl Verb {
             Self::Tsan(args) => return Ok(sanitizer(workspace, Sanitizer::Thread, &args)),
             Self::Fuzz(args) => return Ok(report::step("fuzz", || fuzz::run(workspace, &args))),
             Self::Capi(args) => return Ok(report::step("capi", || capi::run(workspace, &args))),
+            Self::Bench(BenchVerb::Allocators { args }) => {
+                return Ok(report::step("bench", || {
+                    bench::allocators(workspace, &args)
+                }));
+            }
+            Self::Icount(args) => {
+                return Ok(report::step("icount", || {
+                    icount::run(workspace, args.write)
+                }));
+            }
             Self::Fmt => Step::Fmt,
             Self::Layers => Step::Layers,
             Self::Licences => Step::Licences,

@@ -14,6 +14,8 @@
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`capi`] | `capi`: libzsmalloc, with C and C++ programs |
+//! | [`bench`] | `bench`: this project beside other allocators |
+//! | [`icount`] | `icount`: instructions of an operation, against a baseline |
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
 //! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
@@ -25,6 +27,7 @@
 )]
 
 mod arms;
+mod bench;
 mod capi;
 mod checks;
 mod ci;
@@ -32,6 +35,7 @@ mod cli;
 mod command;
 mod freestanding;
 mod fuzz;
+mod icount;
 mod layers;
 mod licences;
 mod mutants;

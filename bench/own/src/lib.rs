@@ -3,17 +3,24 @@
 //! costs.
 //!
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
+//! `frames`: pages -> LZ4 -> objects -> frames moved; a share freed -> maintained, beside readers -> bars.
 //! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
+//! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `give_back` | the parent, its measuring children, the bars |
+//! | `frames` | frames moved, and maintenance, the bars |
 //! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
+//! | [`allocators`] | these pools beside other allocators: all but the rivals |
 //! | `c_calls` | what a call through C costs |
+//! | `icount` | operations whose instructions are counted |
+//! | `map_modes` | an object that spans frames: copied, or mapped once more |
+//! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
 //! | `figures` | named numbers, their medians, and whether they meet a bar |
 //! | `machine` | what the figures were measured on |
@@ -21,14 +28,19 @@
 
 #![deny(unsafe_code)]
 
+pub mod allocators;
 mod c_calls;
 mod cli;
 mod figures;
+mod frames;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
+mod icount;
 mod live;
+mod load;
 pub mod machine;
+mod map_modes;
 pub mod numbers;
 mod stress;
 
@@ -49,8 +61,12 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
         Command::Live(options) => live::run(&options),
+        Command::Frames(options) => frames::run(&options),
+        Command::MeasureFrames { job } => frames::measure_as_child(&job),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
+        Command::MapModes(options) => map_modes::run(&options),
+        Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };
     match outcome {

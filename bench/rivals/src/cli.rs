@@ -1,6 +1,7 @@
 //! Arguments.
 
 use crate::stress::{Store, Stress};
+use bench_own::allocators::Allocators;
 use clap::{Parser, Subcommand};
 
 /// This project's benchmarks beside other allocators, each in a process of its own.
@@ -20,6 +21,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// The stress protocol: libzsmalloc beside exact-size blobs of mimalloc
     Stress(Stress),
+    /// The same work on these pools and on other allocators, in turn
+    Allocators(Allocators),
+    /// One run of one allocator on the objects at standard input; `allocators` calls it.
+    #[command(hide = true)]
+    MeasureAllocator {
+        /// Whose.
+        name: String,
+        /// What, as JSON.
+        job: String,
+    },
     /// One run of one store; `stress` calls it.
     #[command(hide = true)]
     Measure {

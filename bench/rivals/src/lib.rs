@@ -5,6 +5,7 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `cli` | arguments |
+//! | `allocators` | the rivals of `bench_own::allocators` |
 //! | `stress` | the stress protocol: its parent, its children |
 //! | `stress::blobs` | what a store of blobs must do |
 //! | `stress::zs`, `stress::mimalloc` | stores of blobs |
@@ -12,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+mod allocators;
 mod cli;
 mod stress;
 
@@ -26,6 +28,8 @@ pub use stress::{Store, Stress, nanoseconds};
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Stress(options) => stress::run(&options),
+        Command::Allocators(options) => allocators::run(&options),
+        Command::MeasureAllocator { name, job } => allocators::measure(&name, &job),
         Command::Measure { store, options } => stress::measure(store, &options),
     };
     match outcome {

@@ -33,6 +33,8 @@ pub(crate) const FLAG_ADVISING: u64 = 2;
 /// Reserved for a contiguous allocation: its free frames are nobody's to take but the reserver's, and
 /// frames that are freed into it stay there.
 pub(crate) const FLAG_RESERVED: u64 = 4;
+/// A pass of compaction met something here that could not be moved.
+pub(crate) const FLAG_SKIP: u64 = 8;
 
 const FLAGS: u64 = 0xffff;
 const FREE_SHIFT: u32 = 16;

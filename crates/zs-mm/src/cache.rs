@@ -23,6 +23,12 @@ impl FrameBatch {
         (Self::BYTES / page.bytes()).clamp(4, Self::CAPACITY)
     }
 
+    pub(crate) fn of_one(frame: u32) -> Self {
+        let mut batch = Self::default();
+        batch.push(frame);
+        batch
+    }
+
     pub(crate) fn frames(&self) -> &[u32] {
         &self.frames[..self.len]
     }

@@ -23,10 +23,13 @@ impl<B: Backing> Arena<B> {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the limit is below one pageblock, or above [`capacity`](Self::capacity);
-    /// [`Error::LimitBelowHeld`] if more is in use. The limit is then as it was.
+    /// [`Error::LimitBelowHeld`] if more is in use; [`Error::Forked`]. The limit is then as it was.
     pub fn set_limit(&self, limit: u64) -> Result<(), Error> {
         assert_may_block();
         self.options.check_limit(limit).map_err(Error::Invalid)?;
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         if self.budget.set_limit(limit).is_ok() {
             return Ok(());
         }

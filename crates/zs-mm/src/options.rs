@@ -3,6 +3,7 @@
 use crate::arena::MAX_ZONES;
 use crate::error::InvalidArena;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
+use crate::zone_spec::ZoneSpecs;
 
 /// What an arena is to be. Start from [`ArenaOptions::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +18,10 @@ pub struct ArenaOptions {
     /// set. Takes no memory, but ids, and with them the tables of pools, are as large as it asks.
     /// Default: as much as `limit`.
     pub reserve: Option<u64>,
-    /// Zones, each with a share of the pageblocks and a lock of its own; filled in order. Default 1.
-    pub zones: u32,
+    /// Zones, each with a share of the pageblocks and a lock of its own. Filled in order: a frame of
+    /// a zone is handed out when those before it are full, or cannot grow. Default: one, of what
+    /// the backing makes by itself.
+    pub zones: ZoneSpecs,
     /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
     /// next call that takes frames from a zone or puts them back, or calls
     /// [`decay`](crate::Arena::decay). Default: 1 s.
@@ -35,7 +38,7 @@ impl ArenaOptions {
             page_size: PageSize::K4,
             limit,
             reserve: None,
-            zones: 1,
+            zones: ZoneSpecs::normal(1),
             decay_ns: 1_000_000_000,
             huge_blocks: false,
         }
@@ -69,8 +72,12 @@ impl ArenaOptions {
         let blocks = self
             .capacity()
             .div_ceil(self.page_size.block_bytes() as u64);
-        if self.zones == 0 || self.zones as usize > MAX_ZONES || u64::from(self.zones) > blocks {
-            return Err(InvalidArena::Zones(self.zones));
+        let zones = self.zones.count();
+        if zones == 0 || zones > MAX_ZONES || zones as u64 > blocks {
+            return Err(InvalidArena::Zones(zones));
+        }
+        if let Some(zone) = self.zones.specs().iter().position(|spec| spec.share == 0) {
+            return Err(InvalidArena::ZoneShare(zone));
         }
         if !granule.is_power_of_two() || granule > BLOCK_BYTES {
             return Err(InvalidArena::Granule(granule));

@@ -67,13 +67,6 @@ impl<B: Backing> Arena<B> {
 }
 
 impl<B: Backing> Reserved<'_, B> {
-    /// The frames of a reserved block that are free.
-    pub(crate) fn free(&self, block: BlockId) -> FrameMask {
-        debug_assert!(self.blocks.contains(&block), "a reserved block");
-        let _state = self.arena.zone_of(block).lock(self.arena.host);
-        self.arena.blocks.free(block)
-    }
-
     /// Takes frames of a reserved block, committed and of type block; `false`, and no change, if not
     /// all of them are free. Calls the backing.
     ///
@@ -97,6 +90,9 @@ impl<B: Backing> Reserved<'_, B> {
         zone.put_free(arena.host, &arena.blocks, run.block, left);
         if outcome.is_ok() {
             self.mark_taken(run);
+            if arena.options.huge_blocks {
+                arena.advise_if_full(run.block);
+            }
         }
         outcome
     }
@@ -148,7 +144,7 @@ impl Zone {
     /// Reserves an opened block; `false` if it is reserved already, or not open.
     fn reserve(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
         let mut state = self.lock(host);
-        let can = state.online && self.opened(&state).contains(&block);
+        let can = state.is_online() && self.opened(&state).contains(&block);
         let can = can && !blocks.is_reserved(block);
         if can {
             state.change_counts(blocks, block, || {
@@ -165,7 +161,7 @@ impl Zone {
         });
     }
 
-    /// Takes the frames in `wanted` if all are free, and with them those that share a granule without
+    /// Takes the frames in `wanted` if all are free and the zone is online, and with them those that share a granule without
     /// memory. Returns the ones that have none.
     fn take_free(
         &self,
@@ -180,7 +176,7 @@ impl Zone {
         // Commit and decommit work on whole groups, so what is free without memory is so in groups.
         let bare = wanted.without(committed).with_whole_groups(group);
         let taken = wanted.or(bare);
-        if free.and(taken) != taken {
+        if free.and(taken) != taken || !state.is_online() {
             return None;
         }
         state.change(blocks, block, |free, committed| {

@@ -13,13 +13,13 @@ use zs_sync::assert_may_block;
 impl<B: Backing> Arena<B> {
     /// The zones, in the order in which they are filled.
     pub fn zones(&self) -> impl Iterator<Item = ZoneId> {
-        (0..self.options.zones).map(ZoneId)
+        (0..self.options.zones.count() as u32).map(ZoneId)
     }
 
     /// The frames of a zone: from the first, to the one after the last.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`].
+    /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn zone_frames(&self, zone: ZoneId) -> Result<Range<FrameId>, Error> {
         let Range { start, end } = self.zone(zone)?.blocks();
         let first = |block: BlockId| FrameId(block * self.blocks.frames as u32);
@@ -36,20 +36,20 @@ impl<B: Backing> Arena<B> {
     /// Whether frames of the zone are handed out.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`].
+    /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn is_online(&self, zone: ZoneId) -> Result<bool, Error> {
-        Ok(self.zone(zone)?.lock(self.host).online)
+        Ok(self.zone(zone)?.lock(self.host).is_online())
     }
 
     /// As [`alloc_frame`](Self::alloc_frame), from one zone, and from no cache.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the zone has no free frame, or none with memory and the limit is reached or
-    /// the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`].
+    /// the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn alloc_frame_in(&self, zone: ZoneId) -> Result<Frame, Error> {
         assert_may_block();
-        let zones = core::slice::from_ref(self.zone(zone)?);
-        if let Some(frame) = self.take_one_or_commit(zones) {
+        let wanted = self.zone(zone)?;
+        if let Some(frame) = self.take_one_or_commit(zone) {
             return Ok(self.hand_out(frame));
         }
         if !self.is_online(zone)? {
@@ -58,25 +58,32 @@ impl<B: Backing> Arena<B> {
         // Frames of the zone may lie in caches; or it has some without memory, and cached frames of other
         // zones have taken the limit.
         self.drain_caches();
-        if zones[0].has_only_bare(self.host) {
+        if wanted.has_only_bare(self.host) {
             self.give_cached_back();
         }
-        let frame = self.take_one_or_commit(zones).ok_or(Error::NoMemory)?;
+        let frame = self.take_one_or_commit(zone).ok_or(Error::NoMemory)?;
         Ok(self.hand_out(frame))
     }
 
-    fn take_one_or_commit(&self, zones: &[Zone]) -> Option<u32> {
-        let ready = zones[0].take_ready(self.host, &self.blocks, 1).pop();
+    fn take_one_or_commit(&self, zone: ZoneId) -> Option<u32> {
+        let zone = zone.0 as usize;
+        let ready = self.zones[zone]
+            .take_ready(self.host, &self.blocks, 1)
+            .pop();
         ready.or_else(|| {
-            let mut run = self.commit_run(zones).ok()?;
+            let mut run = self.commit_run(zone).ok()?;
             let frame = run.pop();
             self.put(&run);
             frame
         })
     }
 
+    /// A zone, for whoever may take its lock.
     pub(crate) fn zone(&self, zone: ZoneId) -> Result<&Zone, Error> {
-        if zone.0 < self.options.zones {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        if (zone.0 as usize) < self.options.zones.count() {
             Ok(&self.zones[zone.0 as usize])
         } else {
             Err(Error::NoSuchZone(zone))

@@ -6,7 +6,7 @@ mod common;
 
 use common::{alloc_up_to, at_every_size, check, free_all, stamp, still_host};
 use std::collections::HashSet;
-use zs_mm::{ArenaOptions, Error, Frame, PageSize, ZoneId};
+use zs_mm::{ArenaOptions, Error, Frame, PageSize, ZoneId, ZoneSpecs};
 use zs_os::testing::{HeapBacking, StrictBacking};
 
 fn numbers(frames: &[Frame]) -> HashSet<usize> {
@@ -17,7 +17,7 @@ fn numbers(frames: &[Frame]) -> HashSet<usize> {
 fn the_second_zone_is_used_when_the_first_is_full() {
     at_every_size(|page, granule| {
         let options = ArenaOptions {
-            zones: 2,
+            zones: ZoneSpecs::normal(2),
             ..common::blocks(page, 4)
         };
         let arena = common::arena(HeapBacking::new(granule), still_host(), options);
@@ -46,10 +46,10 @@ fn the_second_zone_is_used_when_the_first_is_full() {
 
 #[test]
 fn counters_are_exact_over_all_zones() {
-    for zones in 1..=4_u32 {
+    for zones in 1..=4 {
         for page in PageSize::ALL {
             let options = ArenaOptions {
-                zones,
+                zones: ZoneSpecs::normal(zones),
                 ..common::blocks(page, 5)
             };
             let arena = common::arena(StrictBacking::new(), still_host(), options);
@@ -86,7 +86,7 @@ fn counters_are_exact_over_all_zones() {
 fn a_frame_comes_from_the_zone_asked_for() {
     at_every_size(|page, granule| {
         let options = ArenaOptions {
-            zones: 3,
+            zones: ZoneSpecs::normal(3),
             ..common::blocks(page, 6)
         };
         let arena = common::arena(HeapBacking::new(granule), still_host(), options);
@@ -135,7 +135,7 @@ fn a_frame_comes_from_the_zone_asked_for() {
 #[test]
 fn a_zone_is_served_at_the_limit_of_the_arena() {
     let options = ArenaOptions {
-        zones: 2,
+        zones: ZoneSpecs::normal(2),
         reserve: Some(16 << 20),
         ..ArenaOptions::new(4 << 20)
     };

@@ -46,7 +46,7 @@ pub(crate) fn move_frames<B: Backing>(
     mode: MigrateMode,
     zone: u8,
 ) -> (MigrateReport, Vec<FrameStatus>) {
-    let zones = arena.options().zones;
+    let zones = arena.options().zones.count() as u32;
     let (mut anywhere, mut zoned) = (
         Anywhere(arena),
         InZone(arena, ZoneId(u32::from(zone) % zones)),
@@ -63,8 +63,7 @@ pub(crate) fn move_frames<B: Backing>(
 
 /// Frames of an arena that are isolated, and frames that drain.
 pub(crate) fn underway<B: Backing>(arena: &Arena<B>) -> (u64, u64) {
-    let zones = (0..arena.options().zones).map(ZoneId);
-    let moves = zones.filter_map(|zone| arena.zone_moves(zone));
+    let moves = arena.zones().filter_map(|zone| arena.zone_moves(zone));
     moves.fold((0, 0), |(isolated, draining), zone| {
         (isolated + zone.isolated, draining + zone.draining)
     })

@@ -4,7 +4,7 @@ use crate::driver::RunOptions;
 use crate::op::Op;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::prop_oneof;
-use zs_mm::{ArenaOptions, PageSize};
+use zs_mm::{ArenaOptions, PageSize, ZoneSpecs};
 
 /// Between `least` and `most` operations. Each is decoded from 16 bytes of its own, so that removing
 /// one while a failure is shrunk leaves the others as they were.
@@ -31,7 +31,7 @@ impl Case {
     pub fn arena(&self, page: PageSize) -> ArenaOptions {
         ArenaOptions {
             page_size: page,
-            zones: if self.limit > 2 << 20 { 2 } else { 1 },
+            zones: ZoneSpecs::normal(if self.limit > 2 << 20 { 2 } else { 1 }),
             ..ArenaOptions::new(self.limit)
         }
     }

@@ -123,6 +123,12 @@ impl MappedPages {
         self.map.get(start..)?.get(..self.page.bytes())
     }
 
+    /// The bytes of all pages, end to end.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// All pages, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.map.chunks_exact(self.page.bytes())

@@ -59,12 +59,13 @@ impl Payload {
         unsafe { self.base.add(offset) }
     }
 
-    /// Asks for the cache line at `offset`, which will be used soon: see [`prefetch`](crate::prefetch).
-    ///
-    /// # Panics
-    /// If it is out of bounds.
+    /// Asks for the cache line at `offset`, which will be used soon: see [`prefetch`](crate::prefetch). Of an
+    /// offset out of bounds, which a guess may be, nothing comes.
     #[inline]
     pub fn prefetch(&self, offset: usize) {
+        if offset >= self.len {
+            return;
+        }
         let place = self.place(offset, 1);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as in `prefetch::prefetch`; the memory behind the address need not exist.

@@ -9,9 +9,10 @@
 //! | `Records` | the free units of the zspage record table | nothing |
 //! | `Handles` | the free words of a handle table | nothing |
 //! | `Drains` | the frames of a pool that drain | nothing |
+//! | `Balloon` | the slots of a balloon | nothing |
 //!
 //! The order of the design is *frame lock < word < class*: the frame lock, a bit of a frame's descriptor,
-//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last five are leaves:
+//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last six are leaves:
 //! short, and never held while the OS is called, memory is committed, or bytes are compressed.
 //!
 //! Words are not checked by thread: a guard may be dropped by another thread than the one that
@@ -36,6 +37,8 @@ pub enum Rank {
     Handles = 4,
     /// The frames of a pool that drain.
     Drains = 5,
+    /// The slots of a balloon.
+    Balloon = 6,
 }
 
 impl Rank {

@@ -1,5 +1,9 @@
 //! Arguments, and what is wrong with them.
 
+mod frag;
+
+pub(crate) use frag::Frag;
+
 use crate::failure::Failure;
 use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Estimate(Estimate),
     /// Write pages of processes, or of files, to a file
     Capture(Capture),
+    /// Fragment an arena, mend it, and draw both
+    Frag(Frag),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
     Measure(Job),
@@ -89,6 +95,10 @@ pub(crate) struct Estimate {
     /// Also print the size classes that hold objects
     #[arg(long)]
     pub(crate) classes: bool,
+
+    /// Also compute, by models, what the kernel's zsmalloc, zbud and z3fold would hold
+    #[arg(long)]
+    pub(crate) compare: bool,
 
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -179,6 +189,8 @@ pub(crate) struct Job {
     pub(crate) limit: u64,
     #[arg(long, value_parser = parse_share)]
     pub(crate) free: Option<Share>,
+    #[arg(long)]
+    pub(crate) compare: bool,
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub(crate) seed: u64,
     /// Pages of each process, in the order of the page file; nothing if they are not of processes.
@@ -263,6 +275,7 @@ fn checked(command: Command) -> Result<Command, Failure> {
             options.free.is_some(),
         ),
         Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
+        Command::Frag(options) => (&options.source, options.sample, options.seed, None, true),
         Command::Measure(_) => return Ok(command),
     };
     let wrong = if source.file.is_empty() {

@@ -347,3 +347,46 @@ fn help_and_version_are_printed() {
     let expected = format!("zs {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(stdout(&output), expected);
 }
+
+/// The models see the objects that were stored, and count what their definition says: frames, a whole number of them.
+#[test]
+fn models_of_others_are_told_apart_from_what_is_measured() {
+    const NAMES: [&str; 5] = [
+        "kernel zsmalloc, chain 4",
+        "kernel zsmalloc, chain 8",
+        "kernel zsmalloc, chain 16",
+        "zbud",
+        "z3fold",
+    ];
+    let folder = folder();
+    let path = write(&folder, "mixture", &mixture(1, 4096));
+    assert!(json(&path, &[])["codecs"]["lz4"]["models"].is_null());
+    let report = json(&path, &["--compare", "--free", "50%"]);
+    for name in CODECS {
+        let codec = &report["codecs"][name];
+        let models = codec["models"].as_array().unwrap();
+        assert!(models.iter().map(|model| &model["name"]).eq(NAMES));
+        let (payload, stored) = (number(codec, "payload_bytes"), number(codec, "stored"));
+        for model in models {
+            let bytes = number(model, "frame_bytes");
+            assert!(payload < bytes && bytes <= stored * 4096, "{model}");
+            assert_eq!(bytes % 4096, 0, "{model}");
+            let overhead = bytes as f64 / payload as f64;
+            assert!((fraction(model, "overhead") - overhead).abs() < 1e-9);
+        }
+        // Two objects a frame at most, and three.
+        assert!(number(&models[3], "frame_bytes") >= stored.div_ceil(2) * 4096);
+        assert!(number(&models[4], "frame_bytes") >= stored.div_ceil(3) * 4096);
+        assert!(number(&models[4], "frame_bytes") <= number(&models[3], "frame_bytes"));
+    }
+    let output = estimate(&path, &["--compare"]);
+    let text = stdout(&output);
+    assert!(
+        text.contains("by models") && text.contains("not measured"),
+        "{text}"
+    );
+    for name in NAMES {
+        assert!(text.contains(&format!("model: {name}")), "{text}");
+    }
+    assert!(text.contains("measured: this pool"), "{text}");
+}

@@ -33,8 +33,11 @@
 //! | `give_back` | what nothing uses, to the arena and the system |
 //! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
+//! | `read_many` | reads that the caller knows together, with memory fetched ahead |
 //! | `compact` | objects moved together |
 //! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
+//! | `maintain` | both kinds of moves, driven by one budget |
+//! | `locate` | which frames an object lies in |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
 //!
@@ -56,10 +59,13 @@ mod geometry;
 mod give_back;
 mod handle_table;
 mod insert;
+mod locate;
+mod maintain;
 mod map;
 mod migrate;
 mod pool;
 mod read;
+mod read_many;
 mod record;
 mod record_alloc;
 mod replace;
@@ -79,9 +85,11 @@ pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
 pub use insert::ClientBits;
+pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use map::{MapMode, Mapping};
 pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};
 pub use read::{ReadGuard, Spans};
+pub use read_many::ReadMany;
 pub use stats::{ClassStats, PoolMetadata, PoolStats};
 pub use validate::Invalid;
 pub use word::{Layout, MAX_READERS, State, Target, Word};

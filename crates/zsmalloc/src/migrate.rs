@@ -19,7 +19,7 @@ use crate::geometry::CLASSES;
 use crate::pool::Pool;
 use crate::record::FrameState;
 use crate::word::{Place, State, Word};
-use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared};
+use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack};
 use zs_sync::{Ordering, Peek, prefetch};
 
 /// What a mover of frames sees of an object.
@@ -118,7 +118,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
         })
     }
 
-    fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> Option<Frame> {
+    fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
         let (class, entry) = (owner.class as usize, owner.index as usize);
         let context = self.context(class);
         let mut state = self.classes[class].lock(self.host());
@@ -131,7 +131,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
         let freed = released.frames[0].take();
         self.give_back(class, released);
         self.drains.end_promise(self.host());
-        freed
+        freed.map_or(PutBack::Kept, PutBack::Free)
     }
 
     fn drain(&self) {

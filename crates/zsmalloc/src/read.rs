@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, FrameId, PageSize};
 use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 /// How often a word is looked at before its holder's thread is given a chance to run: a preempted
@@ -98,6 +98,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// As for [`read`](Self::read); [`Error::BufferTooSmall`] with the length needed.
+    #[inline]
     pub fn read_into(&self, key: C::Key, buffer: &mut [u8]) -> Result<usize, Error> {
         self.read(key)?.copy_to(buffer)
     }
@@ -111,6 +112,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Takes a word from one state to the next by the pure function `next`; returns it before and
     /// after. Waits while the word is in use for a bounded copy.
+    #[inline]
     pub(crate) fn transition(
         &self,
         target: Target,
@@ -162,6 +164,13 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
         self.len
     }
 
+    /// The frames of the object.
+    pub(crate) fn frames(&self, page: PageSize) -> (FrameId, Option<FrameId>) {
+        let frame = |start: usize| FrameId((start >> page.shift()) as u32);
+        let second = (!self.spans.second.is_empty()).then(|| frame(self.spans.second.start));
+        (frame(self.spans.first.start), second)
+    }
+
     /// The object's bytes where they are.
     #[inline]
     pub fn spans(&self) -> Spans<'_> {
@@ -184,6 +193,7 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`] with the length needed; nothing is copied then.
+    #[inline]
     pub fn copy_to(&self, buffer: &mut [u8]) -> Result<usize, Error> {
         let needed = self.len;
         let place = buffer

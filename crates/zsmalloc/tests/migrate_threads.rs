@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use zs_mm::{
     Anywhere, ArenaOptions, Descriptor, FrameId, FrameStatus, InZone, MigrateMode, MigrateOptions,
-    MigrateReport, Movable, PageSize, ZoneId,
+    MigrateReport, Movable, PageSize, ZoneId, ZoneSpecs,
 };
 use zs_model::{Numbers, Signal, TestArena, World, pattern, scaled, sound};
 use zs_sync::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ const MODES: [MigrateMode; 4] = [
 fn arena(page_size: PageSize) -> (TestArena, World) {
     let options = ArenaOptions {
         page_size,
-        zones: 2,
+        zones: ZoneSpecs::normal(2),
         ..ArenaOptions::new(48 << 20)
     };
     World::with_options(options, 4096).expect("an arena")

@@ -24,6 +24,9 @@ const COMPACT_MS_BY_VECTORS: f64 = 25.0;
 /// The 99.9 % quantile of a class lock's hold, in nanoseconds of CPU time.
 const HOLD_NS: f64 = 50_000.0;
 
+/// The 99 % quantile of a read while objects move, over that while nothing does.
+const READERS: f64 = 3.0;
+
 /// One line for each bar that applies to the case.
 pub(super) fn lines(case: &Case) -> String {
     let free = case.job.free;
@@ -61,6 +64,12 @@ pub(super) fn lines(case: &Case) -> String {
             line("the same where process_madvise takes vectors", bar, figure);
         }
     }
+    let figure = figures.get("read_moving_over_idle_p99");
+    line(
+        "readers' p99 while objects move, over idle,",
+        READERS,
+        figure,
+    );
     let figure = figures.get("hold_class_p999_ns");
     line("class lock hold, p99.9, ns,", HOLD_NS, figure);
     lines
@@ -116,7 +125,7 @@ mod tests {
     #[test]
     fn other_sets_have_no_bar_for_density() {
         for (mib, free) in [(62, 50), (66, 50), (256, 50), (64, 60)] {
-            assert_eq!(lines_of(mib, free, &[]).lines().count(), 1);
+            assert_eq!(lines_of(mib, free, &[]).lines().count(), 2);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The child: everything warm, then measured.
 
-use super::load::Load;
-use super::{PAGE, readers, say};
+use super::readers::{self, Live};
+use super::{PAGE, say};
 use crate::figures::Figures;
+use crate::load::Load;
 use crate::machine::thread_cpu;
 use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
@@ -190,26 +191,50 @@ impl<'a, 'p> Bench<'a, 'p> {
         bail!("lock hold times need the cargo feature hold-hook")
     }
 
+    /// What is gone comes back before each busy window, and goes again, so that there is something to compact.
     fn measure_readers(&mut self, gone: &[u32], live: &[u32], count: u32) -> Result<()> {
         self.fill()?;
         self.free(gone)?;
-        let handles: Vec<Handle> = live
-            .iter()
-            .map(|&number| self.handles[number as usize])
-            .collect();
-        let (pool, mut wall) = (&self.pool, Duration::ZERO);
-        let (report, times) = readers::during(pool, &handles, count, || {
-            let start = Instant::now();
-            let report = pool.compact(CompactBudget::UNLIMITED);
-            wall = start.elapsed();
-            report
+        self.pool.compact(CompactBudget::UNLIMITED);
+        let mut staying = Vec::with_capacity(live.len());
+        for &number in live {
+            staying.push(Live {
+                handle: self.handles[number as usize],
+                sum: readers::sum_of(self.load.object(number)?),
+            });
+        }
+        let (pool, load, handles) = (&self.pool, &mut *self.load, &mut self.handles);
+        let (mut wall, mut moved, mut busy, mut rounds) = (Duration::ZERO, 0, 0, 0.0);
+        let times = readers::during(pool, &staying, count, |windows| {
+            let prepare = || {
+                let mut staying = live.iter();
+                for &number in gone {
+                    handles[number as usize] = pool.insert(load.object(number)?)?;
+                    // One that stays goes to a new place between them, or nothing would have to move later.
+                    if let Some(&number) = staying.next() {
+                        pool.replace_wait(handles[number as usize], load.object(number)?)?;
+                    }
+                }
+                let mut gone = gone.iter();
+                gone.try_for_each(|&number| Ok(pool.free(handles[number as usize])?))
+            };
+            let compact = || {
+                let start = Instant::now();
+                let report = pool.compact(CompactBudget::UNLIMITED);
+                wall += start.elapsed();
+                moved += report.objects_moved;
+                busy += report.objects_busy;
+                check_end(&report)
+            };
+            windows.alternate(prepare, compact)?;
+            rounds = windows.rounds();
+            Ok(())
         })?;
-        check_end(&report)?;
-        self.figures
-            .push("compact_with_readers_wall_ms", millis(wall));
-        self.figures
-            .push("busy_with_readers", report.objects_busy as f64);
-        self.figures.extend(times);
+        let figures = &mut self.figures;
+        figures.push("compact_with_readers_wall_ms", millis(wall) / rounds);
+        figures.push("moved_with_readers", moved as f64);
+        figures.push("busy_with_readers", busy as f64);
+        figures.extend(times);
         self.verify(live)
     }
 

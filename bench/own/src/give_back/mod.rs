@@ -5,14 +5,12 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `child` | the child: everything warm, then measured |
-//! | `load` | the objects: which bytes each consists of |
 //! | `readers` | threads that read while objects move |
 //! | `bars` | what the figures are to be |
 //! | `report` | table, CSV and JSON |
 
 mod bars;
 mod child;
-mod load;
 mod readers;
 mod report;
 

@@ -16,6 +16,17 @@ pub enum Prepared {
     Busy,
 }
 
+/// What became of a frame that was put back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PutBack {
+    /// It is in use.
+    Kept,
+    /// Nothing in it lives any more: to be freed, now and only now.
+    Free(Frame),
+    /// The same, and its owner has freed it.
+    Gone,
+}
+
 /// An owner of frames that can be moved: a pool, a balloon.
 ///
 /// Owners are lent to each call that moves frames ([`Arena::migrate_pages`](crate::Arena::migrate_pages));
@@ -58,12 +69,11 @@ pub unsafe trait Movable: Sync {
     fn prepare(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> Prepared;
 
     /// Puts `to`, which holds the same bytes, in the place of an isolated frame that was prepared. Returns
-    /// the old frame, if nobody is inside; else it drains: see [`drain`](Self::drain).
+    /// the old frame, if nobody is inside; else it keeps it until then (see [`drain`](Self::drain)), or has freed it.
     fn commit(&self, frame: &FrameLock<'_>, owner: FrameOwner, to: Frame) -> Option<Frame>;
 
-    /// Takes an isolated frame back. If nothing in it lives any more it is returned, to be freed: now,
-    /// and only now.
-    fn putback(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> Option<Frame>;
+    /// Takes an isolated frame back, unless nothing in it lives any more.
+    fn putback(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> PutBack;
 
     /// Looks at the old frames that drain, and frees those that nobody is inside of any more
     /// ([`Arena::end_drain`](crate::Arena::end_drain)). Called with no lock held, before memory is said to be short.

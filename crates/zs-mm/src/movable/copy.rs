@@ -1,8 +1,7 @@
 //! Batches of frames to be copied, and who copies them.
 
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
-use zs_sync::{Host, Payload};
+use zs_sync::{AtomicU32, Host, Ordering, Payload, Peek};
 
 /// Copies batches of frames: the calling thread, several threads, a DMA engine.
 ///
@@ -35,15 +34,12 @@ pub(super) struct CopyPlan {
 /// # Invariants
 /// Nobody writes to the source of a plan, and nobody but the batch uses its destination, until the batch has
 /// ended ([`CopyBatch::finish`]). Both are committed.
-///
-/// The counters are those of `core`: they order nothing but the copies of one call, which a model of frames
-/// does in one thread.
 pub struct CopyBatch<'a> {
     payload: &'a Payload,
     plans: &'a [CopyPlan],
     bytes: usize,
-    next: AtomicUsize,
-    done: AtomicUsize,
+    next: AtomicU32,
+    done: AtomicU32,
 }
 
 impl fmt::Debug for CopyBatch<'_> {
@@ -72,8 +68,8 @@ impl<'a> CopyBatch<'a> {
             payload,
             plans,
             bytes,
-            next: AtomicUsize::new(0),
-            done: AtomicUsize::new(0),
+            next: AtomicU32::new(0),
+            done: AtomicU32::new(0),
         }
     }
 
@@ -92,7 +88,7 @@ impl<'a> CopyBatch<'a> {
         // Relaxed: the number alone is taken; `done` publishes the bytes. Never far beyond the end: each
         // thread stops at its first `None`.
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let plan = *self.plans.get(next)?;
+        let plan = *self.plans.get(next as usize)?;
         Some(FrameCopy { batch: self, plan })
     }
 
@@ -107,7 +103,7 @@ impl<'a> CopyBatch<'a> {
     pub(super) fn finish(&self, host: &dyn Host) {
         self.copy_rest();
         // Acquire pairs with the Release of each copy's end: its bytes are there.
-        while self.done.load(Ordering::Acquire) < self.plans.len() {
+        while (self.done.peek(Ordering::Acquire) as usize) < self.plans.len() {
             host.yield_now();
         }
     }

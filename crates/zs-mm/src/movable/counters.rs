@@ -63,15 +63,14 @@ impl<B: Backing> Arena<B> {
     /// The counters of the zone of a frame.
     pub(crate) fn counters_of(&self, frame: FrameId) -> &ZoneCounters {
         let block = (frame.index() / self.blocks.frames) as BlockId;
-        let zone = self.zones.iter().position(|zone| zone.contains(block));
-        &self.move_counters.zones[zone.unwrap_or_default()]
+        &self.move_counters.zones[self.zone_index(block)]
     }
 
     /// How frames of a zone were moved; `None` if there is no such zone.
     pub fn zone_moves(&self, zone: ZoneId) -> Option<ZoneMoves> {
         let counters = self.move_counters.zones.get(zone.0 as usize)?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (zone.0 < self.options.zones).then(|| ZoneMoves {
+        ((zone.0 as usize) < self.options.zones.count()).then(|| ZoneMoves {
             isolated: get(&counters.isolated),
             draining: get(&counters.draining),
             moved_in: get(&counters.moved_in),

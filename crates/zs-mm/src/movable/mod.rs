@@ -12,6 +12,7 @@
 //! | `status` | what is asked of a migration, and what it answers |
 //! | `migrate` | lists of frames moved, in batches and passes |
 //! | `steps` | the same in three steps, for callers who copy themselves |
+//! | `tiers` | from zone to zone: cold and hot frames, whole pageblocks |
 //! | `destination` | where frames go |
 //! | `counters` | what is isolated, draining, moved, by zone |
 //!
@@ -30,9 +31,10 @@ mod lock;
 mod migrate;
 mod status;
 mod steps;
+mod tiers;
 mod token;
 
-pub use contract::{Movable, Prepared};
+pub use contract::{Movable, Prepared, PutBack};
 pub use copy::{CopyBatch, CopyEngine, FrameCopy};
 pub use counters::ZoneMoves;
 pub(crate) use counters::{MoveCounters, count};

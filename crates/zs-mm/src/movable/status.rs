@@ -176,3 +176,21 @@ impl MigrateReport {
         self.bytes_copied += other.bytes_copied;
     }
 }
+
+impl fmt::Display for FrameStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("not tried yet"),
+            Self::Moved(to) => write!(f, "moved to {to}"),
+            Self::Freed => f.write_str("freed"),
+            Self::Busy => f.write_str("busy, to be tried again"),
+            Self::NotInUse => f.write_str("free"),
+            Self::NoSuchFrame => f.write_str("not a frame of the arena"),
+            Self::NotMovable => f.write_str("its owner cannot move it"),
+            Self::AlreadyIsolated => f.write_str("being moved"),
+            Self::Offline => f.write_str("offline"),
+            Self::NoMemory => f.write_str("no memory to move it to"),
+            Self::WrongMode => f.write_str("its owner cannot move it in this mode"),
+        }
+    }
+}

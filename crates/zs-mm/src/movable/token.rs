@@ -1,6 +1,6 @@
 //! A frame that is isolated.
 
-use super::contract::{Movable, Prepared};
+use super::contract::{Movable, Prepared, PutBack};
 use super::count;
 use super::lock::FrameLock;
 use super::status::FrameStatus;
@@ -79,7 +79,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// The owner of a frame, as its descriptor says; a descriptor may change at any time.
-    fn movable_owner<'o>(
+    pub(crate) fn movable_owner<'o>(
         &self,
         frame: FrameId,
         owners: &[&'o dyn Movable],
@@ -156,17 +156,18 @@ impl<'o, B: Backing> Isolated<'o, B> {
         if self.arena.is_forked() {
             return false;
         }
-        let freed = self.arena.lock_frame(self.frame).and_then(|lock| {
+        let outcome = self.arena.lock_frame(self.frame).map(|lock| {
             // Relaxed: a hint, cleared before the owner's mark.
             lock.descriptor().fetch_and(!ISOLATED, Ordering::Relaxed);
             self.owner.putback(&lock, self.place)
         });
         count(&self.arena.counters_of(self.frame).isolated, -1);
-        let is_free = freed.is_some();
-        if let Some(frame) = freed {
-            self.arena.free_frame(frame);
+        match outcome {
+            Some(PutBack::Free(frame)) => self.arena.free_frame(frame),
+            Some(PutBack::Gone) => {}
+            Some(PutBack::Kept) | None => return false,
         }
-        is_free
+        true
     }
 }
 

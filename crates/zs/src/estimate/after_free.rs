@@ -142,6 +142,7 @@ mod tests {
             page_size: PageSize::K4,
             limit: 8 << 20,
             free: Some(parse_share(free).unwrap()),
+            compare: false,
             seed,
             parts: Vec::new(),
         }

@@ -3,6 +3,7 @@
 use crate::cli::Job;
 use crate::estimate::after_free::Leaving;
 use crate::estimate::bench::{Bench, BenchError, Stored};
+use crate::estimate::models::{Model, Models};
 use crate::estimate::protocol::{Class, Measured, Message, Metadata};
 use crate::failure::Failure;
 use std::io;
@@ -76,6 +77,9 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
         parts: bench.parts.take(),
         ..report(&pool, &stored, classes)
     };
+    if job.compare {
+        measured.models = Some(models(&pool, handles));
+    }
     if let Some(leaving) = leaving {
         let left = leaving.leave(&pool, handles, &stored)?;
         thread::sleep(REST);
@@ -86,6 +90,15 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
         })?;
     }
     Ok(measured)
+}
+
+/// What others would hold of the objects. Same-filled pages have no handle of this pool.
+fn models(pool: &Pool, handles: &[Handle]) -> Vec<Model> {
+    let mut models = Models::new(pool.geometry().page_size());
+    for object in pool.read_many(handles).flatten() {
+        models.add(object.len());
+    }
+    models.models()
 }
 
 /// Makes a pool in an arena of its own.
@@ -164,6 +177,7 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
         limit_reached: stored.limit_reached,
         classes,
         parts: Vec::new(),
+        models: None,
         after_free: None,
     }
 }

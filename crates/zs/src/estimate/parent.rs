@@ -25,6 +25,7 @@ pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> 
         .args(["--limit", &job.limit.to_string()])
         .args(["--seed", &job.seed.to_string()])
         .args(job.free.map(|share| format!("--free={share}")))
+        .args(job.compare.then_some("--compare"))
         .args(job.parts.iter().map(|pages| format!("--parts={pages}")))
         // The pages travel as standard input: a descriptor that is inherited without further ado.
         .stdin(Stdio::from(pages.descriptor()?))

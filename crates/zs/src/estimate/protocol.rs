@@ -1,6 +1,7 @@
 //! What parent and child say to each other: a line of JSON each.
 
 use crate::estimate::child::Pool;
+use crate::estimate::models::Model;
 use crate::units::Share;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -73,6 +74,8 @@ pub(super) struct Measured {
     pub(super) classes: Vec<Class>,
     /// The two strata of each process, if the pages are processes'.
     pub(super) parts: Vec<Part>,
+    /// What other stores would hold of the same objects, if that was asked for.
+    pub(super) models: Option<Vec<Model>>,
     /// The same pool later, if a share was to be freed.
     pub(super) after_free: Option<AfterFree>,
 }

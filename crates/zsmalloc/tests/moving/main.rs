@@ -15,7 +15,7 @@ mod zeroed;
 
 use zs_mm::{
     Anywhere, ArenaOptions, Descriptor, Destination, FrameId, FrameStatus, InZone, MigrateMode,
-    MigrateOptions, MigrateReport, Movable, PageSize, ZoneId,
+    MigrateOptions, MigrateReport, Movable, PageSize, ZoneId, ZoneSpecs,
 };
 use zs_model::{TestArena, World, pattern, sound};
 use zsmalloc::{Client, Handle, HandlePool, Pool, PoolOptions};
@@ -26,7 +26,7 @@ type TestPool<'a> = HandlePool<&'a TestArena>;
 fn arena(page_size: PageSize) -> TestArena {
     let options = ArenaOptions {
         page_size,
-        zones: 3,
+        zones: ZoneSpecs::normal(3),
         ..ArenaOptions::new(24 << 20)
     };
     World::with_options(options, 4096).expect("an arena").0

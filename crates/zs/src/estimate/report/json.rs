@@ -1,5 +1,6 @@
 //! One object for programs. `README.md` of this crate says what each member means.
 
+use super::models::{self, ModelObject};
 use super::processes_json::LiveObject;
 use super::{Report, overhead, quotient};
 use crate::estimate::protocol::{AfterFree, Class, Measured, Metadata};
@@ -58,6 +59,8 @@ struct CodecObject<'a> {
     limit_reached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<&'a [Class]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<ModelObject<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_free: Option<AfterFreeObject<'a>>,
 }
@@ -132,6 +135,7 @@ impl Report {
             metadata_bytes: codec.metadata_bytes,
             limit_reached: codec.limit_reached,
             classes: self.with_classes.then_some(codec.classes.as_slice()),
+            models: models::objects(codec),
             after_free: codec.after_free.as_ref().map(|after| AfterFreeObject {
                 measured: after,
                 overhead_before_compact: after.over_payload(after.held_before_compact_bytes),

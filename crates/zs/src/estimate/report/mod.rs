@@ -8,6 +8,7 @@
 //! | `saving` | what compression would save of each |
 //! | `estimator` | what a pool would hold, from a sample, and how sure that is |
 //! | `after_free` | what is held after a share was freed: table and sentence |
+//! | `models` | what other stores would hold |
 //! | `classes` | the table of size classes |
 //! | `json` | one object for programs |
 
@@ -15,6 +16,7 @@ mod after_free;
 mod classes;
 mod estimator;
 mod json;
+mod models;
 mod processes;
 mod processes_json;
 mod saving;

@@ -11,7 +11,7 @@ use zs_pages::{MappedPages, same_filled};
 const JITTER: u32 = 8;
 
 /// Objects by number: every page that is not same-filled, then all of them again for each further copy.
-pub(super) struct Load<'a> {
+pub(crate) struct Load<'a> {
     pages: &'a MappedPages,
     /// Pages that are not same-filled.
     stored: Vec<u32>,
@@ -22,7 +22,7 @@ pub(super) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(pages: &'a MappedPages, copies: u32, seed: u32) -> Result<Self> {
+    pub(crate) fn new(pages: &'a MappedPages, copies: u32, seed: u32) -> Result<Self> {
         let page = pages.page_size().bytes();
         let differing = pages
             .iter()
@@ -59,12 +59,12 @@ impl<'a> Load<'a> {
     }
 
     /// How many objects there are.
-    pub(super) fn objects(&self) -> u32 {
+    pub(crate) fn objects(&self) -> u32 {
         self.objects
     }
 
     /// The bytes of an object: at least one, a page at most.
-    pub(super) fn object(&mut self, number: u32) -> Result<&[u8]> {
+    pub(crate) fn object(&mut self, number: u32) -> Result<&[u8]> {
         let (copy, at) = (
             number as usize / self.stored.len(),
             number as usize % self.stored.len(),
