@@ -220,6 +220,19 @@ impl<A: ArenaRef> Balloon<A> {
         }
     }
 
+    /// Gives frames back whose tokens were leaked. Only for the drop: no token can exist.
+    fn give_up_forgotten(&self) {
+        for slot in 0..self.state.lock(self.host()).end {
+            let state = self.state.lock(self.host());
+            let word = self.slots.at(slot).get();
+            self.slots.at(slot).set(EMPTY);
+            drop(state);
+            if word != EMPTY {
+                self.give_up(frame_in(word));
+            }
+        }
+    }
+
     /// Gives a frame back that is in no slot any more.
     fn give_up(&self, frame: FrameId) {
         if let Some(frame) = self.arena().leave_balloon(frame) {
@@ -321,6 +334,7 @@ impl<A: ArenaRef> Drop for Balloon<A> {
     fn drop(&mut self) {
         if !self.arena().is_forked() {
             self.deflate(0);
+            self.give_up_forgotten();
         }
         let slots = core::mem::take(&mut self.slots);
         self.arena().release_table(slots);
