@@ -222,7 +222,8 @@ impl<A: ArenaRef> Balloon<A> {
 
     /// Gives frames back whose tokens were leaked. Only for the drop: no token can exist.
     fn give_up_forgotten(&self) {
-        for slot in 0..self.state.lock(self.host()).end {
+        let end = self.state.lock(self.host()).end;
+        for slot in 0..end {
             let state = self.state.lock(self.host());
             let word = self.slots.at(slot).get();
             self.slots.at(slot).set(EMPTY);

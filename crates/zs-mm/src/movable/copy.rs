@@ -33,7 +33,7 @@ pub(super) struct CopyPlan {
 ///
 /// # Invariants
 /// Nobody writes to the source of a plan, and nobody but the batch uses its destination, until the batch has
-/// ended ([`CopyBatch::finish`]). Both are committed.
+/// ended (`finish`). Both are committed.
 pub struct CopyBatch<'a> {
     payload: &'a Payload,
     plans: &'a [CopyPlan],
