@@ -159,7 +159,7 @@ impl<A: ArenaRef> Balloon<A> {
     /// Puts a frame into a slot.
     fn push(&self, frame: FrameId, before: Descriptor) -> Result<(), Error> {
         let arena = self.arena();
-        let slot = loop {
+        loop {
             let end = self.state.lock(self.host()).end;
             if end == self.slots.len() {
                 return Err(Error::NoMemory);
@@ -169,14 +169,14 @@ impl<A: ArenaRef> Balloon<A> {
             // Unless others have inflated it meanwhile.
             if state.end <= end {
                 let slot = state.end;
+                // In the same hold: from then on it may be let go of.
+                self.own(arena, frame, before, slot);
                 self.slots.at(slot).set(u64::from(frame.0) + 1);
                 state.end += 1;
                 state.frames += 1;
-                break slot;
+                return Ok(());
             }
-        };
-        self.own(arena, frame, before, slot);
-        Ok(())
+        }
     }
 
     /// Makes a slot the owner of a frame whose descriptor is `before`.
@@ -216,6 +216,20 @@ impl<A: ArenaRef> Balloon<A> {
                     state.frames -= 1;
                     return Some(Some(frame_in(word)));
                 }
+            }
+        }
+    }
+
+    /// Gives frames back whose tokens were leaked. Only for the drop: no token can exist.
+    fn give_up_forgotten(&self) {
+        let end = self.state.lock(self.host()).end;
+        for slot in 0..end {
+            let state = self.state.lock(self.host());
+            let word = self.slots.at(slot).get();
+            self.slots.at(slot).set(EMPTY);
+            drop(state);
+            if word != EMPTY {
+                self.give_up(frame_in(word));
             }
         }
     }
@@ -321,6 +335,7 @@ impl<A: ArenaRef> Drop for Balloon<A> {
     fn drop(&mut self) {
         if !self.arena().is_forked() {
             self.deflate(0);
+            self.give_up_forgotten();
         }
         let slots = core::mem::take(&mut self.slots);
         self.arena().release_table(slots);

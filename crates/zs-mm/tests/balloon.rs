@@ -151,3 +151,21 @@ fn a_failed_call_of_the_backing_leaves_the_counters_exact() {
         assert!(hits >= 3, "{call:?} failed {hits} times");
     }
 }
+
+/// A token that was leaked keeps no frame from the arena when the balloon goes.
+#[test]
+fn a_forgotten_token_does_not_keep_its_frame() {
+    for page in PageSize::ALL {
+        let arena = arena(page, 4);
+        let balloon = Balloon::new(&arena).expect("a balloon");
+        assert_eq!(balloon.inflate(5), Ok(5));
+        for frame in ballooned(&arena).into_iter().step_by(2) {
+            let token = arena.isolate(frame, &[&balloon], false);
+            core::mem::forget(token.expect("at rest"));
+        }
+        drop(balloon);
+        assert_eq!((ballooned(&arena).len(), arena.frames_in_use()), (0, 0));
+        assert_eq!(arena.stats().ballooned, 0);
+        check(&arena, 0);
+    }
+}

@@ -24,7 +24,8 @@ impl<B: Backing> Arena<B> {
         }
         // Acquire pairs with the Release of the last holder.
         let before = descriptor.fetch_or(LOCKED, Ordering::Acquire);
-        (before & LOCKED == 0).then_some(FrameLock { descriptor, frame })
+        // Made only by who has it: its drop unlocks.
+        (before & LOCKED == 0).then(|| FrameLock { descriptor, frame })
     }
 
     /// Locks a frame that is in use, once its holder lets go of it; `None` if it is free. A holder waits
