@@ -121,6 +121,48 @@ fn a_frame_that_is_let_go_of_while_it_moves_is_freed_once() {
 }
 
 #[test]
+fn slots_are_used_again_however_often_a_balloon_is_inflated() {
+    let arena = arena(PageSize::K4, 1);
+    let balloon = Balloon::new(&arena).expect("a balloon");
+    let cycles = 3 * PageSize::K4.frames_per_block();
+    for _ in 0..cycles {
+        assert_eq!(balloon.inflate(2), Ok(2));
+        assert_eq!(balloon.deflate(1), 1);
+    }
+    // A frame that is let go of while it is moved leaves its slot open behind the one that takes its place.
+    for _ in 0..cycles {
+        assert_eq!(balloon.inflate(2), Ok(2));
+        let tokens: Vec<_> = ballooned(&arena)
+            .into_iter()
+            .map(|frame| arena.isolate(frame, &[&balloon], false).expect("movable"))
+            .collect();
+        assert_eq!(balloon.deflate(1), 1);
+        assert_eq!(balloon.inflate(2), Ok(2));
+        drop(tokens);
+        check_balloon(&arena, &balloon, 2);
+    }
+    assert_eq!(balloon.deflate(0), 0);
+    check_balloon(&arena, &balloon, 0);
+}
+
+#[test]
+fn a_balloon_takes_all_there_is_whatever_its_slots_need() {
+    for page in PageSize::ALL {
+        for taken in 0..6 {
+            let arena = arena(page, 4);
+            let balloon = Balloon::new(&arena).expect("a balloon");
+            let charge = arena.charge(taken << 10).expect("room");
+            let all = arena.capacity() >> page.shift();
+            assert_eq!(balloon.inflate(all), Err(Error::NoMemory));
+            let left = arena.limit() - arena.stats().held - arena.stats().ballooned;
+            assert!(left < page.bytes() as u64, "{left} bytes are left");
+            check(&arena, balloon.metadata_bytes() + (taken << 10));
+            arena.uncharge(charge);
+        }
+    }
+}
+
+#[test]
 fn a_failed_call_of_the_backing_leaves_the_counters_exact() {
     for call in [Call::Commit, Call::Decommit] {
         let mut hits = 0;
