@@ -62,7 +62,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Maps an object as one slice; `buffer` holds it where it cannot be seen in place.
     ///
     /// While mapped for writing, every other use of the object is answered Busy; a mapping that is
-    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy).
+    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy); the end of
+    /// a mapping for writing also while one of the object's frames is being moved, as [`write`](Self::write) does.
+    /// A mapping that ends in a forked child writes nothing back.
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if mapped for writing, and for the writing modes with a
@@ -131,9 +133,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved.
+    /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved; in a forked
+    /// child, where that may never end and the memory may be the parent's, nothing is written back.
     fn unmap(&self, index: u32, mapped: Word, bytes: &[u8]) {
-        let Some(cell) = self.cell(index) else {
+        let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
         };
         let exclusive = mapped.writing_back();

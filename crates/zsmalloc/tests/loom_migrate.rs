@@ -8,112 +8,20 @@
 //! meets the second copy.
 #![cfg(zs_loom)]
 
+#[path = "loom_support/frames.rs"]
+mod frames;
 mod loom_support;
 
+use frames::{
+    LEN, Pool, beside, bytes, filled, frame_at, migrate, migrate_all, model, read_stamp, scene,
+    settled, there_and_back,
+};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use loom_support::{TestArena, arena, handle_pool, validate};
-use zs_mm::{
-    Anywhere, Arena, FrameId, FrameStatus, MigrateMode, MigrateOptions, Movable, ZoneId, ZoneMoves,
-};
-use zs_os::testing::HeapBacking;
-use zsmalloc::{CompactBudget, Error, Handle, HandlePool, MapMode, PoolOptions};
-
-const LEN: usize = 1500;
-
-type Pool = HandlePool<TestArena>;
-
-fn model(scenario: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.max_branches = 50_000;
-    builder.check(scenario);
-}
-
-fn bytes(stamp: u8) -> Vec<u8> {
-    vec![stamp; LEN]
-}
-
-/// Reads an object if it is still there: the bytes are all of one stamp.
-fn read_stamp(pool: &Pool, handle: Handle) -> Option<u8> {
-    let guard = pool.read(handle).ok()?;
-    let mut buffer = vec![0; LEN];
-    guard.copy_to(&mut buffer).expect("it fits");
-    assert!(buffer.iter().all(|&byte| byte == buffer[0]), "torn");
-    Some(buffer[0])
-}
-
-/// The frame that a zspage names at `entry`, of those that the arena commits first.
-fn frame_at(arena: &Arena<HeapBacking>, entry: u8) -> FrameId {
-    let is_there = |&frame: &FrameId| {
-        let owner = arena
-            .frame_descriptor(frame)
-            .and_then(|found| found.owner());
-        owner.is_some_and(|owner| owner.index == entry)
-    };
-    (0..8).map(FrameId).find(is_there).expect("attached")
-}
-
-fn migrate(pool: &Pool, frame: FrameId) -> FrameStatus {
-    let (arena, mut status) = (pool.arena(), [FrameStatus::Pending]);
-    let options = MigrateOptions::new(MigrateMode::Async);
-    arena.migrate_pages(
-        &[frame],
-        &[pool],
-        &mut Anywhere(arena),
-        options,
-        &mut status,
-    );
-    status[0]
-}
-
-/// Moves a frame, and what was moved once more: back, if the first place is free again.
-fn there_and_back(pool: &Pool, frame: FrameId) -> FrameStatus {
-    let status = migrate(pool, frame);
-    if let FrameStatus::Moved(there) = status {
-        migrate(pool, there);
-    }
-    status
-}
-
-/// Objects in slots 0, 1, ..., stamped 1, 2, ...; and the list of draining frames has its memory.
-fn filled<const N: usize>(pool: Pool) -> (Arc<Pool>, [Handle; N]) {
-    let handles = core::array::from_fn(|slot| pool.insert(&bytes(slot as u8 + 1)).expect("room"));
-    let arena = pool.arena();
-    drop(
-        arena
-            .isolate(frame_at(arena, 0), &[&pool], false)
-            .expect("at rest"),
-    );
-    (Arc::new(pool), handles)
-}
-
-fn scene<const N: usize>() -> (Arc<Pool>, [Handle; N]) {
-    filled(handle_pool())
-}
-
-/// Runs `other` beside `mover`.
-fn beside<T: 'static, M>(
-    pool: &Arc<Pool>,
-    other: impl FnOnce(&Pool) -> T + 'static,
-    mover: impl FnOnce(&Pool) -> M,
-) -> (T, M) {
-    let thread = {
-        let pool = Arc::clone(pool);
-        thread::spawn(move || other(&pool))
-    };
-    let moved = mover(pool);
-    (thread.join().expect("no panic"), moved)
-}
-
-/// Nothing is isolated any more, nor does anything drain, and everything adds up.
-fn settled(pool: &Pool) -> ZoneMoves {
-    pool.drain();
-    validate(pool);
-    let moves = pool.arena().zone_moves(ZoneId(0)).expect("a zone");
-    assert_eq!((moves.isolated, moves.draining), (0, 0));
-    moves
-}
+use loom_support::arena;
+use zs_mm::{FrameStatus, MigrateMode, Movable};
+use zsmalloc::{CompactBudget, Error, Handle, MapMode, PoolOptions};
 
 /// Of two that isolate a frame, one at a time has it.
 #[test]
@@ -410,16 +318,66 @@ fn compact_against_migrate_of_its_source() {
     model(|| beside_a_compaction(1));
 }
 
+/// An object over two frames, which are isolated, locked, copied and handed over together.
+#[test]
+fn write_against_both_frames_moved_together() {
+    model(|| {
+        let (pool, [first, _, object]) = scene();
+        let frames = [0, 1].map(|entry| frame_at(pool.arena(), entry));
+        let (written, _) = beside(
+            &pool,
+            move |pool| pool.write(object, 0, &bytes(9)),
+            |pool| migrate_all(pool, frames, MigrateMode::SyncNoCopy),
+        );
+        assert_eq!(written, Ok(()));
+        assert_eq!(read_stamp(&pool, object), Some(9));
+        assert_eq!(read_stamp(&pool, first), Some(1));
+        settled(&pool);
+    });
+}
+
+/// Two look at one old frame while its reader leaves: it is freed once, and not before.
+#[test]
+fn drain_against_drain() {
+    model(|| {
+        let (pool, [object]) = scene();
+        let guard = pool.read(object).expect("live");
+        let status = migrate(&pool, frame_at(pool.arena(), 0));
+        assert!(matches!(status, FrameStatus::Moved(_)), "{status:?}");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.drain())
+        };
+        drop(guard);
+        pool.drain();
+        other.join().expect("no panic");
+        settled(&pool);
+        assert_eq!(pool.arena().frames_in_use(), 1);
+    });
+}
+
+/// The scene in a pool with `zero_freed`.
+fn zeroed_scene<const N: usize>() -> (Arc<Pool>, [Handle; N]) {
+    let options = PoolOptions {
+        max_objects: Some(4),
+        zero_freed: true,
+        ..PoolOptions::named("model")
+    };
+    filled(Pool::new(arena(), options).expect("a pool"))
+}
+
+/// Bytes of this stamp in the frames that there are.
+fn bytes_left(pool: &Pool, stamp: u8) -> usize {
+    // SAFETY: the heap backing's payload is readable, and nobody writes to it any more.
+    let payload = unsafe { pool.arena().payload().bytes(0, 4 * 4096) };
+    payload.iter().filter(|&&byte| byte == stamp).count()
+}
+
 /// With `zero_freed`: an object freed while its frame is moved leaves no byte, neither here nor there.
 #[test]
 fn zeroed_free_against_migrate() {
     model(|| {
-        let options = PoolOptions {
-            max_objects: Some(4),
-            zero_freed: true,
-            ..PoolOptions::named("model")
-        };
-        let (pool, [object, other]) = filled(Pool::new(arena(), options).expect("a pool"));
+        let (pool, [object, other]) = zeroed_scene();
         let frame = frame_at(pool.arena(), 0);
         let (freed, _) = beside(
             &pool,
@@ -429,10 +387,43 @@ fn zeroed_free_against_migrate() {
         assert_eq!(freed, Ok(()));
         assert_eq!(read_stamp(&pool, other), Some(2));
         settled(&pool);
-        for frame in 0..4 {
-            // SAFETY: the heap backing's payload is readable, and nobody writes to it any more.
-            let slot = unsafe { pool.arena().payload().bytes(frame * 4096, LEN) };
-            assert!(slot.iter().all(|&byte| byte != 1), "left in frame {frame}");
-        }
+        assert_eq!(bytes_left(&pool, 1), 0);
+    });
+}
+
+/// The same of an object that is replaced.
+#[test]
+fn zeroed_replace_against_migrate() {
+    model(|| {
+        let (pool, [object, other]) = zeroed_scene();
+        let frame = frame_at(pool.arena(), 0);
+        let (replaced, _) = beside(
+            &pool,
+            // Of another class: nothing else comes into the slot.
+            move |pool| pool.replace(object, &[9; 700]),
+            |pool| migrate(pool, frame),
+        );
+        assert_eq!(replaced, Ok(()));
+        assert_eq!(read_stamp(&pool, other), Some(2));
+        settled(&pool);
+        assert_eq!(bytes_left(&pool, 1), 0);
+    });
+}
+
+/// The same of an object that compaction moves, out of slot 2 into slot 0.
+#[test]
+fn zeroed_compact_against_migrate() {
+    model(|| {
+        let (pool, [hole, _, object]) = zeroed_scene();
+        pool.free(hole).expect("live");
+        let frame = frame_at(pool.arena(), 1);
+        beside(
+            &pool,
+            |pool| pool.compact(CompactBudget::objects(1)),
+            |pool| migrate(pool, frame),
+        );
+        assert_eq!(read_stamp(&pool, object), Some(3));
+        settled(&pool);
+        assert_eq!(bytes_left(&pool, 3), LEN);
     });
 }
