@@ -29,7 +29,7 @@ pub(super) struct Worker<'a, B: Blobs> {
     random: XorShift32,
     /// Places in random order; the first half is what is freed and filled again.
     order: Vec<u32>,
-    /// Names in random order, for a call that takes many.
+    /// Names for a call that takes many.
     names: Vec<B::Name>,
     buffer: Vec<u8>,
     /// What one look at the clock costs.
@@ -102,7 +102,7 @@ impl<'a, B: Blobs> Worker<'a, B> {
             places: numbers.iter().map(blank).collect(),
             random: XorShift32::new(seed),
             order: XorShift32::new(!seed).shuffled(numbers.len() as u32),
-            names: vec![B::NO_NAME; numbers.len()],
+            names: vec![B::NO_NAME; BATCH],
             buffer: vec![1; PAGE.bytes()],
             clock_ns,
             times: Vec::new(),
@@ -192,13 +192,14 @@ impl<'a, B: Blobs> Worker<'a, B> {
     }
 
     fn read_many(&mut self) -> Result<Times> {
-        for (name, &at) in self.names.iter_mut().zip(&self.order) {
-            *name = self.places[at as usize].name;
-        }
         let start = Instant::now();
         let mut read = 0;
-        for names in self.names.chunks(BATCH) {
-            read += self.blobs.load_many(names, &mut self.buffer)?;
+        for order in self.order.chunks(BATCH) {
+            // To look the names up is part of the work, as it is in a pass of single reads.
+            self.names.clear();
+            let names = order.iter().map(|&at| self.places[at as usize].name);
+            self.names.extend(names);
+            read += self.blobs.load_many(&self.names, &mut self.buffer)?;
         }
         self.whole(start, read)
     }
