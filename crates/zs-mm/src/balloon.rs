@@ -244,8 +244,9 @@ impl<A: ArenaRef> Balloon<A> {
 
     /// Gives frames back whose tokens were leaked. Only for the drop: no token can exist.
     fn give_up_forgotten(&self) {
-        let end = self.state.lock(self.host()).end;
-        for slot in 0..end {
+        // Beyond the end too: a slot whose frame was being moved has been passed over.
+        let written = self.slots.committed_bytes() as usize / size_of::<Guarded64>();
+        for slot in 0..written.min(self.slots.len()) {
             let state = self.state.lock(self.host());
             let word = self.slots.at(slot).get();
             self.slots.at(slot).set(EMPTY);
