@@ -1,7 +1,6 @@
 //! What a call that moves frames asks of whom, and when.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 mod common;
 

@@ -281,29 +281,7 @@ fn a_forked_child_cannot_change_the_parents_files() {
     }
 }
 
-#[test]
-fn a_forked_child_waits_for_no_thread_of_its_parent() {
-    let options = zs_mm::ArenaOptions::new(2 << 20);
-    let arena = zs_mm::Arena::new(AnonBacking::new(), &zs_os::HOST, options).expect("an arena");
-    let thread = zs_os::DecayThread::spawn(std::sync::Arc::new(arena)).expect("a thread");
-    // SAFETY: the child lets go of a thread, and exits.
-    let child = unsafe { libc_fork() };
-    if child == 0 {
-        // SAFETY: no call of Rust's; a child that waits for ever is ended by it.
-        unsafe { libc_alarm(60) };
-        drop(thread);
-        // SAFETY: ends the child without running anything of the parent's.
-        unsafe { libc_exit(0) };
-    }
-    let mut status = -1;
-    // SAFETY: `status` is a valid place to write to.
-    let waited = unsafe { libc_waitpid(child, &raw mut status, 0) };
-    assert_eq!((waited, status), (child, 0), "it did not wait");
-}
-
 unsafe extern "C" {
-    #[link_name = "alarm"]
-    fn libc_alarm(seconds: u32) -> u32;
     #[link_name = "fork"]
     fn libc_fork() -> i32;
     #[link_name = "_exit"]
