@@ -20,8 +20,8 @@
 //!
 //! The frame lock is a bit of the frame's descriptor; it is held while the owner is called, and ranks
 //! before every other lock. Between isolation and move it is released: what keeps the frame then is the
-//! token. A piece of work of at most [`PIECE`] frames has a mover's ticket, so that a pause
-//! ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
+//! token. A piece of work of at most [`PIECE`] frames (a batch, if all of it is copied at once) has a mover's
+//! ticket, so that a pause ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
 
 mod contract;
 mod copy;

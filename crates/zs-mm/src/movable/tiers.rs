@@ -62,7 +62,7 @@ impl<B: Backing> Arena<B> {
     /// Never waits.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`] for either zone, [`Error::ZoneOffline`].
+    /// [`Error::NoSuchZone`] for either zone, [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn demote(
         &self,
         from: ZoneId,
@@ -111,22 +111,24 @@ impl<B: Backing> Arena<B> {
         if !self.is_online(wanted.to)? {
             return Err(Error::ZoneOffline(wanted.to));
         }
-        let zone = self.zone_frames(wanted.from)?;
+        let zone = self.zone(wanted.from)?;
+        let opened = zone.opened(&zone.lock(self.host));
+        let in_block = self.blocks.frames as u32;
+        let (mut next, end) = (opened.start * in_block, opened.end * in_block);
         let options = MigrateOptions::new(MigrateMode::Async).because(wanted.reason);
         let mut report = MigrateReport::default();
-        let mut next = zone.start.0;
-        while next < zone.end.0 && report.end == MigrateEnd::Done {
+        while next < end && report.end == MigrateEnd::Done {
             let left = wanted.most - report.moved.min(wanted.most);
             if left == 0 {
                 break;
             }
             let (mut list, mut count) = ([FrameId(0); LOOK_AT], 0);
             let room = LOOK_AT.min(usize::try_from(left).unwrap_or(LOOK_AT));
-            while count < room && next < zone.end.0 {
+            while count < room && next < end {
                 let frame = FrameId(next);
                 next += 1;
-                let owner = self.frame_descriptor(frame).and_then(|found| found.owner());
-                if owner.is_some_and(|owner| (wanted.is_wanted)(frame, owner)) {
+                let found = self.movable_owner(frame, owners);
+                if found.is_ok_and(|(_, owner)| (wanted.is_wanted)(frame, owner)) {
                     list[count] = frame;
                     count += 1;
                 }
@@ -142,7 +144,8 @@ impl<B: Backing> Arena<B> {
     /// ([`ZoneMoves::blocks_split`](crate::ZoneMoves) counts that). `block` is any frame of it.
     ///
     /// # Errors
-    /// [`Error::InvalidRange`] if there is no such block, [`Error::NoSuchZone`], [`Error::ZoneOffline`].
+    /// [`Error::InvalidRange`] if there is no such block, [`Error::NoSuchZone`], [`Error::ZoneOffline`],
+    /// [`Error::Forked`].
     pub fn migrate_block(
         &self,
         block: FrameId,
@@ -167,6 +170,9 @@ impl<B: Backing> Arena<B> {
                 list[len] = frame;
                 len += 1;
             }
+        }
+        if len == 0 {
+            return Ok(MigrateReport::default());
         }
         let options = MigrateOptions::new(mode);
         let counters = self.counters_of(first);
