@@ -4,9 +4,10 @@ use super::blobs::Blobs;
 use super::objects::{Objects, PAGE};
 use super::phase::{Phase, PhaseFigures};
 use super::timeline::Timeline;
+use crate::machine::thread_cpu;
 use crate::numbers::XorShift32;
 use anyhow::{Result, bail};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Operations between two looks at the clock, where single ones are too short for it.
 const BATCH: usize = 64;
@@ -182,7 +183,7 @@ impl<'a, B: Blobs> Worker<'a, B> {
 
     /// From the last to the first, so that what was read last is not met first.
     fn read_pass(&mut self) -> Result<Times> {
-        let start = Instant::now();
+        let start = thread_cpu();
         let mut read = 0;
         for &at in self.order.iter().rev() {
             let Place { name, .. } = self.places[at as usize];
@@ -192,7 +193,7 @@ impl<'a, B: Blobs> Worker<'a, B> {
     }
 
     fn read_many(&mut self) -> Result<Times> {
-        let start = Instant::now();
+        let start = thread_cpu();
         let mut read = 0;
         for order in self.order.chunks(BATCH) {
             // To look the names up is part of the work, as it is in a pass of single reads.
@@ -204,9 +205,10 @@ impl<'a, B: Blobs> Worker<'a, B> {
         self.whole(start, read)
     }
 
-    /// The time of a pass over all objects, which has to have met all their bytes.
-    fn whole(&self, start: Instant, read: usize) -> Result<Times> {
-        let ns = start.elapsed().as_nanos() as u64;
+    /// The time of a pass over all objects, which has to have met all their bytes: CPU time, as a pass is long enough for
+    /// others to come between.
+    fn whole(&self, start: Duration, read: usize) -> Result<Times> {
+        let ns = (thread_cpu() - start).as_nanos() as u64;
         if read as u64 != self.payload {
             bail!("{read} bytes were read, {} are live", self.payload);
         }
