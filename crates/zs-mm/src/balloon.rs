@@ -179,8 +179,7 @@ impl<A: ArenaRef> Balloon<A> {
 
     /// Puts a frame into a slot.
     fn push(&self, frame: FrameId, before: Descriptor) -> Result<(), Error> {
-        let arena = self.arena();
-        let slot = loop {
+        loop {
             let end = self.ensured_end()?;
             let mut state = self.state.lock(self.host());
             if state.end > end {
@@ -196,13 +195,13 @@ impl<A: ArenaRef> Balloon<A> {
             };
             // One whose frame is still being moved is passed over, and empty later.
             if is_empty(&slot) {
+                // Before the slot names it: from then on it may be let go of.
+                self.own(self.arena(), frame, before, slot);
                 self.slots.at(slot).set(u64::from(frame.0) + 1);
                 state.frames += 1;
-                break slot;
+                return Ok(());
             }
-        };
-        self.own(arena, frame, before, slot);
-        Ok(())
+        }
     }
 
     /// Makes a slot the owner of a frame whose descriptor is `before`.
