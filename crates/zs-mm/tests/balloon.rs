@@ -4,11 +4,13 @@
 
 mod common;
 
-use common::{blocks, check, still_host};
+use common::{alloc_up_to, blocks, check, effort, free_all, still_host};
+use std::sync::atomic::{AtomicBool, Ordering};
 use zs_mm::{
     Anywhere, Arena, Backing, Balloon, Error, FrameId, FrameStatus, FrameType, MigrateMode,
     MigrateOptions, PageSize, ZoneId,
 };
+use zs_os::HOST;
 use zs_os::testing::{Call, Fault, FaultBacking, StrictBacking};
 
 type TestArena = Arena<FaultBacking<StrictBacking>>;
@@ -160,6 +162,42 @@ fn a_balloon_takes_all_there_is_whatever_its_slots_need() {
             arena.uncharge(charge);
         }
     }
+}
+
+/// Threads inflate one balloon and deflate it, while others take what is free, and move what is in it.
+#[test]
+fn threads_inflate_and_deflate_one_balloon() {
+    let arena = common::arena(StrictBacking::new(), &HOST, blocks(PageSize::K4, 1));
+    let balloon = Balloon::new(&arena).expect("a balloon");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let frames = alloc_up_to(&arena, usize::MAX);
+                free_all(&arena, frames);
+                arena.trim();
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let options = MigrateOptions::new(MigrateMode::Sync);
+                let (frames, to) = (ballooned(&arena), &mut Anywhere(&arena));
+                arena.migrate_pages(&frames, &[&balloon], to, options, &mut []);
+            }
+        });
+        let ups_and_downs = || {
+            for _ in 0..effort(100_000, 500) {
+                let _ = balloon.inflate(3);
+                balloon.deflate(0);
+            }
+        };
+        let both = [scope.spawn(ups_and_downs), scope.spawn(ups_and_downs)];
+        let ended = both.map(std::thread::ScopedJoinHandle::join);
+        stop.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok), "no check failed");
+    });
+    assert_eq!(balloon.deflate(0), 0);
+    check_balloon(&arena, &balloon, 0);
 }
 
 #[test]
