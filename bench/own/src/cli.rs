@@ -22,6 +22,14 @@ pub(crate) enum Command {
     GiveBack(GiveBack),
     /// How fast, how small and how exact is `zs estimate --pid`?
     Live(Live),
+    /// What does a frame's move cost, and what does maintenance make of a churned arena?
+    Frames(Frames),
+    /// One measurement of the page file at standard input; `frames` calls it.
+    #[command(hide = true)]
+    MeasureFrames {
+        /// What is measured, as JSON.
+        job: String,
+    },
     /// Threads allocate, map and free, with every byte checked
     Stress(Stress),
     /// What does a call through C cost beside the same call of Rust?
@@ -83,6 +91,42 @@ pub(crate) struct GiveBack {
     pub(crate) json: bool,
 
     /// Also write the figures to this file, one line a case
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+}
+
+/// What does a frame's move cost, and what does maintenance make of a churned arena?
+///
+/// Stores LZ4-compressed pages, moves all frames beside copies of 4 KiB between cold frames, frees a random share of a fresh
+/// pool and maintains it without a budget, and once more in pieces beside threads that read. Each run is a process of its own;
+/// every live object is compared.
+#[derive(Debug, Args)]
+pub(crate) struct Frames {
+    /// Files of pages; a .zst file is unpacked first [default: this program]
+    #[arg(long, num_args = 1.., value_name = "FILE", default_value = "/proc/self/exe", hide_default_value = true)]
+    pub(crate) pages: Vec<PathBuf>,
+
+    /// How many times the pages are stored; lengths of all but the first copy are jittered by up to 8 bytes
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=4096))]
+    pub(crate) copies: u32,
+
+    /// The share of the objects that is freed, in percent
+    #[arg(long, default_value = "75", value_parser = percent)]
+    pub(crate) free: u32,
+
+    /// Threads that read beside the maintenance
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(0..=256))]
+    pub(crate) readers: u32,
+
+    /// Measurements; the figures are medians
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+
+    /// What is freed, the order of moves and the jitter follow from it
+    #[arg(long, default_value = "12345")]
+    pub(crate) seed: u32,
+
+    /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
 }

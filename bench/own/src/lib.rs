@@ -3,6 +3,7 @@
 //! costs.
 //!
 //! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
+//! `frames`: pages -> LZ4 -> objects -> frames moved; a share freed -> maintained, beside readers -> bars.
 //! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
@@ -12,6 +13,7 @@
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `give_back` | the parent, its measuring children, the bars |
+//! | `frames` | frames moved, and maintenance, the bars |
 //! | `live` | programs, `zs estimate` on them, the bars |
 //! | `stress` | threads that allocate, map and free |
 //! | [`allocators`] | these pools beside other allocators: all but the rivals |
@@ -30,6 +32,7 @@ pub mod allocators;
 mod c_calls;
 mod cli;
 mod figures;
+mod frames;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
@@ -58,6 +61,8 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::GiveBack(options) => give_back::run(&options),
         Command::Live(options) => live::run(&options),
+        Command::Frames(options) => frames::run(&options),
+        Command::MeasureFrames { job } => frames::measure_as_child(&job),
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
         Command::MapModes(options) => map_modes::run(&options),

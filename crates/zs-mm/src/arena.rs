@@ -4,16 +4,18 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::Budget;
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, PoolKey};
-use crate::error::Error;
+use crate::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
+use crate::error::{Error, InvalidArena};
 use crate::frame::Frame;
 use crate::meta::MetaTable;
+use crate::movable::MoveCounters;
 use crate::moves::Moves;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
+use crate::zone_spec::{ZoneKind, ZoneSpecs};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU64, Host, Ordering, Payload, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -42,14 +44,23 @@ pub struct Arena<B: Backing> {
     pub(crate) descriptors: MetaTable<AtomicU64>,
     pub(crate) zones: [Zone; MAX_ZONES],
     pub(crate) caches: [FrameCache; CACHES],
+    /// The end of the frames that pass through caches: see `is_cached`.
+    cached_end: u32,
     /// One bit for each pool id in use.
     pools: [AtomicU64; POOL_WORDS],
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
     /// both of one moment; it publishes nothing, so every access is relaxed.
     pub(crate) usage: AtomicU64,
+    /// Frames in balloons without memory: charged, neither in use nor committed. Relaxed, as `usage`.
+    pub(crate) ballooned: AtomicU64,
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
     pub(crate) moves: Moves,
+    pub(crate) move_counters: MoveCounters,
+    /// Frames that are out of use for good.
+    pub(crate) offline: AtomicU64,
+    /// How many want no frame to be in a cache: see [`CachesOff`](crate::reserve::CachesOff).
+    pub(crate) caches_off: AtomicU32,
     /// The backing's [`process`](Backing::process) when the arena was made.
     process: u64,
     payload: Payload,
@@ -69,18 +80,55 @@ fn next_id() -> u32 {
     ARENAS.next()
 }
 
+/// How many zones from the first on are like it.
+fn first_tier(zones: &ZoneSpecs) -> usize {
+    let specs = zones.specs();
+    specs
+        .iter()
+        .take_while(|spec| spec.is_like(&specs[0]))
+        .count()
+}
+
+/// Has each zone of a new payload region made; releases the region if one cannot be.
+fn place_zones(
+    backing: &impl Backing,
+    region: NonNull<u8>,
+    reserved: usize,
+    options: &ArenaOptions,
+) -> Result<(), Error> {
+    let block_bytes = options.page_size.block_bytes();
+    let bound = |zone| options.zones.blocks_before(zone, reserved / block_bytes) * block_bytes;
+    for (zone, &spec) in options.zones.specs().iter().enumerate() {
+        let (start, len) = (bound(zone), bound(zone + 1) - bound(zone));
+        // SAFETY: a zone's blocks lie in the region.
+        let place = unsafe { region.add(start) };
+        // SAFETY: whole blocks of a region that was just reserved; zones do not overlap.
+        let placed = unsafe { backing.place_zone(place, len, spec.kind, spec.node) };
+        if let Err(refusal) = placed {
+            // SAFETY: the region was just reserved, and nobody has used it.
+            unsafe { backing.release(RegionKind::Payload, region, reserved) };
+            return Err(Error::Invalid(InvalidArena::Zone {
+                zone,
+                spec,
+                refusal,
+            }));
+        }
+    }
+    Ok(())
+}
+
 impl<B: Backing> Arena<B> {
     /// Makes an arena. Nothing is committed yet but the arena's own structure is counted.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the options (or the backing's granule) are out of bounds,
-    /// [`Error::NoMemory`] if the address space cannot be reserved.
+    /// [`Error::Invalid`] if the options (or the backing's granule) are out of bounds, or the backing
+    /// has no place for a zone, [`Error::NoMemory`] if the address space cannot be reserved.
     pub fn new(backing: B, host: &'static dyn Host, options: ArenaOptions) -> Result<Self, Error> {
         options.check(backing.granule()).map_err(Error::Invalid)?;
         let frames = options.page_size.frames_per_block();
         let block_bytes = options.page_size.block_bytes();
-        let count = options.limit.div_ceil(block_bytes as u64) as usize;
-        let budget = Budget::new(options.limit);
+        let count = options.capacity().div_ceil(block_bytes as u64) as usize;
+        let budget = Budget::new(options.limit, options.capacity());
         let id = next_id();
         let records = MetaTable::reserve(&backing, id, Blocks::cells(count, frames))?;
         let descriptors = match MetaTable::reserve(&backing, id, count * frames) {
@@ -92,29 +140,39 @@ impl<B: Backing> Arena<B> {
         };
         let reserved = count * block_bytes;
         let align = BLOCK_BYTES.max(backing.granule());
-        let Ok(place) = backing.reserve(RegionKind::Payload, reserved, align) else {
-            records.release(&backing, &budget);
-            descriptors.release(&backing, &budget);
-            return Err(Error::NoMemory);
+        let payload = backing.reserve(RegionKind::Payload, reserved, align);
+        let place = match payload {
+            Ok(place) => place_zones(&backing, place, reserved, &options).map(|()| place),
+            Err(_) => Err(Error::NoMemory),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(error) => {
+                records.release(&backing, &budget);
+                descriptors.release(&backing, &budget);
+                return Err(error);
+            }
         };
         let _ = budget.charge(size_of::<Self>() as u64);
-        let per_zone = count.div_ceil(options.zones as usize);
+        let bound = |zone: usize| options.zones.blocks_before(zone, count) as BlockId;
         let now = host.now_ns();
         Ok(Self {
             budget,
             blocks: Blocks::new(records, frames),
             descriptors,
-            zones: core::array::from_fn(|zone| {
-                let bound = |zone: usize| (zone * per_zone).min(count) as BlockId;
-                Zone::new(bound(zone), bound(zone + 1), now)
-            }),
+            zones: core::array::from_fn(|zone| Zone::new(bound(zone), bound(zone + 1), now)),
+            cached_end: bound(first_tier(&options.zones)) * frames as u32,
             caches: core::array::from_fn(|_| {
                 FrameCache::new(FrameBatch::capacity(options.page_size))
             }),
             pools: core::array::from_fn(|_| AtomicU64::new(0)),
             usage: AtomicU64::new(0),
+            ballooned: AtomicU64::new(0),
             id,
             moves: Moves::default(),
+            move_counters: MoveCounters::default(),
+            offline: AtomicU64::new(0),
+            caches_off: AtomicU32::new(0),
             process: backing.process(),
             // SAFETY: the region was just reserved, and stays so until the arena is dropped.
             payload: unsafe { Payload::from_reserved(place, reserved) },
@@ -126,7 +184,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The options that the arena was made with.
+    /// The options that the arena was made with; the limit may have been set anew since.
     pub fn options(&self) -> &ArenaOptions {
         &self.options
     }
@@ -193,52 +251,77 @@ impl<B: Backing> Arena<B> {
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Makes entry `index` of a pool's zspage the owner of a frame; returns the frame's number.
+    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's number.
     ///
     /// # Panics
-    /// If the frame or the key is another arena's.
-    pub fn assign(&self, frame: Frame, key: &PoolKey, zspage: u32, index: u8) -> FrameId {
+    /// If the frame or the key is another arena's, or the owner another pool.
+    pub fn assign(&self, frame: Frame, key: &PoolKey, owner: FrameOwner) -> FrameId {
         assert_eq!(
-            (frame.arena, key.arena),
-            (self.id, self.id),
-            "of another arena"
+            (frame.arena, key.arena, owner.pool),
+            (self.id, self.id, key.pool),
+            "of another arena or pool"
         );
+        let change = Descriptor::UNOWNED.0 ^ Descriptor::owned(owner).0;
         // Relaxed: the frame entry that names the frame is what publishes it.
-        let before = self.descriptor(frame.id).swap(
-            Descriptor::owned(key.owner(zspage, index)).0,
-            Ordering::Relaxed,
-        );
+        let before = self
+            .descriptor(frame.id)
+            .fetch_xor(change, Ordering::Relaxed);
         debug_assert_eq!(
-            before,
-            Descriptor::UNOWNED.0,
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
             "an assigned frame has no owner"
         );
         frame.id
     }
 
-    /// Takes a frame back from its entry; `None`, and no change, if it is not that entry's.
+    /// Takes a frame back from its owner; `None`, and no change, if it is not that owner's.
     ///
     /// # Panics
-    /// If the key is another arena's.
-    pub fn reclaim(&self, id: FrameId, key: &PoolKey, zspage: u32, index: u8) -> Option<Frame> {
-        assert_eq!(key.arena, self.id, "a key of another arena");
-        let descriptor = self.descriptors.get(id.index())?;
-        let owned = Descriptor::owned(key.owner(zspage, index)).0;
+    /// If the key is another arena's, or the owner another pool.
+    pub fn reclaim(&self, id: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
+        self.take_back(id, key, Descriptor::owned(owner))
+    }
+
+    /// Takes a frame back from an owner that has it in this way.
+    pub(crate) fn take_back(&self, id: FrameId, key: &PoolKey, owned: Descriptor) -> Option<Frame> {
+        let taken = self.exchange_descriptor(id, key, owned, Descriptor::UNOWNED);
+        taken.then_some(Frame { id, arena: self.id })
+    }
+
+    /// Takes the descriptor of a pool's frame from `owned` to `next`, and ends its isolation; false, and no
+    /// change, if it is another.
+    pub(crate) fn exchange_descriptor(
+        &self,
+        id: FrameId,
+        key: &PoolKey,
+        owned: Descriptor,
+        next: Descriptor,
+    ) -> bool {
+        assert_eq!(
+            (key.arena, owned.pool()),
+            (self.id, key.pool),
+            "of another arena or pool"
+        );
+        let Some(descriptor) = self.descriptors.get(id.index()) else {
+            return false;
+        };
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
-        // Relaxed: the detach that found the frame is ordered by the owner's own locks.
-        if descriptor.load(Ordering::Relaxed) != owned {
-            return None;
+        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
+        let mut seen = descriptor.peek(Ordering::Relaxed);
+        while Descriptor(seen).at_rest() == owned {
+            let after = next.0 | seen & LOCKED;
+            match descriptor.compare_exchange_weak(
+                seen,
+                after,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(found) => seen = found,
+            }
         }
-        descriptor
-            .compare_exchange(
-                owned,
-                Descriptor::UNOWNED.0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )
-            .ok()
-            .map(|_| Frame { id, arena: self.id })
+        false
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.
@@ -274,10 +357,34 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
     pub(crate) fn zone_of(&self, block: BlockId) -> &Zone {
-        let owner = self.zones.iter().find(|zone| zone.contains(block));
+        &self.zones[self.zone_index(block)]
+    }
+
+    #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
+    pub(crate) fn zone_index(&self, block: BlockId) -> usize {
+        let owner = self.zones.iter().position(|zone| zone.contains(block));
         owner.expect("the zones cover every block")
+    }
+
+    /// A frame as a run of one.
+    pub(crate) fn run_of(&self, frame: FrameId) -> FrameRun {
+        FrameRun {
+            block: (frame.index() / self.blocks.frames) as BlockId,
+            start: frame.index() % self.blocks.frames,
+            len: 1,
+        }
+    }
+
+    /// Whether a frame passes through caches: those of the first zone do, and of the zones that follow
+    /// and are like it. A frame of another tier would otherwise be handed out while better ones are free.
+    pub(crate) fn is_cached(&self, frame: u32) -> bool {
+        frame < self.cached_end
+    }
+
+    /// Whether a zone is to have huge pages.
+    pub(crate) fn is_huge(&self, zone: usize) -> bool {
+        self.options.zones.specs()[zone].kind == ZoneKind::Huge
     }
 
     /// Frames that are committed at a time, and given back at a time by the way.

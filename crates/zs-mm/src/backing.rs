@@ -1,5 +1,6 @@
 //! The contract with whoever owns real memory.
 
+use crate::zone_spec::{ZoneKind, ZoneRefusal};
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -117,6 +118,32 @@ pub unsafe trait Backing: Send + Sync + fmt::Debug {
             unsafe { self.decommit(kind, place, len) }.is_err()
         });
         refused.unwrap_or(runs.len())
+    }
+
+    /// Makes the frames of one zone of a kind, on a node. Called once for each zone, in order, before
+    /// anything of the region is committed. From then on every call is for ranges of one zone.
+    ///
+    /// Here: what the backing makes anyway, on any node; nothing else.
+    ///
+    /// # Errors
+    /// Why that cannot be; the region is then only good for [`release`](Self::release).
+    ///
+    /// # Safety
+    /// The range is granule-aligned and lies in a payload region of which nothing was committed yet
+    /// and which nobody uses; no part of it was placed before.
+    unsafe fn place_zone(
+        &self,
+        place: NonNull<u8>,
+        len: usize,
+        kind: ZoneKind,
+        node: Option<u32>,
+    ) -> Result<(), ZoneRefusal> {
+        let _ = (place, len);
+        match (kind, node) {
+            (ZoneKind::Normal, None) => Ok(()),
+            (ZoneKind::Normal, Some(_)) => Err(ZoneRefusal::NodeOfKind),
+            _ => Err(ZoneRefusal::Kind),
+        }
     }
 
     /// A number that differs between a process and its forked children, for one backing. Always the

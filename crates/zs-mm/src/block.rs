@@ -30,6 +30,11 @@ pub(crate) const EMPTY_LIST: usize = 8;
 pub(crate) const FLAG_HUGE: u64 = 1;
 /// Somebody is calling `advise` for this block; nothing of it may be given back meanwhile.
 pub(crate) const FLAG_ADVISING: u64 = 2;
+/// Reserved for a contiguous allocation: its free frames are nobody's to take but the reserver's, and
+/// frames that are freed into it stay there.
+pub(crate) const FLAG_RESERVED: u64 = 4;
+/// A pass of compaction met something here that could not be moved.
+pub(crate) const FLAG_SKIP: u64 = 8;
 
 const FLAGS: u64 = 0xffff;
 const FREE_SHIFT: u32 = 16;
@@ -151,9 +156,22 @@ impl Blocks {
         self.state(block).get() & FLAGS
     }
 
-    pub(crate) fn set_flags(&self, block: BlockId, flags: u64) {
+    /// Sets some flags and clears others.
+    pub(crate) fn change_flags(&self, block: BlockId, set: u64, clear: u64) {
         let state = self.state(block);
-        state.set(state.get() & !FLAGS | flags);
+        state.set(state.get() & !clear | set);
+    }
+
+    pub(crate) fn is_reserved(&self, block: BlockId) -> bool {
+        self.flags(block) & FLAG_RESERVED != 0
+    }
+
+    /// Free committed frames that anybody may take.
+    pub(crate) fn available(&self, block: BlockId) -> usize {
+        if self.is_reserved(block) {
+            return 0;
+        }
+        self.counts(block).ready
     }
 
     /// How many frames are free, and how many of those are committed.
@@ -187,10 +205,10 @@ impl Blocks {
         self.free(block).and(self.committed(block))
     }
 
-    /// The list that a block belongs to by its counts; a full block is in none.
+    /// The list that a block belongs to by its counts; a full block is in none, nor one that is reserved.
     pub(crate) fn list_of(&self, block: BlockId) -> Option<usize> {
         let Counts { free, ready } = self.counts(block);
-        if free == 0 {
+        if free == 0 || self.is_reserved(block) {
             return None;
         }
         if free == self.frames && ready == 0 {

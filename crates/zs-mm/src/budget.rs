@@ -4,56 +4,104 @@ use zs_sync::{AtomicU64, Ordering};
 
 /// Bytes held against the limit of the arena.
 ///
-/// The counter publishes nothing, so all its orderings are relaxed; that it never passes the limit
-/// follows from its read-modify-writes alone.
+/// A limit below the ceiling is bytes that the limit itself takes: they count like those that are
+/// held, so one read-modify-write on one counter keeps every charge below a limit that others change.
+///
+/// # Invariants
+/// `taken` is what is held, plus `withheld`, plus what a change of the limit has in its hands; it never
+/// passes `ceiling`.
+///
+/// The counters publish nothing, so all orderings are relaxed; what holds of them follows from their
+/// read-modify-writes alone.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: u64,
-    held: AtomicU64,
+    ceiling: u64,
+    taken: AtomicU64,
+    withheld: AtomicU64,
     peak: AtomicU64,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: u64) -> Self {
+    /// A budget of `limit` bytes, which can be set anew up to `ceiling`.
+    pub(crate) fn new(limit: u64, ceiling: u64) -> Self {
+        let withheld = ceiling - limit;
         Self {
-            limit,
-            held: AtomicU64::new(0),
+            ceiling,
+            taken: AtomicU64::new(withheld),
+            withheld: AtomicU64::new(withheld),
             peak: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
+    /// The limit and what is held. The second is never above the first: both are by one look at what
+    /// is withheld. While somebody sets the limit, what that takes may count as held.
+    pub(crate) fn limit_and_held(&self) -> (u64, u64) {
+        let withheld = self.withheld.load(Ordering::Relaxed);
+        let taken = self.taken.load(Ordering::Relaxed);
+        (self.ceiling - withheld, taken.saturating_sub(withheld))
     }
 
     pub(crate) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.limit_and_held().1
     }
 
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Charges as many whole `unit`s as fit, up to `want` bytes; returns the bytes charged.
-    pub(crate) fn charge_up_to(&self, want: u64, unit: u64) -> u64 {
-        let fits = |held: u64| {
-            let room = self.limit.saturating_sub(held).min(want);
+    /// Sets the limit, at most to the ceiling. Refuses one below what is held, and says how much that
+    /// is; nothing has changed then.
+    pub(crate) fn set_limit(&self, limit: u64) -> Result<(), u64> {
+        let target = self.ceiling - limit;
+        loop {
+            let before = self.withheld.load(Ordering::Relaxed);
+            let more = target.saturating_sub(before);
+            // What is withheld has been taken before, and is given back after.
+            if self.take_up_to(more, more).is_none() {
+                return Err(self.held());
+            }
+            let (now, relaxed) = (target, Ordering::Relaxed);
+            let set = self
+                .withheld
+                .compare_exchange(before, now, relaxed, relaxed);
+            match set {
+                Ok(_) => {
+                    self.refund(before.saturating_sub(target));
+                    return Ok(());
+                }
+                Err(_) => self.refund(more),
+            }
+        }
+    }
+
+    /// Takes as many whole `unit`s as fit, up to `want` bytes; returns the counter before and the
+    /// bytes taken. `None` if nothing fits.
+    fn take_up_to(&self, want: u64, unit: u64) -> Option<(u64, u64)> {
+        if want == 0 {
+            return Some((0, 0));
+        }
+        let fits = |taken: u64| {
+            let room = self.ceiling.saturating_sub(taken).min(want);
             room - room % unit
         };
         let before = self
-            .held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                let charge = fits(held);
-                (charge > 0).then(|| held + charge)
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                let more = fits(taken);
+                (more > 0).then(|| taken + more)
             });
-        match before {
-            Ok(held) => {
-                let charge = fits(held);
-                self.peak.fetch_max(held + charge, Ordering::Relaxed);
-                charge
-            }
-            Err(_) => 0,
-        }
+        before.ok().map(|taken| (taken, fits(taken)))
+    }
+
+    /// Charges as many whole `unit`s as fit, up to `want` bytes; returns the bytes charged.
+    pub(crate) fn charge_up_to(&self, want: u64, unit: u64) -> u64 {
+        let Some((before, charge)) = self.take_up_to(want, unit) else {
+            return 0;
+        };
+        let withheld = self.withheld.load(Ordering::Relaxed);
+        let held = (before + charge).saturating_sub(withheld);
+        self.peak.fetch_max(held, Ordering::Relaxed);
+        charge
     }
 
     /// Charges exactly `bytes`, or nothing.
@@ -63,7 +111,7 @@ impl Budget {
     }
 
     pub(crate) fn refund(&self, bytes: u64) {
-        let before = self.held.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "refunded more than was charged");
     }
 }

@@ -1,7 +1,7 @@
 //! A few free frames for each CPU, so that most allocations meet no zone lock.
 
 use crate::size::PageSize;
-use zs_sync::{Host, Mutex, Rank};
+use zs_sync::{AtomicU32, Host, Mutex, Ordering, Rank};
 
 /// A handful of frames on their way between a zone, a cache and a caller.
 #[derive(Debug, Default)]
@@ -21,6 +21,12 @@ impl FrameBatch {
     /// Frames of this size that are committed at a time, and that a cache holds.
     pub(crate) fn capacity(page: PageSize) -> usize {
         (Self::BYTES / page.bytes()).clamp(4, Self::CAPACITY)
+    }
+
+    pub(crate) fn of_one(frame: u32) -> Self {
+        let mut batch = Self::default();
+        batch.push(frame);
+        batch
     }
 
     pub(crate) fn frames(&self) -> &[u32] {
@@ -47,6 +53,10 @@ impl FrameBatch {
 }
 
 /// The free frames of one CPU: committed, typed free, last in first out.
+///
+/// A cache keeps nothing while it is `off`. That is looked at under the cache's lock: who raises it
+/// and then drains the cache knows that nothing comes into it afterwards. Relaxed is enough, since the
+/// lock of the drain orders the two.
 #[derive(Debug)]
 pub(crate) struct FrameCache {
     frames: Mutex<FrameBatch>,
@@ -66,10 +76,15 @@ impl FrameCache {
         self.frames.lock(host).pop()
     }
 
-    /// Keeps `frame`; a full cache hands all but half of its frames out instead of growing.
-    pub(crate) fn push(&self, host: &dyn Host, frame: u32) -> FrameBatch {
+    /// Keeps `frame`; a full cache hands all but half of its frames out instead of growing, and one
+    /// that is off hands out the frame.
+    pub(crate) fn push(&self, host: &dyn Host, off: &AtomicU32, frame: u32) -> FrameBatch {
         let mut cache = self.frames.lock(host);
         let mut overflow = FrameBatch::default();
+        if off.load(Ordering::Relaxed) != 0 {
+            overflow.push(frame);
+            return overflow;
+        }
         while cache.len == self.capacity || (!overflow.is_empty() && cache.len > self.capacity / 2)
         {
             if let Some(frame) = cache.pop() {
@@ -81,8 +96,11 @@ impl FrameCache {
     }
 
     /// Keeps as many frames of `batch` as there is room for; the rest stay in it.
-    pub(crate) fn fill(&self, host: &dyn Host, batch: &mut FrameBatch) {
+    pub(crate) fn fill(&self, host: &dyn Host, off: &AtomicU32, batch: &mut FrameBatch) {
         let mut cache = self.frames.lock(host);
+        if off.load(Ordering::Relaxed) != 0 {
+            return;
+        }
         while cache.len < self.capacity {
             match batch.pop() {
                 Some(frame) => cache.push(frame),

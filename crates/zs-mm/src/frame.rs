@@ -1,13 +1,13 @@
 //! Frames allocated and freed: from a cache, a zone, or by committing a run.
 
 use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
-use crate::backing::{Backing, RegionKind};
+use crate::backing::{Advice, Backing, RegionKind};
 use crate::block::BlockId;
 use crate::cache::FrameBatch;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
 use crate::size::FrameId;
-use crate::zone::{CommitPlan, FrameRun};
+use crate::zone::{CommitPlan, FrameRun, Zone};
 use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that its holder must attach or give back.
@@ -30,29 +30,39 @@ impl Frame {
 impl<B: Backing> Arena<B> {
     /// Allocates a frame of committed memory, with whatever bytes it held last.
     ///
-    /// From this CPU's cache in the common case; else from a zone, or by committing a run of
-    /// frames. May call the backing.
+    /// From this CPU's cache in the common case; else from the first zone that has a free frame, or can
+    /// commit a run of frames. May call the backing.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
     /// a free frame left. Frames that other threads are just committing or giving back count as
-    /// gone: a run of 128 KiB or 4 frames each, a pageblock's under [`trim`](Self::trim).
+    /// gone: a run of 128 KiB or 4 frames each, a pageblock's under [`trim`](Self::trim) and in a
+    /// huge zone.
     pub fn alloc_frame(&self) -> Result<Frame, Error> {
         let frame = match self.cache().pop(self.host) {
             Some(frame) => frame,
             None => self.alloc_slow()?,
         };
+        Ok(self.hand_out(frame))
+    }
+
+    /// Makes a frame that was taken out of a cache or zone its caller's.
+    pub(crate) fn hand_out(&self, frame: u32) -> Frame {
         // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
         let before = self
             .descriptor(FrameId(frame))
-            .swap(Descriptor::UNOWNED.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::FREE.0, "an allocated frame was free");
+            .fetch_or(Descriptor::UNOWNED.0, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::FREE,
+            "an allocated frame was free"
+        );
         // Relaxed: see `usage`.
         self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
-        Ok(Frame {
+        Frame {
             id: FrameId(frame),
             arena: self.id,
-        })
+        }
     }
 
     /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an overflowing
@@ -62,13 +72,21 @@ impl<B: Backing> Arena<B> {
     /// If the frame is another arena's.
     pub fn free_frame(&self, frame: Frame) {
         assert_eq!(frame.arena, self.id, "a frame of another arena");
-        // Relaxed: see `alloc_frame`.
+        // Relaxed: see `hand_out`.
         let before = self
             .descriptor(frame.id)
-            .swap(Descriptor::FREE.0, Ordering::Relaxed);
-        debug_assert_eq!(before, Descriptor::UNOWNED.0, "a freed frame has no owner");
+            .fetch_and(LOCKED, Ordering::Relaxed);
+        debug_assert_eq!(
+            Descriptor(before).at_rest(),
+            Descriptor::UNOWNED,
+            "a freed frame has no owner"
+        );
         self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
-        let overflow = self.cache().push(self.host, frame.id.0);
+        let overflow = if self.is_cached(frame.id.0) {
+            self.cache().push(self.host, &self.caches_off, frame.id.0)
+        } else {
+            FrameBatch::of_one(frame.id.0)
+        };
         if !overflow.is_empty() {
             self.put(&overflow);
             self.decay_a_little();
@@ -79,36 +97,54 @@ impl<B: Backing> Arena<B> {
     fn alloc_slow(&self) -> Result<u32, Error> {
         assert_may_block();
         self.decay_a_little();
-        if let Some(frame) = self.take_ready(FrameBatch::capacity(self.options.page_size) / 2) {
-            return Ok(frame);
+        let zones = 0..self.options.zones.count();
+        let mut outcome = Err(Error::NoMemory);
+        for zone in zones.clone() {
+            outcome = self.alloc_in(zone);
+            if outcome.is_ok() {
+                return outcome;
+            }
         }
-        let error = match self.commit_run() {
-            Ok(frame) => return Ok(frame),
-            Err(error) => error,
-        };
         // Frames may lie in other CPUs' caches.
         self.drain_caches();
-        self.take_ready(1).ok_or(error)
+        let mut found = zones.filter_map(|zone| self.take_ready(zone, 1));
+        found.next().map_or(outcome, Ok)
     }
 
-    /// Takes free committed frames from the first zone that has any; all but one go to the cache.
-    fn take_ready(&self, want: usize) -> Option<u32> {
-        self.zones.iter().find_map(|zone| {
-            let batch = zone.take_ready(self.host, &self.blocks, want);
-            self.keep_one(batch)
-        })
+    /// Takes a frame of one zone, committed or not yet.
+    fn alloc_in(&self, zone: usize) -> Result<u32, Error> {
+        let want = FrameBatch::capacity(self.options.page_size) / 2;
+        match self.take_ready(zone, want) {
+            Some(frame) => Ok(frame),
+            None => {
+                let run = self.commit_run(zone)?;
+                // Never from the zone again: another thread may have emptied it meanwhile.
+                self.keep_one(zone, run).ok_or(Error::NoMemory)
+            }
+        }
     }
 
-    /// Commits a run of frames; all but one go to the cache.
-    fn commit_run(&self) -> Result<u32, Error> {
+    /// Takes free committed frames of a zone; all but one go to the cache.
+    fn take_ready(&self, zone: usize, want: usize) -> Option<u32> {
+        let batch = self.zones[zone].take_ready(self.host, &self.blocks, want);
+        self.keep_one(zone, batch)
+    }
+
+    /// Commits a run of frames of a zone. Those beyond a handful go to the zone; there is at least one.
+    pub(crate) fn commit_run(&self, zone: usize) -> Result<FrameBatch, Error> {
         let group = self.frames_per_granule();
-        let run = self.charge_run(self.plan_run(self.frames_per_run())?)?;
+        let want = if self.is_huge(zone) {
+            self.blocks.frames
+        } else {
+            self.frames_per_run()
+        };
+        let run = self.charge_run(self.plan_run(zone, want)?)?;
         let run = match self.commit_frames(run) {
             Ok(()) => run,
             // The system may have less left than a run: try the least there is.
             Err(error) if run.len == group => return Err(error),
             Err(_) => {
-                let least = self.charge_run(self.plan_run(group)?)?;
+                let least = self.charge_run(self.plan_run(zone, group)?)?;
                 self.commit_frames(least)?;
                 least
             }
@@ -117,39 +153,40 @@ impl<B: Backing> Arena<B> {
         let mut rest = FrameBatch::default();
         for frame in first..first + run.len {
             if rest.len() == FrameBatch::CAPACITY {
-                // A granule of many frames: they go to the zone, the last handful to the caller.
+                // A granule of many frames.
                 self.put(&core::mem::take(&mut rest));
             }
             rest.push(frame as u32);
         }
-        // Never from the zone again: another thread may have emptied it meanwhile.
-        self.keep_one(rest).ok_or(Error::NoMemory)
+        Ok(rest)
     }
 
-    /// Takes neighbouring frames without memory from the first zone that has any.
-    fn plan_run(&self, want: usize) -> Result<FrameRun, Error> {
+    /// Takes neighbouring frames of a zone that have no memory.
+    pub(crate) fn plan_run(&self, zone: usize, want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
-        for zone in &self.zones {
-            loop {
-                match zone.plan_commit(self.host, &self.blocks, want, group) {
-                    CommitPlan::Run(run) => return Ok(run),
-                    CommitPlan::Exhausted => break,
-                    CommitPlan::NeedsBlock(block) => {
-                        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
-                        let (backing, budget) = (&self.backing, &self.budget);
-                        self.descriptors.ensure(backing, budget, last_frame)?;
-                        let last_cell = self.blocks.last_cell(block);
-                        self.blocks.table().ensure(backing, budget, last_cell)?;
-                        zone.open_block(self.host, &self.blocks, block);
-                    }
-                }
+        let zone = &self.zones[zone];
+        loop {
+            match zone.plan_commit(self.host, &self.blocks, want, group) {
+                CommitPlan::Run(run) => return Ok(run),
+                CommitPlan::Exhausted => return Err(Error::NoMemory),
+                CommitPlan::NeedsBlock(block) => self.open_block(zone, block)?,
             }
         }
-        Err(Error::NoMemory)
+    }
+
+    /// Opens the next block of a zone: commits what describes it.
+    pub(crate) fn open_block(&self, zone: &Zone, block: BlockId) -> Result<(), Error> {
+        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
+        let (backing, budget) = (&self.backing, &self.budget);
+        self.descriptors.ensure(backing, budget, last_frame)?;
+        let last_cell = self.blocks.last_cell(block);
+        self.blocks.table().ensure(backing, budget, last_cell)?;
+        zone.open_block(self.host, &self.blocks, block);
+        Ok(())
     }
 
     /// Charges as much of a run as the limit allows; the rest of it is free again.
-    fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
+    pub(crate) fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
         let page = self.options.page_size.bytes() as u64;
         let unit = page.max(self.backing.granule() as u64);
         let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
@@ -170,8 +207,14 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Commits a run whose charge is taken; gives charge and frames back if that fails.
-    fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
+    pub(crate) fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
         let (place, len) = self.place_of(run);
+        let zone_index = self.zone_index(run.block);
+        // Only a whole block: of a part of one, the system would make more resident than is charged.
+        let huge = self.is_huge(zone_index) && run.len == self.blocks.frames;
+        if huge {
+            self.advise(run.block, Advice::Huge);
+        }
         // SAFETY: the run consists of whole granules of the payload region, and `plan_run` took
         // its frames out of the zone, so that no other thread commits or decommits them.
         let outcome = unsafe { self.backing.commit(RegionKind::Payload, place, len) };
@@ -183,18 +226,27 @@ impl<B: Backing> Arena<B> {
             ),
             Err(_) => self.budget.refund(len as u64),
         }
-        self.zone_of(run.block)
-            .finish_commit(self.host, &self.blocks, run, outcome.is_ok());
+        if huge && outcome.is_err() {
+            self.advise(run.block, Advice::Small);
+        }
+        let zone = &self.zones[zone_index];
+        zone.finish_commit(self.host, &self.blocks, run, outcome.is_ok());
+        if huge && outcome.is_ok() {
+            // All of it is still the caller's, so nothing is given back before this is noted.
+            zone.finish_advice(self.host, &self.blocks, run.block, Advice::Huge);
+        }
         outcome.map_err(|_| Error::NoMemory)
     }
 
-    fn keep_one(&self, mut batch: FrameBatch) -> Option<u32> {
+    fn keep_one(&self, zone: usize, mut batch: FrameBatch) -> Option<u32> {
         let frame = batch.pop()?;
-        self.cache().fill(self.host, &mut batch);
+        if self.is_cached(frame) {
+            self.cache().fill(self.host, &self.caches_off, &mut batch);
+        }
         if !batch.is_empty() {
             self.put(&batch);
         }
-        if self.options.huge_blocks {
+        if self.options.huge_blocks || self.is_huge(zone) {
             self.advise_if_full((frame as usize / self.blocks.frames) as BlockId);
         }
         Some(frame)

@@ -2,11 +2,31 @@
 
 use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
-use crate::block::BlockId;
+use crate::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED};
 use crate::mask::{FrameMask, MAX_RUNS};
-use crate::zone::{FrameRun, Surplus, TakenFrames, Zone};
+use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::ptr::NonNull;
-use zs_sync::Ordering;
+use zs_sync::{Host, Ordering};
+
+/// What a look for frames to give back found.
+#[derive(Debug)]
+pub(crate) enum Surplus {
+    /// These frames: decommit them, then call `finish_surplus`.
+    Taken(TakenFrames),
+    /// Nothing down to this block: look below it.
+    LookBelow(BlockId),
+    /// Nothing more in this zone.
+    None,
+}
+
+/// Frames of one block that were taken to be given back.
+#[derive(Debug)]
+pub(crate) struct TakenFrames {
+    pub(crate) block: BlockId,
+    pub(crate) frames: FrameMask,
+    /// The block is advised huge: advise it small first, then call `finish_advice`.
+    pub(crate) huge: bool,
+}
 
 impl<B: Backing> Arena<B> {
     /// Gives every free frame back to the system, whatever its age; returns the bytes given back.
@@ -69,7 +89,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Decommits at most `frames` free frames of a zone, at most `at_a_time` of them together.
-    fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
+    pub(crate) fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
         let group = self.frames_per_granule();
         // No more than there is now: others may free as fast as this gives back.
         let ready = zone.lock(self.host).ready;
@@ -94,7 +114,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Decommits the runs of a set of frames that nobody else has; returns those that are gone.
-    fn decommit(&self, zone: &Zone, taken: &TakenFrames) -> FrameMask {
+    pub(crate) fn decommit(&self, zone: &Zone, taken: &TakenFrames) -> FrameMask {
         let block = taken.block;
         if taken.huge {
             self.advise(block, Advice::Small);
@@ -137,7 +157,7 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    fn advise(&self, block: BlockId, advice: Advice) {
+    pub(crate) fn advise(&self, block: BlockId, advice: Advice) {
         let (place, len) = self.place_of(FrameRun {
             block,
             start: 0,
@@ -145,5 +165,124 @@ impl<B: Backing> Arena<B> {
         });
         // SAFETY: the range is one whole pageblock of the payload region.
         unsafe { self.backing.advise(place, len, advice) };
+    }
+}
+
+impl Zone {
+    /// Takes up to `limit` free committed frames of one block, in whole groups of `group`, to be
+    /// given back. Looks at the blocks below `below`, the highest first, so that the upper ones
+    /// empty; at most [`LOOK_AT`] of them in one hold of the lock.
+    pub(crate) fn take_surplus(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        group: usize,
+        limit: usize,
+        below: BlockId,
+    ) -> Surplus {
+        let mut state = self.lock(host);
+        let opened = self.opened(&state);
+        let mut next = below.min(opened.end);
+        if state.ready < group {
+            return Surplus::None;
+        }
+        for _ in 0..LOOK_AT {
+            if next == opened.start {
+                return Surplus::None;
+            }
+            next -= 1;
+            let flags = blocks.flags(next);
+            let frames = blocks.ready(next).whole_groups(group, limit);
+            if flags & (FLAG_ADVISING | FLAG_RESERVED) == 0 && !frames.is_empty() {
+                let huge = flags & FLAG_HUGE != 0;
+                // Until the block has been advised small, nobody else gives back anything of it.
+                if huge {
+                    blocks.change_flags(next, FLAG_ADVISING, FLAG_HUGE);
+                }
+                // Neither free nor committed: no other thread can count on these frames, nor take
+                // the block for a full one.
+                state.change(blocks, next, |free, committed| {
+                    (free.without(frames), committed.without(frames))
+                });
+                return Surplus::Taken(TakenFrames {
+                    block: next,
+                    frames,
+                    huge,
+                });
+            }
+        }
+        Surplus::LookBelow(next)
+    }
+
+    /// Ends a decommit: of the frames that were taken, those in `kept` still have memory.
+    pub(crate) fn finish_surplus(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        taken: &TakenFrames,
+        kept: FrameMask,
+    ) {
+        self.lock(host)
+            .change(blocks, taken.block, |free, committed| {
+                (free.or(taken.frames), committed.or(kept))
+            });
+    }
+
+    /// Begins a new interval if one has passed: what nobody needed in the last is then due.
+    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) {
+        let now = host.now_ns();
+        let mut state = self.lock(host);
+        if now.saturating_sub(state.last_tick_ns) >= interval_ns {
+            state.last_tick_ns = now;
+            let ready = state.ready;
+            state.due = core::mem::replace(&mut state.low, ready);
+        }
+    }
+
+    /// Whether a tick would begin a new interval.
+    pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
+        let now = host.now_ns();
+        let last = self.lock(host).last_tick_ns;
+        now.saturating_sub(last) >= interval_ns
+    }
+
+    /// Takes up to `most` of the frames that are due to be given back off the account; what was
+    /// needed since is not due any more.
+    pub(crate) fn take_due(&self, host: &dyn Host, most: usize) -> usize {
+        let mut state = self.lock(host);
+        state.due = state.due.min(state.low);
+        let due = state.due.min(most);
+        state.due -= due;
+        due
+    }
+
+    /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:
+    /// the caller advises it huge, then calls
+    /// [`finish_advice`](Self::finish_advice).
+    pub(crate) fn begin_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
+        let _state = self.lock(host);
+        let full = blocks.free(block).is_empty()
+            && blocks.committed(block).count() == blocks.frames
+            && blocks.flags(block) & (FLAG_ADVISING | FLAG_HUGE) == 0;
+        if full {
+            blocks.change_flags(block, FLAG_ADVISING, 0);
+        }
+        full
+    }
+
+    /// Ends the advising of a block, by [`begin_huge`](Self::begin_huge) or before a decommit.
+    pub(crate) fn finish_advice(
+        &self,
+        host: &dyn Host,
+        blocks: &Blocks,
+        block: BlockId,
+        advice: Advice,
+    ) {
+        let _state = self.lock(host);
+        let huge = match advice {
+            Advice::Huge => FLAG_HUGE,
+            Advice::Small => 0,
+        };
+        blocks.change_flags(block, huge, FLAG_ADVISING);
     }
 }

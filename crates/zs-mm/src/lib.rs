@@ -12,14 +12,27 @@
 //! | `descriptor` | the 8 bytes of a frame |
 //! | `mask` | sets of frames within one pageblock |
 //! | `block` | pageblock records, and the lists that link them |
+//! | `block_state` | the same, as a user sees it |
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
+//! | `zone_spec` | what zones are to be made of |
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
 //! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
 //! | `frame` | frames allocated and freed |
 //! | `moves` | movers at work, and who makes them pause |
+//! | `movable` | frames moved while they are in use |
+//! | `balloon` | frames out of use, without memory |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
+//! | `limit` | the hard limit set anew |
+//! | `zones` | the zones of an arena as a user sees them |
+//! | `reserve` | blocks kept from everybody, frames taken by their place |
+//! | `clear` | what is in use of some frames moved away |
+//! | `survey` | where neighbouring frames could be had |
+//! | `contiguous` | neighbouring frames at once |
+//! | `compaction`, `scanner` | frames moved together within a zone |
+//! | `proactive` | the same by a measure of fragmentation |
+//! | `offline` | frames and zones that go out of use |
 //! | `stats` | what is held, and `validate()` |
 //!
 //! # Locking
@@ -35,31 +48,55 @@ extern crate alloc;
 mod arena;
 mod arena_ref;
 mod backing;
+mod balloon;
 mod block;
+mod block_state;
 mod budget;
 mod cache;
+mod clear;
+mod compaction;
+mod contiguous;
 mod descriptor;
 mod error;
 mod frame;
 mod give_back;
+mod limit;
 mod mask;
 mod meta;
+mod movable;
 mod moves;
+mod offline;
 mod options;
+mod proactive;
+mod reserve;
+mod scanner;
 mod size;
 mod stats;
+mod survey;
 mod tables;
 mod zone;
+mod zone_spec;
+mod zones;
 
 pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
+pub use balloon::Balloon;
+pub use block_state::BlockState;
 pub use budget::Charge;
+pub use compaction::{CompactEnd, CompactOptions, CompactReport};
+pub use contiguous::Contiguous;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
 pub use meta::MetaTable;
+pub use movable::{
+    Anywhere, Collected, CopyBatch, CopyEngine, Destination, FrameCopy, FrameFlags, FrameLock,
+    FrameStatus, InZone, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason,
+    MigrateReport, Movable, PIECE, Prepared, PutBack, ZoneMoves,
+};
 pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
-pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize};
+pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
+pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

@@ -102,6 +102,16 @@ impl FrameMask {
         None
     }
 
+    /// The set, and with each frame all of its group of `group` neighbours.
+    pub(crate) fn with_whole_groups(self, group: usize) -> Self {
+        if group == 1 {
+            return self;
+        }
+        self.iter().fold(self, |groups, frame| {
+            groups.or(Self::range(frame - frame % group, group))
+        })
+    }
+
     /// The groups of `group` neighbouring frames that lie wholly in the set, at most `limit`
     /// frames of them (a multiple of `group`), highest first.
     pub(crate) fn whole_groups(self, group: usize, limit: usize) -> Self {
@@ -146,6 +156,14 @@ mod tests {
         assert_eq!(mask.whole_groups(4, 512), FrameMask::range(4, 4));
         assert_eq!(mask.whole_groups(1, 3), FrameMask::range(8, 3));
         assert!(mask.whole_groups(4, 3).is_empty());
+    }
+
+    #[test]
+    fn whole_groups_round_a_set_up() {
+        let mask = FrameMask::range(5, 8);
+        assert_eq!(mask.with_whole_groups(1), mask);
+        assert_eq!(mask.with_whole_groups(4), FrameMask::range(4, 12));
+        assert!(FrameMask::default().with_whole_groups(16).is_empty());
     }
 
     #[test]

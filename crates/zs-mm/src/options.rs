@@ -3,6 +3,7 @@
 use crate::arena::MAX_ZONES;
 use crate::error::InvalidArena;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
+use crate::zone_spec::ZoneSpecs;
 
 /// What an arena is to be. Start from [`ArenaOptions::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,10 +11,17 @@ pub struct ArenaOptions {
     /// The size of a frame, and of the largest object. Default: 4 KiB.
     pub page_size: PageSize,
     /// The most bytes that may be held, frames and metadata together: one pageblock (2 MiB) to
-    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them.
+    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them. It can be changed later:
+    /// see [`set_limit`](crate::Arena::set_limit).
     pub limit: u64,
-    /// Zones, each with a share of the pageblocks and a lock of its own; filled in order. Default 1.
-    pub zones: u32,
+    /// Bytes of address space for frames, from `limit` to 1 TiB: the largest limit that can ever be
+    /// set. Takes no memory, but ids, and with them the tables of pools, are as large as it asks.
+    /// Default: as much as `limit`.
+    pub reserve: Option<u64>,
+    /// Zones, each with a share of the pageblocks and a lock of its own. Filled in order: a frame of
+    /// a zone is handed out when those before it are full, or cannot grow. Default: one, of what
+    /// the backing makes by itself.
+    pub zones: ZoneSpecs,
     /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
     /// next call that takes frames from a zone or puts them back, or calls
     /// [`decay`](crate::Arena::decay). Default: 1 s.
@@ -29,25 +37,47 @@ impl ArenaOptions {
         Self {
             page_size: PageSize::K4,
             limit,
-            zones: 1,
+            reserve: None,
+            zones: ZoneSpecs::normal(1),
             decay_ns: 1_000_000_000,
             huge_blocks: false,
         }
     }
 
+    /// The largest limit that can be set.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.reserve.unwrap_or(self.limit)
+    }
+
+    /// Checks a limit that is to be set.
+    pub(crate) fn check_limit(&self, limit: u64) -> Result<(), InvalidArena> {
+        if limit < self.page_size.block_bytes() as u64 {
+            return Err(InvalidArena::LimitTooSmall(limit));
+        }
+        if limit > MAX_ARENA_BYTES {
+            return Err(InvalidArena::LimitTooLarge(limit));
+        }
+        let reserve = self.capacity();
+        if limit > reserve {
+            return Err(InvalidArena::LimitAboveReserve { limit, reserve });
+        }
+        Ok(())
+    }
+
     pub(crate) fn check(&self, granule: usize) -> Result<(), InvalidArena> {
-        let block_bytes = self.page_size.block_bytes() as u64;
-        if self.limit < block_bytes {
-            return Err(InvalidArena::LimitTooSmall(self.limit));
+        self.check_limit(self.limit)?;
+        if self.capacity() > MAX_ARENA_BYTES {
+            return Err(InvalidArena::ReserveTooLarge(self.capacity()));
         }
-        if self.limit > MAX_ARENA_BYTES {
-            return Err(InvalidArena::LimitTooLarge(self.limit));
+        let blocks = self
+            .capacity()
+            .div_ceil(self.page_size.block_bytes() as u64);
+        let zones = self.zones.count();
+        if zones == 0 || zones > MAX_ZONES || zones as u64 > blocks {
+            return Err(InvalidArena::Zones(zones));
         }
-        if self.zones == 0
-            || self.zones as usize > MAX_ZONES
-            || u64::from(self.zones) > self.limit.div_ceil(block_bytes)
-        {
-            return Err(InvalidArena::Zones(self.zones));
+        if let Some(zone) = self.zones.specs().iter().position(|spec| spec.share == 0) {
+            return Err(InvalidArena::ZoneShare(zone));
         }
         if !granule.is_power_of_two() || granule > BLOCK_BYTES {
             return Err(InvalidArena::Granule(granule));

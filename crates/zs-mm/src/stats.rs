@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK};
+use crate::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
 use crate::descriptor::{Descriptor, FrameType};
 use crate::size::FrameId;
 use crate::zone::{Zone, ZoneState};
@@ -16,10 +16,15 @@ pub struct ArenaStats {
     pub limit: u64,
     /// Everything counted against the limit: committed frames and metadata. Never above `limit`.
     pub held: u64,
-    /// The most that `held` has been.
+    /// The most that `held` has been; what a change of the limit takes may count in both.
     pub peak: u64,
     /// Frames that somebody has allocated.
     pub in_use: u64,
+    /// Frames without memory in balloons: counted against the limit, and not in `held`.
+    pub ballooned: u64,
+    /// Frames that are out of use for good, without memory: see
+    /// [`offline_frame`](Arena::offline_frame).
+    pub offline: u64,
     /// Frames that are free but committed, in caches, zones and on their way: what trim would give
     /// back.
     pub cached: u64,
@@ -75,11 +80,15 @@ impl<B: Backing> Arena<B> {
         let usage = self.usage.load(Ordering::Relaxed);
         let (committed, in_use) = (usage >> 32, usage & u64::from(u32::MAX));
         let page = self.options.page_size.bytes() as u64;
+        let (limit, charged) = self.budget.limit_and_held();
+        let ballooned = self.ballooned.load(Ordering::Relaxed) * page;
         ArenaStats {
-            limit: self.budget.limit(),
-            held: self.budget.held(),
+            limit,
+            held: charged.saturating_sub(ballooned),
+            ballooned,
             peak: self.budget.peak(),
             in_use: in_use * page,
+            offline: self.offline_bytes(),
             cached: (committed - in_use) * page,
             metadata: self.descriptors.committed_bytes()
                 + self.blocks.table().committed_bytes()
@@ -104,11 +113,17 @@ impl<B: Backing> Arena<B> {
         }
         let frames = committed * self.options.page_size.bytes() as u64;
         let metadata = self.stats().metadata + foreign;
-        expect("bytes held", 0, self.budget.held(), frames + metadata)?;
+        expect("bytes held", 0, self.stats().held, frames + metadata)?;
         let stats = self.stats();
         expect("frame bytes", 0, stats.in_use + stats.cached, frames)?;
         let in_use = self.frames_in_use() * self.options.page_size.bytes() as u64;
-        expect("bytes in use", 0, stats.in_use, in_use)
+        expect("bytes in use", 0, stats.in_use + stats.ballooned, in_use)?;
+        // Relaxed: nobody else is at work.
+        let offline = self.offline.load(Ordering::Relaxed);
+        let found = self.count_frames(|frame| frame == FrameType::Offline);
+        expect("frames offline", 0, offline, found)?;
+        let off = self.caches_off.load(Ordering::Relaxed);
+        expect("caches switched off", 0, off.into(), 0)
     }
 
     /// Checks one zone; returns its committed frames.
@@ -118,7 +133,7 @@ impl<B: Backing> Arena<B> {
         for block in zone.opened(state) {
             self.validate_block(block)?;
             committed += self.blocks.committed(block).count() as u64;
-            ready += self.blocks.ready(block).count();
+            ready += self.blocks.available(block);
             if let Some(list) = self.blocks.list_of(block) {
                 listed[list] += 1;
             }
@@ -161,13 +176,13 @@ impl<B: Backing> Arena<B> {
                 free.contains(frame).into(),
                 is_free.into(),
             )?;
-            let in_use_without_memory = !is_free && !committed.contains(frame);
-            expect(
-                "frame in use without memory",
-                at,
-                0,
-                in_use_without_memory.into(),
-            )?;
+            let has_memory = committed.contains(frame);
+            let right = match Descriptor(word).frame_type() {
+                FrameType::Zspage | FrameType::Block => has_memory,
+                FrameType::Free | FrameType::Balloon => true,
+                FrameType::Offline => !has_memory,
+            };
+            expect("memory against type", at, right.into(), 1)?;
             let first_of_group = frame - frame % group;
             expect(
                 "granule partly committed",
@@ -182,19 +197,20 @@ impl<B: Backing> Arena<B> {
         let ready = free.and(committed).count() as u64;
         expect("ready frames", at, counts.ready as u64, ready)?;
         let flags = self.blocks.flags(block);
-        expect("advice under way", block.into(), flags & FLAG_ADVISING, 0)?;
+        expect("advice under way", at, flags & FLAG_ADVISING, 0)?;
+        expect("block reserved", at, flags & FLAG_RESERVED, 0)?;
         let huge_with_holes = flags & FLAG_HUGE != 0 && committed.count() < self.blocks.frames;
-        expect(
-            "advised huge with holes",
-            block.into(),
-            0,
-            huge_with_holes.into(),
-        )
+        expect("advised huge with holes", at, 0, huge_with_holes.into())
     }
 
-    /// Frames that are in use, by recounting the descriptors of opened blocks; for tests, with no
+    /// Frames that are in use or in balloons, by recounting the descriptors of opened blocks; for tests, with no
     /// other thread at work.
     pub fn frames_in_use(&self) -> u64 {
+        self.count_frames(|frame| !matches!(frame, FrameType::Free | FrameType::Offline))
+    }
+
+    /// Frames of some types, by their descriptors.
+    fn count_frames(&self, counts: impl Fn(FrameType) -> bool) -> u64 {
         let opened = self
             .zones
             .iter()
@@ -204,7 +220,7 @@ impl<B: Backing> Arena<B> {
         });
         let in_use = |&frame: &usize| {
             self.frame_descriptor(FrameId(frame as u32))
-                .is_some_and(|descriptor| descriptor.frame_type() != FrameType::Free)
+                .is_some_and(|descriptor| counts(descriptor.frame_type()))
         };
         frames.filter(in_use).count() as u64
     }

@@ -6,12 +6,11 @@
 //! them), and returns before the backing is called: frames whose memory comes or goes are meanwhile
 //! neither free nor anybody's, so nobody else can meet them.
 
-use crate::backing::Advice;
-use crate::block::{
-    BlockId, Blocks, EMPTY_LIST, FLAG_ADVISING, FLAG_HUGE, LISTS, NO_BLOCK, READY_LISTS,
-};
+use crate::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
 use crate::cache::FrameBatch;
+use crate::compaction::Scan;
 use crate::mask::FrameMask;
+use crate::proactive::Deferral;
 use zs_sync::{Host, Mutex, MutexGuard, Rank};
 
 /// A range of pageblocks with counters of its own.
@@ -22,19 +21,36 @@ pub(crate) struct Zone {
     state: Mutex<ZoneState>,
 }
 
+/// Whether a zone hands anything out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ZoneLife {
+    /// It does.
+    Online,
+    /// Not while somebody empties it.
+    Leaving,
+    /// It is empty, and without memory.
+    Offline,
+}
+
 /// What the lock guards, beside the records of the zone's blocks.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
     heads: [BlockId; LISTS],
     /// The lowest block that was never opened: its record and descriptors may be uncommitted.
     pub(crate) next_virgin: BlockId,
-    /// Free committed frames.
+    pub(crate) life: ZoneLife,
+    /// Free committed frames that anybody may take.
     pub(crate) ready: usize,
     /// The least that `ready` has been since the last tick: what nobody needed meanwhile.
     pub(crate) low: usize,
     /// Frames that nobody needed in the last whole interval, and that were not given back yet.
-    due: usize,
-    last_tick_ns: u64,
+    pub(crate) due: usize,
+    pub(crate) last_tick_ns: u64,
+    /// Somebody compacts the zone.
+    pub(crate) compacting: bool,
+    /// Where its scanners are between two calls; `None` if the last pass is over.
+    pub(crate) scan: Option<Scan>,
+    pub(crate) deferral: Deferral,
 }
 
 /// What the caller must do next to have memory committed.
@@ -49,27 +65,7 @@ pub(crate) enum CommitPlan {
 }
 
 /// Blocks that are looked at in one hold of the lock.
-const LOOK_AT: u32 = 64;
-
-/// What a look for frames to give back found.
-#[derive(Debug)]
-pub(crate) enum Surplus {
-    /// These frames: decommit them, then call `finish_surplus`.
-    Taken(TakenFrames),
-    /// Nothing down to this block: look below it.
-    LookBelow(BlockId),
-    /// Nothing more in this zone.
-    None,
-}
-
-/// Frames of one block that were taken to be given back.
-#[derive(Debug)]
-pub(crate) struct TakenFrames {
-    pub(crate) block: BlockId,
-    pub(crate) frames: FrameMask,
-    /// The block is advised huge: advise it small first, then call `finish_advice`.
-    pub(crate) huge: bool,
-}
+pub(crate) const LOOK_AT: u32 = 64;
 
 /// Neighbouring frames of one block.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +80,14 @@ impl Zone {
         let state = ZoneState {
             heads: [NO_BLOCK; LISTS],
             next_virgin: first,
+            life: ZoneLife::Online,
             ready: 0,
             low: 0,
             due: 0,
             last_tick_ns: now_ns,
+            compacting: false,
+            scan: None,
+            deferral: Deferral::default(),
         };
         Self {
             first,
@@ -104,9 +104,21 @@ impl Zone {
         (self.first..self.end).contains(&block)
     }
 
+    /// All blocks, opened or not.
+    pub(crate) fn blocks(&self) -> core::ops::Range<BlockId> {
+        self.first..self.end
+    }
+
     /// The blocks that were ever opened.
     pub(crate) fn opened(&self, state: &ZoneState) -> core::ops::Range<BlockId> {
         self.first..state.next_virgin
+    }
+
+    /// Whether there are free frames, but none with memory.
+    pub(crate) fn has_only_bare(&self, host: &dyn Host) -> bool {
+        let state = self.state.lock(host);
+        let some = |heads: &[BlockId]| heads.iter().any(|&head| head != NO_BLOCK);
+        !some(&state.heads[READY_LISTS]) && (some(&state.heads) || state.next_virgin < self.end)
     }
 
     /// Takes up to `want` free committed frames of one block, the fullest that has any; whole
@@ -115,7 +127,8 @@ impl Zone {
         let mut state = self.state.lock(host);
         let mut batch = FrameBatch::default();
         let heads = &state.heads[READY_LISTS];
-        let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
+        let fullest = heads.iter().find(|&&head| head != NO_BLOCK);
+        let Some(&block) = fullest.filter(|_| state.is_online()) else {
             return batch;
         };
         let mut taken = FrameMask::default();
@@ -139,6 +152,9 @@ impl Zone {
         group: usize,
     ) -> CommitPlan {
         let mut state = self.state.lock(host);
+        if !state.is_online() {
+            return CommitPlan::Exhausted;
+        }
         let heads = &state.heads[READY_LISTS.end..LISTS];
         let Some(&block) = heads.iter().find(|&&head| head != NO_BLOCK) else {
             return if state.next_virgin < self.end {
@@ -192,6 +208,22 @@ impl Zone {
             });
     }
 
+    /// Frames that somebody has lose their memory: it was decommitted.
+    pub(crate) fn lose_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) {
+        let frames = FrameMask::range(run.start, run.len);
+        self.state
+            .lock(host)
+            .change(blocks, run.block, |free, committed| {
+                (free, committed.without(frames))
+            });
+    }
+
+    /// Whether the first frame of a run has memory.
+    pub(crate) fn has_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) -> bool {
+        let _state = self.state.lock(host);
+        blocks.committed(run.block).contains(run.start)
+    }
+
     /// Puts committed frames back: all those of `batch` that belong to this zone.
     pub(crate) fn put(&self, host: &dyn Host, blocks: &Blocks, batch: &FrameBatch) {
         let mut state = self.state.lock(host);
@@ -204,132 +236,20 @@ impl Zone {
             }
         }
     }
-
-    /// Takes up to `limit` free committed frames of one block, in whole groups of `group`, to be
-    /// given back. Looks at the blocks below `below`, the highest first, so that the upper ones
-    /// empty; at most [`LOOK_AT`] of them in one hold of the lock.
-    pub(crate) fn take_surplus(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        group: usize,
-        limit: usize,
-        below: BlockId,
-    ) -> Surplus {
-        let mut state = self.state.lock(host);
-        let opened = self.opened(&state);
-        let mut next = below.min(opened.end);
-        if state.ready < group {
-            return Surplus::None;
-        }
-        for _ in 0..LOOK_AT {
-            if next == opened.start {
-                return Surplus::None;
-            }
-            next -= 1;
-            let flags = blocks.flags(next);
-            let frames = blocks.ready(next).whole_groups(group, limit);
-            if flags & FLAG_ADVISING == 0 && !frames.is_empty() {
-                let huge = flags & FLAG_HUGE != 0;
-                // Until the block has been advised small, nobody else gives back anything of it.
-                blocks.set_flags(next, if huge { FLAG_ADVISING } else { 0 });
-                // Neither free nor committed: no other thread can count on these frames, nor take
-                // the block for a full one.
-                state.change(blocks, next, |free, committed| {
-                    (free.without(frames), committed.without(frames))
-                });
-                return Surplus::Taken(TakenFrames {
-                    block: next,
-                    frames,
-                    huge,
-                });
-            }
-        }
-        Surplus::LookBelow(next)
-    }
-
-    /// Ends a decommit: of the frames that were taken, those in `kept` still have memory.
-    pub(crate) fn finish_surplus(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        taken: &TakenFrames,
-        kept: FrameMask,
-    ) {
-        self.state
-            .lock(host)
-            .change(blocks, taken.block, |free, committed| {
-                (free.or(taken.frames), committed.or(kept))
-            });
-    }
-
-    /// Begins a new interval if one has passed: what nobody needed in the last is then due.
-    pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) {
-        let now = host.now_ns();
-        let mut state = self.state.lock(host);
-        if now.saturating_sub(state.last_tick_ns) >= interval_ns {
-            state.last_tick_ns = now;
-            let ready = state.ready;
-            state.due = core::mem::replace(&mut state.low, ready);
-        }
-    }
-
-    /// Whether a tick would begin a new interval.
-    pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
-        let now = host.now_ns();
-        let last = self.state.lock(host).last_tick_ns;
-        now.saturating_sub(last) >= interval_ns
-    }
-
-    /// Takes up to `most` of the frames that are due to be given back off the account; what was
-    /// needed since is not due any more.
-    pub(crate) fn take_due(&self, host: &dyn Host, most: usize) -> usize {
-        let mut state = self.state.lock(host);
-        state.due = state.due.min(state.low);
-        let due = state.due.min(most);
-        state.due -= due;
-        due
-    }
-
-    /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:
-    /// the caller advises it huge, then calls
-    /// [`finish_advice`](Self::finish_advice).
-    pub(crate) fn begin_huge(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> bool {
-        let _state = self.state.lock(host);
-        let full = blocks.free(block).is_empty()
-            && blocks.committed(block).count() == blocks.frames
-            && blocks.flags(block) == 0;
-        if full {
-            blocks.set_flags(block, FLAG_ADVISING);
-        }
-        full
-    }
-
-    /// Ends the advising of a block, by [`begin_huge`](Self::begin_huge) or before a decommit.
-    pub(crate) fn finish_advice(
-        &self,
-        host: &dyn Host,
-        blocks: &Blocks,
-        block: BlockId,
-        advice: Advice,
-    ) {
-        let _state = self.state.lock(host);
-        let flags = match advice {
-            Advice::Huge => FLAG_HUGE,
-            Advice::Small => 0,
-        };
-        blocks.set_flags(block, flags);
-    }
 }
 
 impl ZoneState {
+    pub(crate) fn is_online(&self) -> bool {
+        self.life == ZoneLife::Online
+    }
+
     /// The first block of a list, or [`NO_BLOCK`].
     pub(crate) fn head(&self, list: usize) -> BlockId {
         self.heads[list]
     }
 
     /// Changes a block: new bitmaps, the counts and the list that follow from them, the counter.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         blocks: &Blocks,
         block: BlockId,
@@ -341,12 +261,12 @@ impl ZoneState {
         });
     }
 
-    /// Makes a change to a block's bitmaps and counts; the list and the counter follow.
-    fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
+    /// Makes a change to a block's bitmaps, counts and flags; the list and the counter follow.
+    pub(crate) fn change_counts(&mut self, blocks: &Blocks, block: BlockId, change: impl FnOnce()) {
         let list_before = blocks.list_of(block);
-        let ready_before = blocks.counts(block).ready;
+        let ready_before = blocks.available(block);
         change();
-        self.ready = self.ready + blocks.counts(block).ready - ready_before;
+        self.ready = self.ready + blocks.available(block) - ready_before;
         self.low = self.low.min(self.ready);
         let list = blocks.list_of(block);
         if list != list_before {

@@ -17,21 +17,44 @@ fn a_wrong_owner_is_refused() {
         let id = frame.id();
         let unowned = arena.frame_descriptor(id).expect("in the arena");
         assert_eq!(unowned, Descriptor::UNOWNED);
-        assert_eq!(arena.reclaim(id, &pool, 77, 3), None, "nobody's yet");
-        assert_eq!(arena.assign(frame, &pool, 77, 3), id);
-        for (key, zspage, index) in [(&other, 77, 3), (&pool, 78, 3), (&pool, 77, 4)] {
-            let claim = arena.reclaim(id, key, zspage, index);
-            assert_eq!(claim, None, "{key:?} {zspage} {index}");
+        assert_eq!(
+            arena.reclaim(id, &pool, pool.owner(9, 77, 3)),
+            None,
+            "nobody's yet"
+        );
+        assert_eq!(arena.assign(frame, &pool, pool.owner(9, 77, 3)), id);
+        for (key, class, zspage, index) in [
+            (&other, 9, 77, 3),
+            (&pool, 8, 77, 3),
+            (&pool, 9, 78, 3),
+            (&pool, 9, 77, 4),
+        ] {
+            let claim = arena.reclaim(id, key, key.owner(class, zspage, index));
+            assert_eq!(claim, None, "{key:?} {class} {zspage} {index}");
             let descriptor = arena.frame_descriptor(id).expect("in the arena");
-            assert_eq!(descriptor.owner(), pool.owner(77, 3));
+            assert_eq!(descriptor.owner(), Some(pool.owner(9, 77, 3)));
             assert_eq!(descriptor.frame_type(), FrameType::Zspage);
         }
         let next = FrameId(id.0 + 1);
-        assert_eq!(arena.reclaim(next, &pool, 77, 3), None, "a free frame");
-        let frame = arena.reclaim(id, &pool, 77, 3).expect("the owner gets it");
-        assert_eq!(arena.reclaim(id, &pool, 77, 3), None, "but once");
+        assert_eq!(
+            arena.reclaim(next, &pool, pool.owner(9, 77, 3)),
+            None,
+            "a free frame"
+        );
+        let frame = arena
+            .reclaim(id, &pool, pool.owner(9, 77, 3))
+            .expect("the owner gets it");
+        assert_eq!(
+            arena.reclaim(id, &pool, pool.owner(9, 77, 3)),
+            None,
+            "but once"
+        );
         arena.free_frame(frame);
-        assert_eq!(arena.reclaim(id, &pool, 77, 3), None, "nor when it is free");
+        assert_eq!(
+            arena.reclaim(id, &pool, pool.owner(9, 77, 3)),
+            None,
+            "nor when it is free"
+        );
         assert_eq!(arena.frame_descriptor(id), Some(Descriptor::FREE));
         check(&arena, 0);
     }
@@ -49,11 +72,11 @@ fn frames_that_were_never_used_read_as_free() {
     let frames = (64 << 20) / 4096;
     for id in [0, 1, 511, 512, frames / 2, frames - 1].map(FrameId) {
         assert_eq!(arena.frame_descriptor(id), Some(Descriptor::FREE));
-        assert_eq!(arena.reclaim(id, &pool, 0, 0), None);
+        assert_eq!(arena.reclaim(id, &pool, pool.owner(0, 0, 0)), None);
     }
     for id in [frames, u32::MAX].map(FrameId) {
         assert_eq!(arena.frame_descriptor(id), None);
-        assert_eq!(arena.reclaim(id, &pool, 0, 0), None);
+        assert_eq!(arena.reclaim(id, &pool, pool.owner(0, 0, 0)), None);
     }
     assert_eq!(arena.stats().held, arena.stats().metadata);
     check(&arena, 0);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{alloc_up_to, at_every_size, check, effort, free_all, still_host};
-use zs_mm::{Arena, Error, Frame, PageSize};
+use zs_mm::{Arena, ArenaOptions, Error, Frame, PageSize, ZoneSpecs};
 use zs_os::testing::{
     Call, Fault, FaultBacking, FaultControl, Recorded, RecordingBacking, StrictBacking,
 };
@@ -115,9 +115,38 @@ fn each_reservation() {
 }
 
 #[test]
+fn each_zone() {
+    for zone in 0..4 {
+        let recorded = RecordingBacking::new(StrictBacking::new());
+        let recording = recorded.recording();
+        let backing = FaultBacking::new(recorded);
+        backing.control().set(Call::PlaceZone, Fault::Nth(zone + 1));
+        let options = ArenaOptions {
+            zones: ZoneSpecs::normal(4),
+            ..ArenaOptions::new(8 << 20)
+        };
+        let error = Arena::new(backing, still_host(), options).expect_err("a zone is refused");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "invalid arena options: zone {zone} (normal): the system refused addresses, \
+                 memory, or to bind memory to the node"
+            )
+        );
+        let calls = recording.take();
+        let count = |is: fn(&Recorded) -> bool| calls.iter().filter(|call| is(call)).count();
+        let placed = count(|call| matches!(call, Recorded::PlaceZone { .. }));
+        assert_eq!(placed as u64, zone);
+        let reserved = count(|call| matches!(call, Recorded::Reserve { .. }));
+        let released = count(|call| matches!(call, Recorded::Release { .. }));
+        assert_eq!((reserved, released), (3, 3), "every region was released");
+    }
+}
+
+#[test]
 fn all_calls_from_the_nth_on() {
     at_every_size(|page, granule| {
-        for call in Call::ALL {
+        for call in [Call::Reserve, Call::Commit, Call::Decommit] {
             for n in [1, 2, 3, 4, 10, 30] {
                 run_with(page, granule, call, Fault::From(n));
                 run_with(page, granule, call, Fault::Every(n));

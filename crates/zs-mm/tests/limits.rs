@@ -6,7 +6,11 @@
 mod common;
 
 use common::{alloc_up_to, at_every_size, check, free_all, still_host};
-use zs_mm::{Arena, ArenaOptions, Error, InvalidArena, MAX_ARENA_BYTES, PageSize};
+use zs_mm::{
+    Arena, ArenaOptions, Error, InvalidArena, MAX_ARENA_BYTES, PageSize, ZoneKind, ZoneSpec,
+    ZoneSpecs,
+};
+use zs_os::AnonBacking;
 use zs_os::testing::{HeapBacking, StrictBacking};
 
 fn refusal(options: ArenaOptions) -> String {
@@ -41,7 +45,7 @@ fn limits_out_of_bounds_are_refused() {
 fn zones_out_of_bounds_are_refused() {
     for (zones, limit) in [(0, 8 << 20), (5, 64 << 20), (3, 4 << 20), (2, 2 << 20)] {
         let options = ArenaOptions {
-            zones,
+            zones: ZoneSpecs::normal(zones),
             ..ArenaOptions::new(limit)
         };
         let expected = format!(
@@ -51,10 +55,48 @@ fn zones_out_of_bounds_are_refused() {
         assert_eq!(refusal(options), expected);
     }
     let most = ArenaOptions {
-        zones: 4,
+        zones: ZoneSpecs::normal(4),
         ..ArenaOptions::new(8 << 20)
     };
     assert!(Arena::new(StrictBacking::new(), still_host(), most).is_ok());
+    let shares = [1, 0].map(|share| ZoneSpec {
+        share,
+        ..ZoneSpec::new(ZoneKind::Normal)
+    });
+    let empty = ArenaOptions {
+        zones: ZoneSpecs::new(&shares),
+        ..ArenaOptions::new(8 << 20)
+    };
+    let expected = "invalid arena options: zone 1 has a share of 0: it must be at least 1";
+    assert_eq!(refusal(empty), expected);
+}
+
+#[test]
+fn zones_that_the_backing_does_not_make_are_refused() {
+    let kinds = [ZoneKind::Huge, ZoneKind::Memfd, ZoneKind::File];
+    let second = |kind, node| {
+        let spec = ZoneSpec {
+            node,
+            ..ZoneSpec::new(kind)
+        };
+        let options = ArenaOptions {
+            zones: ZoneSpecs::new(&[ZoneSpec::new(ZoneKind::Normal), spec]),
+            ..ArenaOptions::new(8 << 20)
+        };
+        let refused = Arena::new(AnonBacking, still_host(), options);
+        refused.expect_err("no such zone").to_string()
+    };
+    for kind in kinds {
+        let expected = format!(
+            "invalid arena options: zone 1 ({kind}): the backing makes no memory of this kind"
+        );
+        assert_eq!(second(kind, None), expected);
+    }
+    assert_eq!(
+        second(ZoneKind::Normal, Some(3)),
+        "invalid arena options: zone 1 (normal, node 3): the backing makes no memory of this kind \
+         on a node of choice"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod common;
 use common::{Random, check, check_stamp, effort, held_by, stamp};
 use proptest::prelude::*;
 use std::collections::HashSet;
-use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, FrameId, MetaTable, PageSize};
+use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, FrameId, MetaTable, PageSize, ZoneSpecs};
 use zs_os::testing::{
     Call, Fault, FaultBacking, FaultControl, HeapBacking, StrictBacking, TestHost,
 };
@@ -211,9 +211,9 @@ impl<B: Backing> Model<B> {
     }
 }
 
-fn run<B: Backing>(backing: B, page_size: PageSize, zones: u32, ops: &[Op]) {
+fn run<B: Backing>(backing: B, page_size: PageSize, zones: usize, ops: &[Op]) {
     let options = ArenaOptions {
-        zones,
+        zones: ZoneSpecs::normal(zones),
         ..common::blocks(page_size, 3)
     };
     // Not a whole number of blocks: the last one is never full.
@@ -245,7 +245,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..60),
         page in prop::sample::select(&PageSize::ALL[..]),
         granule in prop::sample::select(&common::GRANULES[..]),
-        zones in 1..4_u32,
+        zones in 1..4_usize,
     ) {
         run(StrictBacking::with_granule(granule), page, zones, &ops);
     }
@@ -255,7 +255,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..60),
         page in prop::sample::select(&PageSize::ALL[..]),
         granule in prop::sample::select(&common::GRANULES[..]),
-        zones in 1..4_u32,
+        zones in 1..4_usize,
     ) {
         run(HeapBacking::new(granule), page, zones, &ops);
     }

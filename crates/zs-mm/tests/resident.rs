@@ -4,9 +4,10 @@
 
 mod common;
 
+use common::objects::Objects;
 use common::{check, sanitized};
 use std::process::Command;
-use zs_mm::{Arena, ArenaOptions, Backing, Frame, PageSize};
+use zs_mm::{Arena, ArenaOptions, Backing, Frame, PageSize, ZoneId, ZoneSpecs};
 use zs_os::testing::FaultBacking;
 use zs_os::{AnonBacking, HOST, MemfdBacking, MemfdCommit, ResidentMeter};
 
@@ -73,7 +74,60 @@ fn measure(backing: impl Backing, page_size: PageSize, huge_blocks: bool) {
     }
 }
 
+/// A zone, and some frames, go offline: what is left is resident and nothing else, and every object is there.
+#[expect(clippy::expect_used, reason = "a helper of tests")]
+fn measure_offline() {
+    let mut meter = ResidentMeter::new();
+    let mut resident = || meter.measure(&[]).expect("smaps").pss as i64;
+    let options = ArenaOptions {
+        zones: ZoneSpecs::normal(2),
+        ..ArenaOptions::new(PAYLOAD as u64)
+    };
+    let arena =
+        Arena::new(FaultBacking::new(AnonBacking::new()), &HOST, options).expect("an arena");
+    let objects = Objects::new(&arena, PAYLOAD / 4096 / 2 - 1024);
+    resident();
+    let before = resident();
+    let filled = (0..objects.slots())
+        .filter(|&slot| objects.insert(slot))
+        .count();
+    assert_eq!(filled, objects.slots());
+    for slot in (0..objects.slots()).filter(|slot| slot % 3 != 0) {
+        objects.free(slot);
+    }
+    let count = objects.check();
+    let zone = |slot| arena.zone_of_frame(objects.frame(slot)?);
+    assert_eq!(zone(0), Some(ZoneId(0)));
+    arena
+        .offline_zone(ZoneId(0), &[&objects])
+        .expect("room in the other");
+    assert_eq!(zone(0), Some(ZoneId(1)));
+    let held = |arena: &Arena<_>| {
+        arena.trim();
+        arena.stats().held
+    };
+    let metadata = arena.stats().metadata;
+    assert_eq!(held(&arena), metadata + count as u64 * 4096);
+    agree("a zone offline", resident() - before, held(&arena));
+    let frames: Vec<_> = (0..objects.slots())
+        .filter_map(|slot| objects.frame(slot))
+        .collect();
+    for &frame in frames.iter().take(2000) {
+        arena
+            .offline_frame(frame, &[&objects])
+            .expect("room in the zone");
+    }
+    assert_eq!(objects.check(), count);
+    assert_eq!(arena.stats().offline, 2000 * 4096);
+    agree("frames offline", resident() - before, held(&arena));
+    objects.free_all();
+    check(&arena, 0);
+}
+
 fn in_child(case: &str) {
+    if case == "offline" {
+        return measure_offline();
+    }
     let (backing, size) = case.split_once('-').unwrap_or((case, ""));
     let (page, huge) = match size {
         "4" => (PageSize::K4, false),
@@ -96,6 +150,7 @@ fn held_is_resident() {
     }
     let cases = [
         "anon-4", "anon-16", "anon-64", "anon-4h", "memfd-4", "memfd-16", "memfd-64", "file-4",
+        "offline",
     ];
     for case in cases {
         let output = Command::new(std::env::current_exe().expect("a path"))

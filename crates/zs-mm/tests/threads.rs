@@ -12,7 +12,7 @@ mod common;
 use common::{Random, alloc_up_to, check, check_stamp, effort, free_all, stamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, PageSize};
+use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, PageSize, ZoneSpecs};
 use zs_os::testing::{FaultBacking, HeapBacking};
 use zs_os::{AnonBacking, HOST, MemfdBacking};
 
@@ -88,7 +88,7 @@ impl<B: Backing> Shared<B> {
 
 fn run<B: Backing + 'static>(backing: B, page_size: PageSize, huge_blocks: bool) {
     let options = ArenaOptions {
-        zones: 2,
+        zones: ZoneSpecs::normal(2),
         decay_ns: 1_000_000,
         huge_blocks,
         ..common::blocks(page_size, 3)

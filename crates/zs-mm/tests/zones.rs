@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{alloc_up_to, at_every_size, check, free_all, still_host};
+use common::{alloc_up_to, at_every_size, check, free_all, stamp, still_host};
 use std::collections::HashSet;
-use zs_mm::{ArenaOptions, Frame, PageSize};
+use zs_mm::{ArenaOptions, Error, Frame, PageSize, ZoneId, ZoneSpecs};
 use zs_os::testing::{HeapBacking, StrictBacking};
 
 fn numbers(frames: &[Frame]) -> HashSet<usize> {
@@ -17,7 +17,7 @@ fn numbers(frames: &[Frame]) -> HashSet<usize> {
 fn the_second_zone_is_used_when_the_first_is_full() {
     at_every_size(|page, granule| {
         let options = ArenaOptions {
-            zones: 2,
+            zones: ZoneSpecs::normal(2),
             ..common::blocks(page, 4)
         };
         let arena = common::arena(HeapBacking::new(granule), still_host(), options);
@@ -46,10 +46,10 @@ fn the_second_zone_is_used_when_the_first_is_full() {
 
 #[test]
 fn counters_are_exact_over_all_zones() {
-    for zones in 1..=4_u32 {
+    for zones in 1..=4 {
         for page in PageSize::ALL {
             let options = ArenaOptions {
-                zones,
+                zones: ZoneSpecs::normal(zones),
                 ..common::blocks(page, 5)
             };
             let arena = common::arena(StrictBacking::new(), still_host(), options);
@@ -80,4 +80,75 @@ fn counters_are_exact_over_all_zones() {
             check(&arena, 0);
         }
     }
+}
+
+#[test]
+fn a_frame_comes_from_the_zone_asked_for() {
+    at_every_size(|page, granule| {
+        let options = ArenaOptions {
+            zones: ZoneSpecs::normal(3),
+            ..common::blocks(page, 6)
+        };
+        let arena = common::arena(HeapBacking::new(granule), still_host(), options);
+        let in_zone = 2 * page.frames_per_block();
+        assert_eq!(arena.zones().collect::<Vec<_>>(), [0, 1, 2].map(ZoneId));
+        let mut frames = Vec::new();
+        for zone in [ZoneId(1), ZoneId(2), ZoneId(0)] {
+            let range = arena.zone_frames(zone).expect("a zone");
+            assert_eq!(range.end.0 - range.start.0, in_zone as u32);
+            for _ in 0..in_zone / 2 {
+                let frame = arena.alloc_frame_in(zone).expect("room");
+                assert!(range.contains(&frame.id()), "{} of {zone}", frame.id());
+                assert_eq!(arena.zone_of_frame(frame.id()), Some(zone));
+                stamp(&arena, &frame, frame.id().0.into());
+                frames.push(frame);
+            }
+            check(&arena, 0);
+        }
+        // The last zone is emptied into caches, and found there.
+        let (last, rest): (Vec<_>, Vec<_>) = frames
+            .into_iter()
+            .partition(|frame| arena.zone_of_frame(frame.id()) == Some(ZoneId(2)));
+        free_all(&arena, last);
+        let again: Vec<_> = (0..in_zone)
+            .map_while(|_| arena.alloc_frame_in(ZoneId(2)).ok())
+            .collect();
+        assert_eq!(again.len(), in_zone, "the whole zone");
+        assert_eq!(arena.alloc_frame_in(ZoneId(2)).err(), Some(Error::NoMemory));
+        again.into_iter().for_each(|frame| arena.free_frame(frame));
+        free_all(&arena, rest);
+        check(&arena, 0);
+        assert_eq!(
+            arena.alloc_frame_in(ZoneId(3)).err(),
+            Some(Error::NoSuchZone(ZoneId(3)))
+        );
+        assert_eq!(
+            arena.zone_frames(ZoneId(u32::MAX)).err(),
+            Some(Error::NoSuchZone(ZoneId(u32::MAX)))
+        );
+        let end = arena.zone_frames(ZoneId(2)).expect("a zone").end;
+        assert_eq!(arena.zone_of_frame(end), None);
+    });
+}
+
+/// A zone with room gets memory although cached frames of another zone have taken the limit.
+#[test]
+fn a_zone_is_served_at_the_limit_of_the_arena() {
+    let options = ArenaOptions {
+        zones: ZoneSpecs::normal(2),
+        reserve: Some(16 << 20),
+        ..ArenaOptions::new(4 << 20)
+    };
+    let arena = common::arena(StrictBacking::new(), still_host(), options);
+    let frames = alloc_up_to(&arena, usize::MAX);
+    free_all(&arena, frames);
+    let stats = arena.stats();
+    assert!(
+        stats.limit - stats.held < 3 * 4096 && stats.in_use == 0,
+        "{stats:?}"
+    );
+    let frame = arena.alloc_frame_in(ZoneId(1)).expect("nothing is in use");
+    assert_eq!(arena.zone_of_frame(frame.id()), Some(ZoneId(1)));
+    arena.free_frame(frame);
+    check(&arena, 0);
 }

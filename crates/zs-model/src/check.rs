@@ -1,6 +1,7 @@
 //! What holds after every step.
 
 use crate::driver::Driver;
+use crate::migrate::underway;
 use crate::model::Object;
 use crate::words::Words;
 use zs_mm::{Arena, ArenaRef, Backing, FrameId, FrameType};
@@ -37,7 +38,8 @@ pub(crate) fn sound_beside<A: ArenaRef, C: Client>(
     let valid = arena.validate(metadata);
     valid.map_err(|error| format!("the arena: {error}"))?;
     let stats = arena.stats();
-    if stats.in_use != frames {
+    let (_, draining) = underway(arena);
+    if stats.in_use != frames + draining * arena.options().page_size.bytes() as u64 {
         return Err(format!("{frames} bytes of frames attached: {stats:?}"));
     }
     if stats.held > stats.limit || stats.peak > stats.limit || stats.cached > stats.held {
@@ -63,6 +65,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
 
     /// Ends everything that is held, frees everything, and looks that nothing is left.
     pub(crate) fn empty(&mut self) -> Result<(), String> {
+        self.tokens.clear();
         while !self.readers.is_empty() {
             self.close_reader(0)?;
         }

@@ -1,6 +1,7 @@
 //! Operations that move objects: compact and shrink.
 
 use crate::driver::Driver;
+use crate::migrate::underway;
 use crate::words::Words;
 use zs_mm::Backing;
 use zsmalloc::{CompactBudget, CompactEnd};
@@ -55,7 +56,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         )?;
         let expected = [CompactEnd::Done, CompactEnd::Budget];
         right("its end", expected.contains(&report.end))?;
-        let undisturbed = self.readers.is_empty() && self.maps.is_empty();
+        let undisturbed = self.is_undisturbed();
         let no_lack = frames_to_be_had && self.environment.injected() == injected;
         if undisturbed && no_lack && report.end == CompactEnd::Done {
             right("something is left", pool.can_compact() == 0)?;
@@ -69,6 +70,11 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         self.report.compacted += report.frames_freed;
         self.report.kept_busy += report.objects_busy;
         self.for_each(number as u8)
+    }
+
+    /// Whether nobody is inside an object, and no frame isolated or draining.
+    fn is_undisturbed(&self) -> bool {
+        self.readers.is_empty() && self.maps.is_empty() && underway(self.arena) == (0, 0)
     }
 
     /// Objects of one class, of which one in three stays.
@@ -103,8 +109,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         let after = self.arena.stats().held;
         let wanted = u64::from(frames) * self.model.page.bytes() as u64;
         let faultless = self.environment.injected() == injected;
-        let undisturbed = self.readers.is_empty()
-            && self.maps.is_empty()
+        let undisturbed = self.is_undisturbed()
             && faultless
             && self.arena.backing().granule() <= self.model.page.bytes();
         // Frames to move to may be committed, and no frame given back, where decommits fail.

@@ -5,7 +5,7 @@ use crate::model::Model;
 use crate::op::Op;
 use crate::words::Words;
 use core::fmt;
-use zs_mm::{Arena, Backing};
+use zs_mm::{Arena, Backing, Isolated};
 use zsmalloc::{Error, Pool, PoolOptions};
 
 /// Mappings that one run can hold at a time or one after the other.
@@ -83,6 +83,12 @@ pub struct Report {
     pub moved: u64,
     pub compacted: u64,
     pub kept_busy: u64,
+    /// Frames that were moved; of those, how many with a reader inside.
+    pub migrated: u64,
+    pub drained: u64,
+    /// Frames that a mover freed, frames that were isolated already or drain.
+    pub freed_by_movers: u64,
+    pub refused_to_movers: u64,
     /// The pools could not be made, by an injected fault or the limit.
     pub unmade: u64,
 }
@@ -105,6 +111,10 @@ impl Report {
         self.moved += other.moved;
         self.compacted += other.compacted;
         self.kept_busy += other.kept_busy;
+        self.migrated += other.migrated;
+        self.drained += other.drained;
+        self.freed_by_movers += other.freed_by_movers;
+        self.refused_to_movers += other.refused_to_movers;
         self.unmade += other.unmade;
     }
 
@@ -146,6 +156,8 @@ pub(crate) struct Driver<'p, 'a, B: Backing, W: Words> {
     pub(crate) model: Model<W>,
     pub(crate) readers: Vec<HeldReader<'p, 'a, B, W>>,
     pub(crate) maps: Vec<HeldMap<'p, 'a, B, W>>,
+    /// Frames that are held isolated.
+    pub(crate) tokens: Vec<Isolated<'p, B>>,
     /// For mappings to come; one that ended does not return its buffer.
     pub(crate) buffers: Vec<&'p mut [u8]>,
     /// Bytes that were charged elsewhere.
@@ -191,6 +203,7 @@ pub fn run<B: Backing, W: Words>(
         model: Model::<W>::new(page, u64::from(options.max_objects)),
         readers: Vec::new(),
         maps: Vec::new(),
+        tokens: Vec::new(),
         buffers: buffers.iter_mut().map(Vec::as_mut_slice).collect(),
         elsewhere,
         report: Report::default(),

@@ -90,6 +90,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         let Some(nth) = (nth as usize).checked_rem(self.maps.len()) else {
             return Ok(());
         };
+        // It would wait for what this thread has isolated.
+        self.tokens.clear();
         let map = self.maps.swap_remove(nth);
         let at = self.held(map.object)?;
         if *map.mapping != self.model.objects[at].bytes[..] {

@@ -19,6 +19,7 @@
 //! | `step` | one operation, on the pools and on the model |
 //! | `look` | operations that show bytes: read, map, visit |
 //! | `compact` | operations that move objects |
+//! | `migrate` | operations that move frames |
 //! | `guards` | readers and mappings that are held from one step to another |
 //! | `check` | what holds after every step |
 //! | `history` | whether some order explains what threads saw of one object |
@@ -43,6 +44,7 @@ mod guards;
 mod history;
 mod long;
 mod look;
+mod migrate;
 mod model;
 mod op;
 mod signal;

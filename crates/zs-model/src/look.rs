@@ -37,6 +37,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         short: bool,
         seed: u8,
     ) -> Result<(), String> {
+        // Its end would wait for what this thread has isolated.
+        self.tokens.clear();
         let object = &self.model.objects[at];
         let (pool, key, mode) = (&self.pools[object.pool], object.key, kind.mode());
         let spans = pool

@@ -130,6 +130,20 @@ pub enum Op {
     Compact { pool: u8, objects: u8 },
     /// Give so many frames back, by compaction if need be.
     Shrink { pool: u8, frames: u8 },
+    /// Move `frames` frames, the `frame`th of those in use and the next ones, to a zone or anywhere; a few of the
+    /// numbers name a free frame, or none.
+    Migrate {
+        frame: u16,
+        frames: u8,
+        mode: u8,
+        zone: u8,
+    },
+    /// Isolate one of the frames in use, and keep it so.
+    Isolate { frame: u16 },
+    /// Put a frame back that is isolated.
+    PutBack { nth: u16 },
+    /// Free the old frames of moves whose readers have left.
+    Drain { pool: u8 },
     /// Let time pass, and decay.
     Decay { millis: u16 },
     /// Visit every object, and compare all of them.
@@ -198,7 +212,7 @@ impl Op {
     }
 
     fn take(from: &mut Source<'_>) -> Self {
-        match from.byte() % 72 {
+        match from.byte() % 80 {
             0..=15 => Self::Insert {
                 pool: from.byte(),
                 len: from.len(),
@@ -288,10 +302,21 @@ impl Op {
                 slot: from.short(),
                 seed: from.byte(),
             },
-            _ => Self::Compact {
+            67..=71 => Self::Compact {
                 pool: from.byte(),
                 objects: from.byte(),
             },
+            72..=75 => Self::Migrate {
+                frame: from.short(),
+                frames: from.byte(),
+                mode: from.byte(),
+                zone: from.byte(),
+            },
+            76..=77 => Self::Isolate {
+                frame: from.short(),
+            },
+            78 => Self::PutBack { nth: from.short() },
+            _ => Self::Drain { pool: from.byte() },
         }
     }
 }
@@ -324,7 +349,7 @@ mod tests {
         let bytes = crate::Numbers::new(0).bytes(20_000);
         let ops = Op::decode(&bytes);
         let kinds: std::collections::HashSet<_> = ops.iter().map(std::mem::discriminant).collect();
-        assert_eq!(kinds.len(), 26);
+        assert_eq!(kinds.len(), 30);
         assert!(Op::decode(&[]).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use crate::op::{Op, Portion};
 use crate::pattern;
 use crate::words::Words;
 use core::fmt;
-use zs_mm::Backing;
+use zs_mm::{Backing, Movable};
 use zsmalloc::{Error, MapMode};
 
 /// Most frames that one operation may lack, and granules of metadata beside them: what can be free
@@ -105,6 +105,15 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
                 let pool = self.pool_number(pool);
                 return self.shrink(pool, frames);
             }
+            Op::Migrate {
+                frame,
+                frames,
+                mode,
+                zone,
+            } => return self.migrate(frame, frames, mode, zone),
+            Op::Isolate { frame } => return self.isolate(frame),
+            Op::PutBack { nth } => return self.put_back(nth),
+            Op::Drain { pool } => Movable::drain(&self.pools[self.pool_number(pool)]),
             Op::Decay { millis } => {
                 self.environment.advance_ns(u64::from(millis) * 1_000_000);
                 self.arena.decay();
@@ -249,6 +258,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         } else {
             Ok(())
         });
+        // It would wait for what this thread has isolated.
+        self.tokens.clear();
         let got = self.pools[object.pool].write(object.key, offset, &bytes);
         if self.agree("write", got, expected)?.is_some() {
             self.model.objects[at].bytes[offset..size].copy_from_slice(&bytes);

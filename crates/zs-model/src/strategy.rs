@@ -4,6 +4,7 @@ use crate::driver::RunOptions;
 use crate::op::Op;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::prop_oneof;
+use zs_mm::{ArenaOptions, PageSize, ZoneSpecs};
 
 /// Between `least` and `most` operations. Each is decoded from 16 bytes of its own, so that removing
 /// one while a failure is shrunk leaves the others as they were.
@@ -23,6 +24,17 @@ pub struct Case {
     pub options: RunOptions,
     /// What is done to them.
     pub ops: Vec<Op>,
+}
+
+impl Case {
+    /// The arena of the case: of two zones, if it has two pageblocks.
+    pub fn arena(&self, page: PageSize) -> ArenaOptions {
+        ArenaOptions {
+            page_size: page,
+            zones: ZoneSpecs::normal(if self.limit > 2 << 20 { 2 } else { 1 }),
+            ..ArenaOptions::new(self.limit)
+        }
+    }
 }
 
 /// Cases of every granule, of limits from one pageblock, and of up to `most` operations.

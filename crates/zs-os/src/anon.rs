@@ -1,7 +1,7 @@
 //! A backing of private anonymous memory.
 
 use crate::fork;
-use crate::map::{self, Source};
+use crate::map;
 use crate::page::os_page_size;
 use core::ptr::NonNull;
 use rustix::mm::ProtFlags;
@@ -45,7 +45,7 @@ unsafe impl Backing for AnonBacking {
     ) -> Result<NonNull<u8>, BackingError> {
         fork::watch();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let place = map::reserve(Source::Anonymous, protection, len, align)?;
+        let place = map::reserve(protection, len, align)?;
         // SAFETY: the region was just made, and is ours.
         unsafe { map::advise_region(place, len) };
         Ok(place)

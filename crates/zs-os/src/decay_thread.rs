@@ -1,9 +1,8 @@
 //! A thread that makes an idle arena decay.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::periodic::PeriodicThread;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 use zs_mm::{Arena, Backing};
 
@@ -15,20 +14,8 @@ use zs_mm::{Arena, Backing};
 /// under way. The thread keeps the arena alive meanwhile.
 #[derive(Debug)]
 pub struct DecayThread {
-    stop: Arc<Stop>,
-    thread: Option<JoinHandle<()>>,
+    _thread: PeriodicThread,
 }
-
-#[derive(Debug, Default)]
-struct Stop {
-    asked: AtomicBool,
-    /// Held while `asked` is set or looked at, so that no wake-up falls between look and wait.
-    lock: Mutex<()>,
-    changed: Condvar,
-}
-
-/// An interval of 0 would be a thread that never rests.
-const SHORTEST: Duration = Duration::from_millis(1);
 
 impl DecayThread {
     /// Starts the thread.
@@ -36,47 +23,11 @@ impl DecayThread {
     /// # Errors
     /// If the system refuses a thread.
     pub fn spawn<B: Backing + 'static>(arena: Arc<Arena<B>>) -> io::Result<Self> {
-        let stop = Arc::new(Stop::default());
-        let interval = Duration::from_nanos(arena.options().decay_ns).max(SHORTEST);
-        let thread = std::thread::Builder::new().name("zs-decay".to_owned());
-        let thread = thread.spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                while !stop.wait(interval) {
-                    arena.decay();
-                }
-            }
+        let interval = Duration::from_nanos(arena.options().decay_ns);
+        let thread = PeriodicThread::spawn("zs-decay", interval, move |_| {
+            arena.decay();
         })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Stop {
-    /// Waits for an interval; says, as soon as it is so, that the thread is to stop.
-    fn wait(&self, interval: Duration) -> bool {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Acquire pairs with the Release in `drop`.
-        let wanted = |_: &mut ()| !self.asked.load(Ordering::Acquire);
-        // A poisoned lock guards nothing that could be wrong.
-        let _ = self.changed.wait_timeout_while(guard, interval, wanted);
-        self.asked.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for DecayThread {
-    fn drop(&mut self) {
-        let guard = self.stop.lock.lock();
-        // Release pairs with the Acquire in `wait`.
-        self.stop.asked.store(true, Ordering::Release);
-        drop(guard);
-        self.stop.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A decay that panicked has said so on its own thread.
-            let _ = thread.join();
-        }
+        Ok(Self { _thread: thread })
     }
 }
 

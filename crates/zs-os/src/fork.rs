@@ -65,7 +65,7 @@ fn number() -> &'static AtomicU64 {
     static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
     CELL.get_or_init(|| {
         let (read_write, len) = (ProtFlags::READ | ProtFlags::WRITE, os_page_size());
-        let Ok(page) = map::reserve(map::Source::Anonymous, read_write, len, len) else {
+        let Ok(page) = map::reserve(read_write, len, len) else {
             return &ELSEWHERE;
         };
         // SAFETY: the page was just made, and is ours.

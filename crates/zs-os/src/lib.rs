@@ -9,10 +9,16 @@
 //! | `map` | the few calls on mappings: reserve, populate, give back, advise, release |
 //! | `anon` | a backing of private anonymous memory |
 //! | `memfd` | a backing whose payload lies in a memfd |
+//! | `zoned` | a backing with zones of every kind, on a node of choice |
+//! | `shared` | ranges of payload that show files |
+//! | `numa` | memory nodes |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
-//! | `decay_thread` | a thread that makes an idle arena decay |
+//! | `copy_threads` | batches of frames copied by several threads |
+//! | `periodic` | a thread that does one thing again and again |
+//! | `decay_thread` | one that makes an idle arena decay |
+//! | `proactive_thread` | one that compacts |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
 //! | `cgroup` | where the files of the process's control group are |
@@ -23,10 +29,11 @@
 //! # Locking
 //!
 //! Nothing here takes a lock of [`zs_sync::Rank`], and nothing here may be called with one held. The
-//! list of regions of a memfd backing has a lock of its own, held for a look-up only.
+//! list of ranges that show files has a lock of its own, held for a look-up only.
 
 mod anon;
 mod cgroup;
+mod copy_threads;
 mod decay_thread;
 mod errno;
 mod fork;
@@ -34,23 +41,32 @@ mod host;
 mod map;
 mod memfd;
 mod memory;
+mod numa;
 mod page;
+mod periodic;
 mod pressure;
+mod proactive_thread;
 mod process_meter;
 mod resident;
+mod shared;
 mod short_lock;
 pub mod testing;
+mod zoned;
 
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
+pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
+pub use periodic::Stopping;
 pub use pressure::{
     MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
 };
+pub use proactive_thread::ProactiveThread;
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
+pub use zoned::{ZoneFileError, ZonedBacking};

@@ -26,18 +26,8 @@ const VECTOR: usize = 256;
 /// The calling process, where a descriptor of one is asked for (`linux/pidfd.h`, Linux 6.14).
 const PIDFD_SELF: libc::c_int = -10000;
 
-/// What a new mapping shows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Source<'a> {
-    /// Zeros of its own.
-    Anonymous,
-    /// A file from its start, shared with whoever else maps it.
-    Shared(BorrowedFd<'a>),
-}
-
-/// Maps `len` bytes at a multiple of `align`; nothing is committed.
+/// Maps `len` bytes of private anonymous memory at a multiple of `align`; nothing is committed.
 pub(crate) fn reserve(
-    source: Source<'_>,
     protection: ProtFlags,
     len: usize,
     align: usize,
@@ -68,25 +58,30 @@ pub(crate) fn reserve(
     unsafe { release(start, head) };
     // SAFETY: as are the bytes behind `end`: head + len + tail is the whole of it.
     unsafe { release(end, tail) };
-    if let Source::Shared(file) = source {
-        // SAFETY: the range is ours alone, so that nothing of anybody's is replaced.
-        let replaced = unsafe {
-            rustix::mm::mmap(
-                place.as_ptr().cast(),
-                len,
-                protection,
-                MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
-                file,
-                0,
-            )
-        };
-        if replaced.is_err() {
-            // SAFETY: the range is still ours alone.
-            unsafe { release(place, len) };
-            return Err(BackingError);
-        }
-    }
     Ok(place)
+}
+
+/// Has a range show a file from its start, readable and writable, shared with whoever else maps it.
+///
+/// # Safety
+/// The range is page-aligned, mapped, the caller's, and its contents are not needed.
+pub(crate) unsafe fn show_file(
+    place: NonNull<u8>,
+    len: usize,
+    file: BorrowedFd<'_>,
+) -> Result<(), BackingError> {
+    // SAFETY: the range is the caller's alone, so that nothing of anybody's is replaced.
+    let replaced = unsafe {
+        rustix::mm::mmap(
+            place.as_ptr().cast(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
+            file,
+            0,
+        )
+    };
+    replaced.map(|_| ()).map_err(|_| BackingError)
 }
 
 /// Unmaps a range; an empty one is none.
@@ -280,7 +275,7 @@ mod tests {
     fn reserves_at_every_alignment() {
         for shift in 12..=22 {
             let (len, align) = (3 * os_page_size(), 1 << shift);
-            let place = reserve(Source::Anonymous, RW, len, align).expect("address space");
+            let place = reserve(RW, len, align).expect("address space");
             assert_eq!(place.as_ptr().align_offset(align), 0, "alignment {align}");
             // SAFETY: the region is ours, and writable.
             unsafe { place.write_bytes(7, len) };
@@ -291,9 +286,9 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        assert!(reserve(Source::Anonymous, RW, 0, 4096).is_err());
-        assert!(reserve(Source::Anonymous, RW, 4096, 3).is_err());
-        assert!(reserve(Source::Anonymous, RW, usize::MAX - 4096, 1 << 21).is_err());
+        assert!(reserve(RW, 0, 4096).is_err());
+        assert!(reserve(RW, 4096, 3).is_err());
+        assert!(reserve(RW, usize::MAX - 4096, 1 << 21).is_err());
     }
 
     fn resident_pages(place: NonNull<u8>, pages: usize) -> usize {
@@ -313,7 +308,7 @@ mod tests {
             unsafe { touch(place, len) };
             Ok(())
         }] {
-            let place = reserve(Source::Anonymous, RW, len, 1).expect("address space");
+            let place = reserve(RW, len, 1).expect("address space");
             // SAFETY: the region is ours.
             unsafe { advise_region(place, len) };
             assert_eq!(resident_pages(place, 8), 0);
@@ -340,7 +335,7 @@ mod tests {
         let pages = 4 * VECTOR;
         let len = pages * page;
         for vectors in [true, false] {
-            let place = reserve(Source::Anonymous, RW, len, 1).expect("address space");
+            let place = reserve(RW, len, 1).expect("address space");
             // SAFETY: the region is ours.
             unsafe { advise_region(place, len) };
             // SAFETY: as above.

@@ -1,20 +1,12 @@
 //! A backing whose payload lies in a memfd.
 
 use crate::anon::AnonBacking;
-use crate::fork;
-use crate::map::{self, Source};
+use crate::map;
 use crate::page::os_page_size;
-use crate::short_lock::short_lock;
+use crate::shared::{SharedRanges, memfd};
 use core::ptr::NonNull;
-use rustix::fs::{FallocateFlags, MemfdFlags};
-use rustix::io::Errno;
 use rustix::mm::ProtFlags;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
 use zs_mm::{Advice, Backing, BackingError, RegionKind};
-
-/// How often an interrupted `fallocate` is tried: each signal undoes the whole of it.
-const TRIES: usize = 64;
 
 /// What a commit of payload does beyond taking the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,18 +27,8 @@ pub enum MemfdCommit {
 #[derive(Debug)]
 pub struct MemfdBacking {
     commit: MemfdCommit,
-    /// The number of the process that made it: see `fork`.
-    owner: u64,
     tables: AnonBacking,
-    regions: Mutex<Vec<Arc<Region>>>,
-}
-
-/// A mapping of a whole memfd.
-#[derive(Debug)]
-struct Region {
-    start: usize,
-    len: usize,
-    file: OwnedFd,
+    regions: SharedRanges,
 }
 
 impl Default for MemfdBacking {
@@ -60,68 +42,21 @@ impl MemfdBacking {
     pub fn new(commit: MemfdCommit) -> Self {
         Self {
             commit,
-            owner: fork::process(),
             tables: AnonBacking::new(),
-            regions: Mutex::default(),
+            regions: SharedRanges::new(),
         }
     }
 
     fn reserve_payload(&self, len: usize, align: usize) -> Result<NonNull<u8>, BackingError> {
         let file = memfd(len).map_err(|_| BackingError)?;
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let place = map::reserve(Source::Shared(file.as_fd()), protection, len, align)?;
+        let place = map::reserve(ProtFlags::READ | ProtFlags::WRITE, len, align)?;
         // SAFETY: the region was just made, and is ours.
-        unsafe { map::advise_region(place, len) };
-        // SAFETY: as above; the contents stay, in this process.
-        let kept = unsafe { map::advise(place, len, rustix::mm::Advice::LinuxDontFork) };
-        if kept.is_err() {
+        let shown = unsafe { self.regions.show(place, len, file) };
+        if shown.is_err() {
             // SAFETY: nobody else has the region.
             unsafe { map::release(place, len) };
-            return Err(BackingError);
         }
-        short_lock(&self.regions).push(Arc::new(Region {
-            start: place.addr().get(),
-            len,
-            file,
-        }));
-        Ok(place)
-    }
-
-    /// The region of an address, and the address's offset in its file.
-    fn find(&self, place: NonNull<u8>) -> Result<(Arc<Region>, u64), BackingError> {
-        if fork::process() != self.owner {
-            return Err(BackingError);
-        }
-        let address = place.addr().get();
-        let regions = short_lock(&self.regions);
-        let found = regions
-            .iter()
-            .find(|region| (region.start..region.start + region.len).contains(&address));
-        let region = Arc::clone(found.ok_or(BackingError)?);
-        let offset = (address - region.start) as u64;
-        Ok((region, offset))
-    }
-}
-
-fn memfd(len: usize) -> Result<OwnedFd, Errno> {
-    let file = rustix::fs::memfd_create(c"zs-payload", MemfdFlags::CLOEXEC)?;
-    rustix::fs::ftruncate(&file, len as u64)?;
-    Ok(file)
-}
-
-fn fallocate(
-    region: &Region,
-    mode: FallocateFlags,
-    at: u64,
-    len: usize,
-) -> Result<(), BackingError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match rustix::fs::fallocate(&region.file, mode, at, len as u64) {
-            Err(Errno::INTR | Errno::AGAIN) if tries < TRIES => rustix::thread::sched_yield(),
-            outcome => return outcome.map_err(|_| BackingError),
-        }
+        shown.map(|()| place)
     }
 }
 
@@ -149,12 +84,11 @@ unsafe impl Backing for MemfdBacking {
 
     unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
         if kind == RegionKind::Payload {
-            if fork::process() != self.owner {
+            if self.regions.are_lost() {
                 // A forked child never had the mapping; something else may be there.
                 return;
             }
-            let start = place.addr().get();
-            short_lock(&self.regions).retain(|region| region.start != start);
+            self.regions.forget(place, len);
         }
         // SAFETY: by contract the whole of one region, which nobody uses any more.
         unsafe { map::release(place, len) };
@@ -167,8 +101,7 @@ unsafe impl Backing for MemfdBacking {
         len: usize,
     ) -> Result<(), BackingError> {
         if kind == RegionKind::Payload {
-            let (region, offset) = self.find(place)?;
-            fallocate(&region, FallocateFlags::empty(), offset, len)?;
+            self.regions.allocate(place, len)?;
             if self.commit == MemfdCommit::Allocated {
                 return Ok(());
             }
@@ -187,9 +120,7 @@ unsafe impl Backing for MemfdBacking {
             // SAFETY: the contract is the same.
             return unsafe { self.tables.decommit(kind, place, len) };
         }
-        let (region, offset) = self.find(place)?;
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(&region, hole, offset, len)
+        self.regions.punch(place, len)
     }
 
     fn process(&self) -> u64 {

@@ -3,90 +3,31 @@
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
+use std::os::unix::fs::FileExt as _;
 use std::ptr::NonNull;
-use zs_mm::{Advice, BLOCK_BYTES, Backing, BackingError, RegionKind};
+use zs_mm::{Advice, BLOCK_BYTES, Backing, BackingError, RegionKind, ZoneKind};
 use zs_os::testing::{
     Call, Fault, FaultBacking, HeapBacking, POISON, Recorded, RecordingBacking, StrictBacking,
 };
-use zs_os::{AnonBacking, MemfdBacking, MemfdCommit};
+use zs_os::{AnonBacking, MemfdBacking, MemfdCommit, ZonedBacking};
+
+mod common;
+
+use common::Region;
 
 const KINDS: [RegionKind; 2] = [RegionKind::Payload, RegionKind::Table];
 
-/// A region of some granules that is released at the end.
-struct Region<'a> {
-    backing: &'a dyn Backing,
-    kind: RegionKind,
-    place: NonNull<u8>,
-    granule: usize,
-    len: usize,
-}
-
-impl<'a> Region<'a> {
-    fn new(backing: &'a dyn Backing, kind: RegionKind, granules: usize, align: usize) -> Self {
-        let granule = backing.granule();
-        let len = granules * granule;
-        let place = backing.reserve(kind, len, align).expect("address space");
-        assert_eq!(place.as_ptr().align_offset(align), 0, "aligned to {align}");
-        Self {
-            backing,
-            kind,
-            place,
-            granule,
-            len,
-        }
-    }
-
-    fn at(&self, granule: usize) -> NonNull<u8> {
-        assert!(granule * self.granule < self.len);
-        // SAFETY: just checked to be inside.
-        unsafe { self.place.add(granule * self.granule) }
-    }
-
-    fn commit(&self, first: usize, count: usize) -> Result<(), BackingError> {
-        // SAFETY: granules of this region and kind.
-        unsafe {
-            self.backing
-                .commit(self.kind, self.at(first), count * self.granule)
-        }
-    }
-
-    fn decommit(&self, first: usize, count: usize) -> Result<(), BackingError> {
-        // SAFETY: granules of this region and kind; tests read and write nothing meanwhile.
-        unsafe {
-            self.backing
-                .decommit(self.kind, self.at(first), count * self.granule)
-        }
-    }
-
-    /// The first and the last byte of a granule; it is committed, or of a table.
-    fn ends(&self, granule: usize) -> (u8, u8) {
-        // SAFETY: readable as said above.
-        let first = unsafe { self.at(granule).read_volatile() };
-        // SAFETY: inside the granule.
-        let last = unsafe { self.at(granule).add(self.granule - 1) };
-        // SAFETY: readable as said above.
-        (first, unsafe { last.read_volatile() })
-    }
-
-    /// Fills a committed granule.
-    fn fill(&self, granule: usize, byte: u8) {
-        // SAFETY: committed, so writable.
-        unsafe { self.at(granule).write_bytes(byte, self.granule) };
-    }
-}
-
-impl Drop for Region<'_> {
-    fn drop(&mut self) {
-        // SAFETY: reserved so, and released here alone.
-        unsafe { self.backing.release(self.kind, self.place, self.len) };
-    }
-}
-
 fn keeps_the_contract(backing: &dyn Backing) {
+    keeps_the_contract_as(backing, ZoneKind::Normal);
+}
+
+/// The same of zones of a kind; those of files take three.
+fn keeps_the_contract_as(backing: &dyn Backing, zone: ZoneKind) {
     assert!(backing.granule().is_power_of_two());
     for kind in KINDS {
-        let region = Region::new(backing, kind, 8, BLOCK_BYTES.max(backing.granule()));
-        let other = Region::new(backing, kind, 8, backing.granule());
+        let align = BLOCK_BYTES.max(backing.granule());
+        let region = Region::new(backing, kind, 8, align).of(zone);
+        let other = Region::new(backing, kind, 8, backing.granule()).of(zone);
         if kind == RegionKind::Table {
             assert_eq!(region.ends(0), (0, 0), "an uncommitted table is zero");
         }
@@ -121,7 +62,8 @@ fn keeps_the_contract(backing: &dyn Backing) {
         RegionKind::Payload,
         BLOCK_BYTES / backing.granule(),
         BLOCK_BYTES,
-    );
+    )
+    .of(zone);
     block.commit(0, 1).expect("memory");
     block.fill(0, 3);
     for advice in [Advice::Huge, Advice::Small] {
@@ -140,6 +82,24 @@ fn anon() {
 fn memfd() {
     keeps_the_contract(&MemfdBacking::new(MemfdCommit::Mapped));
     keeps_the_contract(&MemfdBacking::new(MemfdCommit::Allocated));
+}
+
+/// A backing of zones that has so many files, with something in them.
+fn with_files(count: usize) -> ZonedBacking {
+    (0..count).fold(ZonedBacking::new(), |backing, _| {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(BLOCK_BYTES as u64).expect("a length");
+        file.write_all_at(&[0xee; 1 << 16], 0).expect("written");
+        backing.with_file(file).expect("a file for a zone")
+    })
+}
+
+#[test]
+fn zoned() {
+    for kind in [ZoneKind::Normal, ZoneKind::Huge, ZoneKind::Memfd] {
+        keeps_the_contract_as(&ZonedBacking::new(), kind);
+    }
+    keeps_the_contract_as(&with_files(3), ZoneKind::File);
 }
 
 #[test]
@@ -287,24 +247,38 @@ fn memfd_takes_memory_at_commit_and_gives_it_back_at_decommit() {
 }
 
 #[test]
-fn a_forked_child_cannot_change_the_parents_memfd() {
-    let backing = MemfdBacking::default();
-    let region = Region::new(&backing, RegionKind::Payload, 2, 4096);
-    region.commit(0, 1).expect("memory");
-    region.fill(0, 0x77);
-    // SAFETY: the child makes two calls that neither allocate nor take a contended lock, and exits.
-    let child = unsafe { libc_fork() };
-    if child == 0 {
-        let refused = region.commit(1, 1).is_err() && region.decommit(0, 1).is_err();
-        // SAFETY: ends the child without running anything of the parent's.
-        unsafe { libc_exit(i32::from(!refused)) };
+fn a_forked_child_cannot_change_the_parents_files() {
+    let memfd = MemfdBacking::default();
+    let (zoned, zoned_file) = (ZonedBacking::new(), with_files(1));
+    let cases: [(&dyn Backing, ZoneKind); 3] = [
+        (&memfd, ZoneKind::Normal),
+        (&zoned, ZoneKind::Memfd),
+        (&zoned_file, ZoneKind::File),
+    ];
+    for (backing, zone) in cases {
+        let region = Region::new(backing, RegionKind::Payload, 2, 4096).of(zone);
+        assert!(!backing.child_can_read());
+        region.commit(0, 1).expect("memory");
+        region.fill(0, 0x77);
+        let place = region.place.as_ptr().cast();
+        // SAFETY: the child makes calls that neither allocate nor take a contended lock, and exits.
+        let child = unsafe { libc_fork() };
+        if child == 0 {
+            // SAFETY: writing back changes no contents; what is not mapped is an error.
+            let here = unsafe { rustix::mm::msync(place, 1, rustix::mm::MsyncFlags::ASYNC) };
+            let refused = region.commit(1, 1).is_err() && region.decommit(0, 1).is_err();
+            let refused = refused && here.is_err();
+            drop(region);
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc_exit(i32::from(!refused)) };
+        }
+        let mut status = -1;
+        // SAFETY: `status` is a valid place to write to.
+        let waited = unsafe { libc_waitpid(child, &raw mut status, 0) };
+        assert_eq!(waited, child);
+        assert_eq!(status, 0, "the child was refused");
+        assert_eq!(region.ends(0), (0x77, 0x77));
     }
-    let mut status = -1;
-    // SAFETY: `status` is a valid place to write to.
-    let waited = unsafe { libc_waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    assert_eq!(status, 0, "the child was refused");
-    assert_eq!(region.ends(0), (0x77, 0x77));
 }
 
 unsafe extern "C" {

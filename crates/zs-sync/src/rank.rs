@@ -8,9 +8,11 @@
 //! | `Zone` | pageblocks, their bitmaps and lists | nothing |
 //! | `Records` | the free units of the zspage record table | nothing |
 //! | `Handles` | the free words of a handle table | nothing |
+//! | `Drains` | the frames of a pool that drain | nothing |
+//! | `Balloon` | the slots of a balloon | nothing |
 //!
-//! The order of the design is *frame lock < word < class*; the frame lock comes with the movable
-//! pages and ranks before `Word`. Under `Class`, words are only tried. The last four are leaves:
+//! The order of the design is *frame lock < word < class*: the frame lock, a bit of a frame's descriptor,
+//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last six are leaves:
 //! short, and never held while the OS is called, memory is committed, or bytes are compressed.
 //!
 //! Words are not checked by thread: a guard may be dropped by another thread than the one that
@@ -33,6 +35,10 @@ pub enum Rank {
     Records = 3,
     /// The free words of a handle table.
     Handles = 4,
+    /// The frames of a pool that drain.
+    Drains = 5,
+    /// The slots of a balloon.
+    Balloon = 6,
 }
 
 impl Rank {

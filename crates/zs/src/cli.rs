@@ -1,5 +1,9 @@
 //! Arguments, and what is wrong with them.
 
+mod frag;
+
+pub(crate) use frag::Frag;
+
 use crate::failure::Failure;
 use crate::units::{Share, parse_share, parse_size};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Estimate(Estimate),
     /// Write pages of processes, or of files, to a file
     Capture(Capture),
+    /// Fragment an arena, mend it, and draw both
+    Frag(Frag),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
     Measure(Job),
@@ -269,6 +275,7 @@ fn checked(command: Command) -> Result<Command, Failure> {
             options.free.is_some(),
         ),
         Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
+        Command::Frag(options) => (&options.source, options.sample, options.seed, None, true),
         Command::Measure(_) => return Ok(command),
     };
     let wrong = if source.file.is_empty() {

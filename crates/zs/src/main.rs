@@ -6,8 +6,11 @@
 //! | `sources` | where pages come from: files, processes, a command |
 //! | `notes` | what is to be known of pages of processes |
 //! | `estimate` | `zs estimate`: what would compression give back? |
+//! | `frag` | `zs frag`: what do compaction and migration make of a fragmented arena? |
 //! | `capture` | `zs capture`: pages, written to a file |
+//! | `limit` | the most that a pool may hold |
 //! | `progress` | a bar on the terminal |
+//! | `table` | tables and styles of reports |
 //! | `units` | sizes, times and shares, read and written |
 //! | `output` | text to standard output, a closed pipe included |
 //! | `failure` | how the tool ends |
@@ -18,10 +21,13 @@ mod capture;
 mod cli;
 mod estimate;
 mod failure;
+mod frag;
+mod limit;
 mod notes;
 mod output;
 mod progress;
 mod sources;
+mod table;
 mod units;
 
 use cli::Command;
@@ -32,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = cli::parse().and_then(|command| match command {
         Command::Estimate(options) => estimate::run(&options),
         Command::Capture(options) => capture::run(&options),
+        Command::Frag(options) => frag::run(&options),
         Command::Measure(job) => estimate::measure_as_child(&job),
     });
     outcome.unwrap_or_else(Failure::end)

@@ -12,12 +12,15 @@ use crate::record::{NO_ZSPAGE, Record, Records, Summary};
 /// attached frames are in use.
 pub const FULLNESS_GROUPS: usize = 12;
 
-/// The lists: one for each group below 100 %, and the full ones apart by whether frames are missing.
-const LISTS: usize = FULLNESS_GROUPS + 1;
+/// The lists: one for each group below 100 %, the full ones apart by whether frames are missing, and
+/// those with an isolated frame.
+const LISTS: usize = FULLNESS_GROUPS + 2;
 /// Every attached slot is in use, and every frame is attached.
 const FULL: usize = FULLNESS_GROUPS - 1;
 /// Every attached slot is in use, but a frame can be attached.
 const EXTENDABLE: usize = FULLNESS_GROUPS;
+/// A frame of the zspage is isolated: it takes no new object until that ends.
+const ISOLATED: usize = FULLNESS_GROUPS + 1;
 
 /// A frame of a zspage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,8 @@ impl Cursor {
         self.last.is_some_and(|last| closed.may_contain(last))
     }
 
-    /// The start of a walk over all zspages that are not full, or to which a frame can be attached.
+    /// The start of a walk over all zspages that are not full, or to which a frame can be attached, but
+    /// those with an isolated frame.
     pub(crate) fn sparse() -> Self {
         Self {
             list: 0,
@@ -115,6 +119,8 @@ impl Cursor {
 pub(crate) struct ClassContext<'a> {
     pub(crate) records: &'a Records,
     pub(crate) class: SizeClass,
+    /// The class's number: below 128.
+    pub(crate) class_index: u8,
 }
 
 impl<'a> ClassContext<'a> {
@@ -128,7 +134,9 @@ impl<'a> ClassContext<'a> {
 #[inline]
 fn list_of(record: Record<'_>) -> usize {
     let Summary { used, usable, .. } = record.summary();
-    if used < usable {
+    if record.is_isolated() {
+        ISOLATED
+    } else if used < usable {
         group_of(used, usable)
     } else if record.is_whole() {
         FULL
@@ -216,11 +224,11 @@ impl ClassState {
         self.counts[list] -= 1;
     }
 
-    /// Zspages by fullness group.
+    /// Zspages by fullness group; those of which a frame is on its way count as full.
     pub(crate) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
         let mut groups = [0; FULLNESS_GROUPS];
         groups.copy_from_slice(&self.counts[..FULLNESS_GROUPS]);
-        groups[FULL] += self.counts[EXTENDABLE];
+        groups[FULL] += self.counts[EXTENDABLE] + self.counts[ISOLATED];
         groups
     }
 
@@ -232,7 +240,8 @@ impl ClassState {
     /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
     /// anew may be met twice, or not at all.
     pub(crate) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<u32> {
-        while cursor.list < LISTS {
+        let end = if cursor.with_full { LISTS } else { ISOLATED };
+        while cursor.list < end {
             let next = match cursor.last {
                 Some(last) => context.record(last).links().1,
                 None => self.heads[cursor.list],

@@ -64,6 +64,7 @@ impl core::error::Error for Error {}
 impl From<zs_mm::Error> for Error {
     fn from(error: zs_mm::Error) -> Self {
         match error {
+            zs_mm::Error::Forked => Self::Forked,
             zs_mm::Error::TooManyPools => Self::Invalid("the arena has no room for another pool"),
             _ => Self::NoMemory,
         }

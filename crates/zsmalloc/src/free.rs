@@ -38,10 +38,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         let place = freeing.place(&self.layout);
         let (class, len) = self.class_and_len(place);
-        if self.zero_freed {
+        // A frame that is being moved is zeroed by its mover, or below.
+        let zero_later = self.zero_freed && self.is_being_moved(class, place);
+        if self.zero_freed && !zero_later {
             let spans = self.spans(class, place, len);
             // SAFETY: an abandoned word has no reader, no mover and no writer, and nobody can enter
-            // it; the slot is not cleared yet, so the bytes are this thread's alone.
+            // it; the slot is not cleared yet, so the bytes are this thread's alone. Nobody moves
+            // its frames: whoever begins to sees the abandoned word.
             unsafe { spans.zero(self.arena().payload()) };
         }
         let empty = self.client.emptied(&self.layout, freeing);
@@ -53,6 +56,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let outcome =
             cell.compare_exchange(freeing.0, empty.0, Ordering::Release, Ordering::Relaxed);
         debug_assert!(outcome.is_ok(), "nobody changes an abandoned word");
+        if zero_later {
+            self.zero_place(class, place, len);
+        }
         let released = self.clear_slot(&mut state, class, place);
         drop(state);
         self.give_back(class, released);

@@ -4,37 +4,24 @@ use crate::client::Client;
 use crate::pool::Pool;
 use crate::record::units_of;
 use crate::slot::Released;
-use zs_mm::{ArenaRef, FrameId};
+use zs_mm::{ArenaRef, Frame};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Passes what a class gave up to the arena. Called with no lock held.
     pub(crate) fn give_back(&self, class: usize, released: Released) {
-        let zspage = released.zspage;
-        for (entry, frame) in released.frames.into_iter().flatten() {
-            self.give_frame_back(zspage, entry as usize, frame);
+        for frame in released.frames.into_iter().flatten() {
+            self.arena().free_frame(frame);
         }
         if released.record {
             let units = units_of(self.geometry.class(class));
-            self.record_alloc.free(self.host(), zspage, units);
+            self.record_alloc.free(self.host(), released.zspage, units);
         }
     }
 
-    /// Zeroes a frame that was just detached with objects in it, if the pool zeroes what it frees.
-    pub(crate) fn zero_frame(&self, frame: FrameId) {
+    /// Zeroes a frame that held objects, if the pool zeroes what it frees.
+    pub(crate) fn zero_frame(&self, frame: &mut Frame) {
         if self.zero_freed {
-            let page = self.geometry.page_size();
-            let start = frame.index() << page.shift();
-            // SAFETY: the frame was attached, hence committed; it is not given back yet, and
-            // nobody uses the pool any more.
-            unsafe { self.arena().payload().zero(start, page.bytes()) };
-        }
-    }
-
-    pub(crate) fn give_frame_back(&self, zspage: u32, entry: usize, frame: FrameId) {
-        let frame = self.arena().reclaim(frame, self.key(), zspage, entry as u8);
-        debug_assert!(frame.is_some(), "a detached frame was the zspage's");
-        if let Some(frame) = frame {
-            self.arena().free_frame(frame);
+            self.arena().zero_frame(frame);
         }
     }
 
@@ -58,6 +45,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if self.arena().is_forked() {
             return 0;
         }
+        self.drain_old_frames();
         self.release_spares();
         let tables = self.record_alloc.trim(self.arena(), &self.records.cells)
             + self.client.trim(self.arena());

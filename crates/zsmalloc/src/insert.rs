@@ -75,6 +75,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
         self.own()?;
         let index = self.client.take(self.arena()).or_else(|_| {
             // A page of words may fit where frames are kept back.
+            self.drain_old_frames();
             self.release_spares();
             self.client.take(self.arena())
         })?;

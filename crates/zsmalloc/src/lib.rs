@@ -35,6 +35,9 @@
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `read_many` | reads that the caller knows together, with memory fetched ahead |
 //! | `compact` | objects moved together |
+//! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
+//! | `maintain` | both kinds of moves, driven by one budget |
+//! | `locate` | which frames an object lies in |
 //! | `visit` | every object of a handle table |
 //! | `stats`, `validate` | what is held, and whether it adds up |
 //!
@@ -49,13 +52,17 @@ mod class;
 mod client;
 mod compact;
 mod destroy;
+mod drain;
 mod error;
 mod free;
 mod geometry;
 mod give_back;
 mod handle_table;
 mod insert;
+mod locate;
+mod maintain;
 mod map;
+mod migrate;
 mod pool;
 mod read;
 mod read_many;
@@ -78,6 +85,7 @@ pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
 pub use insert::ClientBits;
+pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use map::{MapMode, Mapping};
 pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};
 pub use read::{ReadGuard, Spans};

@@ -62,7 +62,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Maps an object as one slice; `buffer` holds it where it cannot be seen in place.
     ///
     /// While mapped for writing, every other use of the object is answered Busy; a mapping that is
-    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy).
+    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy); the end of
+    /// a mapping for writing also while one of the object's frames is being moved, as [`write`](Self::write) does.
+    /// A mapping that ends in a forked child writes nothing back.
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if mapped for writing, and for the writing modes with a
@@ -95,17 +97,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ) -> Result<Mapping<'p, 'b, A, C>, Error> {
         self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
-        // Acquire pairs with the Release that made the word live: the bytes.
-        let (_, mapped) = self.transition(target, Ordering::Acquire, Word::mapped)?;
-        let (class, needed) = self.class_and_len(mapped.place(&self.layout));
+        // Acquire pairs with the Release that made the word live: the bytes. Exclusive while they are
+        // copied out: a mover of frames sees that somebody is inside.
+        let (_, exclusive) = self.transition(target, Ordering::Acquire, Word::exclusive)?;
+        let (class, needed) = self.class_and_len(exclusive.place(&self.layout));
         let Some(buffer) = buffer.get_mut(..needed) else {
-            self.unmap(target.index, mapped, None);
+            self.end_exclusive(target.index, exclusive, exclusive.live());
             return Err(Error::BufferTooSmall { needed });
         };
         match mode {
             MapMode::WriteOnly => buffer.fill(0),
-            MapMode::ReadOnly | MapMode::ReadWrite => self.copy_mapped(class, mapped, buffer),
+            MapMode::ReadOnly | MapMode::ReadWrite => self.copy_exclusive(class, exclusive, buffer),
         }
+        let mapped = exclusive.mapped();
+        self.end_exclusive(target.index, exclusive, mapped);
         Ok(Mapping(View::Private {
             buffer,
             pool: self,
@@ -114,13 +119,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }))
     }
 
-    /// Copies a mapped object's bytes out.
-    fn copy_mapped(&self, class: usize, mapped: Word, buffer: &mut [u8]) {
-        let spans = self.spans(class, mapped.place(&self.layout), buffer.len());
+    /// Copies the bytes of an object out that this thread has alone.
+    fn copy_exclusive(&self, class: usize, exclusive: Word, buffer: &mut [u8]) {
+        let spans = self.spans(class, exclusive.place(&self.layout), buffer.len());
         let payload = self.arena().payload();
         let (first, second) = buffer.split_at_mut(spans.first.len());
-        // SAFETY: a mapped word lets nobody else in, and this thread does not write meanwhile; the
-        // frames are attached, hence committed.
+        // SAFETY: an exclusive word lets nobody else in, and this thread does not write meanwhile; the
+        // frames are attached, hence committed, and drain if they are moved.
         first.copy_from_slice(unsafe { payload.bytes(spans.first.start, spans.first.len()) });
         if !second.is_empty() {
             // SAFETY: as for the first span.
@@ -128,26 +133,35 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// mapped -> exclusive, the bytes in, -> live.
-    fn unmap(&self, index: u32, mapped: Word, bytes: Option<&[u8]>) {
-        let Some(cell) = self.cell(index) else {
+    /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved; in a forked
+    /// child, where that may never end and the memory may be the parent's, nothing is written back.
+    fn unmap(&self, index: u32, mapped: Word, bytes: &[u8]) {
+        let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
         };
         let exclusive = mapped.writing_back();
-        // Acquire and Release: the mapped word was this mapping's alone; the order matters only to
-        // a frame mover, which lets an exclusive word's frames be.
-        let outcome =
-            cell.compare_exchange(mapped.0, exclusive.0, Ordering::AcqRel, Ordering::Relaxed);
-        debug_assert!(outcome.is_ok(), "nobody changes a mapped word");
-        if let Some(bytes) = bytes {
-            let place = exclusive.place(&self.layout);
-            let (class, _) = self.class_and_len(place);
-            let spans = self.spans(class, place, bytes.len());
-            // SAFETY: an exclusive word lets nobody else in, so the object's bytes are this
-            // thread's alone; its frames are attached, hence committed.
-            unsafe { spans.write(self.arena().payload(), bytes) };
+        let place = exclusive.place(&self.layout);
+        let (class, _) = self.class_and_len(place);
+        let mut backoff = self.backoff();
+        loop {
+            // Acquire and Release: the mapped word was this mapping's alone; the order matters only to
+            // a mover of frames, which lets an exclusive word's frames be.
+            let outcome =
+                cell.compare_exchange(mapped.0, exclusive.0, Ordering::AcqRel, Ordering::Relaxed);
+            // A mover's look changes nothing.
+            debug_assert!(outcome.is_ok(), "nobody changes a mapped word");
+            if !self.is_being_moved(class, place) {
+                break;
+            }
+            self.end_exclusive(index, exclusive, mapped);
+            backoff.wait();
         }
-        self.end_exclusive(index, exclusive);
+        let spans = self.spans(class, place, bytes.len());
+        // SAFETY: an exclusive word lets nobody else in, so the object's bytes are this thread's alone; its
+        // frames are attached, hence committed, and nobody moves them: whoever begins to sees the
+        // word.
+        unsafe { spans.write(self.arena().payload(), bytes) };
+        self.end_exclusive(index, exclusive, exclusive.live());
     }
 }
 
@@ -185,7 +199,7 @@ impl<A: ArenaRef, C: Client> Drop for Mapping<'_, '_, A, C> {
             mapped,
         } = &self.0
         {
-            pool.unmap(*index, *mapped, Some(buffer));
+            pool.unmap(*index, *mapped, buffer);
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
 use crate::compact::Compactor;
+use crate::drain::Drains;
 use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
@@ -60,6 +61,7 @@ pub struct Pool<A: ArenaRef, C: Client> {
     pub(crate) record_alloc: RecordAlloc,
     pub(crate) classes: [Mutex<ClassState>; CLASSES],
     pub(crate) compactor: Compactor,
+    pub(crate) drains: Drains,
     /// The pool's claim to its frames. `None` only while it is dropped.
     key: Option<PoolKey>,
     pub(crate) zero_freed: bool,
@@ -143,7 +145,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let name = Name::new(options.name)?;
         let place = arena.arena();
         let page = place.options().page_size;
-        let frames = place.options().limit.div_ceil(page.bytes() as u64) as usize;
+        let frames = place.capacity().div_ceil(page.bytes() as u64) as usize;
         let units = (frames * UNITS_PER_FRAME)
             .next_power_of_two()
             .clamp(PAGE_UNITS, Layout::max_zspages(page));
@@ -164,6 +166,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             record_alloc: parts.record_alloc,
             classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
             compactor: Compactor::default(),
+            drains: parts.drains,
             key: Some(parts.key),
             zero_freed: options.zero_freed,
             name,
@@ -229,6 +232,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         ClassContext {
             records: &self.records,
             class: self.geometry.class(class),
+            class_index: class as u8,
         }
     }
 
@@ -240,6 +244,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Frees every frame and record, whatever is in them. Only for the drop: no guard can exist.
     fn free_everything(&mut self) {
+        self.drain_everything();
+        let arena = self.arena();
         for class in 0..CLASSES {
             let context = self.context(class);
             let units = units_of(context.class);
@@ -255,9 +261,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                     }
                 }
                 for entry in 0..context.class.chain as usize {
-                    if let Some(frame) = record.detach(entry) {
-                        self.zero_frame(frame);
-                        self.give_frame_back(zspage, entry, frame);
+                    let owner = self.frame_owner(context, zspage, entry);
+                    let frame = record.detach(entry);
+                    let frame = frame.and_then(|frame| arena.reclaim(frame, self.key(), owner));
+                    if let Some(mut frame) = frame {
+                        self.zero_frame(&mut frame);
+                        arena.free_frame(frame);
                     }
                 }
                 record.close();
@@ -277,6 +286,7 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
         unsafe { self.client.release(arena) };
         arena.release_table(core::mem::take(&mut self.records.cells));
         self.record_alloc.release(arena);
+        self.drains.release(arena);
         if let Some(structure) = self.structure.take() {
             arena.uncharge(structure);
         }
@@ -291,6 +301,7 @@ struct Parts {
     key: PoolKey,
     records: Records,
     record_alloc: RecordAlloc,
+    drains: Drains,
 }
 
 impl Parts {
@@ -304,11 +315,19 @@ impl Parts {
                 return Err(error.into());
             }
         };
-        match arena.join() {
-            Ok(key) => Ok(Self {
+        let key_and_drains = arena.join().and_then(|key| match Drains::new(arena) {
+            Ok(drains) => Ok((key, drains)),
+            Err(error) => {
+                arena.leave(key);
+                Err(error)
+            }
+        });
+        match key_and_drains {
+            Ok((key, drains)) => Ok(Self {
                 key,
                 records: Records { cells, geometry },
                 record_alloc,
+                drains,
             }),
             Err(error) => {
                 arena.release_table(cells);
@@ -321,6 +340,7 @@ impl Parts {
     fn undo<B: Backing>(mut self, arena: &Arena<B>) {
         arena.release_table(self.records.cells);
         self.record_alloc.release(arena);
+        self.drains.release(arena);
         arena.leave(self.key);
     }
 }

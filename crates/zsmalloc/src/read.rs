@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, FrameId, PageSize};
 use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 /// How often a word is looked at before its holder's thread is given a chance to run: a preempted
@@ -168,6 +168,13 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
     #[expect(clippy::len_without_is_empty, reason = "no object is empty")]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The frames of the object.
+    pub(crate) fn frames(&self, page: PageSize) -> (FrameId, Option<FrameId>) {
+        let frame = |start: usize| FrameId((start >> page.shift()) as u32);
+        let second = (!self.spans.second.is_empty()).then(|| frame(self.spans.second.start));
+        (frame(self.spans.first.start), second)
     }
 
     /// The object's bytes where they are.

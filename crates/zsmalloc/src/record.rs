@@ -4,7 +4,7 @@
 //!
 //! | cells | content | access |
 //! |---|---|---|
-//! | 0 | identity: class, and the mark of a record in use | atomic |
+//! | 0 | identity: class, isolated entries, and the mark of a record in use | atomic |
 //! | 1 .. 1 + chain | frame entries | atomic |
 //! | 2 | previous and next zspage of the same list | class lock |
 //! | 1 | summary: how many of the two sets that follow, and the entries that are attached | class lock |
@@ -12,9 +12,12 @@
 //! | 4 | slots whose frames are all attached | class lock |
 //! | slots | back references: word index + 1, or 0 | class lock |
 //!
-//! A frame entry is `state << 28 | frame`: 0 absent, 1 attached; 2 isolated and 3 draining belong to
-//! frame migration. It changes by compare-and-swap under the class lock; readers look at it with
-//! nothing but a pin on one of the zspage's objects, which keeps entry and record in place.
+//! The identity counts the isolated entries too: a zspage that has any takes no new object.
+//!
+//! A frame entry is `state << 28 | frame`: 0 absent, 1 attached, 2 isolated (somebody moves the frame), 3
+//! draining (its predecessor is still being read). It changes by compare-and-swap under the class
+//! lock; readers look at it with nothing but a pin on one of the zspage's objects, which keeps
+//! entry and record in place.
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 use zs_mm::{FrameId, MetaTable};
@@ -26,7 +29,15 @@ pub(crate) const UNIT_CELLS: usize = 16;
 pub(crate) const NO_ZSPAGE: u32 = u32::MAX;
 
 const IN_USE: u32 = 1 << 31;
+const CLASS_MASK: u32 = 0xff;
+/// One isolated entry, in the identity: up to 16 of them.
+const ONE_ISOLATED: u32 = 1 << 8;
+const ISOLATED_MASK: u32 = 0x1f << 8;
+
 const ATTACHED: u32 = 1 << 28;
+const ISOLATED: u32 = 2 << 28;
+const DRAINING: u32 = 3 << 28;
+const STATE_MASK: u32 = 3 << 28;
 const FRAME_MASK: u32 = ATTACHED - 1;
 const BITMAP_CELLS: usize = 4;
 const FIXED_CELLS: usize = 1 + 2 + 1 + 2 * BITMAP_CELLS;
@@ -35,6 +46,19 @@ const _: () = assert!(
     zs_mm::MAX_ARENA_BYTES >> zs_mm::PageSize::K4.shift() <= FRAME_MASK as u64 + 1,
     "a frame number fits an entry"
 );
+
+/// What is known of an entry's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameState {
+    /// There is none.
+    Absent,
+    /// It can be filled, and moved.
+    Attached,
+    /// Somebody moves it: nobody writes to it.
+    Isolated,
+    /// It is in the place of another, which is still being read.
+    Draining,
+}
 
 /// Units of a record of this class.
 pub(crate) fn units_of(class: SizeClass) -> usize {
@@ -106,7 +130,7 @@ impl Records {
         let cell = self.cells.get(zspage as usize * UNIT_CELLS)?;
         // Acquire pairs with the Release in `open`.
         let identity = cell.atomic().peek(Ordering::Acquire);
-        (identity & IN_USE != 0).then_some((identity & !IN_USE) as usize)
+        (identity & IN_USE != 0).then_some((identity & CLASS_MASK) as usize)
     }
 
     #[inline]
@@ -169,7 +193,91 @@ impl Record<'_> {
         self.cell(0).atomic().swap(0, Ordering::Release);
     }
 
-    /// The frame that an entry names, if it is attached.
+    /// Whether a frame of the zspage is isolated. Under the class lock.
+    #[inline]
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.isolated() != 0
+    }
+
+    /// How many of its entries are isolated, as recorded. Under the class lock.
+    #[inline]
+    pub(crate) fn isolated(&self) -> u32 {
+        // Relaxed: changed under the class lock only.
+        let identity = self.cell(0).atomic().load(Ordering::Relaxed);
+        (identity & ISOLATED_MASK) / ONE_ISOLATED
+    }
+
+    /// The state of an entry.
+    #[inline]
+    pub(crate) fn frame_state(&self, entry: usize) -> FrameState {
+        // Acquire pairs with the Release of the change: for a writer that has its word, `isolate`.
+        match self.entry_cell(entry).peek(Ordering::Acquire) & STATE_MASK {
+            ATTACHED => FrameState::Attached,
+            ISOLATED => FrameState::Isolated,
+            DRAINING => FrameState::Draining,
+            _ => FrameState::Absent,
+        }
+    }
+
+    /// attached -> isolated, if the entry names this frame. Under the class lock.
+    pub(crate) fn isolate(&self, entry: usize, frame: FrameId) -> bool {
+        let isolated = self.change_entry(entry, ATTACHED | frame.0, ISOLATED | frame.0);
+        if isolated {
+            // Relaxed, here and in `end_isolation`: read under the class lock only.
+            self.cell(0)
+                .atomic()
+                .fetch_add(ONE_ISOLATED, Ordering::Relaxed);
+        }
+        isolated
+    }
+
+    /// isolated -> attached, at the same frame. Under the class lock.
+    pub(crate) fn put_back(&self, entry: usize, frame: FrameId) {
+        let done = self.change_entry(entry, ISOLATED | frame.0, ATTACHED | frame.0);
+        debug_assert!(done, "an isolated entry is its mover's");
+        self.end_isolation();
+    }
+
+    /// isolated at one frame -> attached at another, or draining if the first is being read. Under the
+    /// class lock; the bytes are there.
+    pub(crate) fn move_to(&self, entry: usize, from: FrameId, to: FrameId) {
+        let done = self.change_entry(entry, ISOLATED | from.0, ATTACHED | to.0);
+        debug_assert!(done, "an isolated entry is its mover's");
+        self.end_isolation();
+    }
+
+    /// attached -> draining: its predecessor is still being read. Under the class lock.
+    pub(crate) fn begin_drain(&self, entry: usize, frame: FrameId) {
+        let done = self.change_entry(entry, ATTACHED | frame.0, DRAINING | frame.0);
+        debug_assert!(done, "the entry was just moved");
+    }
+
+    /// draining -> attached. Under the class lock.
+    pub(crate) fn end_drain(&self, entry: usize) {
+        // Release: as in `change_entry`.
+        let before = self
+            .entry_cell(entry)
+            .fetch_and(!STATE_MASK | ATTACHED, Ordering::Release);
+        debug_assert_eq!(before & STATE_MASK, DRAINING, "a draining entry");
+    }
+
+    fn end_isolation(&self) {
+        let before = self
+            .cell(0)
+            .atomic()
+            .fetch_sub(ONE_ISOLATED, Ordering::Relaxed);
+        debug_assert_ne!(before & ISOLATED_MASK, 0, "an isolated entry is counted");
+    }
+
+    fn change_entry(&self, entry: usize, from: u32, to: u32) -> bool {
+        // Release pairs with the Acquire in `frame` (the new frame's bytes) and in `frame_state`. Changed
+        // under the class lock only: it fails if the entry is not what the caller took it for.
+        self.entry_cell(entry)
+            .compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The frame that an entry names, if it has one.
     #[inline]
     pub(crate) fn frame(&self, entry: usize) -> Option<FrameId> {
         // Acquire pairs with the Release in `attach`: the frame's bytes come after it.
@@ -216,15 +324,13 @@ impl Record<'_> {
         });
     }
 
-    /// attached -> absent, if it is attached. Under the class lock; no slot that touches the frame
-    /// is in use.
+    /// attached -> absent, if there is a frame. Under the class lock; no slot that touches the frame
+    /// is in use. (A pool that goes detaches frames in any state.)
     pub(crate) fn detach(&self, entry: usize) -> Option<FrameId> {
         let frame = self.frame(entry)?;
         // Relaxed: no object touches the frame, so nobody looks at the entry to reach bytes, and
         // the class lock orders all who change it.
-        self.entry_cell(entry)
-            .compare_exchange(ATTACHED | frame.0, 0, Ordering::Relaxed, Ordering::Relaxed)
-            .ok()?;
+        self.entry_cell(entry).swap(0, Ordering::Relaxed);
         let usable = self.usable() & !self.geometry.slots_of_frame(self.class, entry);
         self.set_usable(usable, self.summary().attached & !(1 << entry));
         Some(frame)

@@ -92,10 +92,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             });
         }
         if self.zero_freed {
-            let spans = self.spans(old_class, old_place, old_len);
-            // SAFETY: no word leads to the old place any more, and the slot is not cleared yet, so
-            // the bytes are this thread's alone.
-            unsafe { spans.zero(self.arena().payload()) };
+            self.zero_place(old_class, old_place, old_len);
         }
         let released = self.clear_slot(&mut state, old_class, old_place);
         drop(state);
@@ -109,7 +106,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let (_, len) = self.class_and_len(place);
             let spans = self.spans(class, place, len);
             // SAFETY: no word ever led here, and the slot is not cleared yet, so the bytes are this
-            // thread's alone.
+            // thread's alone; a mover of its frame waits until it is.
             unsafe { spans.zero(self.arena().payload()) };
         }
         let mut state = self.classes[class].lock(self.host());

@@ -10,9 +10,9 @@ use crate::class::{ClassContext, ClassState, FrameEntry};
 use crate::client::Client;
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::record::units_of;
+use crate::record::{FrameState, units_of};
 use crate::word::Place;
-use zs_mm::{ArenaRef, Frame, FrameId};
+use zs_mm::{ArenaRef, Frame, FrameOwner};
 
 /// What a class lacks for one more slot. Never more than one frame: see `entry_to_attach`.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ struct Supply {
 #[must_use = "frames and a record that are dropped are lost"]
 pub(crate) struct Released {
     pub(crate) zspage: u32,
-    pub(crate) frames: [Option<(u8, FrameId)>; 2],
+    pub(crate) frames: [Option<Frame>; 2],
     pub(crate) record: bool,
 }
 
@@ -145,7 +145,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         entry: usize,
         frame: Frame,
     ) {
-        let id = self.arena().assign(frame, self.key(), zspage, entry as u8);
+        let owner = self.frame_owner(context, zspage, entry);
+        let id = self.arena().assign(frame, self.key(), owner);
         state.change(context, zspage, |state, record| {
             record.attach(entry, id);
             state.frames += 1;
@@ -234,7 +235,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         for entry in first..=last {
             let touching = self.geometry.slots_of_frame(context.class, entry);
-            if context.record(zspage).used() & touching != 0 {
+            let record = context.record(zspage);
+            // A frame that is on its way is given up by whoever moves it.
+            if record.used() & touching != 0 || record.frame_state(entry) != FrameState::Attached {
                 continue;
             }
             if state.spare.is_none() {
@@ -264,22 +267,37 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    fn detach(
+    /// Detaches a frame, and takes it back from the zspage: both under the class lock, so that a frame's
+    /// owner and its zspage's entry agree there.
+    pub(crate) fn detach(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
         zspage: u32,
         entry: usize,
-    ) -> Option<(u8, FrameId)> {
+    ) -> Option<Frame> {
         state.change(context, zspage, |state, record| {
             let frame = record.detach(entry)?;
             state.frames -= 1;
-            Some((entry as u8, frame))
+            let owner = self.frame_owner(context, zspage, entry);
+            let frame = self.arena().reclaim(frame, self.key(), owner);
+            debug_assert!(frame.is_some(), "a detached frame was the zspage's");
+            frame
         })
     }
 
+    /// How the frames of a zspage name their owner.
+    pub(crate) fn frame_owner(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+    ) -> FrameOwner {
+        self.key().owner(context.class_index, zspage, entry as u8)
+    }
+
     /// Closes a zspage without any frame: the record is then the caller's to free.
-    fn close_if_bare(
+    pub(crate) fn close_if_bare(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
@@ -321,6 +339,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         attempt: impl Fn() -> Result<T, zs_mm::Error>,
     ) -> Result<T, Error> {
         attempt().or_else(|_| {
+            self.drain_old_frames();
             self.release_spares();
             Ok(attempt()?)
         })

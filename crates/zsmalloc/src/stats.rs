@@ -31,7 +31,7 @@ pub struct PoolStats {
 pub struct PoolMetadata {
     /// Words, and what a handle table keeps beside them. 8 bytes an object, rounded up to pages.
     pub words: u64,
-    /// Zspage records, back references (4 bytes a slot) among them.
+    /// Zspage records, back references (4 bytes a slot) among them, and the list of frames that drain.
     pub records: u64,
     /// The pool's own structure: classes, lists, counters.
     pub structure: u64,
@@ -101,7 +101,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub fn metadata(&self) -> PoolMetadata {
         PoolMetadata {
             words: self.client.metadata_bytes(),
-            records: self.records.cells.committed_bytes() + self.record_alloc.committed_bytes(),
+            records: self.records.cells.committed_bytes()
+                + self.record_alloc.committed_bytes()
+                + self.drains.committed_bytes(),
             structure: Self::STRUCTURE,
         }
     }

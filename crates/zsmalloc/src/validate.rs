@@ -2,8 +2,9 @@
 
 use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
+use crate::drain::Drain;
 use crate::pool::Pool;
-use crate::record::{Record, units_of};
+use crate::record::{FrameState, Record, units_of};
 use crate::word::{State, Word};
 use core::fmt;
 use zs_mm::{ArenaRef, Descriptor};
@@ -74,6 +75,8 @@ struct Count {
     usable: u64,
     frames: u64,
     empty_frames: u64,
+    isolated: u64,
+    draining: u64,
     units: u64,
 }
 
@@ -96,11 +99,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 payload[class] += len;
             }
         }
-        let mut units = 0;
+        let (mut units, mut isolated, mut draining) = (0, 0, 0);
         for class in 0..self.classes.len() {
             let state = self.classes[class].lock(self.host());
             let count = self.validate_class(class, &state)?;
             units += count.units;
+            isolated += count.isolated;
+            draining += count.draining;
             let counters = [
                 // Each word owns its slot (`validate_word`), so equal numbers mean that each
                 // used slot has its word.
@@ -119,6 +124,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 check(class, what, recorded, found)?;
             }
         }
+        self.validate_drains(isolated, draining)?;
         self.client
             .validate(self.arena())
             .map_err(Invalid::Client)?;
@@ -223,17 +229,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 return wrong("slots in use and back references differ");
             }
         }
+        let isolated_before = count.isolated;
         for entry in 0..context.class.chain as usize {
-            let Some(frame) = record.frame(entry) else {
-                continue;
-            };
-            let owned = Descriptor::owned(self.key().owner(zspage, entry as u8));
-            if self.arena().frame_descriptor(frame) != Some(owned) {
-                return wrong("the descriptor of a frame names another owner");
+            if let Err(what) = self.validate_entry(context, zspage, entry, count) {
+                return wrong(what);
             }
-            let touching = self.geometry.slots_of_frame(context.class, entry);
-            count.frames += 1;
-            count.empty_frames += u64::from(record.used() & touching == 0);
+        }
+        if u64::from(record.isolated()) != count.isolated - isolated_before {
+            return wrong("it does not count its isolated entries");
         }
         count.used += u64::from(record.used().count_ones());
         count.usable += u64::from(record.usable().count_ones());
@@ -242,6 +245,70 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             return wrong("its record's units are free");
         }
         count.units += units as u64;
+        Ok(())
+    }
+
+    /// Checks one entry of a zspage against the descriptor of its frame.
+    fn validate_entry(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+        count: &mut Count,
+    ) -> Result<(), &'static str> {
+        let record = context.record(zspage);
+        let Some(frame) = record.frame(entry) else {
+            return Ok(());
+        };
+        let descriptor = self.arena().frame_descriptor(frame);
+        let descriptor = descriptor.unwrap_or(Descriptor::FREE);
+        let owned = Descriptor::owned(self.frame_owner(context, zspage, entry));
+        if descriptor.at_rest() != owned {
+            return Err("the descriptor of a frame names another owner");
+        }
+        let state = record.frame_state(entry);
+        if descriptor.is_isolated() != (state == FrameState::Isolated) {
+            return Err("an entry and its frame's descriptor differ on isolation");
+        }
+        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let is_bare = record.used() & touching == 0;
+        count.frames += 1;
+        count.isolated += u64::from(state == FrameState::Isolated);
+        count.draining += u64::from(state == FrameState::Draining);
+        // What nothing touches any more of other entries is given up by whoever moves them.
+        count.empty_frames += u64::from(is_bare && state == FrameState::Attached);
+        Ok(())
+    }
+
+    /// Checks the list of draining frames against the entries: each draining one has its row and old
+    /// frame, each isolated one its promise.
+    fn validate_drains(&self, isolated: u64, draining: u64) -> Result<(), Invalid> {
+        let (rows, promised) = self.drains.len(self.host());
+        check(crate::CLASSES, "promised rows", promised as u64, isolated)?;
+        check(crate::CLASSES, "draining frames", rows as u64, draining)?;
+        for at in 0..rows {
+            let drain = self.drains.row(at);
+            let wrong = |what| {
+                let zspage = drain.zspage;
+                Err(Invalid::Zspage { zspage, what })
+            };
+            let Some(class) = self.records.class_of(drain.zspage) else {
+                return wrong("a frame of it drains, but it is not in use");
+            };
+            let (context, entry) = (self.context(class), drain.entry as usize);
+            if context.record(drain.zspage).frame_state(entry) != FrameState::Draining {
+                return wrong("the entry of a frame that drains does not");
+            }
+            let owner = self.frame_owner(context, drain.zspage, entry);
+            let found = self.arena().frame_descriptor(drain.frame);
+            if found.map(Descriptor::at_rest) != Some(Descriptor::draining(owner)) {
+                return wrong("the descriptor of a frame that drains names another owner");
+            }
+            let same = |other: Drain| (other.zspage, other.entry) == (drain.zspage, drain.entry);
+            if (0..at).any(|before| same(self.drains.row(before))) {
+                return wrong("two frames drain for one entry");
+            }
+        }
         Ok(())
     }
 }

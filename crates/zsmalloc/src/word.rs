@@ -338,9 +338,10 @@ impl Word {
         Ok(self.taken_alone(target)?.with_state(State::Exclusive))
     }
 
-    /// Taken for a map that will write.
-    pub(crate) fn mapped(self, target: Target) -> Result<Self, Refusal> {
-        Ok(self.taken_alone(target)?.with_state(State::Mapped))
+    /// An exclusive word that is mapped for writing.
+    pub(crate) fn mapped(self) -> Self {
+        debug_assert_eq!(self.state(), State::Exclusive);
+        self.with_state(State::Mapped)
     }
 
     /// Pinned by a mover.

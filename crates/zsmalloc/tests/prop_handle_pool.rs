@@ -15,7 +15,7 @@ fn check(page: PageSize) -> Report {
         ..Config::with_source_file(file!())
     };
     let outcome = TestRunner::new(config).run(&cases(120), |case| {
-        let (arena, world) = World::arena(page, case.limit, case.granule)
+        let (arena, world) = World::with_options(case.arena(page), case.granule)
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
         let report = run::<_, HandleTable>(&arena, &world, &case.options, &case.ops)
             .map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))?;
@@ -42,6 +42,10 @@ fn met_everything(report: &Report) {
         report.scribbled,
         report.moved,
         report.compacted,
+        report.migrated,
+        report.drained,
+        report.freed_by_movers,
+        report.refused_to_movers,
     ];
     assert!(counts.iter().all(|&count| count > 0), "{report:?}");
 }

@@ -22,7 +22,7 @@ fn seeds(page: PageSize) -> u64 {
 }
 
 /// What must have been met, whoever owns the words.
-const WINDOWS: [(&str, &str); 23] = [
+const WINDOWS: [(&str, &str); 31] = [
     ("insert", "done"),
     ("insert", "no memory"),
     ("read", "done"),
@@ -45,6 +45,14 @@ const WINDOWS: [(&str, &str); 23] = [
     ("compact", "elsewhere"),
     ("shrink", "done"),
     ("visit", "done"),
+    ("migrate", "moved"),
+    ("migrate", "freed"),
+    ("migrate", "again"),
+    ("migrate", "drains"),
+    ("migrate", "busy"),
+    ("migrate", "isolated"),
+    ("isolate", "done"),
+    ("put back", "done"),
     ("schedule", "parked"),
 ];
 

@@ -7,6 +7,8 @@
     reason = "each test file uses a part of this, and a failed check ends a test"
 )]
 
+pub(crate) mod objects;
+
 use zs_mm::{Arena, ArenaOptions, Backing, Error, Frame, FrameId, PageSize};
 use zs_os::testing::{FaultBacking, TestHost};
 use zs_sync::Host;
@@ -68,7 +70,12 @@ fn stamp_places(arena: &Arena<impl Backing>, id: FrameId) -> [usize; 3] {
 
 /// Writes a mark into a frame that the caller owns.
 pub(crate) fn stamp(arena: &Arena<impl Backing>, frame: &Frame, mark: u64) {
-    for place in stamp_places(arena, frame.id()) {
+    stamp_bytes(arena, frame.id(), mark);
+}
+
+/// Writes a mark into a frame that the caller alone uses.
+pub(crate) fn stamp_bytes(arena: &Arena<impl Backing>, frame: FrameId, mark: u64) {
+    for place in stamp_places(arena, frame) {
         // SAFETY: the frame is allocated, so committed, and nobody else's.
         unsafe { arena.payload().write(place, &mark.to_ne_bytes()) };
     }
@@ -76,10 +83,15 @@ pub(crate) fn stamp(arena: &Arena<impl Backing>, frame: &Frame, mark: u64) {
 
 /// Panics unless a frame that the caller owns still bears its mark.
 pub(crate) fn check_stamp(arena: &Arena<impl Backing>, frame: &Frame, mark: u64) {
-    for place in stamp_places(arena, frame.id()) {
-        // SAFETY: the frame is allocated, so committed, and nobody else writes to it.
+    check_bytes(arena, frame.id(), mark);
+}
+
+/// Panics unless a frame that nobody writes to still bears its mark.
+pub(crate) fn check_bytes(arena: &Arena<impl Backing>, frame: FrameId, mark: u64) {
+    for place in stamp_places(arena, frame) {
+        // SAFETY: the frame is allocated, so committed, and nobody writes to it.
         let found = unsafe { arena.payload().bytes(place, 8) };
-        assert_eq!(found, mark.to_ne_bytes(), "contents of {}", frame.id());
+        assert_eq!(found, mark.to_ne_bytes(), "contents of {frame}");
     }
 }
 

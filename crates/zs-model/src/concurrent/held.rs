@@ -6,7 +6,11 @@ use super::worker::Worker;
 use crate::{MapKind, TestArena, What};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use zs_mm::ArenaRef;
 use zsmalloc::{MapMode, Mapping};
+
+/// The backing of a [`TestArena`].
+pub(super) type Faulty = <Arc<TestArena> as ArenaRef>::Backing;
 
 /// Readers that a thread holds at most.
 const HELD_READERS: usize = 4;
@@ -134,7 +138,8 @@ impl<'s, C: Meeting> Worker<'s, C> {
         Ok(())
     }
 
-    fn unmap(&self, map: HeldMap<'s, C>) -> Result<(), String> {
+    fn unmap(&mut self, map: HeldMap<'s, C>) -> Result<(), String> {
+        self.tokens.clear();
         let (scene, stamp) = (self.scene, map.stamp);
         if stamp_of(&map.mapping)? != stamp {
             return Err(format!("a view of {stamp:#x} changed"));
@@ -171,6 +176,7 @@ impl<'s, C: Meeting> Worker<'s, C> {
 
     /// Ends everything that is held: whoever waits for others' readers must be none.
     pub(super) fn leave_all(&mut self) -> Result<(), String> {
+        self.tokens.clear();
         while let Some(reader) = self.readers.pop() {
             self.leave(reader)?;
         }

@@ -6,7 +6,7 @@ use crate::{Event, History, Length, Numbers, Op, TestArena, What, World};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zs_mm::{ArenaOptions, Charge, PageSize};
+use zs_mm::{ArenaOptions, Charge, PageSize, ZoneSpecs};
 use zsmalloc::PoolOptions;
 
 /// Places of one pool: each names an object, or none.
@@ -61,6 +61,7 @@ impl<C: Meeting> Scene<C> {
         let granule = [4 << 10, 16 << 10, 64 << 10][numbers.below(3)];
         let options = ArenaOptions {
             page_size: page,
+            zones: ZoneSpecs::normal(1 + (seed % 2) as usize),
             ..ArenaOptions::new(MORE + FRAMES * page.bytes() as u64)
         };
         let made = World::with_options(options, granule);
@@ -222,7 +223,7 @@ fn scripts(numbers: &mut Numbers) -> Vec<Vec<Op>> {
 /// thread of its own.
 fn maintenance(numbers: &mut Numbers) -> Op {
     let pool = numbers.below(256) as u8;
-    match numbers.below(8) {
+    match numbers.below(16) {
         0 => Op::Decay { millis: 1500 },
         1 => Op::ForEach { pool },
         2..=5 => Op::Compact {
@@ -233,6 +234,17 @@ fn maintenance(numbers: &mut Numbers) -> Op {
             pool,
             frames: numbers.below(4) as u8,
         },
-        _ => Op::Trim { pool },
+        7 => Op::Trim { pool },
+        8 => Op::Drain { pool },
+        9 => Op::Isolate {
+            frame: numbers.below(256) as u16,
+        },
+        10 => Op::PutBack { nth: 0 },
+        _ => Op::Migrate {
+            frame: numbers.below(256) as u16,
+            frames: numbers.below(256) as u8,
+            mode: numbers.below(256) as u8,
+            zone: pool,
+        },
     }
 }

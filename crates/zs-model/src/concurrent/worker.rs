@@ -1,10 +1,11 @@
 //! A thread: one operation after the other.
 
 use super::client::{Meeting, SharedPool};
-use super::held::{HeldMap, HeldReader};
+use super::held::{Faulty, HeldMap, HeldReader};
 use super::scene::{Place, Scene};
 use super::stamp::{STAMP, contents, stamp};
 use crate::{Length, Op, What};
+use zs_mm::Isolated;
 use zs_sync::{Host as _, schedule};
 use zsmalloc::Error;
 
@@ -22,6 +23,9 @@ pub(super) struct Worker<'s, C: Meeting> {
     made: u32,
     pub(super) readers: Vec<HeldReader<'s, C>>,
     pub(super) maps: Vec<HeldMap<'s, C>>,
+    /// Frames that are held isolated. In-place writes wait for them, so they end before this thread waits for
+    /// anybody.
+    pub(super) tokens: Vec<Isolated<'s, Faulty>>,
     /// For mappings to come; one that ended does not return its buffer.
     pub(super) buffers: Vec<&'s mut [u8]>,
     /// Displaced objects that were mapped by somebody when they were to be freed.
@@ -65,6 +69,7 @@ impl<'s, C: Meeting> Worker<'s, C> {
             made: 0,
             readers: Vec::new(),
             maps: Vec::new(),
+            tokens: Vec::new(),
             buffers: Vec::new(),
             displaced: Vec::new(),
         }
@@ -304,6 +309,7 @@ impl<C: Meeting> Worker<'_, C> {
             let noted = self.noted("write beyond", at, start, got, |()| What::Inside);
             return noted.map(|_| ());
         };
+        self.tokens.clear();
         let (stamp, bytes) = self.make(len);
         let got = pool.write(key, 0, &bytes);
         let noted = self.noted("write", at, start, got, |()| What::Wrote(stamp));

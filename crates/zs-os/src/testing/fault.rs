@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use zs_mm::{Advice, Backing, BackingError, RegionKind};
+use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 use zs_sync::may_call_out;
 
 /// A kind of call that can be counted and failed.
@@ -15,11 +15,13 @@ pub enum Call {
     Commit = 1,
     /// [`Backing::decommit`].
     Decommit = 2,
+    /// [`Backing::place_zone`].
+    PlaceZone = 3,
 }
 
 impl Call {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Reserve, Self::Commit, Self::Decommit];
+    pub const ALL: [Self; 4] = [Self::Reserve, Self::Commit, Self::Decommit, Self::PlaceZone];
 }
 
 /// Which calls fail, counted from 1 since [`FaultControl::set`].
@@ -72,7 +74,7 @@ struct Counters {
 
 /// The levers of a [`FaultBacking`]; clones pull the same ones, also while an arena has the backing.
 #[derive(Debug, Clone, Default)]
-pub struct FaultControl(Arc<[Counters; 3]>);
+pub struct FaultControl(Arc<[Counters; 4]>);
 
 impl FaultControl {
     /// Chooses which calls of a kind fail from now on; their count starts again.
@@ -156,6 +158,20 @@ unsafe impl<B: Backing> Backing for FaultBacking<B> {
     ) -> Result<NonNull<u8>, BackingError> {
         self.control.enter(Call::Reserve)?;
         self.inner.reserve(kind, len, align)
+    }
+
+    unsafe fn place_zone(
+        &self,
+        place: NonNull<u8>,
+        len: usize,
+        kind: ZoneKind,
+        node: Option<u32>,
+    ) -> Result<(), ZoneRefusal> {
+        self.control
+            .enter(Call::PlaceZone)
+            .map_err(|_| ZoneRefusal::System)?;
+        // SAFETY: the contract is the same.
+        unsafe { self.inner.place_zone(place, len, kind, node) }
     }
 
     unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::{Arc, Mutex};
-use zs_mm::{Advice, Backing, BackingError, RegionKind};
+use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
 /// The byte that fills payload while it is decommitted.
 pub const POISON: u8 = 0xdb;
@@ -146,6 +146,17 @@ unsafe impl Backing for HeapBacking {
             states: states.collect(),
         }));
         Ok(place)
+    }
+
+    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no more.
+    unsafe fn place_zone(
+        &self,
+        _place: NonNull<u8>,
+        _len: usize,
+        _kind: ZoneKind,
+        _node: Option<u32>,
+    ) -> Result<(), ZoneRefusal> {
+        Ok(())
     }
 
     unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, _len: usize) {

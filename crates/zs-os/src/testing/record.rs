@@ -3,7 +3,7 @@
 use crate::short_lock::short_lock;
 use core::ptr::NonNull;
 use std::sync::{Arc, Mutex};
-use zs_mm::{Advice, Backing, BackingError, RegionKind};
+use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
 /// One call to a [`RecordingBacking`], with its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,17 @@ pub enum Recorded {
         place: usize,
         /// Its length in bytes.
         len: usize,
+    },
+    /// A zone that was made.
+    PlaceZone {
+        /// Its address.
+        place: usize,
+        /// Its length in bytes.
+        len: usize,
+        /// What it was to be made of.
+        kind: ZoneKind,
+        /// Where it was to be.
+        node: Option<u32>,
     },
     /// A region was taken back.
     Release {
@@ -108,6 +119,25 @@ unsafe impl<B: Backing> Backing for RecordingBacking<B> {
         let place = region.addr().get();
         self.recording.add(Recorded::Reserve { kind, place, len });
         Ok(region)
+    }
+
+    unsafe fn place_zone(
+        &self,
+        zone: NonNull<u8>,
+        len: usize,
+        kind: ZoneKind,
+        node: Option<u32>,
+    ) -> Result<(), ZoneRefusal> {
+        // SAFETY: the contract is the same.
+        unsafe { self.inner.place_zone(zone, len, kind, node) }?;
+        let place = zone.addr().get();
+        self.recording.add(Recorded::PlaceZone {
+            place,
+            len,
+            kind,
+            node,
+        });
+        Ok(())
     }
 
     unsafe fn release(&self, kind: RegionKind, region: NonNull<u8>, len: usize) {

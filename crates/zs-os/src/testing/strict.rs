@@ -1,10 +1,10 @@
 //! A backing that faults at every touch of what is not committed.
 
-use crate::map::{self, Source};
+use crate::map;
 use crate::page::os_page_size;
 use core::ptr::NonNull;
 use rustix::mm::{MprotectFlags, ProtFlags};
-use zs_mm::{Advice, Backing, BackingError, RegionKind};
+use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
 /// A test tool: mappings whose uncommitted payload cannot be read, and whose uncommitted tables
 /// cannot be written; a program that does so dies by a segmentation fault at the very instruction.
@@ -73,10 +73,21 @@ unsafe impl Backing for StrictBacking {
         len: usize,
         align: usize,
     ) -> Result<NonNull<u8>, BackingError> {
-        let place = map::reserve(Source::Anonymous, reserved_protection(kind).0, len, align)?;
+        let place = map::reserve(reserved_protection(kind).0, len, align)?;
         // SAFETY: the region was just made, and is ours.
         unsafe { map::advise_region(place, len) };
         Ok(place)
+    }
+
+    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no more.
+    unsafe fn place_zone(
+        &self,
+        _place: NonNull<u8>,
+        _len: usize,
+        _kind: ZoneKind,
+        _node: Option<u32>,
+    ) -> Result<(), ZoneRefusal> {
+        Ok(())
     }
 
     unsafe fn release(&self, _kind: RegionKind, place: NonNull<u8>, len: usize) {

@@ -55,6 +55,11 @@ macro_rules! atomic {
                 self.0.fetch_or(value, order)
             }
 
+            pub fn fetch_xor(&self, value: $int, order: Ordering) -> $int {
+                point(Kind::Change);
+                self.0.fetch_xor(value, order)
+            }
+
             pub fn fetch_max(&self, value: $int, order: Ordering) -> $int {
                 point(Kind::Change);
                 self.0.fetch_max(value, order)

@@ -5,7 +5,6 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `limit` | the most that a pool may hold |
 //! | `parent` | a child for each codec, and what it says |
 //! | `protocol` | what parent and child say to each other |
 //! | `child` | the child: everything warm, then measured |
@@ -18,7 +17,6 @@
 mod after_free;
 mod bench;
 mod child;
-mod limit;
 mod models;
 mod parent;
 mod parts;
@@ -29,6 +27,7 @@ pub(crate) use child::run as measure_as_child;
 
 use crate::cli::{Estimate, Job};
 use crate::failure::{Failure, LIMIT_REACHED};
+use crate::limit::limit;
 use crate::output;
 use crate::sources::{Origin, gather};
 use report::Report;
@@ -40,7 +39,7 @@ pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
     let sampling = options.sampling();
     let gathered = gather(&options.source, sampling, options.page_size)?;
     let page = gathered.page_size;
-    let limit = limit::limit(options, page, gathered.pages.pages());
+    let limit = limit(options.limit, page, gathered.pages.pages());
     let parts = match &gathered.origin {
         Origin::Files(_) => Vec::new(),
         Origin::Processes(live) => {

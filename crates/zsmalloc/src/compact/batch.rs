@@ -228,6 +228,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         sparse: &SparseZspages,
     ) -> Room {
         let record = context.record(zspage);
+        if record.is_isolated() {
+            return Room::None;
+        }
         let free = record.usable() & !record.used();
         let slot = free.trailing_zeros() as usize;
         if free != 0 && slot < below {
@@ -324,10 +327,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 planned.to
             };
             if self.zero_freed {
-                let spans = self.spans(class, gone, planned.len);
-                // SAFETY: no word leads to the place, and its slot is not cleared yet, so the bytes
-                // are this thread's alone.
-                unsafe { spans.zero(self.arena().payload()) };
+                self.zero_place(class, gone, planned.len);
             }
             planned.released = self.clear_slot(&mut state, class, gone);
         }

@@ -1,9 +1,10 @@
 //! What is held after a share was freed: table and sentence.
 
-use super::text::{ANSWER, HEADING, Row, fixed, styled};
+use super::text::{Row, fixed};
 use super::{Report, quotient};
 use crate::estimate::protocol::AfterFree;
 use crate::output::wrap;
+use crate::table::{ANSWER, HEADING, styled};
 use crate::units::{Size, Time};
 
 const ROWS: [Row<AfterFree>; 10] = [

@@ -1,7 +1,7 @@
 //! The table of size classes.
 
-use super::text::{new_table, render};
 use crate::estimate::protocol::{Class, Measured};
+use crate::table::{new_table, render};
 use crate::units::Size;
 
 /// Columns from which on the table is shown whole.

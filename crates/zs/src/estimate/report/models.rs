@@ -1,9 +1,10 @@
 //! What models say that others would hold.
 
-use super::text::{HEADING, fixed, new_table, render, styled};
+use super::text::fixed;
 use super::{Report, overhead, quotient};
 use crate::estimate::protocol::Measured;
 use crate::output::wrap;
+use crate::table::{HEADING, new_table, render, styled};
 use crate::units::Size;
 use serde::Serialize;
 

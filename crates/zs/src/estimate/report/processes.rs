@@ -3,9 +3,10 @@
 use super::Report;
 use super::estimator::Saving;
 use super::saving::{Row, Savings, Total};
-use super::text::{ANSWER, HEADING, fixed, new_table, render, styled};
+use super::text::fixed;
 use crate::output::wrap;
 use crate::sources::Live;
+use crate::table::{ANSWER, HEADING, new_table, render, styled};
 use crate::units::Size;
 use comfy_table::Row as TableRow;
 use zs_pages::SampledProcess;

@@ -4,13 +4,11 @@ use super::{Report, classes, overhead};
 use crate::estimate::protocol::Measured;
 use crate::output::wrap;
 use crate::sources::Origin;
+use crate::table::{ANSWER, HEADING, new_table, render, styled};
 use crate::units::{Size, Time};
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::fmt::Write as _;
 
-pub(super) const HEADING: Style = Style::new().bold();
-pub(super) const ANSWER: Style = AnsiColor::Green.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Columns from which on the table's labels are written out.
@@ -176,35 +174,4 @@ impl Report {
             format!("{name} would hold {what} in {size} instead of {whole}: nothing given back")
         }
     }
-}
-
-pub(super) fn styled(style: Style, text: &str) -> String {
-    format!("{style}{text}{style:#}")
-}
-
-/// A table without lines, for `width` columns.
-pub(super) fn new_table(width: usize) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table
-}
-
-/// Draws a table: the columns of `left` to the left, the others to the right, `gap` blanks between, its header bold.
-pub(super) fn render(table: &mut Table, left: &[usize], gap: u16) -> String {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((if index == 0 { 0 } else { gap }, 0));
-        column.set_cell_alignment(if left.contains(&index) {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
-    let lines = table.lines().enumerate().map(|(index, line)| match index {
-        0 => styled(HEADING, line.trim_end()),
-        _ => line.trim_end().to_owned(),
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,5 @@
 //! The most that a pool may hold.
 
-use crate::cli::Estimate;
 use crate::output;
 use crate::units::Size;
 use zs_mm::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
@@ -13,8 +12,8 @@ const METADATA_OF_PAGE: u64 = 64;
 const METADATA_OF_POOL: u64 = 4 << 20;
 
 /// The limit of each pool: what was asked for, or enough for the worst case if the system has that much.
-pub(super) fn limit(options: &Estimate, page: PageSize, pages: u64) -> u64 {
-    if let Some(limit) = options.limit {
+pub(crate) fn limit(asked: Option<u64>, page: PageSize, pages: u64) -> u64 {
+    if let Some(limit) = asked {
         return limit;
     }
     let worst = worst_case(page, pages);

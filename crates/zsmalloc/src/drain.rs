@@ -1,0 +1,222 @@
+//! Frames that have been moved, and are still being read at their old place.
+//!
+//! frame moved with readers inside -> a row of the list -> each of its slots seen without readers since -> old
+//! frame freed
+//!
+//! A row is three cells: the old frame, zspage and entry in one, and one bit for each slot that was not seen
+//! without readers yet. So readers who come and go, each at the new place, hold nothing up.
+//!
+//! # Locking
+//!
+//! One leaf lock (`Drains`). A row is taken out of the list while it is looked at, which takes its class
+//! lock. Rows are promised before a frame is isolated: a move that is done cannot fail for want of one.
+
+use crate::client::Client;
+use crate::pool::Pool;
+use crate::record::FrameState;
+use crate::slot::Released;
+use zs_mm::{Arena, ArenaRef, Backing, Error, FrameId, FrameOwner, MetaTable};
+use zs_sync::{Guarded64, Host, Mutex, Rank};
+
+/// The most frames of a pool that are isolated or drain at a time.
+const MOST: usize = if cfg!(zs_loom) { 4 } else { 1 << 16 };
+/// Cells of a row.
+const CELLS: usize = 3;
+
+const ZSPAGE_SHIFT: u32 = 28;
+const ENTRY_SHIFT: u32 = 56;
+const ID_MASK: u64 = (1 << ZSPAGE_SHIFT) - 1;
+
+/// An old frame that is still being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Drain {
+    /// The old frame.
+    pub(crate) frame: FrameId,
+    /// Where it was.
+    pub(crate) zspage: u32,
+    pub(crate) entry: u8,
+    /// The slots whose objects were not seen without readers yet.
+    pub(crate) pending: u128,
+}
+
+/// The draining frames of a pool.
+#[derive(Debug)]
+pub(crate) struct Drains {
+    rows: MetaTable<Guarded64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Rows of the list.
+    len: usize,
+    /// Rows that may be needed: frames that are isolated, and rows that are being looked at.
+    promised: usize,
+}
+
+impl Drains {
+    pub(crate) fn new<B: Backing>(arena: &Arena<B>) -> Result<Self, Error> {
+        Ok(Self {
+            rows: arena.reserve_table(MOST * CELLS)?,
+            state: Mutex::new(Rank::Drains, State::default()),
+        })
+    }
+
+    pub(crate) fn release<B: Backing>(&mut self, arena: &Arena<B>) {
+        arena.release_table(core::mem::take(&mut self.rows));
+    }
+
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.rows.committed_bytes()
+    }
+
+    /// Rows of the list, and rows that are promised.
+    pub(crate) fn len(&self, host: &dyn Host) -> (usize, usize) {
+        let state = self.state.lock(host);
+        (state.len, state.promised)
+    }
+
+    /// The row at `at` of a list that nobody else changes: its lock is held, or nobody is at work.
+    pub(crate) fn row(&self, at: usize) -> Drain {
+        let [place, low, high] = [0, 1, 2].map(|column| self.rows.at(at * CELLS + column).get());
+        Drain {
+            frame: FrameId((place & ID_MASK) as u32),
+            zspage: (place >> ZSPAGE_SHIFT & ID_MASK) as u32,
+            entry: (place >> ENTRY_SHIFT) as u8,
+            pending: u128::from(high) << 64 | u128::from(low),
+        }
+    }
+
+    /// Promises a row for a frame that is to be isolated; false if there is no memory for it. May commit
+    /// some.
+    pub(crate) fn promise<B: Backing>(&self, arena: &Arena<B>) -> bool {
+        let rows = {
+            let mut state = self.state.lock(arena.host());
+            state.promised += 1;
+            state.len + state.promised
+        };
+        let promised = rows <= MOST && arena.ensure(&self.rows, rows * CELLS - 1).is_ok();
+        if !promised {
+            self.end_promise(arena.host());
+        }
+        promised
+    }
+
+    /// A promised row is not needed.
+    pub(crate) fn end_promise(&self, host: &dyn Host) {
+        self.state.lock(host).promised -= 1;
+    }
+
+    /// Adds a row that was promised.
+    pub(crate) fn push(&self, host: &dyn Host, drain: Drain) {
+        let mut state = self.state.lock(host);
+        state.promised -= 1;
+        let cells = [
+            u64::from(drain.frame.0)
+                | u64::from(drain.zspage) << ZSPAGE_SHIFT
+                | u64::from(drain.entry) << ENTRY_SHIFT,
+            drain.pending as u64,
+            (drain.pending >> 64) as u64,
+        ];
+        for (at, cell) in cells.into_iter().enumerate() {
+            self.rows.at(state.len * CELLS + at).set(cell);
+        }
+        state.len += 1;
+    }
+
+    /// Takes out the row at `at`, if there is one; it is still promised.
+    fn take(&self, host: &dyn Host, at: usize) -> Option<Drain> {
+        let mut state = self.state.lock(host);
+        let last = state.len.checked_sub(1).filter(|&last| at <= last)?;
+        let taken = self.row(at);
+        let cell = |row: usize, column: usize| self.rows.at(row * CELLS + column);
+        (0..CELLS).for_each(|column| cell(at, column).set(cell(last, column).get()));
+        state.len = last;
+        state.promised += 1;
+        Some(taken)
+    }
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// Looks at each draining frame once, and frees those that nobody reads any more. Called with no lock
+    /// held; takes a class lock for each.
+    pub(crate) fn drain_old_frames(&self) {
+        if self.arena().is_forked() {
+            return;
+        }
+        let (rows, _) = self.drains.len(self.host());
+        // From the last: what is put back comes last, and is not met again.
+        for at in (0..rows).rev() {
+            if let Some(drain) = self.drains.take(self.host(), at) {
+                self.look_at_drain(drain);
+            }
+        }
+    }
+
+    fn look_at_drain(&self, mut drain: Drain) {
+        let Some(class) = self.records.class_of(drain.zspage) else {
+            debug_assert!(false, "a zspage with a draining entry stays open");
+            return;
+        };
+        let context = self.context(class);
+        let entry = drain.entry as usize;
+        let mut state = self.classes[class].lock(self.host());
+        let record = context.record(drain.zspage);
+        drain.pending &= record.used();
+        drain.pending = self.slots_inside(context, drain.zspage, drain.pending);
+        if drain.pending != 0 {
+            drop(state);
+            self.drains.push(self.host(), drain);
+            return;
+        }
+        record.end_drain(entry);
+        let released = self.detach_if_bare(&mut state, context, drain.zspage, entry);
+        drop(state);
+        self.give_back(class, released);
+        let owner = self.frame_owner(context, drain.zspage, entry);
+        self.end_drain(drain.frame, owner);
+        self.drains.end_promise(self.host());
+    }
+
+    fn end_drain(&self, frame: FrameId, owner: FrameOwner) {
+        let frame = self.arena().end_drain(frame, self.key(), owner);
+        debug_assert!(frame.is_some(), "a draining frame is its pool's");
+        if let Some(mut frame) = frame {
+            self.zero_frame(&mut frame);
+            self.arena().free_frame(frame);
+        }
+    }
+
+    /// Frees what drains when the pool goes: no reader can be left.
+    pub(crate) fn drain_everything(&self) {
+        while let Some(drain) = self.drains.take(self.host(), 0) {
+            if let Some(class) = self.records.class_of(drain.zspage) {
+                let context = self.context(class);
+                let owner = self.frame_owner(context, drain.zspage, drain.entry as usize);
+                self.end_drain(drain.frame, owner);
+            }
+        }
+    }
+
+    /// Detaches the frame of an entry that nobody moves, if nothing touches it.
+    pub(crate) fn detach_if_bare(
+        &self,
+        state: &mut crate::class::ClassState,
+        context: crate::class::ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+    ) -> Released {
+        let record = context.record(zspage);
+        debug_assert_eq!(record.frame_state(entry), FrameState::Attached);
+        let touching = self.geometry.slots_of_frame(context.class, entry);
+        if record.used() & touching != 0 {
+            return Released::default();
+        }
+        let detached = self.detach(state, context, zspage, entry);
+        Released {
+            zspage,
+            frames: [detached, None],
+            record: self.close_if_bare(state, context, zspage),
+        }
+    }
+}

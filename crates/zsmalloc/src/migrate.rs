@@ -1,0 +1,288 @@
+//! MIGRATE, the pool's side: any frame of a live zspage can be moved, whatever is in it.
+//!
+//! frame -> its entry *isolated* -> no word that touches it is being written to -> (bytes copied) -> the entry
+//! names the new frame -> the old one is freed, or drains until its readers have left
+//!
+//! A frame's move touches no word: a word names a zspage and a slot. Readers are not waited for. Who
+//! writes takes its word first and then looks at the entry; the mover marks the entry and then looks at the
+//! words, by read-modify-writes: so one of the two sees the other (`docs/interleavings.md`, 23 to 26).
+//!
+//! # Locking
+//!
+//! Each step is one hold of the class lock: an isolation, a look at the words of at most 128 slots, a swap of the
+//! entry with another such look. The bytes are copied in between, under the frame's lock alone.
+
+use crate::class::{ClassContext, FrameEntry};
+use crate::client::Client;
+use crate::drain::Drain;
+use crate::geometry::CLASSES;
+use crate::pool::Pool;
+use crate::record::FrameState;
+use crate::word::{Place, State, Word};
+use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack};
+use zs_sync::{Ordering, Peek, prefetch};
+
+/// What a mover of frames sees of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nobody is inside.
+    Idle,
+    /// Somebody reads its bytes.
+    Inside,
+    /// Somebody writes them, or is about to.
+    Writing,
+    /// The word does not name the slot: an object is on its way in.
+    Elsewhere,
+}
+
+// SAFETY: 1. `prepare` is ready if no word that touches the frame is filling or exclusive, and each names its
+// slot; the entry is isolated, so no slot of it is taken any more, and whoever takes such a word to write to it
+// looks at the entry and lets go (`write_alone`). What zeroes freed bytes does the same. A frame's memory reads as
+// zeros until it is written. 2. `commit` swaps the entry under the class lock: whoever pins a word later finds
+// the new frame, and for whoever pinned one before the old frame drains. 3. `isolate` compares owner and entry
+// under the class lock, under which both change.
+unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
+    fn key(&self) -> &PoolKey {
+        self.key()
+    }
+
+    fn isolate(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> bool {
+        if owner.class as usize >= CLASSES || !self.drains.promise(self.arena()) {
+            return false;
+        }
+        let isolated = self.isolate_entry(lock.frame(), owner);
+        if !isolated {
+            self.drains.end_promise(self.host());
+        }
+        isolated
+    }
+
+    fn prepare(&self, _lock: &FrameLock<'_>, owner: FrameOwner) -> Prepared {
+        let (class, zspage) = (owner.class as usize, owner.zspage);
+        let context = self.context(class);
+        let touching = self
+            .geometry
+            .slots_of_frame(context.class, owner.index as usize);
+        let _state = self.classes[class].lock(self.host());
+        let slots = context.record(zspage).used() & touching;
+        if slots == 0 {
+            return Prepared::Empty;
+        }
+        self.prefetch_slots(context, zspage, slots);
+        let is_written = |slot| {
+            let look = self.look(context, zspage, slot);
+            matches!(look, Look::Writing | Look::Elsewhere)
+        };
+        if bits(slots).any(is_written) {
+            Prepared::Busy
+        } else {
+            Prepared::Ready
+        }
+    }
+
+    fn commit(&self, lock: &FrameLock<'_>, owner: FrameOwner, to: Frame) -> Option<Frame> {
+        let (class, entry) = (owner.class as usize, owner.index as usize);
+        let (from, zspage) = (lock.frame(), owner.zspage);
+        let context = self.context(class);
+        let record = context.record(zspage);
+        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let mut state = self.classes[class].lock(self.host());
+        let to = self.arena().assign(to, self.key(), owner);
+        self.zero_free_parts(context, zspage, entry, to);
+        state.change(context, zspage, |_, record| record.move_to(entry, from, to));
+        let pending = self.slots_inside(context, zspage, record.used() & touching);
+        if pending != 0 {
+            record.begin_drain(entry, to);
+            let drains = self.arena().begin_drain(from, self.key(), owner);
+            debug_assert!(drains, "an isolated frame was the zspage's");
+            drop(state);
+            let drain = Drain {
+                frame: from,
+                zspage,
+                entry: owner.index,
+                pending,
+            };
+            self.drains.push(self.host(), drain);
+            return None;
+        }
+        let old = self.arena().reclaim(from, self.key(), owner);
+        debug_assert!(old.is_some(), "an isolated frame was the zspage's");
+        // All that was in it may have been freed meanwhile.
+        let released = self.detach_if_bare(&mut state, context, zspage, entry);
+        drop(state);
+        self.give_back(class, released);
+        self.drains.end_promise(self.host());
+        old.map(|mut old| {
+            self.zero_frame(&mut old);
+            old
+        })
+    }
+
+    fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
+        let (class, entry) = (owner.class as usize, owner.index as usize);
+        let context = self.context(class);
+        let mut state = self.classes[class].lock(self.host());
+        self.zero_free_parts(context, owner.zspage, entry, lock.frame());
+        state.change(context, owner.zspage, |_, record| {
+            record.put_back(entry, lock.frame());
+        });
+        let mut released = self.detach_if_bare(&mut state, context, owner.zspage, entry);
+        drop(state);
+        let freed = released.frames[0].take();
+        self.give_back(class, released);
+        self.drains.end_promise(self.host());
+        freed.map_or(PutBack::Kept, PutBack::Free)
+    }
+
+    fn drain(&self) {
+        self.drain_old_frames();
+    }
+}
+
+impl<A: ArenaRef, C: Client> Pool<A, C> {
+    /// attached -> isolated, if the frame is this owner's. Its zspage takes no new object from now on.
+    fn isolate_entry(&self, frame: FrameId, owner: FrameOwner) -> bool {
+        let (class, entry) = (owner.class as usize, owner.index as usize);
+        let context = self.context(class);
+        let mut state = self.classes[class].lock(self.host());
+        // What was read without the lock may be of another time. Under it the owner is the truth: the
+        // zspage is open, of this class, and its entry names the frame.
+        let found = self.arena().frame_descriptor(frame);
+        if found.and_then(zs_mm::Descriptor::owner) != Some(owner) {
+            return false;
+        }
+        let isolated = state.change(context, owner.zspage, |_, record| {
+            record.isolate(entry, frame)
+        });
+        let kept_back = FrameEntry {
+            zspage: owner.zspage,
+            entry: owner.index,
+        };
+        if isolated && state.spare == Some(kept_back) {
+            // The putback gives it up.
+            state.spare = None;
+        }
+        isolated
+    }
+
+    /// Those of `slots` whose objects somebody is inside of.
+    pub(crate) fn slots_inside(&self, context: ClassContext<'_>, zspage: u32, slots: u128) -> u128 {
+        let is_inside = |&slot: &usize| {
+            let look = self.look(context, zspage, slot);
+            matches!(look, Look::Inside | Look::Writing)
+        };
+        bits(slots)
+            .filter(is_inside)
+            .fold(0, |inside, slot| inside | 1 << slot)
+    }
+
+    /// Looks at the word of a slot in use, by a read-modify-write that changes nothing: whoever takes the word
+    /// later sees what the mover did before. Under the class lock.
+    fn look(&self, context: ClassContext<'_>, zspage: u32, slot: usize) -> Look {
+        let record = context.record(zspage);
+        let Some(index) = record.back_reference(slot) else {
+            return Look::Elsewhere;
+        };
+        let Some(cell) = self.cell(index) else {
+            return Look::Elsewhere;
+        };
+        // Relaxed: a look first, since a word that names another place may lie in a page that was given
+        // back; the exchange below decides.
+        let mut seen = cell.peek(Ordering::Relaxed);
+        loop {
+            let word = Word(seen);
+            let place = word.place(&self.layout);
+            if !word.has_place() || (place.zspage, place.slot as usize) != (zspage, slot) {
+                return Look::Elsewhere;
+            }
+            // Acquire: what those did who were inside before. Release pairs with the Acquire of those who
+            // come after: they see the entry as it is now.
+            match cell.compare_exchange(seen, seen, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return self.look_of(word),
+                Err(found) => seen = found,
+            }
+        }
+    }
+
+    fn look_of(&self, word: Word) -> Look {
+        match word.state() {
+            State::Filling | State::Exclusive => Look::Writing,
+            // Whoever finishes the free zeroes the bytes.
+            State::Freeing if self.zero_freed && word.is_abandoned() => Look::Writing,
+            _ if word.readers() > 0 || word.has_mover() => Look::Inside,
+            _ => Look::Idle,
+        }
+    }
+
+    fn prefetch_slots(&self, context: ClassContext<'_>, zspage: u32, slots: u128) {
+        let record = context.record(zspage);
+        for index in bits(slots).filter_map(|slot| record.back_reference(slot)) {
+            if let Some(cell) = self.cell(index) {
+                prefetch(cell);
+            }
+        }
+    }
+
+    /// Whether a frame that a place touches is being moved: who has the place's word then lets go of it, and tries again.
+    pub(crate) fn is_being_moved(&self, class: usize, place: Place) -> bool {
+        let context = self.context(class);
+        let record = context.record(place.zspage);
+        let (first, last) = self
+            .geometry
+            .frames_of_slot(context.class, place.slot as usize);
+        (first..=last).any(|entry| record.frame_state(entry) == FrameState::Isolated)
+    }
+
+    /// Zeroes what of a place lies in frames that nobody moves; the rest is left to whoever does. Under
+    /// the class lock; only in a pool that zeroes what it frees.
+    pub(crate) fn zero_place(&self, class: usize, place: Place, len: usize) {
+        let context = self.context(class);
+        let record = context.record(place.zspage);
+        let (first, last) = self
+            .geometry
+            .frames_of_slot(context.class, place.slot as usize);
+        let spans = self.spans(class, place, len);
+        for (entry, span) in [(first, spans.first), (last, spans.second)] {
+            if !span.is_empty() && record.frame_state(entry) != FrameState::Isolated {
+                // SAFETY: no word leads to the place any more, and its slot is not cleared yet, so the bytes
+                // are this thread's alone; a frame's mover prepares under this lock.
+                unsafe { self.arena().payload().zero(span.start, span.len()) };
+            }
+        }
+    }
+
+    /// Zeroes the free slots' parts of an isolated frame, in a pool that zeroes what it frees: what was freed
+    /// meanwhile was left to this. `frame` is the entry's, or the one that takes its place.
+    fn zero_free_parts(
+        &self,
+        context: ClassContext<'_>,
+        zspage: u32,
+        entry: usize,
+        frame: FrameId,
+    ) {
+        if !self.zero_freed {
+            return;
+        }
+        let page = self.geometry.page_size();
+        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let start = entry << page.shift();
+        for slot in bits(touching & !context.record(zspage).used()) {
+            let size = context.class.size as usize;
+            let from = (slot * size).max(start);
+            let to = ((slot + 1) * size).min(start + page.bytes());
+            let at = (frame.index() << page.shift()) + from - start;
+            // SAFETY: the entry is isolated, so no free slot of it is taken, and this thread moves it: nobody
+            // else touches the bytes. The frame is in use, hence committed.
+            unsafe { self.arena().payload().zero(at, to - from) };
+        }
+    }
+}
+
+/// The slots of a set, ascending.
+fn bits(mut set: u128) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let slot = (set != 0).then(|| set.trailing_zeros() as usize)?;
+        set &= set - 1;
+        Some(slot)
+    })
+}
