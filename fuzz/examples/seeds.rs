@@ -72,9 +72,29 @@ fn free(nth: u8) -> [u8; 3] {
     [42, nth, nth.wrapping_mul(37)]
 }
 
+/// Moves frames, in this mode, to this zone or (below 128) anywhere.
+fn migrate(frame: u8, frames: u8, mode: u8, zone: u8) -> [u8; 6] {
+    [72, frame, 0, frames, mode, zone]
+}
+
 /// An operation that names an object alone.
 fn on(kind: u8, nth: u8) -> [u8; 3] {
     [kind, nth, 0]
+}
+
+/// The first commit fails, then all; then decommits.
+fn faults(fill: &[u8], thin: &[u8]) -> Vec<u8> {
+    let faults: [&[u8]; 8] = [
+        &[61, 0, 1],
+        &fill[..70],
+        &[61, 1, 0],
+        fill,
+        &CLEAR_FAULT,
+        &[62, 0, 0],
+        thin,
+        &TRIM,
+    ];
+    faults.concat()
 }
 
 fn operations() -> Vec<(&'static str, Vec<u8>)> {
@@ -102,16 +122,21 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
         &end,
         &READ,
     ];
-    // The first commit fails, then all; then decommits.
-    let faults: [&[u8]; 8] = [
-        &[61, 0, 1],
-        &fill[..70],
-        &[61, 1, 0],
+    // Frames moved in each mode, with readers inside, some isolated and put back, some without objects.
+    let moves: Vec<u8> = (0..4).flat_map(|n| migrate(n, 7, n, n << 6)).collect();
+    let moving: [&[u8]; 12] = [
         &fill,
-        &CLEAR_FAULT,
-        &[62, 0, 0],
+        &open,
+        &moves,
+        &[76, 1, 0],
         &thin,
-        &TRIM,
+        &moves,
+        &[78, 0, 0],
+        &SCRIBBLE,
+        &close,
+        &[79, 0],
+        &moves,
+        &READ,
     ];
     let in_place = [[28, 0, 0, 0, 32, 0, 64, 7].as_slice(), &[32, 1, 0, 2, 1, 3]].concat();
     vec![
@@ -127,7 +152,11 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
             head(K16 | THREE_POOLS, 0, &[&fill, &change, &thin, &READ]),
         ),
         ("inside", head(K4 | TWO_POOLS, CHECK_OFTEN, &around)),
-        ("faults", head(K4 | GRANULE_64K, CHECK_OFTEN, &faults)),
+        ("moving", head(K4 | ZERO_FREED, CHECK_OFTEN, &moving)),
+        (
+            "faults",
+            head(K4 | GRANULE_64K, CHECK_OFTEN, &[&faults(&fill, &thin)]),
+        ),
         (
             "no-room",
             head(K64, ROOM_200K, &[&fill, &change, &thin, &fill]),

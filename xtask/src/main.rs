@@ -14,7 +14,7 @@
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
 //! | [`capi`] | `capi`: libzsmalloc, with C and C++ programs |
-//! | [`bench`] | `bench`: this project beside other allocators |
+//! | [`mod@bench`] | `bench`: this project beside other allocators |
 //! | [`icount`] | `icount`: instructions of an operation, against a baseline |
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!

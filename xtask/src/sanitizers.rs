@@ -27,7 +27,7 @@ const PACKAGES: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"]
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.
-const THREADED_TESTS: [&str; 10] = [
+const THREADED_TESTS: [&str; 12] = [
     "--test",
     "threads",
     "--test",
@@ -36,6 +36,8 @@ const THREADED_TESTS: [&str; 10] = [
     "z8_one_word_one_lock",
     "--test",
     "compact_threads",
+    "--test",
+    "zone_level",
     "--test",
     "migrate_threads",
 ];

@@ -348,6 +348,48 @@ typedef struct zs_class_info {
 } zs_class_info;
 
 /**
+ * What a maintenance did.
+ */
+typedef struct zs_maintain_report {
+  /**
+   * Bytes of this struct that the library wrote: a field beyond them is unknown to it.
+   */
+  uint64_t size;
+  /**
+   * A `zs_maintain_end`: why it ended.
+   */
+  uint64_t end;
+  /**
+   * Objects that were moved within the pool.
+   */
+  uint64_t objects_moved;
+  /**
+   * Page frames of the pool that were emptied by it, less those that it took.
+   */
+  uint64_t frames_freed;
+  /**
+   * Page frames that were moved to other pageblocks.
+   */
+  uint64_t frames_moved;
+  /**
+   * Page frames that could not be moved just then.
+   */
+  uint64_t frames_failed;
+  /**
+   * Pageblocks of 2 MiB that became free as a whole.
+   */
+  uint64_t blocks_freed;
+  /**
+   * Bytes that were copied.
+   */
+  uint64_t bytes_moved;
+  /**
+   * Bytes that were given back to the system.
+   */
+  uint64_t bytes_trimmed;
+} zs_maintain_report;
+
+/**
  * Names one object of one pool. Never 0; a plain number that may be stored anywhere.
  */
 typedef uint64_t zs_handle;
@@ -612,6 +654,25 @@ enum zs_result zs_pool_get_class_info(zs_pool_t *pool,
  * As for all functions.
  */
 enum zs_result zs_pool_validate(zs_pool_t *pool);
+
+/**
+ * Keeps memory whole: moves objects together so that page frames empty, moves page frames to the lower
+ * pageblocks of the arena so that the upper ones become free as a whole, and gives what is free back to the system. Beside
+ * everything else that goes on; handles stay what they are; no reader is waited for. Page frames of other pools of the
+ * arena stay where they are.
+ *
+ * Copies about `max_bytes` bytes at most (`ZS_UNLIMITED` is no bound; 0 only gives back): call it now and then, or after
+ * many frees. `report` may be NULL, else `size` is `sizeof *report`.
+ *
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`; what was done is in the report.
+ *
+ * # Safety
+ * As for all functions: see `docs/c.md`.
+ */
+enum zs_result zs_pool_maintain(zs_pool_t *pool,
+                                uint64_t max_bytes,
+                                struct zs_maintain_report *report,
+                                size_t size);
 
 /**
  * Stores a copy of `len` bytes, 1 to a page; `handle` becomes the object's.

@@ -15,6 +15,7 @@
 //! | `object` | stored, read, replaced, freed |
 //! | `view` | an object's bytes where they lie, until the view ends |
 //! | `shrink` | objects moved together, memory given back |
+//! | `maintain` | objects and page frames moved, by one budget |
 //! | `info` | statistics |
 //! | `visit` | every object |
 //! | `pressure` | a call when memory is short |
@@ -36,6 +37,7 @@ mod arena;
 mod border;
 mod info;
 mod kernel;
+mod maintain;
 mod object;
 mod pool;
 mod pressure;
@@ -59,6 +61,7 @@ pub use kernel::{
     zs_get_total_size_bytes, zs_huge_class_size, zs_lookup_class_index, zs_malloc, zs_map_object,
     zs_mapmode, zs_obj_read_begin, zs_obj_read_end, zs_obj_write, zs_pool_stats, zs_unmap_object,
 };
+pub use maintain::{zs_maintain_end, zs_maintain_report, zs_pool_maintain};
 pub use object::{
     zs_handle, zs_pool_allocate, zs_pool_free, zs_pool_insert, zs_pool_read, zs_pool_replace,
     zs_pool_write,

@@ -43,7 +43,7 @@ pub struct Balloon<A: ArenaRef> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Slots from this one on are empty.
+    /// Slots from this one on have no frame, or one that was let go of.
     end: usize,
     /// Frames in the balloon.
     frames: u64,
@@ -94,8 +94,11 @@ impl<A: ArenaRef> Balloon<A> {
         self.key.as_ref().expect("a balloon has its key")
     }
 
-    /// Frames in the balloon.
+    /// Frames in the balloon; none in a forked child.
     pub fn frames(&self) -> u64 {
+        if self.arena().is_forked() {
+            return 0;
+        }
         self.state.lock(self.host()).frames
     }
 
@@ -109,8 +112,11 @@ impl<A: ArenaRef> Balloon<A> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if there are not so many free frames, or the limit is reached: the balloon then has
-    /// what was there.
+    /// what was there. [`Error::Forked`].
     pub fn inflate(&self, target: u64) -> Result<u64, Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
         loop {
             let frames = self.frames();
             let Some(missing) = target.checked_sub(frames).filter(|&missing| missing > 0) else {
@@ -121,8 +127,11 @@ impl<A: ArenaRef> Balloon<A> {
     }
 
     /// Gives frames back to the arena until the balloon has `target`; returns how many it has then. One that
-    /// somebody moves just then follows when that is over.
+    /// somebody moves just then follows when that is over. In a forked child nothing is given back.
     pub fn deflate(&self, target: u64) -> u64 {
+        if self.arena().is_forked() {
+            return 0;
+        }
         while let Some(frame) = self.let_go(target) {
             if let Some(frame) = frame {
                 self.give_up(frame);
@@ -134,13 +143,16 @@ impl<A: ArenaRef> Balloon<A> {
     /// Takes some frames: a run without memory, or one with, where commits are larger than a frame.
     fn grow(&self, most: usize) -> Result<(), Error> {
         let arena = self.arena();
+        // First of all: what the frames leave of the limit might not be enough for their slots.
+        let at_hand = (arena.granule() / size_of::<Guarded64>()).max(1);
+        let at_hand = at_hand - self.ensured_end()? % at_hand;
         if arena.frames_per_granule() > 1 {
             let frame = arena.alloc_frame()?;
             return self.push(frame.id, Descriptor::UNOWNED).inspect_err(|_| {
                 arena.free_frame(frame);
             });
         }
-        let most = most.min(arena.blocks.frames);
+        let most = most.min(arena.blocks.frames).min(at_hand);
         let run = arena.take_bare(most).or_else(|_| {
             arena.give_cached_back();
             arena.take_bare(most)
@@ -156,27 +168,41 @@ impl<A: ArenaRef> Balloon<A> {
         outcome
     }
 
+    /// The end of the slots; there is memory for the next.
+    fn ensured_end(&self) -> Result<usize, Error> {
+        let end = self.state.lock(self.host()).end;
+        if end < self.slots.len() {
+            self.arena().ensure(&self.slots, end)?;
+        }
+        Ok(end)
+    }
+
     /// Puts a frame into a slot.
     fn push(&self, frame: FrameId, before: Descriptor) -> Result<(), Error> {
         let arena = self.arena();
-        let slot = loop {
-            let end = self.state.lock(self.host()).end;
-            if end == self.slots.len() {
-                return Err(Error::NoMemory);
-            }
-            arena.ensure(&self.slots, end)?;
+        loop {
+            let end = self.ensured_end()?;
             let mut state = self.state.lock(self.host());
-            // Unless others have inflated it meanwhile.
-            if state.end <= end {
-                let slot = state.end;
-                self.slots.at(slot).set(u64::from(frame.0) + 1);
-                state.end += 1;
-                state.frames += 1;
-                break slot;
+            if state.end > end {
+                // Others have inflated it meanwhile.
+                continue;
             }
-        };
-        self.own(arena, frame, before, slot);
-        Ok(())
+            let is_empty = |&slot: &usize| self.slots.at(slot).get() == EMPTY;
+            let slot = if state.end < self.slots.len() {
+                state.end += 1;
+                state.end - 1
+            } else {
+                (0..state.end).find(is_empty).ok_or(Error::NoMemory)?
+            };
+            // One whose frame is still being moved is passed over, and empty later.
+            if is_empty(&slot) {
+                // In the same hold: from then on it may be let go of.
+                self.own(arena, frame, before, slot);
+                self.slots.at(slot).set(u64::from(frame.0) + 1);
+                state.frames += 1;
+                return Ok(());
+            }
+        }
     }
 
     /// Makes a slot the owner of a frame whose descriptor is `before`.
@@ -196,15 +222,10 @@ impl<A: ArenaRef> Balloon<A> {
     /// Takes the last frame out of its slot, if there are more than `target`; `Some(None)` if somebody moves it.
     fn let_go(&self, target: u64) -> Option<Option<FrameId>> {
         let mut state = self.state.lock(self.host());
-        if state.frames <= target {
-            return None;
-        }
-        let mut at = state.end;
-        loop {
-            at = at.checked_sub(1)?;
-            let slot = self.slots.at(at);
+        while state.frames > target {
+            state.end = state.end.checked_sub(1)?;
+            let slot = self.slots.at(state.end);
             match slot.get() {
-                EMPTY if at + 1 == state.end => state.end = at,
                 word if word == EMPTY || word & LET_GO != 0 => {}
                 word if word & ISOLATED != 0 => {
                     slot.set(word | LET_GO);
@@ -216,6 +237,22 @@ impl<A: ArenaRef> Balloon<A> {
                     state.frames -= 1;
                     return Some(Some(frame_in(word)));
                 }
+            }
+        }
+        None
+    }
+
+    /// Gives frames back whose tokens were leaked. Only for the drop: no token can exist.
+    fn give_up_forgotten(&self) {
+        // Beyond the end too: a slot whose frame was being moved has been passed over.
+        let written = self.slots.committed_bytes() as usize / size_of::<Guarded64>();
+        for slot in 0..written.min(self.slots.len()) {
+            let state = self.state.lock(self.host());
+            let word = self.slots.at(slot).get();
+            self.slots.at(slot).set(EMPTY);
+            drop(state);
+            if word != EMPTY {
+                self.give_up(frame_in(word));
             }
         }
     }
@@ -232,16 +269,15 @@ impl<A: ArenaRef> Balloon<A> {
         &self,
         frame: FrameId,
         owner: FrameOwner,
-        change: impl FnOnce(&mut State, u64) -> u64,
+        change: impl FnOnce(u64) -> u64,
     ) -> Option<u64> {
-        let slot = owner.zspage as usize;
-        let mut state = self.state.lock(self.host());
-        let cell = self.slots.get(slot).filter(|_| slot < state.end)?;
+        let _state = self.state.lock(self.host());
+        let cell = self.slots.get(owner.zspage as usize)?;
         let word = cell.get();
         if word & FRAME_MASK != u64::from(frame.0) + 1 {
             return None;
         }
-        cell.set(change(&mut state, word));
+        cell.set(change(word));
         Some(word)
     }
 }
@@ -267,12 +303,12 @@ unsafe impl<A: ArenaRef + Sync> Movable for Balloon<A> {
     }
 
     fn isolate(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> bool {
-        let marked = self.change(lock.frame(), owner, |_, word| word | ISOLATED);
+        let marked = self.change(lock.frame(), owner, |word| word | ISOLATED);
         marked.is_some_and(|before| before & ISOLATED == 0)
     }
 
     fn prepare(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> Prepared {
-        let word = self.change(lock.frame(), owner, |_, word| word);
+        let word = self.change(lock.frame(), owner, |word| word);
         match word {
             Some(word) if word & LET_GO == 0 => Prepared::Ready,
             _ => Prepared::Empty,
@@ -285,7 +321,7 @@ unsafe impl<A: ArenaRef + Sync> Movable for Balloon<A> {
         self.own(arena, to.id, Descriptor::UNOWNED, owner.zspage as usize);
         arena.strip(to.id);
         let mut let_go = false;
-        self.change(lock.frame(), owner, |_, word| {
+        self.change(lock.frame(), owner, |word| {
             let_go = word & LET_GO != 0;
             if let_go {
                 EMPTY
@@ -300,7 +336,7 @@ unsafe impl<A: ArenaRef + Sync> Movable for Balloon<A> {
     }
 
     fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
-        let word = self.change(lock.frame(), owner, |_, word| {
+        let word = self.change(lock.frame(), owner, |word| {
             if word & LET_GO != 0 {
                 EMPTY
             } else {
@@ -321,6 +357,7 @@ impl<A: ArenaRef> Drop for Balloon<A> {
     fn drop(&mut self) {
         if !self.arena().is_forked() {
             self.deflate(0);
+            self.give_up_forgotten();
         }
         let slots = core::mem::take(&mut self.slots);
         self.arena().release_table(slots);

@@ -183,7 +183,11 @@ impl<B: Backing> Arena<B> {
         options: CompactOptions<'_>,
         report: &mut CompactReport,
     ) -> Result<(), CompactEnd> {
-        let all = FrameMask::range(0, self.blocks.frames).without(self.offline_of(block));
+        if !self.offline_of(block).is_empty() {
+            // It will never be free as a whole.
+            return Ok(());
+        }
+        let all = FrameMask::range(0, self.blocks.frames);
         let in_use = all.without(self.free_of(block));
         let used = || in_use.iter().map(|frame| self.frame_of(block, frame));
         let mut failed = self.refused(used(), owners).is_some();

@@ -8,6 +8,7 @@ use crate::block::BlockId;
 use crate::clear::in_the_way;
 use crate::descriptor::{Descriptor, FrameType, LOCKED};
 use crate::error::Error;
+use crate::frame::Frame;
 use crate::mask::FrameMask;
 use crate::movable::{FrameStatus, MigrateReason, Movable};
 use crate::size::FrameId;
@@ -124,6 +125,19 @@ impl<B: Backing> Arena<B> {
         for run in self.runs_of(contiguous.first, contiguous.frames as usize) {
             self.free_run(run);
         }
+    }
+
+    /// Makes single frames of neighbouring ones, for a zspage each.
+    pub(crate) fn split(&self, contiguous: Contiguous) -> impl Iterator<Item = Frame> + '_ {
+        assert_eq!(contiguous.arena, self.id, "frames of another arena");
+        let (first, arena) = (contiguous.first.0, contiguous.arena);
+        (first..first + contiguous.frames).map(move |frame| {
+            let id = FrameId(frame);
+            let change = Descriptor::unowned(FrameType::Block).0 ^ Descriptor::UNOWNED.0;
+            // Relaxed: whoever frees and whoever takes a frame are ordered by the zone's lock.
+            self.descriptor(id).fetch_xor(change, Ordering::Relaxed);
+            Frame { id, arena }
+        })
     }
 
     fn free_run(&self, run: FrameRun) {

@@ -53,7 +53,8 @@ impl<B: Backing> Arena<B> {
     /// Pauses all moves of objects and frames until the value is dropped, for instance while a child
     /// shares the memory. Several pauses may overlap. Stores, reads, frees and replaces go on.
     ///
-    /// Waits for the piece of work that is under way: some 32 moves at most. What a mover's caller
+    /// Waits for the piece of work that is under way: some 32 moves at most; the 128 of a batch of
+    /// [`MigrateMode::SyncNoCopy`](crate::MigrateMode::SyncNoCopy). What a mover's caller
     /// gets meanwhile says that it was paused.
     pub fn pause_moves(&self) -> MovesPaused<'_> {
         assert_may_block();

@@ -139,6 +139,9 @@ impl Zone {
         bare: Option<usize>,
     ) -> Found {
         let mut state = self.lock(host);
+        if !state.is_online() {
+            return Found::LookAbove(among.end);
+        }
         let end = among.end.min(among.start + LOOK_AT);
         for block in among.start..end {
             debug_assert!(self.opened(&state).contains(&block), "in its zone");

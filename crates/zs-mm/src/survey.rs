@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::block::{BlockId, Blocks, FLAG_RESERVED};
+use crate::cache::FrameBatch;
 use crate::error::Error;
 use crate::mask::FrameMask;
 use crate::movable::{FrameStatus, Movable};
@@ -69,9 +70,10 @@ impl Survey {
             })
     }
 
-    /// Whether nothing better can come.
+    /// Whether nothing better can come; a few frames without memory are soon committed.
     fn is_settled(&self) -> bool {
-        self.best[0].is_some_and(|window| window.used + window.bare == 0)
+        let handful = FrameBatch::CAPACITY;
+        self.best[0].is_some_and(|window| window.used == 0 && window.bare <= handful)
     }
 
     /// Remembers a place, if it is one of the best, unless something in it is refused.
@@ -133,7 +135,13 @@ impl<B: Backing> Arena<B> {
         owners: &[&dyn Movable],
         survey: &mut Survey,
     ) {
-        for start in (0..self.blocks.frames).step_by(len) {
+        // In a full block all windows are alike.
+        let end = if look.free.is_empty() {
+            len
+        } else {
+            self.blocks.frames
+        };
+        for start in (0..end).step_by(len) {
             let frames = FrameMask::range(start, len);
             let window = Window {
                 used: frames.without(look.free).count(),
@@ -262,7 +270,7 @@ impl Zone {
     }
 
     /// The blocks that were never opened; `None` if there are none, or the zone is offline.
-    fn unopened(&self, host: &dyn Host) -> Option<Range<BlockId>> {
+    pub(crate) fn unopened(&self, host: &dyn Host) -> Option<Range<BlockId>> {
         let state = self.lock(host);
         let unopened = state.next_virgin..self.blocks().end;
         (state.is_online() && !unopened.is_empty()).then_some(unopened)

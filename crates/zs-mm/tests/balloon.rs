@@ -4,11 +4,13 @@
 
 mod common;
 
-use common::{blocks, check, still_host};
+use common::{alloc_up_to, blocks, check, effort, free_all, still_host};
+use std::sync::atomic::{AtomicBool, Ordering};
 use zs_mm::{
     Anywhere, Arena, Backing, Balloon, Error, FrameId, FrameStatus, FrameType, MigrateMode,
     MigrateOptions, PageSize, ZoneId,
 };
+use zs_os::HOST;
 use zs_os::testing::{Call, Fault, FaultBacking, StrictBacking};
 
 type TestArena = Arena<FaultBacking<StrictBacking>>;
@@ -121,6 +123,84 @@ fn a_frame_that_is_let_go_of_while_it_moves_is_freed_once() {
 }
 
 #[test]
+fn slots_are_used_again_however_often_a_balloon_is_inflated() {
+    let arena = arena(PageSize::K4, 1);
+    let balloon = Balloon::new(&arena).expect("a balloon");
+    let cycles = 3 * PageSize::K4.frames_per_block();
+    for _ in 0..cycles {
+        assert_eq!(balloon.inflate(2), Ok(2));
+        assert_eq!(balloon.deflate(1), 1);
+    }
+    // A frame that is let go of while it is moved leaves its slot open behind the one that takes its place.
+    for _ in 0..cycles {
+        assert_eq!(balloon.inflate(2), Ok(2));
+        let tokens: Vec<_> = ballooned(&arena)
+            .into_iter()
+            .map(|frame| arena.isolate(frame, &[&balloon], false).expect("movable"))
+            .collect();
+        assert_eq!(balloon.deflate(1), 1);
+        assert_eq!(balloon.inflate(2), Ok(2));
+        drop(tokens);
+        check_balloon(&arena, &balloon, 2);
+    }
+    assert_eq!(balloon.deflate(0), 0);
+    check_balloon(&arena, &balloon, 0);
+}
+
+#[test]
+fn a_balloon_takes_all_there_is_whatever_its_slots_need() {
+    for page in PageSize::ALL {
+        for taken in 0..6 {
+            let arena = arena(page, 4);
+            let balloon = Balloon::new(&arena).expect("a balloon");
+            let charge = arena.charge(taken << 10).expect("room");
+            let all = arena.capacity() >> page.shift();
+            assert_eq!(balloon.inflate(all), Err(Error::NoMemory));
+            let left = arena.limit() - arena.stats().held - arena.stats().ballooned;
+            assert!(left < page.bytes() as u64, "{left} bytes are left");
+            check(&arena, balloon.metadata_bytes() + (taken << 10));
+            arena.uncharge(charge);
+        }
+    }
+}
+
+/// Threads inflate one balloon and deflate it, while others take what is free, and move what is in it.
+#[test]
+fn threads_inflate_and_deflate_one_balloon() {
+    let arena = common::arena(StrictBacking::new(), &HOST, blocks(PageSize::K4, 1));
+    let balloon = Balloon::new(&arena).expect("a balloon");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let frames = alloc_up_to(&arena, usize::MAX);
+                free_all(&arena, frames);
+                arena.trim();
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let options = MigrateOptions::new(MigrateMode::Sync);
+                let (frames, to) = (ballooned(&arena), &mut Anywhere(&arena));
+                arena.migrate_pages(&frames, &[&balloon], to, options, &mut []);
+            }
+        });
+        let ups_and_downs = || {
+            for _ in 0..effort(100_000, 500) {
+                let _ = balloon.inflate(3);
+                balloon.deflate(0);
+            }
+        };
+        let both = [scope.spawn(ups_and_downs), scope.spawn(ups_and_downs)];
+        let ended = both.map(std::thread::ScopedJoinHandle::join);
+        stop.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok), "no check failed");
+    });
+    assert_eq!(balloon.deflate(0), 0);
+    check_balloon(&arena, &balloon, 0);
+}
+
+#[test]
 fn a_failed_call_of_the_backing_leaves_the_counters_exact() {
     for call in [Call::Commit, Call::Decommit] {
         let mut hits = 0;
@@ -149,5 +229,23 @@ fn a_failed_call_of_the_backing_leaves_the_counters_exact() {
             }
         }
         assert!(hits >= 3, "{call:?} failed {hits} times");
+    }
+}
+
+/// A token that was leaked keeps no frame from the arena when the balloon goes.
+#[test]
+fn a_forgotten_token_does_not_keep_its_frame() {
+    for page in PageSize::ALL {
+        let arena = arena(page, 4);
+        let balloon = Balloon::new(&arena).expect("a balloon");
+        assert_eq!(balloon.inflate(5), Ok(5));
+        for frame in ballooned(&arena).into_iter().step_by(2) {
+            let token = arena.isolate(frame, &[&balloon], false);
+            core::mem::forget(token.expect("at rest"));
+        }
+        drop(balloon);
+        assert_eq!((ballooned(&arena).len(), arena.frames_in_use()), (0, 0));
+        assert_eq!(arena.stats().ballooned, 0);
+        check(&arena, 0);
     }
 }

@@ -98,6 +98,36 @@ fn one_object_that_stays_does_not_end_the_pass() {
     check(&arena, 0);
 }
 
+/// A block with a frame that is out of use will never be free as a whole: it is not emptied, nor counted.
+#[test]
+fn a_block_with_a_bad_frame_is_left_alone() {
+    let page = PageSize::K16;
+    let arena = common::arena(StrictBacking::new(), still_host(), common::blocks(page, 4));
+    let in_block = page.frames_per_block();
+    let objects = Objects::full(&arena, 3 * in_block);
+    for slot in (0..objects.slots()).filter(|slot| slot % 8 != 0) {
+        objects.free(slot);
+    }
+    let upper = objects.frame(objects.slots() - 8).expect("one is");
+    arena.offline_frame(upper, &[&objects]).expect("movable");
+    let report = compact(&arena, &[&objects], CompactOptions::new(MigrateMode::Sync));
+    assert_eq!((report.end, report.blocks_freed), (CompactEnd::Met, 1));
+    // A pass that can free nothing says so, and the next call is put off.
+    objects.free_all();
+    arena.offline_frame(zs_mm::FrameId(0), &[]).expect("free");
+    let first = zs_mm::FrameId(in_block as u32);
+    let whole = arena.alloc_range(first, in_block as u32, &[]);
+    let whole = whole.expect("free");
+    let ends = [0, 1].map(|_| {
+        let report = arena.compact_proactive(&[&objects], &|| true);
+        assert_eq!(report.blocks_freed, 0);
+        report.end
+    });
+    assert_eq!(ends, [CompactEnd::Met, CompactEnd::Deferred]);
+    arena.free_contiguous(whole);
+    check(&arena, 0);
+}
+
 /// A block in which something failed is left alone by the next asynchronous pass, and by no other.
 #[test]
 fn marked_blocks_are_left_alone_for_one_pass() {

@@ -9,8 +9,8 @@ use common::still_host;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zs_mm::{
-    Advice, Arena, ArenaOptions, Backing, BackingError, CompactOptions, CompactReport, Error,
-    FrameId, MigrateMode, RegionKind, ZoneId,
+    Advice, Arena, ArenaOptions, Backing, BackingError, Balloon, CompactOptions, CompactReport,
+    Error, FrameId, MigrateMode, RegionKind, ZoneId,
 };
 use zs_os::testing::HeapBacking;
 
@@ -75,6 +75,8 @@ fn a_child_is_refused() {
     let objects = Objects::full(&arena, 700);
     let block = arena.alloc_contiguous(4, &[&objects]).expect("room");
     let zone = ZoneId(0);
+    let balloon = Balloon::new(&arena).expect("a balloon");
+    assert_eq!(balloon.inflate(3), Ok(3));
     let before = arena.stats();
     arena.backing().1.store(2, Ordering::Relaxed);
     let refused = Some(Error::Forked);
@@ -95,7 +97,10 @@ fn a_child_is_refused() {
     assert_eq!(arena.blocks().count(), 0);
     let proactive = arena.compact_proactive(&[&objects], &|| true);
     assert_eq!(proactive, CompactReport::default());
+    assert_eq!(balloon.inflate(9).err(), refused);
+    assert_eq!((balloon.deflate(1), balloon.frames()), (0, 0));
     arena.free_contiguous(block);
     assert_eq!(arena.stats(), before);
     arena.backing().1.store(1, Ordering::Relaxed);
+    assert_eq!(balloon.frames(), 3);
 }

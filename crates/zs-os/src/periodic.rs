@@ -1,5 +1,6 @@
 //! A thread that does one thing again and again, until it is dropped.
 
+use crate::fork;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,9 +10,12 @@ use std::time::Duration;
 /// An interval of 0 would be a thread that never rests.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The thread; dropping it wakes it and waits until it has ended.
+/// The thread; dropping it wakes it and waits until it has ended. In a forked child, where it is not, nothing is
+/// waited for.
 #[derive(Debug)]
 pub(crate) struct PeriodicThread {
+    /// The number of the process that has the thread: see `fork`.
+    owner: u64,
     stop: Arc<Stopping>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,6 +48,7 @@ impl PeriodicThread {
             }
         })?;
         Ok(Self {
+            owner: fork::process(),
             stop,
             thread: Some(thread),
         })
@@ -70,6 +75,10 @@ impl Stopping {
 
 impl Drop for PeriodicThread {
     fn drop(&mut self) {
+        if fork::process() != self.owner {
+            // A forked child has no such thread, which may have held the lock.
+            return;
+        }
         let guard = self.stop.lock.lock();
         // Release pairs with the Acquire in `is_asked`.
         self.stop.asked.store(true, Ordering::Release);

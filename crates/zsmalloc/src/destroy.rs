@@ -30,6 +30,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// So is a frame that is isolated:
+    ///
+    /// ```compile_fail,E0505
+    /// # use zs_os::{AnonBacking, HOST};
+    /// # use zs_mm::{Arena, ArenaOptions, FrameId};
+    /// # use zsmalloc::{HandlePool, PoolOptions};
+    /// # let arena = Arena::new(AnonBacking::new(), &HOST, ArenaOptions::new(64 << 20))?;
+    /// # let pool = HandlePool::new(&arena, PoolOptions::named("blobs"))?;
+    /// let token = arena.isolate(FrameId(0), &[&pool], false);
+    /// let _ = pool.destroy(); // cannot move out of `pool` because it is borrowed
+    /// drop(token);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// When it is over, the pool is:
     ///
     /// ```

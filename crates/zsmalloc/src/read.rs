@@ -152,8 +152,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         let left = release(cell);
         if left.is_abandoned() {
-            self.finish_free(index, left);
+            self.finish_free_of_another(index, left);
         }
+    }
+
+    /// Seldom met, and kept out of every reader's way.
+    #[cold]
+    fn finish_free_of_another(&self, index: u32, left: Word) {
+        self.finish_free(index, left);
     }
 }
 

@@ -42,7 +42,7 @@ impl<A: ArenaRef, C: Client> fmt::Debug for ReadMany<'_, '_, A, C> {
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Opens the objects of `keys` for reading, in their order, each as [`read`](Self::read) does and
     /// when the iterator gets there; memory of those that follow is fetched meanwhile. Of a pool that is
-    /// larger than the processor's caches, this takes about half the time of as many single reads
+    /// larger than the processor's caches, this takes less time than as many single reads
     /// (`docs/performance.md`).
     ///
     /// An object that cannot be read is an error of its own and ends nothing. Whoever keeps the guards

@@ -50,7 +50,8 @@ fn isolate_against_isolate() {
     });
 }
 
-/// Two migrations of one frame: what is in it is somewhere, once.
+/// Two migrations of one frame: what is in it is somewhere, once. (Neither waits, so each may find the other's
+/// lock, and both give up.)
 #[test]
 fn two_movers() {
     model(|| {
@@ -62,7 +63,6 @@ fn two_movers() {
             |pool| migrate(pool, frame),
         );
         let moved = |status| matches!(status, FrameStatus::Moved(_));
-        assert!(moved(theirs) || moved(mine), "{theirs:?}, {mine:?}");
         assert_eq!(read_stamp(&pool, object), Some(1));
         let moves = settled(&pool);
         let sum = u64::from(moved(theirs)) + u64::from(moved(mine));

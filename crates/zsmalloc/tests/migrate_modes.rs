@@ -1,6 +1,7 @@
 //! Frames of a pool moved in each mode, by engines, in three steps: every byte is where its handle says.
 
 #![cfg(not(zs_loom))]
+#![expect(clippy::expect_used, reason = "a failed step ends a test")]
 
 use std::num::NonZeroUsize;
 use zs_mm::{

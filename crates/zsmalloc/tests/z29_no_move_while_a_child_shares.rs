@@ -6,7 +6,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use zs_mm::{Arena, ArenaOptions, Backing, Movable, PageSize};
+use zs_mm::{Arena, ArenaOptions, Backing, FrameId, FrameStatus, Movable, PageSize, ZoneId};
 use zs_os::{AnonBacking, HOST, MemfdBacking};
 use zsmalloc::{CompactBudget, CompactEnd, Error, Handle, HandlePool, MapMode, PoolOptions};
 
@@ -274,6 +274,37 @@ fn z29_a_child_makes_arenas_of_its_own() {
         u8::from(!(moved > 0 && still_refused && all_there(&own, &kept)))
     });
     assert_eq!(wait(child), Some(0));
+}
+
+/// A child isolates nothing, and lets go of the tokens that it has inherited without a lock: whoever held one at
+/// the fork is not there.
+#[test]
+fn z29_the_child_does_nothing_with_isolated_frames() {
+    let _alone = alone();
+    let (pool, kept) = sparse(AnonBacking::new());
+    let arena = pool.arena();
+    let isolated = || arena.zone_moves(ZoneId(0)).map(|moves| moves.isolated);
+    let token = arena.isolate(FrameId(0), &[&pool], false).expect("at rest");
+    let collected = arena.collect(FrameId(1), 2, &[&pool]).expect("no pause");
+    assert_eq!(isolated(), Some(3));
+    let mut held = Some((token, collected));
+    let child = fork(|| {
+        let refused = arena.isolate(FrameId(3), &[&pool], true).err();
+        let there = all_there(&pool, &kept);
+        // The child's copies; the parent has its own.
+        let Some((token, collected)) = held.take() else {
+            return 2;
+        };
+        drop(token);
+        let moved = collected.finalize(&mut []);
+        let nothing = (isolated(), moved) == (Some(3), 0);
+        u8::from(!(refused == Some(FrameStatus::NotMovable) && there && nothing))
+    });
+    assert_eq!(wait(child), Some(0));
+    drop(held);
+    assert_eq!(isolated(), Some(0));
+    assert!(all_there(&pool, &kept));
+    pool.validate().expect("valid");
 }
 
 /// What the parent's thread had in use at the fork ends in the child without a trace, even if a frame was being moved.

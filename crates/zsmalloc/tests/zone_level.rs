@@ -12,7 +12,13 @@ use zsmalloc::{Handle, HandleTable, Pool, PoolOptions};
 
 type TestPool<'a> = Pool<&'a Arena<AnonBacking>, HandleTable>;
 
-const OBJECTS: usize = 30_000;
+/// A sanitizer makes everything slow.
+fn objects() -> usize {
+    match std::env::var_os("ZS_SANITIZER") {
+        Some(_) => 5_000,
+        None => 30_000,
+    }
+}
 
 /// An object's bytes follow from its number.
 fn bytes(number: usize) -> Vec<u8> {
@@ -21,7 +27,7 @@ fn bytes(number: usize) -> Vec<u8> {
 }
 
 fn fill(pool: &TestPool<'_>) -> Vec<Option<Handle>> {
-    let mut handles: Vec<_> = (0..OBJECTS)
+    let mut handles: Vec<_> = (0..objects())
         .map(|number| pool.insert(&bytes(number)).ok())
         .collect();
     for (number, handle) in handles.iter_mut().enumerate() {

@@ -55,6 +55,7 @@ static void pool_answers(zs_pool_t *pool, zs_result expected)
     CHECK(zs_pool_compact(pool, 1, 1, NULL, 0) == expected);
     CHECK(zs_pool_can_compact(pool, &number) == expected);
     CHECK(zs_pool_shrink(pool, 1, &number) == expected);
+    CHECK(zs_pool_maintain(pool, 1, NULL, 0) == expected);
     CHECK(zs_pool_trim(pool, &number) == expected);
     CHECK(zs_pool_get_info(pool, &info, sizeof info) == expected);
     CHECK(zs_pool_get_class_info(pool, 0, &class_info, sizeof class_info) == expected);
@@ -125,6 +126,7 @@ static void null_arguments(zs_arena *arena, zs_pool_t *pool)
     CHECK(zs_pressure_watch(NULL, 0, unheard, NULL, NULL) == ZS_NULL);
     /* These may be NULL. */
     CHECK(zs_pool_shrink(pool, 1, NULL) == ZS_OK);
+    CHECK(zs_pool_maintain(pool, 0, NULL, 0) == ZS_OK);
     CHECK(zs_pool_trim(pool, NULL) == ZS_OK);
     CHECK(zs_arena_trim(arena, NULL) == ZS_OK);
     CHECK(zs_arena_decay(arena, NULL) == ZS_OK);

@@ -188,7 +188,21 @@ static void compaction(struct zs_pool *pool)
     freed += before - zs_get_total_pages(pool);
     CHECK(zs_get_total_pages(pool) < before);
     CHECK(ERRNO_OF(zs_pool_stats(pool, &stats)) == 0 && stats.pages_compacted == freed);
-    for (int at = 3; at < OBJECTS; at += 6) {
+    /* And what a maintenance compacts. */
+    for (int at = 3; at < OBJECTS; at += 12) {
+        zs_free(pool, handles[at]);
+        handles[at] = 0;
+    }
+    CHECK(zs_pool_trim(pool, NULL) == ZS_OK);
+    before = zs_get_total_pages(pool);
+    zs_maintain_report done;
+    CHECK(zs_pool_maintain(pool, ZS_UNLIMITED, &done, sizeof done) == ZS_OK);
+    CHECK(done.size == sizeof done && done.end == ZS_MAINTAIN_DONE);
+    CHECK(done.frames_freed > 0 && done.frames_freed == before - zs_get_total_pages(pool));
+    CHECK(done.objects_moved > 0 && done.bytes_moved >= done.objects_moved);
+    freed += done.frames_freed;
+    CHECK(ERRNO_OF(zs_pool_stats(pool, &stats)) == 0 && stats.pages_compacted == freed);
+    for (int at = 9; at < OBJECTS; at += 12) {
         int seen;
         void *bytes = zs_obj_read_begin(pool, handles[at], sizeof seen, &seen);
         CHECK(bytes != NULL && memcmp(bytes, &at, sizeof at) == 0);

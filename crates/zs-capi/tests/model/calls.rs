@@ -223,6 +223,11 @@ impl Pool {
         })
     }
 
+    pub(crate) fn maintain(self, bytes: u64) -> Result<zs_maintain_report, zs_result> {
+        // SAFETY: see above.
+        filled(|place, size| unsafe { zs_pool_maintain(self.0, bytes, place, size) })
+    }
+
     pub(crate) fn can_compact(self) -> Result<u64, zs_result> {
         // SAFETY: see above.
         answered(u64::MAX, |place| unsafe {

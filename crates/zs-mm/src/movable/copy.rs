@@ -1,11 +1,11 @@
 //! Batches of frames to be copied, and who copies them.
 
 use core::fmt;
-use zs_sync::{AtomicU32, Host, Ordering, Payload, Peek};
+use zs_sync::{AtomicU32, Ordering, Payload};
 
 /// Copies batches of frames: the calling thread, several threads, a DMA engine.
 ///
-/// An engine cannot lose anything: what it leaves is copied by the caller.
+/// An engine cannot lose anything: what it leaves, or forgets, is copied by the caller.
 pub trait CopyEngine: Sync + fmt::Debug {
     /// Takes copies from the batch ([`CopyBatch::take`]) until there are none, in as many threads as it likes,
     /// and does them.
@@ -33,7 +33,7 @@ pub(super) struct CopyPlan {
 ///
 /// # Invariants
 /// Nobody writes to the source of a plan, and nobody but the batch uses its destination, until the batch has
-/// ended ([`CopyBatch::finish`]). Both are committed.
+/// ended (`finish`). Both are committed.
 pub struct CopyBatch<'a> {
     payload: &'a Payload,
     plans: &'a [CopyPlan],
@@ -85,10 +85,14 @@ impl<'a> CopyBatch<'a> {
 
     /// The next frame that nobody has taken yet.
     pub fn take(&self) -> Option<FrameCopy<'_>> {
-        // Relaxed: the number alone is taken; `done` publishes the bytes. Never far beyond the end: each
-        // thread stops at its first `None`.
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let plan = *self.plans.get(next as usize)?;
+        // Relaxed: the number alone is taken; `done` publishes the bytes. Never beyond the end, however often
+        // an engine asks.
+        let next = self
+            .next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                ((next as usize) < self.plans.len()).then(|| next + 1)
+            });
+        let plan = *self.plans.get(next.ok()? as usize)?;
         Some(FrameCopy { batch: self, plan })
     }
 
@@ -99,12 +103,14 @@ impl<'a> CopyBatch<'a> {
         }
     }
 
-    /// Copies the rest, and waits for those that others have taken.
-    pub(super) fn finish(&self, host: &dyn Host) {
+    /// Copies the rest, once the engine has returned: what it took, and forgot, too.
+    pub(super) fn finish(&self) {
         self.copy_rest();
         // Acquire pairs with the Release of each copy's end: its bytes are there.
-        while (self.done.peek(Ordering::Acquire) as usize) < self.plans.len() {
-            host.yield_now();
+        if (self.done.load(Ordering::Acquire) as usize) < self.plans.len() {
+            // Nobody has a copy of the batch any more, for it was lent to the engine: all of it once more.
+            self.next.store(0, Ordering::Relaxed);
+            self.copy_rest();
         }
     }
 }
@@ -120,10 +126,10 @@ impl Drop for FrameCopy<'_> {
     fn drop(&mut self) {
         let (batch, plan) = (self.batch, self.plan);
         // SAFETY: by the batch's invariant nobody writes to the source, which is committed, until the batch has
-        // ended, which waits for this copy.
+        // ended; this copy is borrowed from it.
         let source = unsafe { batch.payload.bytes(plan.from, batch.bytes) };
         // SAFETY: by the batch's invariant the destination is committed and the batch's alone, and each plan is
-        // taken once.
+        // taken once; again only when nobody else is left (`finish`).
         unsafe { batch.payload.write(plan.to, source) };
         // Release pairs with the Acquire in `finish`.
         batch.done.fetch_add(1, Ordering::Release);
@@ -134,15 +140,15 @@ impl Drop for FrameCopy<'_> {
 mod tests {
     use super::*;
     use core::ptr::NonNull;
-    use zs_sync::SpinHost;
 
-    /// Takes some, keeps one, and goes away.
+    /// Takes some, keeps one, forgets one, and goes away.
     #[derive(Debug)]
     struct Lazy;
 
     impl CopyEngine for Lazy {
         fn copy(&self, batch: &CopyBatch<'_>) {
             let _ = batch.take();
+            core::mem::forget(batch.take());
             let kept = batch.take();
             std::thread::scope(|scope| drop(scope.spawn(move || drop(kept))));
         }
@@ -162,7 +168,7 @@ mod tests {
         let batch = unsafe { CopyBatch::new(&payload, &plans, 16) };
         assert_eq!((batch.frames(), batch.bytes()), (4, 64));
         Lazy.copy(&batch);
-        batch.finish(&SpinHost);
+        batch.finish();
         assert!(batch.take().is_none());
         // SAFETY: nobody writes any more.
         let from = unsafe { payload.bytes(0, 64) };

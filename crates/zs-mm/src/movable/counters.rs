@@ -108,7 +108,9 @@ impl<B: Backing> Arena<B> {
     pub fn begin_drain(&self, frame: FrameId, key: &PoolKey, owner: FrameOwner) -> bool {
         let owned = Descriptor::owned(owner);
         let done = self.exchange_descriptor(frame, key, owned, Descriptor::draining(owner));
-        count(&self.counters_of(frame).draining, i64::from(done));
+        if done {
+            count(&self.counters_of(frame).draining, 1);
+        }
         done
     }
 

@@ -24,11 +24,12 @@ impl<B: Backing> Arena<B> {
         }
         // Acquire pairs with the Release of the last holder.
         let before = descriptor.fetch_or(LOCKED, Ordering::Acquire);
-        (before & LOCKED == 0).then_some(FrameLock { descriptor, frame })
+        // Made only by who has it: its drop unlocks.
+        (before & LOCKED == 0).then(|| FrameLock { descriptor, frame })
     }
 
-    /// Locks a frame that is in use, once its holder lets go of it; `None` if it is free. A holder waits
-    /// for no other frame's lock but, in a batch, for those of higher numbers.
+    /// Locks a frame that is in use, once its holder lets go of it; `None` if it is free. For who has isolated
+    /// it: then others hold the lock for a look. Nobody waits with another frame's lock held.
     pub(super) fn lock_frame(&self, frame: FrameId) -> Option<FrameLock<'_>> {
         assert_may_block();
         loop {

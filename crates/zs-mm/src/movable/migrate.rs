@@ -257,47 +257,57 @@ impl<B: Backing> Arena<B> {
         }
     }
 
+    /// Frames for what is left of a batch, as far as there are any. Before any frame is locked, as memory may be
+    /// committed for them.
+    fn destinations(&self, batch: &Batch<'_, B>, run: &mut Run<'_>) -> [Option<Frame>; BATCH] {
+        let mut destinations = [const { None }; BATCH];
+        for (to, token) in destinations.iter_mut().zip(&batch.tokens) {
+            let Some(token) = token else { continue };
+            *to = run.frame_for(token.frame(), self.id);
+            if to.is_none() {
+                break;
+            }
+        }
+        destinations
+    }
+
     /// Moves what of a batch can be locked and prepared at once, copied together.
     fn together(&self, batch: &mut Batch<'_, B>, run: &mut Run<'_>) -> Result<(), MigrateEnd> {
         run.go_on()?;
         let ticket = self.begin_moves().ok_or(MigrateEnd::Paused)?;
-        let mut destinations: [Option<Frame>; BATCH] = [const { None }; BATCH];
+        let mut destinations = self.destinations(batch, run);
         let mut locks: [Option<FrameLock<'_>>; BATCH] = [const { None }; BATCH];
         let mut plans = [CopyPlan { from: 0, to: 0 }; BATCH];
         let mut len = 0;
-        for (at, token) in batch.tokens.iter().enumerate() {
-            let Some(token) = token else { continue };
-            let Some(to) = run.frame_for(token.frame(), self.id) else {
-                break;
+        for (at, to) in destinations.iter().enumerate() {
+            let Some((to, token)) = to.as_ref().zip(batch.tokens[at].as_ref()) else {
+                continue;
             };
             let lock = self.try_lock_frame(token.frame());
             locks[at] = lock.filter(|lock| token.prepare(lock) == Prepared::Ready);
-            if locks[at].is_some() {
-                if token.movable().has_contents() {
-                    plans[len] = self.plan(token, &to);
-                    len += 1;
-                }
-                destinations[at] = Some(to);
-            } else {
-                run.to.unused(to);
+            if locks[at].is_some() && token.movable().has_contents() {
+                plans[len] = self.plan(token, to);
+                len += 1;
             }
         }
         run.report.bytes_copied += self.copy(&plans[..len], run.options.engine);
-        for (at, to) in destinations.into_iter().enumerate() {
-            let Some((to, lock)) = to.zip(locks[at].take()) else {
-                continue;
-            };
-            let Some(token) = batch.tokens[at].take() else {
-                continue;
-            };
-            let (status, old) = token.commit(&lock, to);
-            batch.status[at] = status;
-            drop(lock);
-            if let Some(old) = old {
-                self.free_frame(old);
+        let mut done: [Option<Frame>; BATCH] = [const { None }; BATCH];
+        for (at, lock) in locks.into_iter().enumerate() {
+            let Some(lock) = lock else { continue };
+            let to = destinations[at].take().zip(batch.tokens[at].take());
+            if let Some((to, token)) = to {
+                (batch.status[at], done[at]) = token.commit(&lock, to);
             }
         }
         drop(ticket);
+        // After the last lock, as memory may be given back.
+        destinations
+            .into_iter()
+            .flatten()
+            .for_each(|to| run.to.unused(to));
+        done.into_iter()
+            .flatten()
+            .for_each(|old| self.free_frame(old));
         Ok(())
     }
 
@@ -318,7 +328,7 @@ impl<B: Backing> Arena<B> {
         // call alone has. Frames in use are committed.
         let batch = unsafe { CopyBatch::new(self.payload(), plans, bytes) };
         engine.copy(&batch);
-        batch.finish(self.host);
+        batch.finish();
         batch.bytes()
     }
 }

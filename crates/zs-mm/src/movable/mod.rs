@@ -12,6 +12,7 @@
 //! | `status` | what is asked of a migration, and what it answers |
 //! | `migrate` | lists of frames moved, in batches and passes |
 //! | `steps` | the same in three steps, for callers who copy themselves |
+//! | `tiers` | from zone to zone: cold and hot frames, whole pageblocks |
 //! | `destination` | where frames go |
 //! | `counters` | what is isolated, draining, moved, by zone |
 //!
@@ -19,8 +20,8 @@
 //!
 //! The frame lock is a bit of the frame's descriptor; it is held while the owner is called, and ranks
 //! before every other lock. Between isolation and move it is released: what keeps the frame then is the
-//! token. A piece of work of at most [`PIECE`] frames has a mover's ticket, so that a pause
-//! ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
+//! token. A piece of work of at most [`PIECE`] frames (a batch, if all of it is copied at once) has a mover's
+//! ticket, so that a pause ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
 
 mod contract;
 mod copy;
@@ -30,6 +31,7 @@ mod lock;
 mod migrate;
 mod status;
 mod steps;
+mod tiers;
 mod token;
 
 pub use contract::{Movable, Prepared, PutBack};

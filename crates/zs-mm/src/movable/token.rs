@@ -10,7 +10,7 @@ use crate::descriptor::{FrameOwner, FrameType, ISOLATED};
 use crate::frame::Frame;
 use crate::size::FrameId;
 use core::fmt;
-use zs_sync::Ordering;
+use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that is isolated: no new object comes into it until it has been moved or put back.
 ///
@@ -42,8 +42,8 @@ pub(super) enum Move<'o, B: Backing> {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Isolates a frame of one of `owners`. With `wait`, waits for the frame's lock, which others hold
-    /// for a move of a batch at most.
+    /// Isolates a frame of one of `owners`. With `wait`, waits for the frame's lock if somebody else is about to
+    /// isolate it.
     ///
     /// # Errors
     /// Why not: [`FrameStatus::NoSuchFrame`], `NotInUse`, `Offline`, `NotMovable` (nobody's of these owners',
@@ -58,11 +58,17 @@ impl<B: Backing> Arena<B> {
         if self.is_forked() {
             return Err(FrameStatus::NotMovable);
         }
-        let (owner, place) = self.movable_owner(frame, owners)?;
-        let lock = if wait {
-            self.lock_frame(frame).ok_or(FrameStatus::NotInUse)?
-        } else {
-            self.try_lock_frame(frame).ok_or(FrameStatus::Busy)?
+        if wait {
+            assert_may_block();
+        }
+        let (owner, place, lock) = loop {
+            // Each time: who has the lock may have isolated the frame, and keep it locked (`collect`).
+            let (owner, place) = self.movable_owner(frame, owners)?;
+            match self.try_lock_frame(frame) {
+                Some(lock) => break (owner, place, lock),
+                None if wait => self.host.yield_now(),
+                None => return Err(FrameStatus::Busy),
+            }
         };
         if !owner.isolate(&lock, place) {
             return Err(FrameStatus::Busy);

@@ -6,7 +6,7 @@ use crate::{Event, History, Length, Numbers, Op, TestArena, What, World};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zs_mm::{ArenaOptions, Charge, PageSize};
+use zs_mm::{ArenaOptions, Charge, PageSize, ZoneSpecs};
 use zsmalloc::PoolOptions;
 
 /// Places of one pool: each names an object, or none.
@@ -61,7 +61,7 @@ impl<C: Meeting> Scene<C> {
         let granule = [4 << 10, 16 << 10, 64 << 10][numbers.below(3)];
         let options = ArenaOptions {
             page_size: page,
-            zones: 1 + (seed % 2) as u32,
+            zones: ZoneSpecs::normal(1 + (seed % 2) as usize),
             ..ArenaOptions::new(MORE + FRAMES * page.bytes() as u64)
         };
         let made = World::with_options(options, granule);

@@ -1,8 +1,12 @@
 //! Row M4: a frame's kind was told by the low bits of a pointer, and misread. Kinds are tags of the descriptor, and
 //! each frame is refused as what it is.
 
-use super::{arena, filled, move_frames, owned, pool, settled};
-use zs_mm::{Descriptor, FrameId, FrameStatus, FrameType, MigrateMode, Movable, PageSize};
+use super::{arena, check, filled, move_frames, owned, pool, settled};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use zs_mm::{
+    Anywhere, Descriptor, FrameId, FrameStatus, FrameType, MigrateMode, MigrateOptions, Movable,
+    PageSize,
+};
 
 #[test]
 fn m4_each_frame_is_refused_as_what_it_is() {
@@ -55,5 +59,25 @@ fn m4_each_frame_is_refused_as_what_it_is() {
         arena.free_frame(unowned);
         second.free(theirs).expect("live");
         settled(&arena, &pools);
+    }
+}
+
+/// A destination in another arena is refused before a byte is copied: its number would lead to somebody else's
+/// frame here.
+#[test]
+fn m4_a_frame_of_another_arena_is_no_destination() {
+    for mode in [MigrateMode::Async, MigrateMode::SyncNoCopy] {
+        let (here, there) = (arena(PageSize::K4), arena(PageSize::K4));
+        let pools = [pool(&here)];
+        let [pool] = &pools;
+        let objects = filled(pool);
+        let frames = owned(&here);
+        let migrate = || {
+            let (mut to, options) = (Anywhere(&there), MigrateOptions::new(mode));
+            here.migrate_pages(&frames[20..25], &[pool], &mut to, options, &mut [])
+        };
+        assert!(catch_unwind(AssertUnwindSafe(migrate)).is_err());
+        check(pool, &objects);
+        settled(&here, &pools);
     }
 }

@@ -53,9 +53,14 @@ fn fail_in_turn(call: Call) {
     assert!(ops.len() > 180, "{} operations", ops.len());
     for page in PageSize::ALL {
         let mut n = 1;
-        while run_under(page, call, Fault::Nth(n), &ops).1 > 0 {
-            n += 1;
-        }
+        let report = loop {
+            match run_under(page, call, Fault::Nth(n), &ops) {
+                (report, 0) => break report,
+                _ => n += 1,
+            }
+        };
+        let moved = [report.moved, report.migrated, report.drained];
+        assert!(moved.iter().all(|&count| count > 0), "{report:?}");
         assert!(n > 5, "{n} calls: the scenario meets what it is about");
         for k in 1..=6 {
             let (_, failed) = run_under(page, call, Fault::Every(k), &ops);
