@@ -5,8 +5,8 @@ use super::{arena, check, filled, owned, underway};
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 use zs_mm::{
-    Anywhere, Descriptor, Destination, Frame, FrameId, FrameStatus, InZone, MigrateEnd,
-    MigrateMode, MigrateOptions, Movable, PageSize, ZoneId,
+    Anywhere, Destination, Frame, FrameId, FrameLock, FrameOwner, FrameStatus, FrameType, InZone,
+    MigrateEnd, MigrateMode, MigrateOptions, Movable, PageSize, PoolKey, Prepared, PutBack, ZoneId,
 };
 use zs_model::{Numbers, TestArena, pattern, scaled, sound};
 use zsmalloc::{Handle, HandlePool, Pool, PoolOptions};
@@ -26,11 +26,47 @@ impl Destination for Few<'_> {
     }
 }
 
+/// A pool whose frames are moved in one mode only.
+struct AsyncOnly<'p, 'a>(&'p HandlePool<&'a TestArena>);
+
+// SAFETY: all that is promised is the pool's, but for the modes.
+unsafe impl Movable for AsyncOnly<'_, '_> {
+    fn key(&self) -> &PoolKey {
+        Movable::key(self.0)
+    }
+
+    fn serves(&self, mode: MigrateMode) -> bool {
+        mode == MigrateMode::Async
+    }
+
+    fn isolate(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> bool {
+        self.0.isolate(frame, owner)
+    }
+
+    fn prepare(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> Prepared {
+        self.0.prepare(frame, owner)
+    }
+
+    fn commit(&self, frame: &FrameLock<'_>, owner: FrameOwner, to: Frame) -> Option<Frame> {
+        self.0.commit(frame, owner, to)
+    }
+
+    fn putback(&self, frame: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
+        self.0.putback(frame, owner)
+    }
+
+    fn drain(&self) {
+        Movable::drain(self.0);
+    }
+}
+
 /// Random operations, and what came of them.
 struct Run<'p, 'a> {
     arena: &'a TestArena,
     pools: &'p [HandlePool<&'a TestArena>; 2],
     numbers: Numbers,
+    /// A frame that was taken out of the arena.
+    offline: FrameId,
     /// Objects that come and go.
     objects: Vec<Handle>,
     outcomes: BTreeMap<&'static str, u64>,
@@ -59,6 +95,12 @@ impl<'p> Run<'p, '_> {
         let mut owned = owned(self.arena);
         owned.extend([FrameId(u32::MAX), FrameId(1_000_000)]);
         owned.push(FrameId(self.numbers.below(64) as u32));
+        owned.push(self.offline);
+        // That in which a reader may be, often: its second move finds the first still draining.
+        let first = self.objects.first();
+        if let Some((frame, _)) = first.and_then(|&first| self.pools[0].frames_of(first).ok()) {
+            owned.extend([frame; 16]);
+        }
         let count = 1 + self.numbers.below(3);
         let pick = |_| owned[self.numbers.below(owned.len())];
         (0..count).map(pick).collect()
@@ -102,9 +144,11 @@ impl<'p> Run<'p, '_> {
             _ => &mut anywhere,
         };
         let pools = self.pools;
-        let owners: &[&dyn Movable] = match self.numbers.below(4) {
+        let async_only = AsyncOnly(&pools[0]);
+        let owners: &[&dyn Movable] = match self.numbers.below(5) {
             0 => &[],
             1 => &[&pools[0]],
+            2 => &[&async_only, &pools[1]],
             _ => &[&pools[0], &pools[1]],
         };
         let mut status = [FrameStatus::Pending; 3];
@@ -149,10 +193,13 @@ fn operations(page: PageSize, seed: u64) {
     let pools = ["first", "second"]
         .map(|name| Pool::new(&arena, PoolOptions::named(name)).expect("a pool"));
     let stay = filled(&pools[1]);
+    let offline = owned(&arena)[0];
+    arena.offline_frame(offline, &[&pools[1]]).expect("movable");
     let mut run = Run {
         arena: &arena,
         pools: &pools,
         numbers: Numbers::new(seed),
+        offline,
         objects: Vec::new(),
         outcomes: BTreeMap::new(),
         ends: Vec::new(),
@@ -179,16 +226,15 @@ fn operations(page: PageSize, seed: u64) {
         "not movable",
         "isolated",
         "no memory",
+        "offline",
+        "wrong mode",
     ];
     let met = |what: &&str| run.outcomes.contains_key(what);
     assert!(wanted.iter().all(met), "{:?}", run.outcomes);
     assert_eq!(run.ends.len(), 4, "done, no memory, stopped, paused");
     check(&pools[1], &stay);
-    assert!(
-        arena
-            .frame_descriptor(FrameId(0))
-            .is_some_and(|found| found != Descriptor::UNOWNED)
-    );
+    let offline = arena.frame_descriptor(run.offline);
+    assert!(offline.is_some_and(|found| found.frame_type() == FrameType::Offline));
 }
 
 #[test]
