@@ -210,11 +210,13 @@ impl<'a> Bench<'a> {
         let command = Cmd::cargo(self.workspace)
             .current_dir(self.tree.root())
             .env("CARGO_TARGET_DIR", builds)
+            // CI switches this off, as it builds nothing twice; this does.
+            .env("CARGO_INCREMENTAL", "1")
             .args(["test", "-p", &test.package])
             .args(test.target_args());
         match cfg {
             Cfg::None => command,
-            Cfg::Loom => Arm::Loom.configured(command).args(["--profile", "checked"]),
+            Cfg::Loom => Arm::Loom.configured(command).args(["--profile", "mutant"]),
             Cfg::Schedule => Arm::Schedule
                 .configured(command)
                 .args(["--profile", "checked"]),

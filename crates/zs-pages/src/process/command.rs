@@ -239,6 +239,11 @@ impl Watch {
                 self.note_refused(&mut survey);
                 let better = |best: &Moment| pages(&survey) > pages(&best.survey);
                 if self.best.as_ref().is_none_or(better) {
+                    // Who was refused before, while it executed another program perhaps, has been read now; it may be refused
+                    // again.
+                    for process in &survey.processes {
+                        self.refused.remove(&process.pid);
+                    }
                     self.best = Some(Moment {
                         survey,
                         counted,
@@ -274,10 +279,6 @@ impl Watch {
             after: Duration::ZERO,
         };
         let mut best = self.best.unwrap_or_else(nothing);
-        // Who was refused once, while it executed another program perhaps, may have been read in the end.
-        for process in &best.survey.processes {
-            self.refused.remove(&process.pid);
-        }
         let refused = self.refused.into_iter();
         best.survey
             .unread
