@@ -133,6 +133,24 @@ typedef enum zs_compact_end {
 } zs_compact_end;
 
 /**
+ * Why a maintenance ended.
+ */
+typedef enum zs_maintain_end {
+  /**
+   * Nothing is left that could be won, but for what was in use.
+   */
+  ZS_MAINTAIN_DONE = 0,
+  /**
+   * The budget is spent: the next call goes on where this one ended.
+   */
+  ZS_MAINTAIN_BUDGET = 1,
+  /**
+   * A forked child shares the memory: nothing moves until it has exited.
+   */
+  ZS_MAINTAIN_PAUSED = 2,
+} zs_maintain_end;
+
+/**
  * What is watched for want of memory.
  */
 typedef enum zs_pressure_source {
