@@ -163,11 +163,12 @@ fn z3_free_a_chain_while_each_of_its_frames_moves() {
                     .expect("room")
             };
             let objects: Vec<_> = (0..u64::from(longest.slots)).map(insert).collect();
-            let done = Signal::default();
+            let (begun, done) = (Signal::default(), Signal::default());
             thread::scope(|scope| {
                 let mover = scope.spawn(|| {
                     while !done.is_raised() {
                         for frame in owned(&arena) {
+                            begun.raise();
                             match status(pool, frame, MigrateMode::Async) {
                                 FrameStatus::Moved(_) => met.add("moved", 1),
                                 FrameStatus::Freed => met.add("freed by the mover", 1),
@@ -178,9 +179,14 @@ fn z3_free_a_chain_while_each_of_its_frames_moves() {
                         }
                     }
                 });
+                while !begun.is_raised() {
+                    thread::yield_now();
+                }
                 // Some are freed with a reader inside, whose old place drains.
                 let mut guard = None;
                 for (n, handle) in objects.into_iter().enumerate() {
+                    // The mover has its turn in between, on one processor too.
+                    thread::yield_now();
                     if n % 4 == 0 {
                         guard = pool.read(handle).ok();
                     }
