@@ -23,6 +23,7 @@
 //! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
 //! | `figures` | named numbers, their medians, and whether they meet a bar |
+//! | `measured` | measurements in a process of their own |
 //! | `machine` | what the figures were measured on |
 //! | `numbers` | a generator of numbers, medians and quantiles |
 
@@ -41,6 +42,7 @@ mod live;
 mod load;
 pub mod machine;
 mod map_modes;
+mod measured;
 pub mod numbers;
 mod stress;
 

@@ -4,9 +4,8 @@ use crate::backing::{Backing, RegionKind};
 use crate::block::{BlockId, Blocks};
 use crate::budget::Budget;
 use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
+use crate::descriptor::Descriptor;
 use crate::error::{Error, InvalidArena};
-use crate::frame::Frame;
 use crate::meta::MetaTable;
 use crate::movable::MoveCounters;
 use crate::moves::Moves;
@@ -15,7 +14,7 @@ use crate::size::{BLOCK_BYTES, FrameId};
 use crate::zone::{FrameRun, Zone};
 use crate::zone_spec::{ZoneKind, ZoneSpecs};
 use core::ptr::NonNull;
-use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, Peek, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, StaticCounter};
 
 /// The most zones that an arena can have.
 pub const MAX_ZONES: usize = 4;
@@ -47,7 +46,7 @@ pub struct Arena<B: Backing> {
     /// The end of the frames that pass through caches: see `is_cached`.
     cached_end: u32,
     /// One bit for each pool id in use.
-    pools: [AtomicU64; POOL_WORDS],
+    pub(crate) pools: [AtomicU64; POOL_WORDS],
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
     /// both of one moment; it publishes nothing, so every access is relaxed.
     pub(crate) usage: AtomicU64,
@@ -219,109 +218,6 @@ impl<B: Backing> Arena<B> {
     #[inline]
     pub fn may_read(&self) -> bool {
         self.backing.child_can_read() || !self.is_forked()
-    }
-
-    /// Makes a pool one of this arena's; the key is what it shows with every claim to a frame.
-    ///
-    /// # Errors
-    /// [`Error::TooManyPools`] beyond [`MAX_POOLS`].
-    pub fn join(&self) -> Result<PoolKey, Error> {
-        for (word, ids) in self.pools.iter().enumerate() {
-            // Relaxed, here and in `leave`: an id is only a number, nothing is published with it.
-            let taken = ids.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ids| {
-                (ids != u64::MAX).then(|| ids | (ids + 1))
-            });
-            if let Ok(ids) = taken {
-                return Ok(PoolKey {
-                    arena: self.id,
-                    pool: (word * 64) as u16 + ids.trailing_ones() as u16,
-                });
-            }
-        }
-        Err(Error::TooManyPools)
-    }
-
-    /// Takes a pool's key back; the pool owns no frame any more.
-    ///
-    /// # Panics
-    /// If the key is another arena's.
-    pub fn leave(&self, key: PoolKey) {
-        assert_eq!(key.arena, self.id, "a key of another arena");
-        let (word, bit) = (key.pool as usize / 64, key.pool % 64);
-        self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
-    }
-
-    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's number.
-    ///
-    /// # Panics
-    /// If the frame or the key is another arena's, or the owner another pool.
-    pub fn assign(&self, frame: Frame, key: &PoolKey, owner: FrameOwner) -> FrameId {
-        assert_eq!(
-            (frame.arena, key.arena, owner.pool),
-            (self.id, self.id, key.pool),
-            "of another arena or pool"
-        );
-        let change = Descriptor::UNOWNED.0 ^ Descriptor::owned(owner).0;
-        // Relaxed: the frame entry that names the frame is what publishes it.
-        let before = self
-            .descriptor(frame.id)
-            .fetch_xor(change, Ordering::Relaxed);
-        debug_assert_eq!(
-            Descriptor(before).at_rest(),
-            Descriptor::UNOWNED,
-            "an assigned frame has no owner"
-        );
-        frame.id
-    }
-
-    /// Takes a frame back from its owner; `None`, and no change, if it is not that owner's.
-    ///
-    /// # Panics
-    /// If the key is another arena's, or the owner another pool.
-    pub fn reclaim(&self, id: FrameId, key: &PoolKey, owner: FrameOwner) -> Option<Frame> {
-        self.take_back(id, key, Descriptor::owned(owner))
-    }
-
-    /// Takes a frame back from an owner that has it in this way.
-    pub(crate) fn take_back(&self, id: FrameId, key: &PoolKey, owned: Descriptor) -> Option<Frame> {
-        let taken = self.exchange_descriptor(id, key, owned, Descriptor::UNOWNED);
-        taken.then_some(Frame { id, arena: self.id })
-    }
-
-    /// Takes the descriptor of a pool's frame from `owned` to `next`, and ends its isolation; false, and no
-    /// change, if it is another.
-    pub(crate) fn exchange_descriptor(
-        &self,
-        id: FrameId,
-        key: &PoolKey,
-        owned: Descriptor,
-        next: Descriptor,
-    ) -> bool {
-        assert_eq!(
-            (key.arena, owned.pool()),
-            (self.id, key.pool),
-            "of another arena or pool"
-        );
-        let Some(descriptor) = self.descriptors.get(id.index()) else {
-            return false;
-        };
-        // A stale id may lead to a descriptor without memory: read it before trying to write, as
-        // even an exchange that fails takes a page.
-        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
-        let mut seen = descriptor.peek(Ordering::Relaxed);
-        while Descriptor(seen).at_rest() == owned {
-            let after = next.0 | seen & LOCKED;
-            match descriptor.compare_exchange_weak(
-                seen,
-                after,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(found) => seen = found,
-            }
-        }
-        false
     }
 
     /// The descriptor of a frame; a frame that was never used reads as free.

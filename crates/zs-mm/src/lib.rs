@@ -16,6 +16,7 @@
 //! | `zone` | a range of pageblocks under one lock |
 //! | `cache` | a few free frames for each CPU |
 //! | `zone_spec` | what zones are to be made of |
+//! | `claims` | who owns what |
 //! | `options`, `arena` | the whole: made of parts, and who owns what |
 //! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
@@ -53,6 +54,7 @@ mod block;
 mod block_state;
 mod budget;
 mod cache;
+mod claims;
 mod clear;
 mod compaction;
 mod contiguous;

@@ -18,7 +18,7 @@ const ROUNDS: u32 = 8;
 /// How much a maintenance may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaintainBudget {
-    /// The most bytes that are copied, give or take a pageblock's piece of 32 frames.
+    /// The most bytes that are copied, rounded up to a whole frame.
     pub bytes: u64,
 }
 
@@ -161,11 +161,10 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
 
     /// Moves objects of the pool together.
     fn move_objects(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
+        let page = self.geometry.page_size().bytes() as u64;
         loop {
-            let room = run.room()?;
-            let stats = self.stats();
-            let object = (stats.payload_bytes / stats.objects.max(1)).max(1);
-            let budget = CompactBudget::objects((room / object).max(1));
+            // No object is larger than a frame.
+            let budget = CompactBudget::objects((run.room()? / page).max(1));
             let did = self.compact_while(budget, run.go_on);
             run.report.objects_moved += did.objects_moved;
             run.report.bytes_moved += did.bytes_moved;
@@ -176,7 +175,7 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
                 CompactEnd::Done | CompactEnd::Elsewhere => return Ok(()),
                 CompactEnd::Stopped => return Err(MaintainEnd::Stopped),
                 CompactEnd::Paused => return Err(MaintainEnd::Paused),
-                // Smaller objects than the average: there is room left.
+                // They were smaller than a frame: there is room left.
                 CompactEnd::Budget => {}
             }
         }

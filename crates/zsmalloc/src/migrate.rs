@@ -37,7 +37,7 @@ enum Look {
 
 // SAFETY: 1. `prepare` is ready if no word that touches the frame is filling or exclusive, and each names its
 // slot; the entry is isolated, so no slot of it is taken any more, and whoever takes such a word to write to it
-// looks at the entry and lets go (`write_alone`). What zeroes freed bytes does the same. A frame's memory reads as
+// looks at the entry and lets go (`is_being_moved`). What zeroes freed bytes does the same. A frame's memory reads as
 // zeros until it is written. 2. `commit` swaps the entry under the class lock: whoever pins a word later finds
 // the new frame, and for whoever pinned one before the old frame drains. 3. `isolate` compares owner and entry
 // under the class lock, under which both change.

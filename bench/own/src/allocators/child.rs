@@ -215,15 +215,21 @@ mod tests {
     use zs_mm::PageSize;
     use zs_pages::Collector;
 
-    fn outcome_of(threads: u32, words: bool) -> Outcome {
+    /// The objects that this program's own pages make, and how many there are.
+    fn objects_of_this_program() -> (Objects, u32) {
         let mut collector = Collector::new(PageSize::K4).unwrap();
         let program = "/proc/self/exe".as_ref();
         collector.add_file(program, &mut |_| ()).unwrap();
         let pages = collector.finish().unwrap().0.map().unwrap();
         let file = ObjectFile::build(&mut Load::new(&pages, 1, 1).unwrap()).unwrap();
         let objects = Objects::map(file.file.descriptor().unwrap(), file.count).unwrap();
+        (objects, file.count)
+    }
+
+    fn outcome_of(threads: u32, words: bool) -> Outcome {
+        let (objects, count) = objects_of_this_program();
         let job = Job {
-            count: file.count,
+            count,
             threads,
             seed: 1,
             huge: false,
@@ -283,14 +289,9 @@ mod tests {
 
     #[test]
     fn the_first_error_ends_the_run_and_nobody_waits() {
-        let mut collector = Collector::new(PageSize::K4).unwrap();
-        let program = "/proc/self/exe".as_ref();
-        collector.add_file(program, &mut |_| ()).unwrap();
-        let pages = collector.finish().unwrap().0.map().unwrap();
-        let file = ObjectFile::build(&mut Load::new(&pages, 1, 1).unwrap()).unwrap();
-        let objects = Objects::map(file.file.descriptor().unwrap(), file.count).unwrap();
+        let (objects, count) = objects_of_this_program();
         let job = Job {
-            count: file.count,
+            count,
             threads: 2,
             seed: 1,
             huge: false,

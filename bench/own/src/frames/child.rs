@@ -3,6 +3,7 @@
 use super::{PAGE, Pool, moving, windows};
 use crate::figures::Figures;
 use crate::load::Load;
+use crate::measured::say;
 use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub(crate) fn run(job: &str) -> Result<()> {
         let live: Vec<Handle> = live.collect();
         figures.extend(windows::measure(&pool, &live, job.readers)?);
     }
-    serde_json::to_writer(io::stdout().lock(), &figures).context("the parent is gone")
+    say(&figures)
 }
 
 /// What a client knows of its objects: made and written to before anything is measured, as it is none of the pool's

@@ -17,15 +17,14 @@ mod windows;
 pub(crate) use child::run as measure_as_child;
 
 use crate::cli::Frames;
-use crate::figures::Figures;
+use crate::measured::by_a_child;
 use crate::note;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use child::Job;
 use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
 use zs_mm::{Arena, PageSize};
 use zs_os::AnonBacking;
-use zs_pages::{Collector, PageFile};
+use zs_pages::Collector;
 use zsmalloc::HandlePool;
 
 /// The size of pages and of frames.
@@ -50,7 +49,7 @@ pub(crate) fn run(options: &Frames) -> Result<()> {
     let mut runs = Vec::new();
     for run in 0..options.runs {
         note(&format!("run {} of {}", run + 1, options.runs));
-        runs.push(measure(&pages, &job)?);
+        runs.push(by_a_child("measure-frames", &job, &pages)?);
     }
     let source_bytes = (pages.pages() * u64::from(options.copies)) << PAGE.shift();
     let report = report::Report {
@@ -63,19 +62,4 @@ pub(crate) fn run(options: &Frames) -> Result<()> {
     }
     let written = io::stdout().lock().write_all(report.text().as_bytes());
     written.context("standard output")
-}
-
-/// Measures in a process that does nothing else.
-fn measure(pages: &PageFile, job: &Job) -> Result<Figures> {
-    let said = Command::new("/proc/self/exe")
-        .args(["measure-frames", &serde_json::to_string(job)?])
-        // The pages travel as standard input: a descriptor that is inherited without further ado.
-        .stdin(Stdio::from(pages.descriptor()?))
-        .stderr(Stdio::inherit())
-        .output()
-        .context("the measuring child cannot be started")?;
-    if !said.status.success() {
-        bail!("the measuring child ended with {}", said.status);
-    }
-    serde_json::from_slice(&said.stdout).context("the measuring child said something else")
 }

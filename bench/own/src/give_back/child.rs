@@ -1,10 +1,11 @@
 //! The child: everything warm, then measured.
 
+use super::PAGE;
 use super::readers::{self, Live};
-use super::{PAGE, say};
 use crate::figures::Figures;
 use crate::load::Load;
 use crate::machine::thread_cpu;
+use crate::measured::say;
 use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};

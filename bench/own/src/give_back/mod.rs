@@ -18,12 +18,12 @@ pub(crate) use child::run as measure_as_child;
 
 use crate::cli::GiveBack;
 use crate::figures::Figures;
+use crate::measured::by_a_child;
 use crate::note;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use child::{Job, Watch};
 use report::Case;
 use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
 use zs_mm::PageSize;
 use zs_pages::{Collector, PageFile};
 
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &GiveBack) -> Result<()> {
     for run in 0..options.runs {
         for case in &mut cases {
             note(&format!("{case}: run {} of {}", run + 1, options.runs));
-            case.runs.push(measure(&pages, &case.job)?);
+            case.runs.push(by_a_child("measure", &case.job, &pages)?);
         }
     }
     for case in &mut cases {
@@ -100,27 +100,7 @@ fn watch(options: &GiveBack, pages: &PageFile, case: &mut Case) -> Result<()> {
             watch,
             ..case.job.clone()
         };
-        case.watched.extend(measure(pages, &job)?);
+        case.watched.extend(by_a_child("measure", &job, pages)?);
     }
     Ok(())
-}
-
-/// Measures in a process that does nothing else.
-fn measure(pages: &PageFile, job: &Job) -> Result<Figures> {
-    let said = Command::new("/proc/self/exe")
-        .args(["measure", &serde_json::to_string(job)?])
-        // The pages travel as standard input: a descriptor that is inherited without further ado.
-        .stdin(Stdio::from(pages.descriptor()?))
-        .stderr(Stdio::inherit())
-        .output()
-        .context("the measuring child cannot be started")?;
-    if !said.status.success() {
-        bail!("the measuring child ended with {}", said.status);
-    }
-    serde_json::from_slice(&said.stdout).context("the measuring child said something else")
-}
-
-/// Writes what a child has to say.
-fn say(figures: &Figures) -> Result<()> {
-    serde_json::to_writer(io::stdout().lock(), figures).context("the parent is gone")
 }

@@ -126,9 +126,7 @@ impl<B: Backing> Arena<B> {
                 .write(frame.id.index() << page.shift(), bytes);
         };
     }
-}
 
-impl<B: Backing> Arena<B> {
     /// Zeroes a frame that nobody owns.
     ///
     /// # Panics
