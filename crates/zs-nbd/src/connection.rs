@@ -3,8 +3,8 @@
 //! Data model: `socket -> carry + input -> whole requests -> device -> replies -> socket`. A payload is read from the socket to
 //! where the device takes it from, and by the device to where it is sent from.
 //!
-//! A thread reads what has arrived, takes a batch of whole requests, and, if more is there or these take long, leaves reading to
-//! the next thread while it works. With one request in flight nothing is ever handed over. Replies are sent a batch at a time,
+//! A thread reads what has arrived, takes a batch of whole requests, and, if more is there and the device is slow, leaves
+//! reading to the next thread while it works. With one request in flight nothing is ever handed over. Replies are sent a batch at a time,
 //! in any order. See `docs/decisions/0021-nbd-event-loop.md`.
 //!
 //! # Locking
@@ -19,10 +19,13 @@ use crate::session::Session;
 use crate::tls::Tls;
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
+
+/// Work on a batch that is worth waking another thread to read on: several times what a wake-up costs.
+const HAND_OVER: Duration = Duration::from_micros(50);
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -169,6 +172,8 @@ struct Connection<'a> {
     threads: AtomicUsize,
     /// Threads that wait for the inbox.
     waiting: AtomicUsize,
+    /// Whether the device took long over the last batch.
+    slow: AtomicBool,
 }
 
 impl<'a> Connection<'a> {
@@ -185,6 +190,7 @@ impl<'a> Connection<'a> {
             in_flight: AtomicU64::new(0),
             threads: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
         }
     }
 
@@ -207,16 +213,13 @@ impl<'a> Connection<'a> {
             if inbox.end.is_some() {
                 return;
             }
-            let more = self.fill(&mut inbox, &mut batch);
+            let more = self.fill(&mut inbox, &mut batch) && self.slow.load(Ordering::Relaxed);
             let weight = batch.weight();
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
             // With the inbox kept, nothing more is read, and nobody is woken.
             let kept = Some(inbox).filter(|_| !(more && room && self.has_helper(scope)));
-            let sent = batch.execute(&self.session, |replies| {
-                let _order = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-                self.channel.write(replies)
-            });
+            let sent = self.answer(&mut batch);
             drop(kept);
             self.in_flight.fetch_sub(weight, Ordering::Relaxed);
             batch.shrink();
@@ -225,6 +228,22 @@ impl<'a> Connection<'a> {
                 self.channel.socket().shutdown(Shutdown::Both);
             }
         }
+    }
+
+    /// Lets the device work on a batch, sends the replies, and notes how long the device took.
+    fn answer(&self, batch: &mut Batch) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut sending = Duration::ZERO;
+        let sent = batch.execute(&self.session, |replies| {
+            let begun = Instant::now();
+            let _order = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let sent = self.channel.write(replies);
+            sending += begun.elapsed();
+            sent
+        });
+        let slow = begun.elapsed().saturating_sub(sending) >= HAND_OVER;
+        self.slow.store(slow, Ordering::Relaxed);
+        sent
     }
 
     /// Whether another thread reads on when the inbox is left.
