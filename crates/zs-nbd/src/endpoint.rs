@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// Connections that wait to be accepted.
@@ -58,11 +58,7 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 enum Listener {
-    Unix {
-        listener: UnixListener,
-        /// Kept until the end, when it goes.
-        _file: Option<SocketFile>,
-    },
+    Unix(PrivateListener),
     Tcp(TcpListener),
 }
 
@@ -72,12 +68,14 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
     pub fn unix(path: &Path) -> Result<Self, EndpointError> {
-        let (listener, file) = SocketFile::bind(path)?;
+        let listener = PrivateListener::bind(path)?;
+        let quick = listener.listener.set_nonblocking(true);
+        quick.map_err(|source| EndpointError::Unix {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Self {
-            listener: Listener::Unix {
-                listener,
-                _file: Some(file),
-            },
+            listener: Listener::Unix(listener),
             tls: None,
         })
     }
@@ -90,10 +88,10 @@ impl Endpoint {
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
-            listener: Listener::Unix {
+            listener: Listener::Unix(PrivateListener {
                 listener,
                 _file: None,
-            },
+            }),
             tls: None,
         })
     }
@@ -120,7 +118,7 @@ impl Endpoint {
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix { .. } => None,
+            Listener::Unix(_) => None,
         }
     }
 
@@ -132,17 +130,7 @@ impl Endpoint {
     /// another user, which is closed.
     pub(crate) fn accept(&self) -> io::Result<Socket> {
         match &self.listener {
-            Listener::Unix { listener, .. } => {
-                let (socket, _) = listener.accept()?;
-                let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
-                let own = rustix::process::geteuid();
-                if peer != own && !peer.is_root() {
-                    let text = format!("user {} is not {}", peer.as_raw(), own.as_raw());
-                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-                }
-                socket.set_nonblocking(false)?;
-                Ok(Socket::Unix(socket))
-            }
+            Listener::Unix(listener) => listener.accept().map(Socket::Unix),
             Listener::Tcp(listener) => {
                 let (socket, _) = listener.accept()?;
                 socket.set_nonblocking(false)?;
@@ -156,9 +144,48 @@ impl Endpoint {
 impl AsFd for Endpoint {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.listener {
-            Listener::Unix { listener, .. } => listener.as_fd(),
+            Listener::Unix(private) => private.listener.as_fd(),
             Listener::Tcp(listener) => listener.as_fd(),
         }
+    }
+}
+
+/// A unix socket for the server's user and root, listening; its file has mode 0600 from its first moment on, and goes when this
+/// is dropped, if it is still the same.
+#[derive(Debug)]
+pub struct PrivateListener {
+    listener: UnixListener,
+    /// None of somebody else's.
+    _file: Option<SocketFile>,
+}
+
+impl PrivateListener {
+    /// Makes the socket. A file that a server left behind is replaced, one in use is not.
+    ///
+    /// # Errors
+    /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
+    pub fn bind(path: &Path) -> Result<Self, EndpointError> {
+        let (listener, file) = SocketFile::bind(path)?;
+        Ok(Self {
+            listener,
+            _file: Some(file),
+        })
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed; or what the system says.
+    pub fn accept(&self) -> io::Result<UnixStream> {
+        let (socket, _) = self.listener.accept()?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
+        let own = rustix::process::geteuid();
+        if peer != own && !peer.is_root() {
+            let text = format!("user {} is not {}", peer.as_raw(), own.as_raw());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        socket.set_nonblocking(false)?;
+        Ok(socket)
     }
 }
 
@@ -229,8 +256,8 @@ fn lock_folder(path: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
-fn unix_socket() -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | flags;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
@@ -238,7 +265,7 @@ fn unix_socket() -> rustix::io::Result<OwnedFd> {
 /// counts as one.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
     let address = SocketAddrUnix::new(path)?;
-    match rustix::net::connect(unix_socket()?, &address) {
+    match rustix::net::connect(unix_socket(SocketFlags::NONBLOCK)?, &address) {
         Err(rustix::io::Errno::CONNREFUSED) => Ok(true),
         Ok(()) | Err(rustix::io::Errno::AGAIN) => Ok(false),
         Err(other) => Err(other.into()),
@@ -246,7 +273,7 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
 }
 
 fn listen(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let socket = unix_socket()?;
+    let socket = unix_socket(SocketFlags::empty())?;
     // On Linux a socket's own mode, less the umask, becomes that of its file: there is no moment in which it is another.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;

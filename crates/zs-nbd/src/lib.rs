@@ -53,7 +53,7 @@ mod tls;
 pub use connection::End;
 pub use device::{BlockSizes, Content, Context, Device, Errno, Extent, Extents, Space};
 pub use dialogue::{Dialogue, Progress};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
 pub use memory::MemoryDevice;
 pub use proto::Violation;

@@ -1,5 +1,7 @@
 //! Streams of requests, cut anywhere: the answers are those of the stream in one piece, and those of a plain array.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod client;
 
 use client::{

@@ -1,5 +1,11 @@
 //! The server at real sockets: who comes in, limits, the end.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
 mod client;
 
 use client::{

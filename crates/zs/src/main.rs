@@ -7,6 +7,9 @@
 //! | `notes` | what is to be known of pages of processes |
 //! | `estimate` | `zs estimate`: what would compression give back? |
 //! | `capture` | `zs capture`: pages, written to a file |
+//! | `serve` | `zs serve`: a disk for whoever speaks NBD |
+//! | `ctl` | `zs ctl`: what a running `zs serve` is told and asked |
+//! | `control` | the requests and answers between these two |
 //! | `progress` | a bar on the terminal |
 //! | `units` | sizes, times and shares, read and written |
 //! | `output` | text to standard output, a closed pipe included |
@@ -16,11 +19,14 @@
 
 mod capture;
 mod cli;
+mod control;
+mod ctl;
 mod estimate;
 mod failure;
 mod notes;
 mod output;
 mod progress;
+mod serve;
 mod sources;
 mod units;
 
@@ -32,6 +38,8 @@ fn main() -> ExitCode {
     let outcome = cli::parse().and_then(|command| match command {
         Command::Estimate(options) => estimate::run(&options),
         Command::Capture(options) => capture::run(&options),
+        Command::Serve(options) => serve::run(&options),
+        Command::Ctl(options) => ctl::run(&options),
         Command::Measure(job) => estimate::measure_as_child(&job),
     });
     outcome.unwrap_or_else(Failure::end)
