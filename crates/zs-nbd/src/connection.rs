@@ -19,13 +19,16 @@ use crate::session::Session;
 use crate::tls::Tls;
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 /// Work on a batch that is worth waking another thread to read on: several times what a wake-up costs.
 const HAND_OVER: Duration = Duration::from_micros(50);
+
+/// So many in a row make a device slow: a single one may have been the scheduler's fault.
+const SLOW_BATCHES: usize = 3;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -172,8 +175,8 @@ struct Connection<'a> {
     threads: AtomicUsize,
     /// Threads that wait for the inbox.
     waiting: AtomicUsize,
-    /// Whether the device took long over the last batch.
-    slow: AtomicBool,
+    /// Batches in a row over which the device took long.
+    slow: AtomicUsize,
 }
 
 impl<'a> Connection<'a> {
@@ -190,7 +193,7 @@ impl<'a> Connection<'a> {
             in_flight: AtomicU64::new(0),
             threads: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
-            slow: AtomicBool::new(false),
+            slow: AtomicUsize::new(0),
         }
     }
 
@@ -213,7 +216,8 @@ impl<'a> Connection<'a> {
             if inbox.end.is_some() {
                 return;
             }
-            let more = self.fill(&mut inbox, &mut batch) && self.slow.load(Ordering::Relaxed);
+            let slow = self.slow.load(Ordering::Relaxed) >= SLOW_BATCHES;
+            let more = self.fill(&mut inbox, &mut batch) && slow;
             let weight = batch.weight();
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
@@ -241,8 +245,11 @@ impl<'a> Connection<'a> {
             sending += begun.elapsed();
             sent
         });
-        let slow = begun.elapsed().saturating_sub(sending) >= HAND_OVER;
-        self.slow.store(slow, Ordering::Relaxed);
+        if begun.elapsed().saturating_sub(sending) >= HAND_OVER {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.slow.store(0, Ordering::Relaxed);
+        }
         sent
     }
 
