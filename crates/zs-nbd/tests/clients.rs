@@ -200,6 +200,7 @@ fn fio_verifies() {
             "--verify=crc32c",
             "--verify_fatal=1",
             "--randseed=7",
+            "--verify_state_save=0",
         ],
     );
     if let Some(text) = text {
