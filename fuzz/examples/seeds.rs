@@ -19,6 +19,9 @@ fn main() -> Outcome<()> {
             write(target, name, &bytes)?;
         }
     }
+    for (target, name, bytes) in nbd() {
+        write(target, name, &bytes)?;
+    }
     for (name, bytes) in files()? {
         write("unpack", name, &bytes)?;
     }
@@ -224,4 +227,59 @@ fn files() -> Outcome<Vec<(&'static str, Vec<u8>)>> {
         ("cut", one[..one.len() - 3].to_vec()),
         ("large-window", window),
     ])
+}
+
+/// Handshakes and requests of a good client, from which a fuzzer goes on.
+fn nbd() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let option = |code: u8, data: &[u8]| {
+        let head = [0, 0, 0, code, 0, 0, 0, data.len() as u8];
+        [&b"IHAVEOPT"[..], &head, data].concat()
+    };
+    let query = b"\0\0\0\0\0\0\0\x01\0\0\0\x05base:";
+    let mut options = vec![0, 0, 0, 3];
+    for (code, data) in [
+        (3, &b""[..]),
+        (8, b""),
+        (5, b""),
+        (77, b"?"),
+        (9, query),
+        (10, query),
+    ] {
+        options.extend(option(code, data));
+    }
+    options.extend(option(6, b"\0\0\0\x05other\0\x02\0\x01\0\x03"));
+    let abort = [&options[..], &option(2, b"")].concat();
+    let old = [&[0, 0, 0, 1][..], &option(1, b"")].concat();
+    let request = |magic: u32, flags: u16, command: u16, offset: u64, len: &[u8]| {
+        let mut bytes = magic.to_be_bytes().to_vec();
+        bytes.extend(flags.to_be_bytes());
+        bytes.extend(command.to_be_bytes());
+        bytes.extend(7_u64.to_be_bytes());
+        bytes.extend(offset.to_be_bytes());
+        bytes.extend(len);
+        bytes
+    };
+    let all = |mode: u8| {
+        let mut bytes = vec![mode];
+        for command in [1, 0, 7, 6, 4, 5, 3, 0, 2] {
+            let (magic, len) = match mode {
+                2 => (0x21e4_1c71, 9_u64.to_be_bytes().to_vec()),
+                _ => (0x2560_9513, 9_u32.to_be_bytes().to_vec()),
+            };
+            let flags = if mode == 2 && command == 1 { 32 } else { 0 };
+            bytes.extend(request(magic, flags, command, 4090, &len));
+            if command == 1 {
+                bytes.extend(b"nine byte");
+            }
+        }
+        bytes
+    };
+    vec![
+        ("nbd_handshake", "abort", abort),
+        ("nbd_handshake", "old", old),
+        ("nbd_requests", "simple", all(0)),
+        ("nbd_requests", "structured", all(1)),
+        ("nbd_requests", "extended", all(2)),
+        ("nbd_requests", "broken", vec![0, b'x', b'x', b'x', b'x']),
+    ]
 }

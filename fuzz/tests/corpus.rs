@@ -90,6 +90,25 @@ fn seeds_of_unpack() {
     assert_eq!(lengths, expected);
 }
 
+#[test]
+fn seeds_of_nbd() {
+    for (target, run) in [
+        (
+            "nbd_handshake",
+            fuzz::nbd_handshake as fn(&[u8]) -> fuzz::NbdReport,
+        ),
+        ("nbd_requests", fuzz::nbd_requests),
+    ] {
+        let seeds = seeds(target).unwrap();
+        let met: Vec<_> = seeds.iter().map(|seed| run(seed)).collect();
+        assert!(
+            met.iter().any(|met| met.over && met.answers > 200),
+            "{met:?}"
+        );
+        assert!(met.iter().any(|met| !met.over || met.broken), "{met:?}");
+    }
+}
+
 /// The seeded faults, as `cargo xtask fuzz --prove` looks for them: one is there, the other waits
 /// for its six bytes.
 #[test]

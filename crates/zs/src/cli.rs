@@ -6,6 +6,7 @@ pub(crate) use frag::Frag;
 
 use crate::failure::Failure;
 use crate::units::{Share, parse_share, parse_size};
+use crate::{ctl, serve};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -24,7 +25,10 @@ Examples:
   zs estimate --file core.1234 heap.pages.zst --classes
   zs estimate --file db.snapshot --page-size 16k --limit 1G --json
   zs estimate --file heap.pages.zst --free 50%
-  zs capture -o heap.pages --pid 1234";
+  zs capture -o heap.pages --pid 1234
+  zs serve --size 8G --socket /run/user/1000/disk
+  zs serve --size 8G --run 'qemu-img convert -n -O raw in.qcow2 $uri'
+  zs ctl --socket /run/user/1000/disk stat";
 
 const PROCESSES: &str = "\
 Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Left out are shared memory (memfd, tmpfs), files, and \
@@ -64,6 +68,10 @@ pub(crate) enum Command {
     Capture(Capture),
     /// Fragment an arena, mend it, and draw both
     Frag(Frag),
+    /// Serve a disk of compressed memory to whoever speaks NBD
+    Serve(serve::Options),
+    /// Ask or tell a running `zs serve` something
+    Ctl(ctl::Options),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
     Measure(Job),
@@ -276,7 +284,7 @@ fn checked(command: Command) -> Result<Command, Failure> {
         ),
         Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
         Command::Frag(options) => (&options.source, options.sample, options.seed, None, true),
-        Command::Measure(_) => return Ok(command),
+        Command::Serve(_) | Command::Ctl(_) | Command::Measure(_) => return Ok(command),
     };
     let wrong = if source.file.is_empty() {
         None

@@ -9,6 +9,9 @@
 //! | `frag` | `zs frag`: what do compaction and migration make of a fragmented arena? |
 //! | `capture` | `zs capture`: pages, written to a file |
 //! | `limit` | the most that a pool may hold |
+//! | `serve` | `zs serve`: a disk for whoever speaks NBD |
+//! | `ctl` | `zs ctl`: what a running `zs serve` is told and asked |
+//! | `control` | the requests and answers between these two |
 //! | `progress` | a bar on the terminal |
 //! | `table` | tables and styles of reports |
 //! | `units` | sizes, times and shares, read and written |
@@ -19,6 +22,8 @@
 
 mod capture;
 mod cli;
+mod control;
+mod ctl;
 mod estimate;
 mod failure;
 mod frag;
@@ -26,6 +31,7 @@ mod limit;
 mod notes;
 mod output;
 mod progress;
+mod serve;
 mod sources;
 mod table;
 mod units;
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
         Command::Estimate(options) => estimate::run(&options),
         Command::Capture(options) => capture::run(&options),
         Command::Frag(options) => frag::run(&options),
+        Command::Serve(options) => serve::run(&options),
+        Command::Ctl(options) => ctl::run(&options),
         Command::Measure(job) => estimate::measure_as_child(&job),
     });
     outcome.unwrap_or_else(Failure::end)

@@ -24,8 +24,8 @@ const BENCH_PREFIX: &str = "bench";
 const SYSTEM_CRATES: [&str; 4] = ["libc", "rustix", "nix", "linux-raw-sys"];
 
 /// Product crates that may make system calls: zs-os for memory, clocks and threads; zs-pages for the
-/// files that it reads.
-pub(super) const SYSTEM_CALLERS: [&str; 2] = ["zs-os", "zs-pages"];
+/// files that it reads; zs-nbd for the sockets that it serves.
+pub(super) const SYSTEM_CALLERS: [&str; 3] = ["zs-os", "zs-pages", "zs-nbd"];
 
 /// A member and what it uses outside its tests.
 #[derive(Debug)]

@@ -1,0 +1,114 @@
+//! Devices by name.
+
+use crate::device::Device;
+use std::fmt;
+use std::sync::Arc;
+
+/// A device under a name that clients ask for.
+#[derive(Clone)]
+pub struct Export {
+    name: String,
+    description: String,
+    device: Arc<dyn Device>,
+}
+
+impl Export {
+    /// A device under a name.
+    ///
+    /// # Errors
+    /// If the name or the description is longer than 4096 bytes, or has a NUL in it.
+    pub fn new(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, InvalidExport> {
+        let (name, description) = (name.into(), description.into());
+        let fits = |text: &str| text.len() <= MAX_STRING && !text.contains('\0');
+        if !fits(&name) || !fits(&description) {
+            return Err(InvalidExport::Text);
+        }
+        Ok(Self {
+            name,
+            description,
+            device,
+        })
+    }
+
+    /// What clients ask for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For people; may be empty.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("name", &self.name)
+            .field("size", &self.device.size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Longest string of the protocol, in bytes.
+pub(crate) const MAX_STRING: usize = 4096;
+
+/// What is wrong with an export, or with a set of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidExport {
+    /// Too long, or with a NUL.
+    #[error("names and descriptions of exports have at most {MAX_STRING} bytes, and no NUL")]
+    Text,
+    /// Two of one name.
+    #[error("two exports have one name")]
+    Twice,
+    /// None at all.
+    #[error("there is no export")]
+    None,
+}
+
+/// All exports of a server. The first is the default one, which clients get that ask for an empty name.
+#[derive(Clone, Debug)]
+pub struct Exports(Vec<Export>);
+
+impl Exports {
+    /// A set of exports, the default one first.
+    ///
+    /// # Errors
+    /// [`InvalidExport::None`] or [`InvalidExport::Twice`].
+    pub fn new(list: Vec<Export>) -> Result<Self, InvalidExport> {
+        if list.is_empty() {
+            return Err(InvalidExport::None);
+        }
+        for (index, export) in list.iter().enumerate() {
+            if list[..index].iter().any(|other| other.name == export.name) {
+                return Err(InvalidExport::Twice);
+            }
+        }
+        Ok(Self(list))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> &[Export] {
+        &self.0
+    }
+
+    /// The export of that name; of an empty name that none has, the first.
+    pub(crate) fn find(&self, name: &str) -> Option<&Export> {
+        let named = self.0.iter().find(|export| export.name == name);
+        named.or_else(|| self.0.first().filter(|_| name.is_empty()))
+    }
+}

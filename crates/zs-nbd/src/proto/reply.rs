@@ -1,0 +1,181 @@
+//! Simple, structured and extended replies.
+
+use super::Mode;
+use crate::device::{Content, Errno, Extent};
+
+const SIMPLE_MAGIC: u32 = 0x6744_6698;
+const STRUCTURED_MAGIC: u32 = 0x668e_33ef;
+const EXTENDED_MAGIC: u32 = 0x6e8a_278c;
+
+const DONE: u16 = 1;
+
+const NONE: u16 = 0;
+const OFFSET_DATA: u16 = 1;
+const OFFSET_HOLE: u16 = 2;
+const BLOCK_STATUS: u16 = 5;
+const BLOCK_STATUS_EXT: u16 = 6;
+const ERROR: u16 = 0x8001;
+
+/// Which request a reply answers.
+#[derive(Clone, Copy, Debug)]
+struct To {
+    cookie: u64,
+    offset: u64,
+}
+
+/// Replies, one behind the other, to be sent together.
+///
+/// The buffer is used again without being cleared: a payload is read into it where it is sent from.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    buffer: Vec<u8>,
+    len: usize,
+    mode: Mode,
+    to: To,
+}
+
+impl Replies {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self {
+            buffer: Vec::new(),
+            len: 0,
+            mode,
+            to: To {
+                cookie: 0,
+                offset: 0,
+            },
+        }
+    }
+
+    /// What there is to send.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+
+    /// Forgets what was sent, and gives back memory beyond `keep` bytes.
+    pub(crate) fn clear(&mut self, keep: usize) {
+        self.len = 0;
+        if self.buffer.len() > keep {
+            self.buffer.truncate(keep);
+            self.buffer.shrink_to(keep);
+        }
+    }
+
+    /// What follows answers the request of that cookie and offset.
+    pub(crate) fn answer(&mut self, cookie: u64, offset: u64) {
+        self.to = To { cookie, offset };
+    }
+
+    /// Success, without data.
+    pub(crate) fn done(&mut self) {
+        match self.mode {
+            Mode::Simple | Mode::Structured => self.simple(0),
+            Mode::Extended => self.chunk(NONE, DONE, 0),
+        }
+    }
+
+    /// Failure; `text` is for people.
+    pub(crate) fn error(&mut self, errno: Errno, text: &str) {
+        if self.mode == Mode::Simple {
+            return self.simple(errno.code());
+        }
+        let text = &text.as_bytes()[..text.len().min(512)];
+        self.chunk(ERROR, DONE, 6 + text.len());
+        self.put(&errno.code().to_be_bytes());
+        self.put(&(text.len() as u16).to_be_bytes());
+        self.put(text);
+    }
+
+    /// `len` bytes that `read` writes; or a hole, or its error, and then none of them.
+    pub(crate) fn data(
+        &mut self,
+        len: usize,
+        unbroken: bool,
+        read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
+    ) {
+        let begin = self.len;
+        if self.mode == Mode::Simple {
+            self.simple(0);
+        } else {
+            self.chunk(OFFSET_DATA, DONE, 8 + len);
+            self.put(&self.to.offset.to_be_bytes());
+        }
+        let payload = self.grow(len);
+        match read(payload) {
+            Ok(Content::Data) => {}
+            Ok(Content::Zeroes) if self.mode == Mode::Simple || unbroken => {
+                let at = self.len - len;
+                self.buffer[at..self.len].fill(0);
+            }
+            Ok(Content::Zeroes) => {
+                self.len = begin;
+                self.chunk(OFFSET_HOLE, DONE, 12);
+                self.put(&self.to.offset.to_be_bytes());
+                self.put(&(len as u32).to_be_bytes());
+            }
+            Err(errno) => {
+                self.len = begin;
+                self.error(errno, &errno.to_string());
+            }
+        }
+    }
+
+    /// States of extents in one context. With `last`, they end the reply.
+    pub(crate) fn status(&mut self, context: u32, extents: &[Extent], last: bool) {
+        let flags = if last { DONE } else { 0 };
+        if self.mode == Mode::Extended {
+            self.chunk(BLOCK_STATUS_EXT, flags, 8 + 16 * extents.len());
+            self.put(&context.to_be_bytes());
+            self.put(&(extents.len() as u32).to_be_bytes());
+            for extent in extents {
+                self.put(&extent.len.to_be_bytes());
+                self.put(&u64::from(extent.status).to_be_bytes());
+            }
+            return;
+        }
+        self.chunk(BLOCK_STATUS, flags, 4 + 8 * extents.len());
+        self.put(&context.to_be_bytes());
+        for extent in extents {
+            // A request's length has 32 bits in this mode, and extents end where it ends.
+            self.put(&(extent.len as u32).to_be_bytes());
+            self.put(&extent.status.to_be_bytes());
+        }
+    }
+
+    fn simple(&mut self, code: u32) {
+        self.put(&SIMPLE_MAGIC.to_be_bytes());
+        self.put(&code.to_be_bytes());
+        self.put(&self.to.cookie.to_be_bytes());
+    }
+
+    fn chunk(&mut self, kind: u16, flags: u16, len: usize) {
+        let magic = match self.mode {
+            Mode::Extended => EXTENDED_MAGIC,
+            Mode::Simple | Mode::Structured => STRUCTURED_MAGIC,
+        };
+        self.put(&magic.to_be_bytes());
+        self.put(&flags.to_be_bytes());
+        self.put(&kind.to_be_bytes());
+        self.put(&self.to.cookie.to_be_bytes());
+        if self.mode == Mode::Extended {
+            self.put(&self.to.offset.to_be_bytes());
+            self.put(&(len as u64).to_be_bytes());
+        } else {
+            self.put(&(len as u32).to_be_bytes());
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// `len` bytes more, with whatever is in them.
+    fn grow(&mut self, len: usize) -> &mut [u8] {
+        let begin = self.len;
+        self.len += len;
+        if self.buffer.len() < self.len {
+            self.buffer.resize(self.len, 0);
+        }
+        &mut self.buffer[begin..self.len]
+    }
+}

@@ -1,0 +1,200 @@
+//! TLS: certificates on both sides, and no way down.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
+mod client;
+
+use client::{ACK, Client, ERR, EXPORT_NAME, GO, GREETING, LIST, START_TLS, STRUCTURED, Take};
+use client::{exports, go, notes, option};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use zs_nbd::{Endpoint, Limits, MemoryDevice, Server, Tls, TlsError};
+
+struct Setup {
+    folder: TempDir,
+    server: Server,
+    address: SocketAddr,
+    notes: Arc<Mutex<Vec<String>>>,
+}
+
+/// An authority, and a certificate of it for each name, as files `NAME.pem` and `NAME.key`.
+fn certificates(folder: &Path, authority: &str, names: &[&str]) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(folder.join(authority), issuer.pem()).unwrap();
+    for name in names {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+fn setup() -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    certificates(folder.path(), "ca.pem", &["server", "client"]);
+    certificates(folder.path(), "others.pem", &["stranger"]);
+    let tls = Tls::from_files(&file("server.pem"), &file("server.key"), &file("ca.pem")).unwrap();
+    // Everywhere: that is what TLS is for.
+    let endpoint = Endpoint::tcp("0.0.0.0:0".parse().unwrap(), Some(tls)).unwrap();
+    let port = endpoint.tcp_address().unwrap().port();
+    let device = Arc::new(MemoryDevice::new(64 << 20).unwrap());
+    let (observer, notes) = notes();
+    let limits = Limits::default();
+    let server = Server::start(exports(device), vec![endpoint], limits, observer).unwrap();
+    Setup {
+        folder,
+        server,
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        notes,
+    }
+}
+
+/// In clear, beyond STARTTLS.
+fn start_tls(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut bytes = 3_u32.to_be_bytes().to_vec();
+    bytes.extend(option(START_TLS, &[]));
+    stream.write_all(&bytes).unwrap();
+    let mut answer = vec![0; GREETING + 20];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(Take(&answer[GREETING..]).answer(START_TLS).0, ACK);
+    stream
+}
+
+fn encrypt(
+    stream: TcpStream,
+    folder: &Path,
+    name: Option<&str>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match name {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let chain = CertificateDer::from_pem_file(folder.join(format!("{name}.pem"))).unwrap();
+            let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key"))).unwrap();
+            builder.with_client_auth_cert(vec![chain], key).unwrap()
+        }
+    };
+    let server = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), server).unwrap();
+    StreamOwned::new(connection, stream)
+}
+
+#[test]
+fn with_a_certificate_everything_works() {
+    let setup = setup();
+    let stream = encrypt(
+        start_tls(setup.address),
+        setup.folder.path(),
+        Some("client"),
+    );
+    let mut client = Client { stream };
+    client.enter();
+    let bytes: Vec<u8> = (0..20 << 20).map(|n: u32| (n / 7) as u8).collect();
+    client.write(12_345, &bytes);
+    assert!(client.read(12_345, bytes.len() as u32) == bytes);
+    client.send(&client::request(client::DISCONNECT, 0, 0, 0, 0));
+    // A goodbye, not a cut: rustls would report one.
+    assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+    setup.server.stop(Duration::from_secs(60));
+    let notes = setup.notes.lock().unwrap().join("\n");
+    assert!(notes.contains("Goodbye"), "{notes}");
+}
+
+#[test]
+fn without_the_right_certificate_nothing_does() {
+    let setup = setup();
+    for name in [None, Some("stranger")] {
+        let mut stream = encrypt(start_tls(setup.address), setup.folder.path(), name);
+        let asked = stream.write_all(&option(EXPORT_NAME, b""));
+        let answered = asked.and_then(|()| stream.read_exact(&mut [0; 10]));
+        assert!(answered.is_err(), "{name:?} came in");
+    }
+}
+
+#[test]
+fn there_is_no_way_down() {
+    let setup = setup();
+    let mut stream = TcpStream::connect(setup.address).unwrap();
+    let mut bytes = 3_u32.to_be_bytes().to_vec();
+    for code in [LIST, STRUCTURED] {
+        bytes.extend(option(code, &[]));
+    }
+    bytes.extend(option(GO, &go("disk", &[])));
+    stream.write_all(&bytes).unwrap();
+    stream.read_exact(&mut [0; GREETING]).unwrap();
+    for code in [LIST, STRUCTURED, GO] {
+        let mut head = [0; 20];
+        stream.read_exact(&mut head).unwrap();
+        let len = u32::from_be_bytes([head[16], head[17], head[18], head[19]]);
+        stream.read_exact(&mut vec![0; len as usize]).unwrap();
+        assert_eq!(head[8..12], code.to_be_bytes());
+        assert_eq!(head[12..16], (ERR + 5).to_be_bytes());
+    }
+    stream.write_all(&option(EXPORT_NAME, b"disk")).unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+}
+
+/// What is sent in clear behind STARTTLS must not count as encrypted.
+#[test]
+fn bytes_behind_starttls_end_the_connection() {
+    let setup = setup();
+    let mut stream = TcpStream::connect(setup.address).unwrap();
+    let mut bytes = 3_u32.to_be_bytes().to_vec();
+    bytes.extend(option(START_TLS, &[]));
+    bytes.extend(option(EXPORT_NAME, b"disk"));
+    stream.write_all(&bytes).unwrap();
+    stream.read_to_end(&mut Vec::new()).ok();
+    setup.server.stop(Duration::from_secs(60));
+    let notes = setup.notes.lock().unwrap().join("\n");
+    assert!(notes.contains("BehindStartTls"), "{notes}");
+}
+
+#[test]
+fn files_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    certificates(folder.path(), "ca.pem", &["server", "other"]);
+    fs::write(file("empty"), "").unwrap();
+    let tls = |certificate: &str, key: &str, authority: &str| {
+        Tls::from_files(&file(certificate), &file(key), &file(authority)).map(drop)
+    };
+    assert!(tls("server.pem", "server.key", "ca.pem").is_ok());
+    let missing = tls("missing", "server.key", "ca.pem").unwrap_err();
+    assert!(missing.to_string().contains("missing"), "{missing}");
+    assert!(matches!(
+        tls("empty", "server.key", "ca.pem"),
+        Err(TlsError::Empty(_))
+    ));
+    assert!(matches!(
+        tls("server.pem", "empty", "ca.pem"),
+        Err(TlsError::File { .. })
+    ));
+    assert!(matches!(
+        tls("server.pem", "other.key", "ca.pem"),
+        Err(TlsError::Config(_))
+    ));
+    assert!(matches!(
+        tls("server.pem", "server.key", "empty"),
+        Err(TlsError::Empty(_))
+    ));
+}

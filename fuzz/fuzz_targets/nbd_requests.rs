@@ -1,0 +1,6 @@
+//! Any bytes as what a client of the NBD server sends: requests.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz::nbd_requests(bytes);
+});
