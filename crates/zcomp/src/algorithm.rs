@@ -17,7 +17,7 @@ pub enum Algorithm {
     Lz4hc(Lz4hcLevel),
     /// One zstd frame without magic number, content size and checksum.
     Zstd(ZstdLevel),
-    /// A raw deflate stream (RFC 1951).
+    /// A raw deflate stream (RFC 1951). Bytes that follow it are not noticed.
     Deflate(DeflateLevel),
     /// A copy.
     None,

@@ -137,20 +137,25 @@ impl Content {
         let payload = word.client_payload();
         let (locked, value) = (payload & LOCK != 0, payload >> 1);
         let content = match word.state() {
-            State::Free | State::Client(HOLE) => Self::Hole,
-            State::Client(SAME) => Self::Same(value),
-            State::Client(BACKED) => Self::Backed(Extent {
-                start: value as u32,
-                units: (value >> 32) as u16,
-            }),
-            State::Client(SHARED) => Self::Shared(value as u32),
+            State::Free => return (Self::Hole, false),
             State::Live => {
                 let mark = Mark::of(word.client_bits(layout));
                 return (Self::Object(mark), mark.locked);
             }
+            // The state as it lies in the word: 8 and the client's number.
+            State::Client(state) => match state & 7 {
+                HOLE => Self::Hole,
+                SAME => Self::Same(value),
+                BACKED => Self::Backed(Extent {
+                    start: value as u32,
+                    units: (value >> 32) as u16,
+                }),
+                SHARED => Self::Shared(value as u32),
+                _ => Self::Between,
+            },
             _ => return (Self::Between, true),
         };
-        (content, locked && word.state() != State::Free)
+        (content, locked)
     }
 
     /// The word of a content that is no object, locked or not.

@@ -9,7 +9,7 @@ use zs_mm::Backing;
 /// Which blocks a recompression or a writeback takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// All that have an object.
+    /// All that are compressed or raw, and in memory.
     All,
     /// Those marked idle.
     Idle,
@@ -35,7 +35,7 @@ impl Which {
 }
 
 impl<B: Backing> Store<B> {
-    /// Calls `visit` for each block with an object, in order, until it answers false.
+    /// Calls `visit` for each compressed or raw block in memory, in order, until it answers false.
     pub(crate) fn each_object(
         &self,
         blocks: Range<u32>,
@@ -45,9 +45,11 @@ impl<B: Backing> Store<B> {
         while let Some(open) = self.table().next_open(next, blocks.end) {
             for block in open.clone() {
                 if let Content::Object(mark) = self.content(block).0
-                    && !visit(block, mark)? {
-                        return Ok(());
-                    }
+                    && mark.form != Form::Wide
+                    && !visit(block, mark)?
+                {
+                    return Ok(());
+                }
             }
             next = open.end;
         }

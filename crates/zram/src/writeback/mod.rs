@@ -90,9 +90,10 @@ impl Writeback {
     /// Lets the backing go, of which nothing is used any more. The caller has begun a pass.
     pub(crate) fn forget<B: Backing>(&self, arena: &Arena<B>) {
         if let Some(attached) = lock(&self.backing).take()
-            && let Some(charge) = lock(&attached.charge).take() {
-                arena.uncharge(charge);
-            }
+            && let Some(charge) = lock(&attached.charge).take()
+        {
+            arena.uncharge(charge);
+        }
         *lock(&self.budget) = None;
     }
 
