@@ -134,7 +134,7 @@ fn r1_a_source_that_changes_under_the_write() {
             }
         });
         let mut met = 0;
-        while met < 200 {
+        while met < 60 {
             let before = changes.load(Ordering::SeqCst);
             let mut copied = Vec::new();
             let fill = |range: std::ops::Range<usize>, out: &mut [u8]| {
@@ -480,16 +480,16 @@ fn r25_at_the_limit_old_data_stays() {
 fn r25_every_commit_fails_once() {
     let mut larger = options(BlockSize::K4);
     (larger.size, larger.max_size) = (1 << 20, None);
-    for n in 1..40 {
+    for n in 1..8 {
         let backing = FaultBacking::new(HeapBacking::new(4096));
         let control = backing.control();
         let store = Store::with_backing(backing, &zs_os::HOST, larger.clone()).expect("a store");
         store.write(0, &text(0)).expect("room");
         control.set(Call::Commit, Fault::From(n));
-        let mut model = vec![0; 200 * BLOCK];
+        let mut model = vec![0; 100 * BLOCK];
         model[..BLOCK].copy_from_slice(&text(0));
-        for round in 0..300_usize {
-            let at = round * 7 % 200 * BLOCK;
+        for round in 0..120_usize {
+            let at = round * 7 % 100 * BLOCK;
             let new = Fill::Random(round as u64).bytes(BLOCK);
             match store.write(at as u64, &new) {
                 Ok(()) => model[at..at + BLOCK].copy_from_slice(&new),
@@ -497,7 +497,7 @@ fn r25_every_commit_fails_once() {
                 Err(error) => unreachable!("{error}"),
             }
         }
-        let mut out = vec![0; 200 * BLOCK];
+        let mut out = vec![0; 100 * BLOCK];
         store.read(0, &mut out).expect("readable");
         assert!(out == model);
         assert_eq!(store.validate(), Ok(()));
