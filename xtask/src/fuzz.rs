@@ -50,12 +50,14 @@ struct Target {
     longest: u32,
 }
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 7] = [
     target("ops", 512),
     target("ops_client_words", 512),
     target("lz4", 2048),
     target("zstd", 2048),
     target("unpack", 1024),
+    target("snapshot", 2048),
+    target("dictionary", 4096),
 ];
 
 const fn target(name: &'static str, longest: u32) -> Target {
