@@ -10,14 +10,17 @@
 //! | `ops` | `ops`, `ops_client_words`: pools against the reference model |
 //! | `codec` | `lz4`, `zstd`: hostile compressed pages, and round trips |
 //! | `unpack` | `unpack`: files of pages, plain and `.zst` |
+//! | `store` | `snapshot`, `dictionary`: what block stores read |
 //! | `proof` | `proof_feedback`, `proof_mismatch`: seeded faults, by which the fuzzer is proved |
 
 mod codec;
 mod ops;
 mod proof;
+mod store;
 mod unpack;
 
 pub use codec::{CodecReport, lz4, zstd};
 pub use ops::{client_words, handle_pools};
 pub use proof::{forgotten_faults, over_read};
+pub use store::{dictionary, snapshot};
 pub use unpack::unpack;
