@@ -25,6 +25,12 @@ fn main() -> Outcome<()> {
     for (name, bytes) in files()? {
         write("unpack", name, &bytes)?;
     }
+    for (name, bytes) in snapshots()? {
+        write("snapshot", name, &bytes)?;
+    }
+    for (name, bytes) in dictionaries()? {
+        write("dictionary", name, &bytes)?;
+    }
     Ok(())
 }
 
@@ -282,4 +288,56 @@ fn nbd() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("nbd_requests", "extended", all(2)),
         ("nbd_requests", "broken", vec![0, b'x', b'x', b'x', b'x']),
     ]
+}
+
+/// Snapshots: whole ones, and one in parts without checksums, as `fuzz::snapshot` reads them.
+fn snapshots() -> Outcome<Vec<(&'static str, Vec<u8>)>> {
+    let mut options = zram::StoreOptions::new(64 << 10);
+    options.max_size = Some(64 << 10);
+    let store = zram::Store::new(options)?;
+    store.set_secondary(1, "zstd:3".parse()?, None)?;
+    let mut empty = vec![0];
+    store.snapshot(&mut empty)?;
+    store.write(4096, &b"some text; ".repeat(500))?;
+    store.write(40_960, &[7; 4096])?;
+    let mut whole = vec![0];
+    store.snapshot(&mut whole)?;
+    let mut parts = vec![1];
+    // Header of 24 bytes, then `lz4`, `zstd:3` and none; a pattern; the end.
+    let mut header = whole[1..25].to_vec();
+    header.extend_from_slice(b"\x03lz4\0\0\0\0\x06zstd:3\0\0\0\0\0\0");
+    let pattern = [&[1_u8, 2, 0, 0, 0][..], &[9; 8]].concat();
+    for part in [&header[..], &pattern, &[0, 1, 0, 0, 0]] {
+        parts.push(part.len() as u8);
+        parts.extend_from_slice(part);
+    }
+    let cut = whole[..whole.len() - 9].to_vec();
+    Ok(vec![
+        ("empty", empty),
+        ("whole", whole),
+        ("parts", parts),
+        ("cut", cut),
+    ])
+}
+
+/// Dictionaries: a trained one, a damaged one, and text.
+fn dictionaries() -> Outcome<Vec<(&'static str, Vec<u8>)>> {
+    let lengths = [200; 400];
+    let mut samples = Vec::new();
+    for number in 0..400_u32 {
+        let line = format!(
+            "sample {number} of a dictionary, {} apples; ",
+            number * 7919 % 1000
+        );
+        samples.extend(line.bytes().cycle().take(200));
+    }
+    let dictionary = zram::Dictionary::train(&samples, &lengths, 2000)?;
+    let trained = [&[0], dictionary.as_bytes()].concat();
+    let mut damaged = trained.clone();
+    damaged[40] ^= 0x55;
+    Ok(vec![
+        ("trained", trained),
+        ("damaged", damaged),
+        ("text", b"\x01no dictionary".to_vec()),
+    ])
 }

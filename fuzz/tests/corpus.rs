@@ -120,3 +120,31 @@ fn the_seeded_faults() {
     assert!(found.is_err(), "the seeded mismatch is none");
     assert_eq!(fuzz::handle_pools(&forgotten).no_memory, 1);
 }
+
+#[test]
+fn seeds_of_snapshots() {
+    let met: Vec<_> = seeds("snapshot")
+        .unwrap()
+        .iter()
+        .map(|seed| fuzz::snapshot(seed))
+        .collect();
+    assert_eq!(
+        met.iter().filter(|met| **met == Some(true)).count(),
+        3,
+        "{met:?}"
+    );
+    assert!(met.contains(&Some(false)));
+}
+
+#[test]
+fn seeds_of_dictionaries() {
+    let met: Vec<_> = seeds("dictionary")
+        .unwrap()
+        .iter()
+        .map(|seed| fuzz::dictionary(seed))
+        .collect();
+    assert!(
+        met.contains(&Some(true)) && met.contains(&Some(false)),
+        "{met:?}"
+    );
+}

@@ -50,7 +50,7 @@ struct Target {
     longest: u32,
 }
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     target("ops", 512),
     target("ops_client_words", 512),
     target("lz4", 2048),
@@ -58,6 +58,8 @@ const TARGETS: [Target; 7] = [
     target("unpack", 1024),
     target("nbd_handshake", 512),
     target("nbd_requests", 1024),
+    target("snapshot", 2048),
+    target("dictionary", 4096),
 ];
 
 const fn target(name: &'static str, longest: u32) -> Target {

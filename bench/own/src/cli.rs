@@ -3,6 +3,7 @@
 use crate::c_calls::CCalls;
 use crate::icount::Operation;
 use crate::map_modes::MapModes;
+use crate::store::StoreBench;
 use crate::stress::Stress;
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     CCalls(CCalls),
     /// An object that spans frames, in one piece: copied, or mapped once more?
     MapModes(MapModes),
+    /// How fast and how dense is the block store, beside its codec, and beside the kernel's zram?
+    Store(StoreBench),
     /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.
     #[command(hide = true)]
     Icount {

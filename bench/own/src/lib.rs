@@ -19,6 +19,7 @@
 //! | [`allocators`] | these pools beside other allocators: all but the rivals |
 //! | `c_calls` | what a call through C costs |
 //! | `icount` | operations whose instructions are counted |
+//! | `store` | the block store beside its codec, and beside the kernel's |
 //! | `map_modes` | an object that spans frames: copied, or mapped once more |
 //! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
@@ -44,6 +45,7 @@ pub mod machine;
 mod map_modes;
 mod measured;
 pub mod numbers;
+mod store;
 mod stress;
 
 use std::io::{self, Write as _};
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
         Command::MapModes(options) => map_modes::run(&options),
+        Command::Store(options) => store::run(&options),
         Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };

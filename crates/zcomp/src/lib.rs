@@ -1,6 +1,6 @@
 //! Compression backends and per-thread streams: a page in, fewer bytes out, and back.
 //!
-//! LZ4 blocks, zstd frames and plain copies behind one [`Stream`]. A stream owns its working memory, so a call allocates
+//! LZ4 blocks, zstd frames, deflate streams and plain copies behind one [`Stream`]. A stream owns its working memory, so a call allocates
 //! nothing; a result that does not fit the caller's buffer is an answer, not an error; whatever bytes are handed to
 //! [`Stream::decompress`], it returns.
 //!
@@ -14,7 +14,8 @@
 //! | `algorithm` | [`Algorithm`]: its names, its levels, its worst case |
 //! | `stream` | [`Stream`], and the trait that each codec implements |
 //! | `streams` | [`Streams`]: as many streams as threads compress at once |
-//! | `lz4`, `zstd`, `none` | one codec each |
+//! | `lz4`, `lz4hc`, `zstd`, `deflate`, `none` | one codec each |
+//! | `dictionary` | [`Dictionary`]: what pages have in common, for zstd |
 //! | `error` | [`Error`] |
 //!
 //! A codec joins with a file of its own, a variant of [`Algorithm`], and an arm in each `match` on it.
@@ -40,14 +41,18 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod deflate;
+mod dictionary;
 mod error;
 mod lz4;
+mod lz4hc;
 mod none;
 mod stream;
 mod streams;
 mod zstd;
 
-pub use algorithm::{Algorithm, ParseAlgorithmError, ZstdLevel};
+pub use algorithm::{Algorithm, DeflateLevel, Lz4hcLevel, ParseAlgorithmError, ZstdLevel};
+pub use dictionary::{Dictionary, MAX_DICTIONARY_LEN};
 pub use error::Error;
 pub use stream::{Compressed, MAX_PAGE_LEN, Stream};
 pub use streams::Streams;

@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use crate::{Algorithm, Error, Stream};
+use crate::{Algorithm, Dictionary, Error, Stream};
 
 thread_local! {
     /// The slot that this thread tries first, modulo the number of slots.
@@ -42,7 +42,23 @@ impl Streams {
     /// # Errors
     /// As [`Stream::new`].
     pub fn new(algorithm: Algorithm, page_len: usize, count: NonZeroUsize) -> Result<Self, Error> {
-        let slot = |_| Stream::new(algorithm, page_len).map(|stream| Slot(Mutex::new(stream)));
+        Self::with_dictionary(algorithm, page_len, count, None)
+    }
+
+    /// The same, each with a dictionary.
+    ///
+    /// # Errors
+    /// As [`Stream::with_dictionary`].
+    pub fn with_dictionary(
+        algorithm: Algorithm,
+        page_len: usize,
+        count: NonZeroUsize,
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Self, Error> {
+        let slot = |_| {
+            Stream::with_dictionary(algorithm, page_len, dictionary)
+                .map(|stream| Slot(Mutex::new(stream)))
+        };
         let slots = (0..count.get()).map(slot).collect::<Result<_, _>>()?;
         Ok(Self { slots })
     }

@@ -10,7 +10,7 @@ use zstd_safe::{
 };
 
 use crate::{
-    Error, ZstdLevel,
+    Dictionary, Error, ZstdLevel,
     stream::{Codec, Compressed, MAX_PAGE_LEN},
 };
 
@@ -27,7 +27,11 @@ pub(crate) struct Zstd {
 
 impl Zstd {
     /// Contexts for pages of up to `page_len` bytes.
-    pub(crate) fn new(level: ZstdLevel, page_len: usize) -> Result<Self, Error> {
+    pub(crate) fn new(
+        level: ZstdLevel,
+        page_len: usize,
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Self, Error> {
         let mut compressor = CCtx::try_create().ok_or(Error::NoMemory)?;
         for parameter in [
             CParameter::CompressionLevel(level.get()),
@@ -42,6 +46,11 @@ impl Zstd {
         decompressor
             .set_parameter(DParameter::Format(FrameFormat::Magicless))
             .map_err(error)?;
+        if let Some(dictionary) = dictionary {
+            let bytes = dictionary.as_bytes();
+            compressor.load_dictionary(bytes).map_err(error)?;
+            decompressor.load_dictionary(bytes).map_err(error)?;
+        }
 
         let mut this = Self {
             compressor,

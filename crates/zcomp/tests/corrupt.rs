@@ -82,9 +82,9 @@ fn every_truncation() {
                         expected: page.len(),
                         actual: len,
                     },
-                    Algorithm::Zstd(_) => Error::Corrupt,
+                    Algorithm::Zstd(_) | Algorithm::Deflate(_) => Error::Corrupt,
                     // A block that is cut between two sequences is a block of less.
-                    Algorithm::Lz4 => match error {
+                    Algorithm::Lz4 | Algorithm::Lz4hc(_) => match error {
                         Error::Short { expected, actual } if actual < expected => error,
                         _ => Error::Corrupt,
                     },
@@ -98,7 +98,9 @@ fn every_truncation() {
 #[test]
 fn trailing_bytes() {
     let mut random = Random(2);
-    for algorithm in algorithms() {
+    // libdeflate does not tell where a stream ended.
+    let tells = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Deflate(_));
+    for algorithm in algorithms().into_iter().filter(tells) {
         let (mut stream, samples) = samples(algorithm);
         for Sample { page, bytes } in samples {
             // Bytes that alone are a valid form of nothing: an empty block, an empty frame, a skippable frame.

@@ -10,7 +10,7 @@ const CANARY: u8 = 0xa5;
 /// How much longer than the result a destination must at most be, as documented.
 fn slack(algorithm: Algorithm) -> usize {
     match algorithm {
-        Algorithm::Lz4 => 16,
+        Algorithm::Lz4 | Algorithm::Lz4hc(_) | Algorithm::Deflate(_) => 16,
         Algorithm::Zstd(_) => 32,
         Algorithm::None => 0,
     }

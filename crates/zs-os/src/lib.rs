@@ -11,6 +11,7 @@
 //! | `memfd` | a backing whose payload lies in a memfd |
 //! | `zoned` | a backing with zones of every kind, on a node of choice |
 //! | `shared` | ranges of payload that show files |
+//! | `file_lock` | files for one user at a time |
 //! | `numa` | memory nodes |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
@@ -36,6 +37,7 @@ mod cgroup;
 mod copy_threads;
 mod decay_thread;
 mod errno;
+mod file_lock;
 mod fork;
 mod host;
 mod map;
@@ -58,6 +60,7 @@ pub use cgroup::{CgroupError, own_cgroup};
 pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
+pub use file_lock::lock_file;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};

@@ -34,6 +34,7 @@
 //! | `spans` | where an object's bytes lie |
 //! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
 //! | `read_many` | reads that the caller knows together, with memory fetched ahead |
+//! | `flags` | the client's bits of a live word |
 //! | `compact` | objects moved together |
 //! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
 //! | `maintain` | both kinds of moves, driven by one budget |
@@ -54,6 +55,7 @@ mod compact;
 mod destroy;
 mod drain;
 mod error;
+mod flags;
 mod free;
 mod geometry;
 mod give_back;

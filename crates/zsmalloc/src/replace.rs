@@ -6,7 +6,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::insert::Contents;
+use crate::insert::{ClientBits, Contents};
 use crate::pool::Pool;
 use crate::word::{MOVER_PIN, Place, Refusal, State, Word};
 use zs_mm::ArenaRef;
@@ -23,6 +23,29 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// As for `insert`; [`Error::Stale`]; [`Error::Busy`] with a reader inside, or while mapped for
     /// writing.
     pub fn replace(&self, key: C::Key, bytes: &[u8]) -> Result<(), Error> {
+        self.replace_contents(key, None, bytes)
+    }
+
+    /// Like [`replace`](Self::replace), and changes the client's bits of the word in the same moment: whoever
+    /// finds the new bytes finds the new bits.
+    ///
+    /// # Errors
+    /// As for `replace`; Busy too if the bits were changed meanwhile.
+    pub fn replace_with_bits(
+        &self,
+        key: C::Key,
+        bits: ClientBits,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        self.replace_contents(key, Some(bits), bytes)
+    }
+
+    fn replace_contents(
+        &self,
+        key: C::Key,
+        bits: Option<ClientBits>,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
         let class = self.class_for(bytes.len())?;
         self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
@@ -45,7 +68,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let (_, pinned) = self
             .transition(target, Ordering::Acquire, Word::moving)
             .inspect_err(|_| self.discard(class, place))?;
-        self.commit_move(cell, target.index, pinned, class, place)
+        let moved = pinned.moved(&self.layout, place);
+        let moved = bits.map_or(moved, |bits| moved.with_client_bits(&self.layout, bits));
+        self.commit_move(cell, target.index, pinned, moved, class)
     }
 
     /// Like [`replace`](Self::replace), but waits for readers and maps to go instead of answering
@@ -64,19 +89,19 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Commits a move from the place of `pinned` to `place`; or clears the new slot, and then ends the
+    /// Commits a move from the place of `pinned` to that of `moved`; or clears the new slot, and then ends the
     /// mover's pin.
     fn commit_move(
         &self,
         cell: &AtomicU64,
         index: u32,
         pinned: Word,
+        moved: Word,
         class: usize,
-        place: Place,
     ) -> Result<(), Error> {
+        let place = moved.place(&self.layout);
         let old_place = pinned.place(&self.layout);
         let (old_class, old_len) = self.class_and_len(old_place);
-        let moved = pinned.moved(&self.layout, place);
         let mut state = self.classes[old_class].lock(self.host());
         // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
         // Acquire: whoever was inside the old place has read (readers unpin with Release).

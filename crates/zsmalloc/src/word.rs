@@ -11,6 +11,7 @@
 //! *zspage* has as many bits as the arena needs (at most 28, 26, 24), the generation has the rest:
 //! at least 10. `docs/words.md` has the table, the states, and who may change what.
 
+use crate::insert::ClientBits;
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
 /// The state of a word: its lowest four bits.
@@ -290,6 +291,25 @@ impl Word {
             State::Exclusive => Err(Refusal::Wait),
             State::Live => Ok(State::Live),
         }
+    }
+
+    /// The client's bits of a word that holds an object.
+    pub fn client_bits(self, layout: &Layout) -> ClientBits {
+        ClientBits {
+            flags: self.flags(),
+            generation: layout.generation_of(self),
+        }
+    }
+
+    /// The same object with other bits of the client.
+    pub(crate) fn with_client_bits(self, layout: &Layout, bits: ClientBits) -> Self {
+        let kept = self.0 & !(layout.generation_mask() | FLAGS_MASK);
+        Self(kept | layout.place_generation(bits.generation) | Self::flag_bits(bits.flags))
+    }
+
+    /// Whether the word holds the caller's object, and nobody is writing to it.
+    pub(crate) fn checked(self, target: Target) -> Result<(), Refusal> {
+        self.check(target).map(|_| ())
     }
 
     /// A new object's word: its bytes are not there yet.

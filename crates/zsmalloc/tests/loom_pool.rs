@@ -269,3 +269,73 @@ fn free_against_write() {
         validate(&pool);
     });
 }
+
+/// Two threads change different flags of one word, and a third replaces the object with bits of its own: no change
+/// is lost, and the bits that come with the new bytes are there with them.
+#[test]
+fn change_bits_against_change_and_replace() {
+    model(|| {
+        let pool = Arc::new(word_pool());
+        let bits = |flags| ClientBits {
+            flags,
+            generation: 0,
+        };
+        pool.store(0, empty(), bits(4), &bytes(1)).expect("room");
+        let set = |pool: &zsmalloc::Pool<_, words::TwoWords>, flag| {
+            let change = |before: ClientBits| Some(bits(before.flags | flag));
+            pool.change_bits(0, change).expect("live").1
+        };
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(set(&pool, 1)))
+        };
+        let replacer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.replace_with_bits(0, bits(8), &bytes(2)))
+        };
+        assert!(set(&pool, 2));
+        other.join().expect("no panic");
+        let replaced = replacer.join().expect("no panic");
+        let flags = pool.look_at(0).expect("a word").flags();
+        let guard = pool.read(0).expect("live");
+        let stamp = guard.spans().first[0];
+        match replaced {
+            // The flags that were set before the replace went with the old bytes.
+            Ok(()) => assert!(stamp == 2 && flags & 12 == 8, "{stamp} {flags}"),
+            Err(Error::Busy) => assert_eq!((stamp, flags), (1, 7)),
+            Err(error) => unreachable!("{error}"),
+        }
+        drop(guard);
+        validate(&pool);
+    });
+}
+
+/// A flag as a lock: who finds it clear sees what its last holder did.
+#[test]
+fn bits_publish() {
+    model(|| {
+        let pool = Arc::new(word_pool());
+        let cell = Arc::new(loom::cell::UnsafeCell::new(0));
+        let locked = ClientBits {
+            flags: 1,
+            generation: 0,
+        };
+        pool.store(0, empty(), locked, &bytes(1)).expect("room");
+        let holder = {
+            let (pool, cell) = (Arc::clone(&pool), Arc::clone(&cell));
+            thread::spawn(move || {
+                // SAFETY: the flag is this thread's.
+                cell.with_mut(|value| unsafe { *value = 7 });
+                let unlock = |_| Some(ClientBits::default());
+                pool.change_bits(0, unlock).expect("live");
+            })
+        };
+        let lock = |bits: ClientBits| (bits.flags == 0).then_some(locked);
+        if pool.change_bits(0, lock).expect("live").1 {
+            // SAFETY: the flag is this thread's.
+            assert_eq!(cell.with(|value| unsafe { *value }), 7);
+        }
+        holder.join().expect("no panic");
+        validate(&pool);
+    });
+}

@@ -5,10 +5,21 @@ use zcomp::Algorithm;
 /// Every codec; zstd at levels with different match finders.
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]
 pub(crate) fn algorithms() -> Vec<Algorithm> {
-    ["lz4", "zstd:-7", "zstd", "zstd:3", "zstd:16", "none"]
-        .iter()
-        .map(|name| name.parse().unwrap())
-        .collect()
+    let names = [
+        "lz4",
+        "lz4hc:3",
+        "lz4hc",
+        "lz4hc:12",
+        "zstd:-7",
+        "zstd",
+        "zstd:3",
+        "zstd:16",
+        "deflate:1",
+        "deflate",
+        "deflate:12",
+        "none",
+    ];
+    names.iter().map(|name| name.parse().unwrap()).collect()
 }
 
 /// Pages of `len` bytes, from all zero to random, with this test's own machine code in between.

@@ -53,7 +53,9 @@ pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> 
 pub(super) fn name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Lz4 => "lz4",
+        Algorithm::Lz4hc(_) => "lz4hc",
         Algorithm::Zstd(_) => "zstd",
+        Algorithm::Deflate(_) => "deflate",
         Algorithm::None => "none",
     }
 }

@@ -1,0 +1,261 @@
+//! What a block's word says: the pool's states, and the store's own in the rest.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | 0 | hole: never written, or discarded |
+//! | client state 0 | hole, locked |
+//! | client state 1 | its object has just gone, and something else comes at once; always locked |
+//! | client state 2 | same-filled: a pattern below 2^56 |
+//! | client state 3 | written back: an extent of the backing |
+//! | client state 4 | shared: the number of a shared object |
+//! | live | an object: compressed, raw, or a wide pattern of 8 bytes |
+//!
+//! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
+//! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
+//! its generation bits 0-1, the highest algorithm that was tried without gain, and bit 2, picked by a
+//! writeback: cleared by whoever stores anew, so that the writeback notices.
+
+use zsmalloc::{ClientBits, Layout, State, Word};
+
+const HOLE: u8 = 0;
+const GONE: u8 = 1;
+const SAME: u8 = 2;
+const BACKED: u8 = 3;
+const SHARED: u8 = 4;
+
+const LOCK: u64 = 1;
+const FLAG_LOCKED: u8 = 1;
+const FLAG_IDLE: u8 = 2;
+const FORM_SHIFT: u32 = 2;
+const TRIED_MASK: u32 = 3;
+const PICKED: u32 = 4;
+
+/// The widest pattern that fits a word, in bits.
+const PATTERN_BITS: u32 = 56;
+
+/// Secondary algorithms have numbers 1 to this.
+pub(crate) const MAX_PRIORITY: u8 = 3;
+
+/// How an object's bytes are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By the algorithm of this number, 0 to 3.
+    Compressed(u8),
+    /// The block as it is.
+    Raw,
+    /// One 8-byte word, repeated.
+    Wide,
+}
+
+impl Form {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Compressed(algorithm) => algorithm & MAX_PRIORITY,
+            Self::Raw => 4,
+            Self::Wide => 5,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0..=MAX_PRIORITY => Some(Self::Compressed(code)),
+            4 => Some(Self::Raw),
+            5 => Some(Self::Wide),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of an object beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) form: Form,
+    pub(crate) locked: bool,
+    pub(crate) idle: bool,
+    pub(crate) picked: bool,
+    /// The highest secondary algorithm that did not make it smaller.
+    pub(crate) tried: u8,
+}
+
+impl Mark {
+    pub(crate) fn locked(form: Form) -> Self {
+        Self {
+            form,
+            locked: true,
+            idle: false,
+            picked: false,
+            tried: 0,
+        }
+    }
+
+    pub(crate) fn of(bits: ClientBits) -> Self {
+        let form = Form::from_code(bits.flags >> FORM_SHIFT);
+        debug_assert!(form.is_some(), "only forms are stored");
+        Self {
+            form: form.unwrap_or(Form::Raw),
+            locked: bits.flags & FLAG_LOCKED != 0,
+            idle: bits.flags & FLAG_IDLE != 0,
+            picked: bits.generation & PICKED != 0,
+            tried: (bits.generation & TRIED_MASK) as u8,
+        }
+    }
+
+    pub(crate) fn bits(self) -> ClientBits {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        ClientBits {
+            flags: self.form.code() << FORM_SHIFT
+                | flag(self.locked, FLAG_LOCKED)
+                | flag(self.idle, FLAG_IDLE),
+            generation: u32::from(self.tried) & TRIED_MASK | if self.picked { PICKED } else { 0 },
+        }
+    }
+}
+
+/// A record's place in the backing, in units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: u32,
+    pub(crate) units: u16,
+}
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Hole,
+    /// A pattern below 2^56, repeated.
+    Same(u64),
+    Object(Mark),
+    Backed(Extent),
+    Shared(u32),
+    /// On its way from one to the other: look again soon.
+    Between,
+}
+
+impl Content {
+    /// What a word says, and whether the block is locked.
+    pub(crate) fn of(word: Word, layout: &Layout) -> (Self, bool) {
+        let payload = word.client_payload();
+        let (locked, value) = (payload & LOCK != 0, payload >> 1);
+        let content = match word.state() {
+            State::Free => return (Self::Hole, false),
+            State::Live => {
+                let mark = Mark::of(word.client_bits(layout));
+                return (Self::Object(mark), mark.locked);
+            }
+            // The state as it lies in the word: 8 and the client's number.
+            State::Client(state) => match state & 7 {
+                HOLE => Self::Hole,
+                SAME => Self::Same(value),
+                BACKED => Self::Backed(Extent {
+                    start: value as u32,
+                    units: (value >> 32) as u16,
+                }),
+                SHARED => Self::Shared(value as u32),
+                _ => Self::Between,
+            },
+            _ => return (Self::Between, true),
+        };
+        (content, locked)
+    }
+
+    /// The word of a content that is no object, locked or not.
+    pub(crate) fn word(self, locked: bool) -> Option<Word> {
+        let (state, value) = match self {
+            Self::Hole if !locked => return Some(Word::from_bits(0)),
+            Self::Hole => (HOLE, 0),
+            Self::Same(pattern) => (SAME, pattern),
+            Self::Backed(extent) => (
+                BACKED,
+                u64::from(extent.start) | u64::from(extent.units) << 32,
+            ),
+            Self::Shared(number) => (SHARED, number.into()),
+            Self::Object(_) | Self::Between => return None,
+        };
+        Some(Word::client(state, value << 1 | u64::from(locked)))
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Hole | Self::Between => Kind::Hole,
+            Self::Same(_) => Kind::Same,
+            Self::Backed(_) => Kind::Backed,
+            Self::Shared(_) => Kind::Shared,
+            Self::Object(mark) => match mark.form {
+                Form::Compressed(algorithm) => Kind::compressed(algorithm),
+                Form::Raw => Kind::Raw,
+                Form::Wide => Kind::Wide,
+            },
+        }
+    }
+}
+
+/// The word of a block whose object has gone, which only the holder of its lock has let go.
+pub(crate) fn gone() -> Word {
+    Word::client(GONE, LOCK)
+}
+
+/// Whether the word's last object was a block's, and not a shared one.
+pub(crate) fn was_locked(last: Word) -> bool {
+    last.flags() & FLAG_LOCKED != 0
+}
+
+/// Whether a pattern fits a block's word.
+pub(crate) fn fits_word(pattern: u64) -> bool {
+    pattern >> PATTERN_BITS == 0
+}
+
+/// What blocks are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Hole = 0,
+    Same = 1,
+    Wide = 2,
+    Raw = 3,
+    Backed = 4,
+    Shared = 5,
+    Compressed0 = 6,
+    Compressed1 = 7,
+    Compressed2 = 8,
+    Compressed3 = 9,
+}
+
+/// How many kinds there are.
+pub(crate) const KINDS: usize = 10;
+
+impl Kind {
+    pub(crate) fn compressed(algorithm: u8) -> Self {
+        match algorithm {
+            0 => Self::Compressed0,
+            1 => Self::Compressed1,
+            2 => Self::Compressed2,
+            _ => Self::Compressed3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_round_trip() {
+        for code in 0..=5 {
+            for bits in 0..64_u8 {
+                let mark = Mark {
+                    form: Form::from_code(code).expect("a form"),
+                    locked: bits & 1 != 0,
+                    idle: bits & 2 != 0,
+                    picked: bits & 4 != 0,
+                    tried: bits >> 3 & 3,
+                };
+                assert_eq!(Mark::of(mark.bits()), mark);
+                assert!(mark.bits().flags < 32 && mark.bits().generation < 8);
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_that_fit_have_56_bits() {
+        assert!(fits_word((1 << 56) - 1) && !fits_word(1 << 56));
+    }
+}

@@ -1,0 +1,62 @@
+//! Which blocks nobody has used for long.
+//!
+//! mark -> a flag in the word of each object -> cleared by the next access, write or recompression. Holes, patterns, shared
+//! and written-back blocks have no mark.
+
+use crate::content::Mark;
+use crate::error::Error;
+use crate::store::Store;
+use std::time::Duration;
+use zs_mm::Backing;
+use zs_sync::Ordering;
+
+/// Which blocks are to be marked idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleRule {
+    /// All.
+    All,
+    /// Those that were last accessed so long ago; marks of younger ones are taken away. In whole seconds.
+    OlderThan(Duration),
+}
+
+impl<B: Backing> Store<B> {
+    /// Marks blocks as idle; returns how many are marked now. A block that is being written just then
+    /// is not.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access);
+    /// [`Error::Forked`].
+    pub fn mark_idle(&self, rule: IdleRule) -> Result<u64, Error> {
+        let now = self.now();
+        let mut marked = 0;
+        if matches!(rule, IdleRule::OlderThan(_)) && self.table().time(0).is_none() {
+            return Err(Error::Invalid(
+                "marking by age needs a store that tracks accesses".to_owned(),
+            ));
+        }
+        self.each_object(self.all_blocks(), |block, _| {
+            let idle = match (rule, self.table().time(block)) {
+                (IdleRule::OlderThan(age), Some(time)) => {
+                    // Relaxed: a time, by which nothing is published.
+                    now - time.load(Ordering::Relaxed).min(now) >= age.as_secs()
+                }
+                _ => true,
+            };
+            let change = |bits| {
+                let mark = Mark::of(bits);
+                (!mark.locked && mark.idle != idle).then(|| Mark { idle, ..mark }.bits())
+            };
+            match self.pool.change_bits(block, change) {
+                Ok((bits, changed)) => {
+                    let before = Mark::of(bits).idle;
+                    marked += u64::from(if changed { idle } else { before });
+                }
+                Err(zsmalloc::Error::Forked) => return Err(Error::Forked),
+                // Freed meanwhile.
+                Err(_) => {}
+            }
+            Ok(true)
+        })?;
+        Ok(marked)
+    }
+}

@@ -1,0 +1,267 @@
+//! The lock of one block: a bit of its word, which may be held while bytes are compressed or a file is read.
+//!
+//! word -> the same word, locked -> (content changed) -> unlocked. Readers of an object need no lock: a pin is enough,
+//! also while the block is locked. What a block holds changes from the old to the new in one step, or by way of
+//! states in which readers wait.
+//!
+//! # Locking
+//!
+//! A thread holds one block's lock at a time. Nothing of `zs_sync::Rank` is held while it waits for one. Who waits long
+//! sleeps, on one of 64 condition variables.
+
+use crate::content::{Content, Form, Kind, Mark, gone};
+use crate::error::Error;
+use crate::store::Store;
+use crate::table::wait;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use zs_mm::Backing;
+use zsmalloc::{ClientBits, State, Word};
+
+/// How often a locked word is looked at before its waiter sleeps.
+const SPINS: u32 = 200;
+
+/// Threads that sleep until blocks are unlocked.
+#[derive(Debug)]
+pub(crate) struct Waiters(Box<[Waiter]>);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Waiter {
+    sleepers: AtomicU32,
+    mutex: Mutex<()>,
+    condvar: Condvar,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self((0..64).map(|_| Waiter::default()).collect())
+    }
+}
+
+impl Waiters {
+    fn of(&self, block: u32) -> &Waiter {
+        &self.0[block as usize % self.0.len()]
+    }
+
+    /// Sleeps until the block is unlocked; may return early.
+    fn sleep(&self, block: u32, is_locked: impl Fn() -> bool) {
+        let waiter = self.of(block);
+        let guard = waiter.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: the fence pairs with the one in `wake`: either this thread sees the block unlocked, or
+        // the one that unlocks it sees the sleeper, and comes for the mutex, which is free once this one sleeps.
+        waiter.sleepers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if is_locked() {
+            drop(
+                waiter
+                    .condvar
+                    .wait(guard)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+        waiter.sleepers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn wake(&self, block: u32) {
+        let waiter = self.of(block);
+        fence(Ordering::SeqCst);
+        if waiter.sleepers.load(Ordering::Relaxed) > 0 {
+            drop(waiter.mutex.lock().unwrap_or_else(PoisonError::into_inner));
+            waiter.condvar.notify_all();
+        }
+    }
+}
+
+/// A locked block. Unlocked when dropped.
+pub(crate) struct BlockLock<'a, B: Backing> {
+    store: &'a Store<B>,
+    block: u32,
+    before: Kind,
+}
+
+impl<B: Backing> Store<B> {
+    /// Locks a block, after whoever holds its lock now.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] if the block's part of the table has no memory and gets none; [`Error::Forked`].
+    pub(crate) fn lock(&self, block: u32) -> Result<BlockLock<'_, B>, Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
+        self.table().enter(self.arena(), block)?;
+        let mut spins = 0;
+        loop {
+            if let Some(before) = self.try_lock(block) {
+                return Ok(BlockLock {
+                    store: self,
+                    block,
+                    before,
+                });
+            }
+            self.wait_unlocked(block, &mut spins);
+        }
+    }
+
+    /// Lets others run, and in the end sleeps, while a block is locked.
+    pub(crate) fn wait_unlocked(&self, block: u32, spins: &mut u32) {
+        if *spins < SPINS {
+            wait(self.arena(), spins);
+        } else {
+            self.waiters.sleep(block, || self.content(block).1);
+        }
+    }
+
+    /// What a block holds now, and whether it is locked.
+    pub(crate) fn content(&self, block: u32) -> (Content, bool) {
+        let word = self.pool.look_at(block).unwrap_or(Word::from_bits(0));
+        Content::of(word, &self.pool.layout())
+    }
+
+    fn try_lock(&self, block: u32) -> Option<Kind> {
+        let word = self.pool.look_at(block)?;
+        let (content, locked) = Content::of(word, &self.pool.layout());
+        if locked {
+            return None;
+        }
+        let Some(taken) = content.word(true) else {
+            let lock = |bits: ClientBits| {
+                let mark = Mark::of(bits);
+                (!mark.locked).then(|| {
+                    Mark {
+                        locked: true,
+                        ..mark
+                    }
+                    .bits()
+                })
+            };
+            // An error: the object has just gone. Look again.
+            let (bits, changed) = self.pool.change_bits(block, lock).ok()?;
+            return changed.then(|| Content::Object(Mark::of(bits)).kind());
+        };
+        let changed = self.table().change(block, word, taken);
+        changed.then(|| content.kind())
+    }
+}
+
+impl<B: Backing> BlockLock<'_, B> {
+    /// What the block holds. While it is locked only its holder changes that, but for the mark of idleness.
+    pub(crate) fn content(&self) -> Content {
+        self.store.content(self.block).0
+    }
+
+    /// The block becomes an object of these bytes. On an error it stays as it was.
+    pub(crate) fn set_object(&self, mark: Mark, bytes: &[u8]) -> Result<(), Error> {
+        let pool = &self.store.pool;
+        let bits = Mark {
+            locked: true,
+            ..mark
+        }
+        .bits();
+        let old = self.content();
+        let Some(word) = old.word(true) else {
+            let mut spins = 0;
+            loop {
+                match pool.replace_with_bits(self.block, bits, bytes) {
+                    // A reader is inside, or the mark of idleness has just changed.
+                    Err(zsmalloc::Error::Busy) => wait(self.store.arena(), &mut spins),
+                    outcome => return Ok(outcome?),
+                }
+            }
+        };
+        pool.store(self.block, word, bits, bytes)?;
+        self.release(old);
+        Ok(())
+    }
+
+    /// The block becomes a hole, a pattern, an extent or a reference: no memory is needed.
+    pub(crate) fn set(&self, new: Content) {
+        let Some(to) = new.word(true) else {
+            debug_assert!(false, "objects are stored by `set_object`");
+            return;
+        };
+        let old = self.content();
+        let from = match old.word(true) {
+            Some(word) => word,
+            None => self.free_object(),
+        };
+        let changed = self.store.table().change(self.block, from, to);
+        debug_assert!(changed, "a locked word is its holder's");
+        self.release(old);
+    }
+
+    /// Frees the block's object, and waits until its last reader has left: readers to come wait for the lock.
+    fn free_object(&self) -> Word {
+        let freed = self.store.pool.free(self.block);
+        debug_assert!(freed.is_ok(), "a locked object is there");
+        let mut spins = 0;
+        // Only the word of a finished free is equal to this.
+        while self.store.pool.look_at(self.block) != Some(gone()) {
+            wait(self.store.arena(), &mut spins);
+        }
+        gone()
+    }
+
+    /// What the old content had elsewhere goes.
+    fn release(&self, old: Content) {
+        match old {
+            Content::Backed(extent) => self.store.free_extent(extent),
+            Content::Shared(number) => self.store.release_shared(number),
+            _ => {}
+        }
+    }
+
+    /// Takes the lock's bit away; returns what the block holds.
+    fn unlock(&self) -> Kind {
+        loop {
+            let word = self.store.pool.look_at(self.block).unwrap_or(gone());
+            let (content, _) = Content::of(word, &self.store.pool.layout());
+            let done = match content.word(false) {
+                Some(unlocked) => self.store.table().change(self.block, word, unlocked),
+                None => self.unlock_object(word),
+            };
+            if done {
+                return content.kind();
+            }
+        }
+    }
+
+    fn unlock_object(&self, word: Word) -> bool {
+        debug_assert_eq!(word.state(), State::Live, "nothing is left on its way");
+        let unlock = |bits: ClientBits| {
+            let mark = Mark::of(bits);
+            mark.locked.then(|| {
+                Mark {
+                    locked: false,
+                    ..mark
+                }
+                .bits()
+            })
+        };
+        matches!(
+            self.store.pool.change_bits(self.block, unlock),
+            Ok((_, true))
+        )
+    }
+}
+
+impl<B: Backing> Drop for BlockLock<'_, B> {
+    fn drop(&mut self) {
+        let after = self.unlock();
+        let store = self.store;
+        store.counters.moved(self.before, after);
+        store
+            .table()
+            .leave(self.block, self.before != Kind::Hole, after != Kind::Hole);
+        store.waiters.wake(self.block);
+    }
+}
+
+/// What is to be stored of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Coded<'a> {
+    /// One 8-byte word, repeated.
+    Same(u64),
+    /// An object.
+    Object(Form, &'a [u8]),
+}

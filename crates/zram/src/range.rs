@@ -1,0 +1,59 @@
+//! Requests cut into blocks.
+
+use crate::error::Error;
+use crate::store::Store;
+use std::ops::Range;
+use zs_mm::Backing;
+
+/// The part of a request that lies in one block.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) block: u32,
+    /// Bytes of the block.
+    pub(crate) inside: Range<usize>,
+    /// Bytes of the request.
+    pub(crate) request: Range<usize>,
+}
+
+impl<B: Backing> Store<B> {
+    /// The pieces of a request that lies within the store.
+    pub(crate) fn pieces(
+        &self,
+        offset: u64,
+        len: usize,
+    ) -> Result<impl Iterator<Item = Piece> + use<B>, Error> {
+        self.check_range(offset, len as u64)?;
+        let block_size = self.block_size();
+        let mut done = 0;
+        Ok(std::iter::from_fn(move || {
+            if done == len {
+                return None;
+            }
+            let at = offset + done as u64;
+            let start = (at % block_size as u64) as usize;
+            let part = (block_size - start).min(len - done);
+            let piece = Piece {
+                block: (at / block_size as u64) as u32,
+                inside: start..start + part,
+                request: done..done + part,
+            };
+            done += part;
+            Some(piece)
+        }))
+    }
+
+    /// Whether a request lies within the store.
+    pub(crate) fn check_range(&self, offset: u64, len: u64) -> Result<(), Error> {
+        let size = self.size();
+        match offset.checked_add(len) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::OutOfRange { offset, len, size }),
+        }
+    }
+
+    /// How much of a block the store shows.
+    pub(crate) fn shown(&self, block: u32) -> usize {
+        let start = u64::from(block) * self.block_size() as u64;
+        (self.size() - start.min(self.size())).min(self.block_size() as u64) as usize
+    }
+}

@@ -1,0 +1,192 @@
+//! READ: bytes out.
+//!
+//! block -> word -> hole or pattern: filled; object: pin -> spans -> decompressed -> unpin; written back or shared:
+//! the block's lock -> record read and verified, or the shared object pinned.
+//!
+//! # Locking
+//!
+//! None for holes, patterns and objects. A reader waits while a block goes from an object to something else, or gets its
+//! first one.
+
+use crate::content::{Content, Form, Mark};
+use crate::counters::Event;
+use crate::error::Error;
+use crate::histogram::Timed;
+use crate::same::fill;
+use crate::scratch::{Scratch, with_scratch};
+use crate::store::Store;
+use zs_mm::Backing;
+use zs_sync::Ordering;
+
+impl<B: Backing> Store<B> {
+    /// Reads `buffer.len()` bytes at `offset`, which may be any. Blocks only as long as another request needs to
+    /// change one of these blocks, or to read a written-back one.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]; [`Error::Io`] and [`Error::Corrupt`] for a written-back block that does not come back as it
+    /// was; the buffer's bytes are unspecified then.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let outcome = self
+            .latencies
+            .time(Timed::Read, || self.read_pieces(offset, buffer));
+        match &outcome {
+            Ok(()) => {
+                self.counters.add(Event::Reads, 1);
+                self.counters.add(Event::BytesRead, buffer.len() as u64);
+            }
+            Err(_) => self.counters.add(Event::FailedReads, 1),
+        }
+        outcome
+    }
+
+    fn read_pieces(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        for piece in self.pieces(offset, buffer.len())? {
+            let out = &mut buffer[piece.request];
+            with_scratch(self.block_size(), |scratch| {
+                if out.len() == self.block_size() {
+                    return self.read_block(piece.block, out, &mut scratch.joined);
+                }
+                let Scratch { block, joined, .. } = scratch;
+                self.read_block(piece.block, block, joined)?;
+                out.copy_from_slice(&block[piece.inside]);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads a whole block. `joined` is as long as a block.
+    pub(crate) fn read_block(
+        &self,
+        block: u32,
+        out: &mut [u8],
+        joined: &mut [u8],
+    ) -> Result<(), Error> {
+        let mut spins = 0;
+        loop {
+            let (content, _) = self.content(block);
+            match content {
+                Content::Hole => {
+                    out.fill(0);
+                    return Ok(());
+                }
+                Content::Same(pattern) => {
+                    fill(pattern, 0, out);
+                    return Ok(());
+                }
+                Content::Object(_) => {
+                    if self.read_object(block, out, joined)? {
+                        return Ok(());
+                    }
+                }
+                Content::Backed(_) | Content::Shared(_) => {
+                    let lock = self.lock(block)?;
+                    let content = lock.content();
+                    if self.read_locked(block, content, out, joined)? {
+                        return Ok(());
+                    }
+                }
+                Content::Between => self.wait_unlocked(block, &mut spins),
+            }
+        }
+    }
+
+    /// Reads a block whose lock is held and whose content is known.
+    pub(crate) fn read_locked(
+        &self,
+        block: u32,
+        content: Content,
+        out: &mut [u8],
+        joined: &mut [u8],
+    ) -> Result<bool, Error> {
+        match content {
+            Content::Hole => out.fill(0),
+            Content::Same(pattern) => fill(pattern, 0, out),
+            Content::Object(_) => return self.read_object(block, out, joined),
+            Content::Backed(extent) => {
+                let record = self.read_record(block, extent)?;
+                self.decode(block, record.form, record.bytes(), out)?;
+            }
+            Content::Shared(number) => {
+                return self.read_object(self.table().shared_index(number), out, joined);
+            }
+            Content::Between => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Reads the object of a word; false if it holds none any more.
+    fn read_object(&self, index: u32, out: &mut [u8], joined: &mut [u8]) -> Result<bool, Error> {
+        let guard = match self.read_pinned(index) {
+            Ok(guard) => guard,
+            Err(zsmalloc::Error::Stale) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        // A replace does not commit with a reader inside, so these bits are those of the pinned object.
+        let Some(word) = self.pool.look_at(index) else {
+            return Ok(false);
+        };
+        let mark = Mark::of(word.client_bits(&self.pool.layout()));
+        let bytes = guard.contiguous(joined)?;
+        self.decode(index, mark.form, bytes, out)?;
+        self.accessed(index, mark);
+        Ok(true)
+    }
+
+    /// An access: the block is not idle any more.
+    fn accessed(&self, index: u32, mark: Mark) {
+        if mark.idle {
+            // An error: the object has been freed meanwhile.
+            let _ = self.pool.change_bits(index, |bits| {
+                let mark = Mark::of(bits);
+                mark.idle.then(|| {
+                    Mark {
+                        idle: false,
+                        ..mark
+                    }
+                    .bits()
+                })
+            });
+        }
+        self.touch(index);
+    }
+
+    /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or holds its lock.
+    pub(crate) fn touch(&self, index: u32) {
+        if let Some(time) = self.table().time(index) {
+            // Relaxed: a time, by which nothing is published.
+            time.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A block from its stored bytes.
+    pub(crate) fn decode(
+        &self,
+        block: u32,
+        form: Form,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let corrupt = |what: String| Error::Corrupt { block, what };
+        match form {
+            Form::Raw if bytes.len() == out.len() => out.copy_from_slice(bytes),
+            Form::Wide if bytes.len() == 8 => {
+                for word in out.chunks_exact_mut(8) {
+                    word.copy_from_slice(bytes);
+                }
+            }
+            Form::Raw | Form::Wide => {
+                return Err(corrupt(format!(
+                    "{} bytes of the form {form:?}",
+                    bytes.len()
+                )));
+            }
+            Form::Compressed(number) => self
+                .codecs
+                .stream(number)?
+                .decompress(bytes, out)
+                .map_err(|error| corrupt(error.to_string()))?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Which blocks a pass over the store is about.
+
+use crate::content::{Content, Form, Mark};
+use crate::error::Error;
+use crate::store::Store;
+use std::ops::Range;
+use zs_mm::Backing;
+
+/// Which blocks a recompression or a writeback takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All that are compressed or raw, and in memory.
+    All,
+    /// Those marked idle.
+    Idle,
+    /// Those stored raw.
+    Huge,
+    /// Those marked idle and stored raw.
+    HugeIdle,
+    /// Those that no secondary algorithm made smaller.
+    Incompressible,
+}
+
+impl Which {
+    pub(crate) fn takes(self, mark: Mark, highest: u8) -> bool {
+        let huge = mark.form == Form::Raw;
+        match self {
+            Self::All => true,
+            Self::Idle => mark.idle,
+            Self::Huge => huge,
+            Self::HugeIdle => huge && mark.idle,
+            Self::Incompressible => highest > 0 && mark.tried >= highest,
+        }
+    }
+}
+
+impl<B: Backing> Store<B> {
+    /// Calls `visit` for each compressed or raw block in memory, in order, until it answers false.
+    pub(crate) fn each_object(
+        &self,
+        blocks: Range<u32>,
+        mut visit: impl FnMut(u32, Mark) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut next = blocks.start;
+        while let Some(open) = self.table().next_open(next, blocks.end) {
+            for block in open.clone() {
+                if let Content::Object(mark) = self.content(block).0
+                    && mark.form != Form::Wide
+                    && !visit(block, mark)?
+                {
+                    return Ok(());
+                }
+            }
+            next = open.end;
+        }
+        Ok(())
+    }
+
+    /// All blocks that the store shows.
+    pub(crate) fn all_blocks(&self) -> Range<u32> {
+        0..self.blocks()
+    }
+}

@@ -1,0 +1,28 @@
+//! Buffers of a thread: for a block, for its compressed form, for an object that spans frames.
+
+use std::cell::Cell;
+
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) block: Vec<u8>,
+    pub(crate) coded: Vec<u8>,
+    pub(crate) joined: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// Runs with this thread's buffers, each `len` bytes long; within another such call with new ones.
+pub(crate) fn with_scratch<T>(len: usize, run: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    for buffer in [&mut scratch.block, &mut scratch.coded, &mut scratch.joined] {
+        // Threads that use stores with different blocks keep the longest.
+        if buffer.len() != len {
+            buffer.resize(len, 0);
+        }
+    }
+    let result = run(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    result
+}

@@ -1,0 +1,276 @@
+//! A store made from a file that may hold anything.
+
+use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
+use crate::content::{Content, Form, MAX_PRIORITY, Mark};
+use crate::error::Error;
+use crate::lock::Coded;
+use crate::options::StoreOptions;
+use crate::scratch::with_scratch;
+use crate::store::Store;
+use std::io::{self, Read};
+use zcomp::{Algorithm, Dictionary, MAX_DICTIONARY_LEN};
+use zs_mm::{Backing, PageSize};
+use zs_os::{AnonBacking, HOST};
+use zs_sync::Host;
+
+/// What a loaded store is to be, as far as the snapshot does not say.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SnapshotOptions {
+    /// As in [`StoreOptions`].
+    pub limit: Option<u64>,
+    /// As in [`StoreOptions`].
+    pub max_size: Option<u64>,
+    /// As in [`StoreOptions`].
+    pub dedup: bool,
+    /// As in [`StoreOptions`].
+    pub track_access: bool,
+    /// The largest size that is accepted, in bytes. Default: any.
+    pub largest: Option<u64>,
+}
+
+impl Store {
+    /// A store from a snapshot, in private anonymous memory. Every block is decompressed once, to see that it is whole.
+    /// Memory is taken for what the snapshot holds, up to the limit, not for what it claims. Wrap a file in a `BufReader`.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`]; [`Error::NoMemory`] at the limit; and as for
+    /// [`new`](Store::new).
+    pub fn load(from: impl Read, options: &SnapshotOptions) -> Result<Self, Error> {
+        Self::load_with_backing(AnonBacking::new(), &HOST, from, options)
+    }
+}
+
+impl<B: Backing> Store<B> {
+    /// The same, in memory of another kind.
+    ///
+    /// # Errors
+    /// As for [`load`](Store::load).
+    pub fn load_with_backing(
+        backing: B,
+        host: &'static dyn Host,
+        from: impl Read,
+        options: &SnapshotOptions,
+    ) -> Result<Self, Error> {
+        let mut from = Source::new(from);
+        let header = Header::read(&mut from)?;
+        if options.largest.is_some_and(|largest| header.size > largest) {
+            return Err(bad(format!(
+                "a store of {} bytes is not accepted",
+                header.size
+            )));
+        }
+        let [primary, secondary @ ..] = header.algorithms;
+        let (algorithm, dictionary) = primary.ok_or_else(|| bad("it has no primary algorithm"))?;
+        let store = Self::with_backing(
+            backing,
+            host,
+            StoreOptions {
+                block_size: header.block_size,
+                algorithm,
+                dictionary,
+                limit: options.limit,
+                max_size: options.max_size,
+                dedup: options.dedup,
+                track_access: options.track_access,
+                ..StoreOptions::new(header.size)
+            },
+        )?;
+        for (number, codec) in (1..).zip(secondary) {
+            if let Some((algorithm, dictionary)) = codec {
+                store.set_secondary(number, algorithm, dictionary)?;
+            }
+        }
+        store.load_blocks(&mut from)?;
+        Ok(store)
+    }
+
+    fn load_blocks(&self, from: &mut Source<impl Read>) -> Result<(), Error> {
+        let (mut records, mut last) = (0_u32, None);
+        let mut object = vec![0; self.block_size()];
+        loop {
+            let tag = from.byte()?;
+            if tag == TAG_END {
+                let claimed = from.u32()?;
+                from.checksum()?;
+                return match claimed == records {
+                    true => Ok(()),
+                    false => Err(bad(format!("{claimed} records claimed, {records} found"))),
+                };
+            }
+            let block = from.u32()?;
+            if last.is_some_and(|last| block <= last) || block >= self.blocks() {
+                return Err(bad(format!(
+                    "block {block} is out of order, or beyond the end"
+                )));
+            }
+            match tag {
+                TAG_SAME => {
+                    let pattern = u64::from_ne_bytes(from.array()?);
+                    from.checksum()?;
+                    self.put(&self.lock(block)?, block, Coded::Same(pattern))?;
+                }
+                TAG_OBJECT => self.load_object(from, block, &mut object)?,
+                _ => return Err(bad(format!("a record with the tag {tag}"))),
+            }
+            last = Some(block);
+            records += 1;
+        }
+    }
+
+    fn load_object(
+        &self,
+        from: &mut Source<impl Read>,
+        block: u32,
+        object: &mut [u8],
+    ) -> Result<(), Error> {
+        let form = from.byte()?;
+        let len = from.u32()? as usize;
+        let form = Form::from_code(form)
+            .filter(|form| match form {
+                Form::Compressed(number) => self.codecs.get(*number).is_some(),
+                _ => true,
+            })
+            .ok_or_else(|| bad(format!("block {block} has the unknown form {form}")))?;
+        let bytes = object
+            .get_mut(..len)
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| bad(format!("block {block} has {len} bytes")))?;
+        from.fill(bytes)?;
+        from.checksum()?;
+        with_scratch(self.block_size(), |scratch| {
+            self.decode(block, form, bytes, &mut scratch.block)
+                .map_err(|error| bad(error.to_string()))
+        })?;
+        let lock = self.lock(block)?;
+        match &self.table().shares {
+            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
+            None => lock.set_object(Mark::locked(form), bytes)?,
+        }
+        Ok(())
+    }
+}
+
+type Codec = Option<(Algorithm, Option<Dictionary>)>;
+
+struct Header {
+    block_size: PageSize,
+    size: u64,
+    algorithms: [Codec; MAX_PRIORITY as usize + 1],
+}
+
+impl Header {
+    fn read(from: &mut Source<impl Read>) -> Result<Self, Error> {
+        if from.array()? != MAGIC {
+            return Err(bad("it does not begin as one"));
+        }
+        let version = from.u32()?;
+        if version != VERSION {
+            return Err(bad(format!(
+                "version {version}: {VERSION} is the one that is read"
+            )));
+        }
+        let block_size = from.u32()? as usize;
+        let block_size = PageSize::ALL
+            .into_iter()
+            .find(|page| page.bytes() == block_size)
+            .ok_or_else(|| bad(format!("blocks of {block_size} bytes")))?;
+        let size = u64::from_le_bytes(from.array()?);
+        let mut algorithms = [const { None }; MAX_PRIORITY as usize + 1];
+        for codec in &mut algorithms {
+            *codec = Self::read_codec(from)?;
+        }
+        from.checksum()?;
+        Ok(Self {
+            block_size,
+            size,
+            algorithms,
+        })
+    }
+
+    fn read_codec(from: &mut Source<impl Read>) -> Result<Codec, Error> {
+        let len = from.byte()? as usize;
+        if len == 0 {
+            return Ok(None);
+        }
+        let name = from.bytes(len)?;
+        let name = String::from_utf8(name).map_err(|_| bad("an algorithm without a name"))?;
+        let algorithm = name.parse().map_err(|error| bad(format!("{error}")))?;
+        let len = from.u32()? as usize;
+        if len > MAX_DICTIONARY_LEN {
+            return Err(bad(format!("a dictionary of {len} bytes")));
+        }
+        if len == 0 {
+            return Ok(Some((algorithm, None)));
+        }
+        let dictionary = Dictionary::from_bytes(&from.bytes(len)?)
+            .map_err(|error| bad(format!("its dictionary: {error}")))?;
+        Ok(Some((algorithm, Some(dictionary))))
+    }
+}
+
+fn bad(what: impl Into<String>) -> Error {
+    Error::Snapshot(what.into())
+}
+
+/// Bytes of a snapshot, with the checksum of the part that is being read.
+struct Source<R> {
+    from: R,
+    hasher: crc32fast::Hasher,
+}
+
+impl<R: Read> Source<R> {
+    fn new(from: R) -> Self {
+        Self {
+            from,
+            hasher: crc32fast::Hasher::new(),
+        }
+    }
+
+    fn take(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        self.from
+            .read_exact(bytes)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => bad("it ends too early"),
+                _ => Error::io("reading a snapshot")(error),
+            })
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        self.take(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// So many bytes, of which there are at most some megabytes.
+    fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; len];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8, Error> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Result<u32, Error> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// The end of a part: the checksum of its bytes.
+    fn checksum(&mut self) -> Result<(), Error> {
+        let computed = std::mem::take(&mut self.hasher).finalize();
+        let mut bytes = [0; 4];
+        self.take(&mut bytes)?;
+        if u32::from_le_bytes(bytes) != computed {
+            return Err(bad("a checksum is wrong"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! WRITE: bytes in.
+//!
+//! whole block -> same-filled? -> compressed, with no lock held -> the block's lock -> word or object replaced;
+//! part of a block -> the block's lock -> block read -> bytes changed -> compressed -> replaced. A failed store leaves
+//! what was there.
+
+use crate::codecs::Codecs;
+use crate::content::{Content, Form, Mark, fits_word};
+use crate::counters::Event;
+use crate::error::Error;
+use crate::histogram::Timed;
+use crate::lock::{BlockLock, Coded};
+use crate::range::Piece;
+use crate::same::same_filled;
+use crate::scratch::{Scratch, with_scratch};
+use crate::store::Store;
+use zcomp::Compressed;
+use zs_mm::Backing;
+
+/// The shortest compressed form, in bytes: 8 are a wide pattern, and no codec needs fewer for anything else.
+const LEAST: usize = 9;
+
+impl<B: Backing> Store<B> {
+    /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before the failing one
+    /// may be new, and the failing one is as it was.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]; [`Error::NoMemory`] at the limit; for a part of a written-back block what
+    /// [`read`](Self::read) may answer.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.write_timed(data.len(), || {
+            for piece in self.pieces(offset, data.len())? {
+                with_scratch(self.block_size(), |scratch| {
+                    let data = &data[piece.request.clone()];
+                    if data.len() == self.block_size() {
+                        self.write_block(piece.block, data, &mut scratch.coded)
+                    } else {
+                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(data))
+                    }
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes `len` bytes that `fill` provides: it is called once for each block, with the range of the request
+    /// that it is asked for, and a buffer of this length. For a source that others may change meanwhile: what
+    /// `fill` has put into the buffer is what is compressed, stored and read back.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_from(
+        &self,
+        offset: u64,
+        len: usize,
+        mut fill: impl FnMut(std::ops::Range<usize>, &mut [u8]),
+    ) -> Result<(), Error> {
+        self.write_timed(len, || {
+            for piece in self.pieces(offset, len)? {
+                let mut copy = vec![0; piece.request.len()];
+                fill(piece.request.clone(), &mut copy);
+                with_scratch(self.block_size(), |scratch| {
+                    if copy.len() == self.block_size() {
+                        self.write_block(piece.block, &copy, &mut scratch.coded)
+                    } else {
+                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(&copy))
+                    }
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes what was written last as long as the backing lasts: there is nothing to do, since neither memory nor the
+    /// backing outlives the store.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn flush(&self) -> Result<(), Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
+        Ok(())
+    }
+
+    fn write_timed(
+        &self,
+        len: usize,
+        run: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let outcome = self.latencies.time(Timed::Write, run);
+        match &outcome {
+            Ok(()) => {
+                self.counters.add(Event::Writes, 1);
+                self.counters.add(Event::BytesWritten, len as u64);
+            }
+            Err(_) => self.counters.add(Event::FailedWrites, 1),
+        }
+        outcome
+    }
+
+    fn write_block(&self, block: u32, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
+        let coded = code(&self.codecs, 0, self.raw_threshold, data, coded)?;
+        let lock = self.lock(block)?;
+        self.put(&lock, block, coded)
+    }
+
+    /// Changes a part of a block.
+    pub(crate) fn write_part(
+        &self,
+        piece: &Piece,
+        scratch: &mut Scratch,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        let Scratch {
+            block,
+            coded,
+            joined,
+        } = scratch;
+        let lock = self.lock(piece.block)?;
+        let known = self.read_locked(piece.block, lock.content(), block, joined)?;
+        debug_assert!(known, "a locked block is not on its way");
+        change(&mut block[piece.inside.clone()]);
+        let coded = code(&self.codecs, 0, self.raw_threshold, block, coded)?;
+        self.put(&lock, piece.block, coded)
+    }
+
+    /// The locked block gets a new content.
+    pub(crate) fn put(
+        &self,
+        lock: &BlockLock<'_, B>,
+        block: u32,
+        coded: Coded<'_>,
+    ) -> Result<(), Error> {
+        let wide;
+        let (form, bytes) = match coded {
+            Coded::Same(pattern) if fits_word(pattern) => {
+                lock.set(Content::Same(pattern));
+                return Ok(());
+            }
+            Coded::Same(pattern) => {
+                wide = pattern.to_ne_bytes();
+                (Form::Wide, &wide[..])
+            }
+            Coded::Object(form, bytes) => (form, bytes),
+        };
+        match &self.table().shares {
+            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
+            None => lock.set_object(Mark::locked(form), bytes)?,
+        }
+        if form == Form::Raw {
+            self.counters.add(Event::RawSince, 1);
+        }
+        self.touch(block);
+        Ok(())
+    }
+}
+
+/// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
+pub(crate) fn code<'a>(
+    codecs: &Codecs,
+    number: u8,
+    raw_threshold: usize,
+    data: &'a [u8],
+    room: &'a mut [u8],
+) -> Result<Coded<'a>, Error> {
+    if let Some(pattern) = same_filled(data) {
+        return Ok(Coded::Same(pattern));
+    }
+    let fits = codecs.stream(number)?.compress(data, &mut *room)?;
+    Ok(match fits {
+        Compressed::Fits(len) if (LEAST..=raw_threshold).contains(&len) && len < data.len() => {
+            Coded::Object(Form::Compressed(number), &room[..len])
+        }
+        _ => Coded::Object(Form::Raw, data),
+    })
+}

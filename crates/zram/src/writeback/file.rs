@@ -1,0 +1,139 @@
+//! Where blocks are written back to.
+
+use crate::error::Error;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+
+/// A place for written-back blocks: bytes at offsets. Calls may come from several threads at once.
+pub trait BlockFile: Send + Sync {
+    /// Reads some bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+}
+
+impl BlockFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, offset)
+    }
+}
+
+/// A backing: its file, and how much of it may be used.
+pub struct BackingFile {
+    pub(crate) file: Box<dyn BlockFile>,
+    pub(crate) capacity: u64,
+}
+
+impl std::fmt::Debug for BackingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackingFile")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BackingFile {
+    /// A file of the caller's own kind.
+    pub fn new(file: impl BlockFile + 'static, capacity: u64) -> Self {
+        Self {
+            file: Box::new(file),
+            capacity,
+        }
+    }
+
+    /// A file without a name in `folder`, which goes with the store, and grows up to `capacity` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be made.
+    pub fn temporary(folder: &Path, capacity: u64) -> Result<Self, Error> {
+        let file = tempfile::tempfile_in(folder).map_err(Error::io("making the backing file"))?;
+        Ok(Self::new(file, capacity))
+    }
+
+    /// A block device, or a file that exists: as long as it is now. It is locked (`flock`) as long as it is used; its
+    /// contents are overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be opened for reading and writing; [`Error::Invalid`] if it is empty, or neither of
+    /// both; [`Error::Busy`] if somebody else has locked it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(Error::io("opening the backing"))?;
+        let kind = file
+            .metadata()
+            .map_err(Error::io("looking at the backing"))?
+            .file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(Error::Invalid(format!(
+                "{} is neither a file nor a block device",
+                path.display()
+            )));
+        }
+        // Of a device only its end tells the length.
+        let capacity = io::Seek::seek(&mut &file, io::SeekFrom::End(0))
+            .map_err(Error::io("looking at the backing's length"))?;
+        if capacity == 0 {
+            return Err(Error::Invalid(format!(
+                "{} is empty: its length is what may be used of it",
+                path.display()
+            )));
+        }
+        if !zs_os::lock_file(&file).map_err(Error::io("locking the backing"))? {
+            return Err(Error::Busy("somebody else uses the backing"));
+        }
+        Ok(Self::new(file, capacity))
+    }
+}
+
+/// Writes all of `bytes`.
+pub(crate) fn write_all(file: &dyn BlockFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buffer`.
+pub(crate) fn read_all(
+    file: &dyn BlockFile,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                let rest = std::mem::take(&mut buffer);
+                buffer = rest.get_mut(read..).unwrap_or_default();
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

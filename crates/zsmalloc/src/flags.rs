@@ -1,0 +1,50 @@
+//! FLAGS: the client's bits of a live object's word, changed where it is.
+//!
+//! word -> the client's bits of it -> other bits, by one compare-and-swap. Nobody waits for readers, and
+//! readers notice nothing; a mover that has the object gives its move up, as for a reader.
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::insert::ClientBits;
+use crate::pool::Pool;
+use crate::word::{Target, Word};
+use zs_mm::ArenaRef;
+use zs_sync::{Ordering, Peek};
+
+impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
+    /// Changes the client's bits of the object of word `index`, by the pure function `change`: it is given
+    /// the bits as they are, perhaps several times, and answers what they become, or `None` to leave
+    /// them. Returns the bits before and whether they were changed.
+    ///
+    /// What this thread did before is seen by whoever finds the new bits. Waits for an in-place write of the
+    /// same object to end (a bounded copy), for nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the word holds no object; [`Error::Busy`] while it is mapped for writing;
+    /// [`Error::Forked`].
+    #[inline]
+    pub fn change_bits(
+        &self,
+        index: u32,
+        change: impl Fn(ClientBits) -> Option<ClientBits>,
+    ) -> Result<(ClientBits, bool), Error> {
+        self.own()?;
+        let layout = self.layout();
+        let next = |word: Word, target: Target| {
+            let changed = change(word.client_bits(&layout));
+            let after = changed.map(|bits| word.with_client_bits(&layout, bits));
+            word.checked(target).map(|()| after.unwrap_or(word))
+        };
+        // Acquire pairs with the Release of the last change, Release with the Acquire of the next.
+        let (before, after) = self.transition(Target::word(index), Ordering::AcqRel, next)?;
+        Ok((before.client_bits(&layout), before != after))
+    }
+
+    /// Word `index` as it is now, whatever it holds; `None` if there is no such word.
+    #[inline]
+    pub fn look_at(&self, index: u32) -> Option<Word> {
+        // Acquire pairs with whoever put the word there: what it did before is seen.
+        self.cell(index)
+            .map(|cell| Word(cell.peek(Ordering::Acquire)))
+    }
+}
