@@ -10,7 +10,9 @@ const BLOCKS: usize = 8192;
 
 /// An image in which each block says of which version and number it is, over all of its length.
 fn image(version: u32) -> Vec<u8> {
-    (0..BLOCKS as u32).flat_map(|number| block(version, number)).collect()
+    (0..BLOCKS as u32)
+        .flat_map(|number| block(version, number))
+        .collect()
 }
 
 fn block(version: u32, number: u32) -> Vec<u8> {
@@ -26,7 +28,10 @@ fn block(version: u32, number: u32) -> Vec<u8> {
 #[track_caller]
 fn version(number: usize, bytes: &[u8]) -> u32 {
     let version = u32::from_le_bytes(bytes[..4].try_into().unwrap());
-    assert!(bytes == block(version, number as u32), "block {number} is torn");
+    assert!(
+        bytes == block(version, number as u32),
+        "block {number} is torn"
+    );
     version
 }
 
@@ -60,9 +65,14 @@ fn a_killed_client_leaves_whole_blocks() {
         run("nbdcopy", [disk.uri().as_ref(), back.as_os_str()]);
         let bytes = fs::read(&back).unwrap();
         let found = bytes.chunks(BLOCK).enumerate();
-        let found: Vec<u32> = found.map(|(number, bytes)| version(number, bytes)).collect();
+        let found: Vec<u32> = found
+            .map(|(number, bytes)| version(number, bytes))
+            .collect();
         for (number, (found, old)) in found.iter().zip(&versions).enumerate() {
-            assert!(found == old || *found == new, "block {number} is of version {found}");
+            assert!(
+                found == old || *found == new,
+                "block {number} is of version {found}"
+            );
         }
         let share = found.iter().filter(|version| **version == new).count();
         killed_within += u32::from((1..BLOCKS).contains(&share));
@@ -85,8 +95,18 @@ fn a_server_ends_while_fio_runs() {
     for _ in 0..3 {
         let disk = Disk::start(&["--size", "64M"]);
         let mut client = Command::new("fio")
-            .args(["--name=endless", "--ioengine=nbd", "--rw=randrw", "--bs=64k"])
-            .args(["--size=64m", "--iodepth=16", "--time_based", "--runtime=600"])
+            .args([
+                "--name=endless",
+                "--ioengine=nbd",
+                "--rw=randrw",
+                "--bs=64k",
+            ])
+            .args([
+                "--size=64m",
+                "--iodepth=16",
+                "--time_based",
+                "--runtime=600",
+            ])
             .arg(format!("--uri={}", disk.uri()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -41,7 +41,10 @@ fn qemu_img_converts_in_and_out() {
     run("qemu-img", ["convert", "-n", "-O", "raw", &qcow, uri]);
     let same = run("qemu-img", ["compare", "-F", "raw", &qcow, uri]);
     assert!(same.contains("identical"), "{same}");
-    run("qemu-img", ["convert", "-f", "raw", "-O", "raw", uri, &back]);
+    run(
+        "qemu-img",
+        ["convert", "-f", "raw", "-O", "raw", uri, &back],
+    );
     assert!(!differ(&image, &back));
     run("e2fsck", ["-fn", &back]);
     assert!(disk.stat("compr_bytes") < disk.stat("orig_bytes") / 2);
@@ -56,15 +59,26 @@ fn qemu_img_maps_and_measures() {
     let disk = Disk::start(&["--size", "64M"]);
     let write = ["write -P 1 1M 2M", "write -z 8M 1M", "write -z -u 16M 1M"];
     let commands = write.iter().flat_map(|command| ["-c", command]);
-    run("qemu-io", ["-f", "raw"].into_iter().chain(commands).chain([disk.uri()]));
-    let map = run("qemu-img", ["map", "-f", "raw", "--output=json", disk.uri()]);
+    run(
+        "qemu-io",
+        ["-f", "raw"]
+            .into_iter()
+            .chain(commands)
+            .chain([disk.uri()]),
+    );
+    let map = run(
+        "qemu-img",
+        ["map", "-f", "raw", "--output=json", disk.uri()],
+    );
     let map: Value = serde_json::from_str(&map).unwrap();
     let found: Vec<_> = map.as_array().unwrap().iter().map(extent).collect();
     // Zeroes that were written are there; those that might become a hole are one.
     let expected = [
         (0, MIB, false),
         (MIB, 2 * MIB, true),
-        (3 * MIB, 61 * MIB, false),
+        (3 * MIB, 5 * MIB, false),
+        (8 * MIB, MIB, true),
+        (9 * MIB, 55 * MIB, false),
     ];
     assert_eq!(found, expected);
     let bench = ["bench", "-f", "raw", "-c", "2000", "-d", "32"];
@@ -77,7 +91,11 @@ fn qemu_img_maps_and_measures() {
 /// Start, length, and whether there is something to read.
 fn extent(one: &Value) -> (u64, u64, bool) {
     let number = |name: &str| one[name].as_u64().unwrap();
-    (number("start"), number("length"), one["data"].as_bool().unwrap())
+    (
+        number("start"),
+        number("length"),
+        one["data"].as_bool().unwrap(),
+    )
 }
 
 #[test]
@@ -85,7 +103,7 @@ fn nbdcopy_takes_several_connections() {
     if !installed(&["nbdcopy", "mke2fs"]) {
         return;
     }
-    let (disk, image) = image(&["--block-size", "64K"]);
+    let (disk, image) = image(&["--block-size", "64k"]);
     let uri = disk.uri();
     let back = |arguments: &[&str]| {
         let back = text(&disk.file("back")).to_owned();
@@ -93,7 +111,10 @@ fn nbdcopy_takes_several_connections() {
         assert!(!differ(&image, &back), "{arguments:?}");
         fs::remove_file(back).unwrap();
     };
-    run("nbdcopy", ["--flush", "--connections=4", "--requests=32", &image, uri]);
+    run(
+        "nbdcopy",
+        ["--flush", "--connections=4", "--requests=32", &image, uri],
+    );
     back(&["--connections=4"]);
     let sparse = disk.stat("orig_bytes");
     // Zeroes are written as such, not left out.
@@ -122,7 +143,10 @@ fn nbdinfo_says_what_is_there() {
     };
     assert_eq!(map(), ["0", "67108864", "3", "hole,zero"], "untouched");
     let commands = ["write -P 7 4k 8k", "write -z 1M 64k"].map(|text| ["-c", text]);
-    run("qemu-io", [&["-f", "raw"], commands.as_flattened(), &[disk.uri()]].concat());
+    run(
+        "qemu-io",
+        [&["-f", "raw"], commands.as_flattened(), &[disk.uri()]].concat(),
+    );
     let expected = "0 4096 3 hole,zero 4096 8192 0 data 12288 1036288 3 hole,zero \
                     1048576 65536 2 zero 1114112 65994752 3 hole,zero";
     assert_eq!(map().join(" "), expected);
@@ -133,7 +157,10 @@ fn nbdinfo_says_what_is_there() {
     assert_eq!(export["can_multi_conn"], true);
     let contexts = ["base:allocation", "x-zs:stored-size"];
     assert_eq!(export["contexts"], Value::from(contexts.to_vec()));
-    let stored = run("nbdinfo", ["--map=x-zs:stored-size", "--totals", disk.uri()]);
+    let stored = run(
+        "nbdinfo",
+        ["--map=x-zs:stored-size", "--totals", disk.uri()],
+    );
     assert!(stored.contains("67"), "{stored}");
     let list = run("nbdinfo", ["--list", disk.uri()]);
     assert!(list.contains("export=\"\""), "{list}");
@@ -147,8 +174,11 @@ fn a_large_empty_disk_takes_no_memory() {
         return;
     }
     let small = Disk::start(&["--size", "1M"]);
-    let disk = Disk::start(&["--size", "100G", "--limit", "1G"]);
-    assert_eq!(run("nbdinfo", ["--size", disk.uri()]).trim(), (100_u64 << 30).to_string());
+    let disk = Disk::start(&["--size", "100G"]);
+    assert_eq!(
+        run("nbdinfo", ["--size", disk.uri()]).trim(),
+        (100_u64 << 30).to_string()
+    );
     let map = run("nbdinfo", ["--map", disk.uri()]);
     let words: Vec<_> = map.split_whitespace().collect();
     assert_eq!(words, ["0", "107374182400", "3", "hole,zero"]);
@@ -159,7 +189,10 @@ fn a_large_empty_disk_takes_no_memory() {
         run("nbdinfo", [disk.uri()]);
     }
     let (before, after) = (small.resident(), disk.resident());
-    assert!(after < before + (2 << 20), "{before} bytes, {after} for the large one");
+    assert!(
+        after < before + (2 << 20),
+        "{before} bytes, {after} for the large one"
+    );
     disk.end();
     small.end();
 }

@@ -61,7 +61,10 @@ impl FuseFile {
         let ready = wait_for_greeting(&mut daemon);
         let file = Self { daemon, path };
         assert!(ready, "qemu-storage-daemon ended");
-        assert!(fs::metadata(&file.path).unwrap().len() > 0, "nothing is mounted");
+        assert!(
+            fs::metadata(&file.path).unwrap().len() > 0,
+            "nothing is mounted"
+        );
         file
     }
 }
@@ -88,7 +91,10 @@ struct Loop(String);
 
 impl Loop {
     fn attach(file: &Path) -> Self {
-        let path = run("losetup", ["--find".as_ref(), "--show".as_ref(), file.as_os_str()]);
+        let path = run(
+            "losetup",
+            ["--find".as_ref(), "--show".as_ref(), file.as_os_str()],
+        );
         Self(path.trim_end().to_owned())
     }
 }
