@@ -2,6 +2,12 @@
 //!
 //! Data model: `folder -> disk, disk.ctl, whatever a test puts there`; all of it goes with [`Disk`].
 
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses a part"
+)]
+
 use crate::common::{ZS, folder};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
