@@ -47,7 +47,7 @@ fn qemu_img_converts_in_and_out() {
     );
     assert!(!differ(&image, &back));
     run("e2fsck", ["-fn", &back]);
-    assert!(disk.stat("compr_bytes") < disk.stat("orig_bytes") / 2);
+    assert!(disk.stat("compr_data_size") < disk.stat("orig_data_size") / 2);
     disk.end();
 }
 
@@ -116,11 +116,11 @@ fn nbdcopy_takes_several_connections() {
         ["--flush", "--connections=4", "--requests=32", &image, uri],
     );
     back(&["--connections=4"]);
-    let sparse = disk.stat("orig_bytes");
+    let sparse = disk.stat("orig_data_size");
     // Zeroes are written as such, not left out.
     run("nbdcopy", ["--allocated", "--connections=2", &image, uri]);
     back(&["--synchronous"]);
-    assert!(disk.stat("orig_bytes") >= sparse);
+    assert!(disk.stat("orig_data_size") >= sparse);
     // From one disk to another, without a file between them.
     let other = Disk::start(&["--size", "96M"]);
     run("nbdcopy", [uri, other.uri()]);

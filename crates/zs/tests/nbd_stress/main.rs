@@ -177,10 +177,7 @@ fn nothing_is_lost() {
     }
     print!("{}", stage.tally.report());
     assert_eq!(stage.tally.missing(), Vec::<&str>::new(), "never happened");
-    println!(
-        "stat: {}",
-        control.ask(&json!({"command": "stat"})).unwrap()
-    );
+    println!("stat: {}", control.stats());
     leave_nothing(&disk, stage.size.load(Ordering::Relaxed));
     disk.end();
 }

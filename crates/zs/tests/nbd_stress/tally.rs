@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What must have happened by the end of a run.
-const EXPECTED: [&str; 43] = [
+const EXPECTED: [&str; 44] = [
     "read",
     "read of a part",
     "read across all owners",
@@ -48,6 +48,7 @@ const EXPECTED: [&str; 43] = [
     "recompress and writeback at once",
     "idle blocks written back",
     "huge blocks written back",
+    "blocks overwritten while they were written back",
     "blocks read back from the backing",
     "blocks written back",
     "blocks recompressed",

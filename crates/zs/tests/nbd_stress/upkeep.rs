@@ -83,9 +83,15 @@ fn writing_back(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
             "command": "writeback", "blocks": blocks, "form": form, "max": random.u64(1..100),
         });
         let report = ask_alone(stage, &mut control, &request)?;
-        stage
-            .tally
-            .add(what, report["blocks"].as_u64().unwrap_or(0));
+        for (what, name) in [
+            (what, "written_blocks"),
+            (
+                "blocks overwritten while they were written back",
+                "changed_meanwhile_blocks",
+            ),
+        ] {
+            stage.tally.add(what, report[name].as_u64().unwrap_or(0));
+        }
     }
     Ok(())
 }
@@ -121,7 +127,7 @@ fn looking(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
     let mut control = disk.control();
     while stage.goes_on() {
         let stat = ask(stage, &mut control, &json!({"command": "stat"}))?;
-        let figure = |name: &str| crate::common::number(&stat, name);
+        let figure = |name: &str| crate::common::number(&stat[0], name);
         let (used, most) = (figure("mem_used_total"), LIMITS[1]);
         if used > most
             || figure("compr_data_size") > used
