@@ -13,6 +13,7 @@
 
 use crate::batch::{Batch, Next};
 use crate::channel::{Channel, Socket};
+use crate::device::Errno;
 use crate::export::Exports;
 use crate::proto::{Handshake, Security, Step, Violation};
 use crate::session::Session;
@@ -42,6 +43,8 @@ pub enum End {
     },
     /// The client did what the protocol has no answer to.
     Violation(Violation),
+    /// The device did not take the client.
+    KeptOut(Errno),
     /// The handshake took too long.
     Slow(Duration),
     /// The socket failed.
@@ -79,8 +82,14 @@ pub(crate) fn serve(
     let end = match agreed {
         Ok(Some((session, early))) => {
             let connection = Connection::new(&channel, session, early, bounds);
-            std::thread::scope(|scope| connection.work(scope));
-            connection.end()
+            let device = connection.session.device();
+            let attached = device.attached(&mut || {
+                std::thread::scope(|scope| connection.work(scope));
+            });
+            match attached {
+                Ok(()) => connection.end(),
+                Err(errno) => End::KeptOut(errno),
+            }
         }
         Ok(None) => End::Goodbye,
         Err(end) => end,
