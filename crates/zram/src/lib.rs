@@ -77,7 +77,7 @@ pub use scan::Which;
 pub use snapshot::SnapshotOptions;
 pub use stats::{AlgorithmStats, StoreStats};
 pub use status::{RangeKind, RangeStatus};
-pub use store::{Attachment, Store};
+pub use store::{Alone, Attachment, Store};
 pub use writeback::{
     BackingFile, BlockFile, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
 };

@@ -41,7 +41,7 @@ pub struct Store<B: Backing = AnonBacking> {
 #[derive(Debug, Default)]
 struct Attached {
     clients: u64,
-    resetting: bool,
+    alone: bool,
 }
 
 impl<B: Backing> fmt::Debug for Store<B> {
@@ -215,11 +215,11 @@ impl<B: Backing> Store<B> {
     /// Attaches a client: while there is one, [`reset`](Self::reset) is refused.
     ///
     /// # Errors
-    /// [`Error::Busy`] during a reset.
+    /// [`Error::Busy`] during a reset, or while somebody has it [alone](Self::alone).
     pub fn attach(&self) -> Result<Attachment<'_, B>, Error> {
         let mut attached = self.attached();
-        if attached.resetting {
-            return Err(Error::Busy("the store is being reset"));
+        if attached.alone {
+            return Err(Error::Busy("the store is being reset or replaced"));
         }
         attached.clients += 1;
         Ok(Attachment(self))
@@ -235,16 +235,24 @@ impl<B: Backing> Store<B> {
     /// # Errors
     /// [`Error::Busy`] while a client is attached, or during another reset, a recompression or a writeback.
     pub fn reset(&self) -> Result<(), Error> {
-        {
-            let mut attached = self.attached();
-            if attached.resetting || attached.clients > 0 {
-                return Err(Error::Busy("clients are attached, or a reset is under way"));
-            }
-            attached.resetting = true;
+        let _alone = self.alone()?;
+        self.reset_everything()
+    }
+
+    /// Keeps clients from attaching: for a reset, or to put another store in the place of this one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a client is attached, or somebody else has the store alone.
+    pub fn alone(&self) -> Result<Alone<'_, B>, Error> {
+        let mut attached = self.attached();
+        if attached.alone {
+            return Err(Error::Busy("the store is being reset or replaced"));
         }
-        let outcome = self.reset_everything();
-        self.attached().resetting = false;
-        outcome
+        if attached.clients > 0 {
+            return Err(Error::Busy("a client is attached"));
+        }
+        attached.alone = true;
+        Ok(Alone(self))
     }
 
     fn reset_everything(&self) -> Result<(), Error> {
@@ -278,5 +286,15 @@ impl<B: Backing> Deref for Attachment<'_, B> {
 impl<B: Backing> Drop for Attachment<'_, B> {
     fn drop(&mut self) {
         self.0.attached().clients -= 1;
+    }
+}
+
+/// A store that no client can attach to.
+#[derive(Debug)]
+pub struct Alone<'a, B: Backing>(&'a Store<B>);
+
+impl<B: Backing> Drop for Alone<'_, B> {
+    fn drop(&mut self) {
+        self.0.attached().alone = false;
     }
 }

@@ -49,8 +49,13 @@ pub(crate) fn serve(
     let end = match agreed.and_then(|agreed| admit().map(|()| agreed)) {
         Ok(Some((session, early))) => {
             let connection = Connection::new(&channel, session, early, bounds);
-            std::thread::scope(|scope| connection.work(scope));
-            connection.end()
+            let attached = connection.session.device().attached(&mut || {
+                std::thread::scope(|scope| connection.work(scope));
+            });
+            match attached {
+                Ok(()) => connection.end(),
+                Err(errno) => End::KeptOut(errno),
+            }
         }
         Ok(None) => End::Goodbye,
         Err(end) => end,

@@ -12,6 +12,16 @@ pub trait Device: Send + Sync {
     /// Bytes that there are. A client learns of a change when it connects again.
     fn size(&self) -> u64;
 
+    /// Runs a client's session, from the end of its handshake to the end of its connection. What this does around it, the device
+    /// does for each client; several sessions run at once.
+    ///
+    /// # Errors
+    /// Whatever keeps the client out: its connection is closed, and `session` was not called.
+    fn attached(&self, session: &mut dyn FnMut()) -> Result<(), Errno> {
+        session();
+        Ok(())
+    }
+
     /// What requests have to look like.
     fn block_sizes(&self) -> BlockSizes {
         BlockSizes::default()

@@ -1,5 +1,6 @@
 //! How a connection ended.
 
+use crate::device::Errno;
 use crate::proto::Violation;
 use std::io;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub enum End {
     },
     /// The client did what the protocol has no answer to.
     Violation(Violation),
+    /// The device did not take the client.
+    KeptOut(Errno),
     /// The handshake, the rest of a request, or taking replies took too long.
     Slow(Duration),
     /// A TCP client was through with its handshake and found no place: there are too many connections.

@@ -213,7 +213,7 @@ const PAGE_SIZES: [(&str, PageSize); 3] = [
     ("64k", PageSize::K64),
 ];
 
-fn page_size() -> impl TypedValueParser<Value = PageSize> {
+pub(crate) fn page_size() -> impl TypedValueParser<Value = PageSize> {
     PossibleValuesParser::new(PAGE_SIZES.map(|(name, _)| name)).map(|given| {
         let named = PAGE_SIZES.into_iter().find(|(name, _)| *name == given);
         named.map_or_else(PageSize::default, |(_, size)| size)

@@ -1,7 +1,7 @@
 //! The control socket: a thread that accepts, and one for each connection.
 
-use super::disk::Disk;
-use super::failed;
+use super::disk::StoreDisk;
+use super::{failed, verbs};
 use crate::control::{self, Answer, Request};
 use crate::failure::Failure;
 use std::io::{self, BufReader, Write as _};
@@ -30,7 +30,7 @@ pub(super) struct Console {
 
 struct Shared {
     path: PathBuf,
-    disk: Arc<dyn Disk>,
+    disk: Arc<StoreDisk>,
     allowed: Option<PathBuf>,
     stopping: AtomicBool,
     open: AtomicUsize,
@@ -39,7 +39,7 @@ struct Shared {
 impl Console {
     pub(super) fn start(
         path: &Path,
-        disk: Arc<dyn Disk>,
+        disk: Arc<StoreDisk>,
         allowed: Option<&Path>,
     ) -> Result<Self, Failure> {
         let allowed = allowed.map(Path::canonicalize).transpose();
@@ -125,7 +125,7 @@ impl Shared {
         if let Request::Snapshot { path } | Request::Load { path } = &request {
             check(path, self.allowed.as_deref())?;
         }
-        self.disk.control(&request)
+        verbs::perform(&self.disk, &request)
     }
 }
 

@@ -2,18 +2,21 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `disk` | the disk that is served: a device, and what it does when told |
+//! | `disk` | the disk that is served: a store as NBD sees it |
+//! | `verbs` | what `zs ctl` asks for, done |
 //! | `console` | the control socket |
 
 mod console;
 mod disk;
+mod verbs;
 
+use crate::cli::page_size;
 use crate::control;
 use crate::failure::Failure;
 use crate::output;
 use crate::units::parse_size;
 use clap::Args;
-use disk::{Disk, PlainDisk};
+use disk::StoreDisk;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use std::fs;
@@ -25,7 +28,8 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use zs_nbd::{Endpoint, Event, Export, Exports, Limits, Server, Tls};
+use zram::{Algorithm, BlockSize, Store, StoreOptions};
+use zs_nbd::{Device, Endpoint, Event, Export, Exports, Limits, Server, Stopped, Tls};
 
 /// How long clients get at the end to take the replies to what they asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -40,6 +44,14 @@ pub(crate) struct Options {
     /// Size of the disk, as in 8G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     size: u64,
+
+    /// Bytes that are compressed together
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), default_value = "4k")]
+    block_size: BlockSize,
+
+    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none
+    #[arg(long, short, value_name = "ALGORITHM", default_value = "lz4")]
+    algorithm: Algorithm,
 
     /// Where the unix socket is made: for this user and root only
     #[arg(long, short, value_name = "PATH")]
@@ -137,8 +149,7 @@ fn escape(bytes: &[u8], also: &[u8]) -> String {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let disk = PlainDisk::new(options.size, options.read_only);
-    let disk: Arc<dyn Disk> = Arc::new(disk.map_err(|error| failed(&error))?);
+    let disk = Arc::new(open(options)?);
     let place = Place::new(options.socket.as_deref())?;
     let (end, mut ended) = UnixStream::pair().map_err(|error| failed(&error))?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -166,8 +177,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     };
     drop(console);
-    if !server.stop(GRACE) {
-        output::note("clients that did not take their replies were cut off");
+    match server.stop(GRACE) {
+        Stopped::InTime => {}
+        Stopped::CutOff => output::note("clients that did not take their replies were cut off"),
+        Stopped::Stuck(_) => output::note("requests were cut off that did not come to an end"),
     }
     if let Some(path) = &options.pidfile {
         // Whoever removed it was quicker.
@@ -176,8 +189,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(status.map_or(ExitCode::SUCCESS, exit_code))
 }
 
-fn start(options: &Options, place: &Place, disk: Arc<dyn Disk>) -> Result<Server, Failure> {
-    let export = Export::new(options.export.as_str(), "zs serve", disk.device());
+fn open(options: &Options) -> Result<StoreDisk, Failure> {
+    let mut wanted = StoreOptions::new(options.size);
+    wanted.block_size = options.block_size;
+    wanted.algorithm = options.algorithm;
+    let store = Store::new(wanted).map_err(|error| failed(&error))?;
+    Ok(StoreDisk::new(&options.export, options.read_only, store))
+}
+
+fn start(options: &Options, place: &Place, disk: Arc<StoreDisk>) -> Result<Server, Failure> {
+    let export = Export::new(
+        disk.name(),
+        "zs serve",
+        Arc::clone(&disk) as Arc<dyn Device>,
+    );
     let exports = export.and_then(|export| Exports::new(vec![export]));
     let exports = exports.map_err(|error| failed(&error))?;
     let tls = match options.tls.as_deref() {
