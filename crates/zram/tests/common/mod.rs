@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+pub(crate) mod file;
+
 use proptest::prelude::*;
 use std::time::Duration;
 use zram::*;
@@ -302,4 +304,31 @@ impl Model {
         store.read(0, &mut out).expect("all of it");
         assert!(out == self.bytes, "the store differs from the model");
     }
+}
+
+pub(crate) const BLOCK: usize = 4096;
+
+pub(crate) fn store() -> Store<HeapBacking> {
+    small_store(BlockSize::K4, false)
+}
+
+pub(crate) fn bare() -> Store<HeapBacking> {
+    Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, options(BlockSize::K4))
+        .expect("a store")
+}
+
+pub(crate) fn text(seed: u64) -> Vec<u8> {
+    Fill::Text(seed).bytes(BLOCK)
+}
+
+pub(crate) fn block(store: &Store<HeapBacking>, index: u64) -> Vec<u8> {
+    let mut out = vec![0xaa; BLOCK];
+    store
+        .read(index * BLOCK as u64, &mut out)
+        .expect("readable");
+    out
+}
+
+pub(crate) fn write(store: &Store<HeapBacking>, index: u64, bytes: &[u8]) {
+    store.write(index * BLOCK as u64, bytes).expect("room");
 }
