@@ -9,6 +9,7 @@
 mod common;
 
 use common::{BLOCK, Fill, bare, block, options, store, text, write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zram::*;
 use zs_os::testing::HeapBacking;
 
@@ -21,6 +22,43 @@ fn refusal(options: StoreOptions) -> String {
         Some(Error::Invalid(why)) => why,
         other => unreachable!("{other:?}"),
     }
+}
+
+/// Another thread rewrites the source all the time: what is stored is one copy of it, and the neighbours are intact.
+#[test]
+fn r1_a_source_that_changes_under_the_write() {
+    let store = store();
+    let source: Vec<AtomicU64> = (0..BLOCK / 8).map(|_| AtomicU64::new(0)).collect();
+    let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
+    write(&store, 0, &text(1));
+    write(&store, 2, &text(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(7);
+            while !stop.load(Ordering::SeqCst) {
+                let word = if random.bool() { random.u64(..) } else { 0 };
+                source[random.usize(..source.len())].store(word, Ordering::SeqCst);
+                changes.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut met = 0;
+        while met < 60 {
+            let before = changes.load(Ordering::SeqCst);
+            let mut copied = Vec::new();
+            let fill = |range: std::ops::Range<usize>, out: &mut [u8]| {
+                for (word, cell) in out.chunks_exact_mut(8).zip(&source[range.start / 8..]) {
+                    word.copy_from_slice(&cell.load(Ordering::SeqCst).to_ne_bytes());
+                }
+                copied = out.to_vec();
+            };
+            store.write_from(BLOCK as u64, BLOCK, fill).expect("room");
+            met += u64::from(changes.load(Ordering::SeqCst) != before);
+            assert!(block(&store, 1) == copied);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(block(&store, 0) == text(1) && block(&store, 2) == text(2));
+    assert_eq!(store.validate(), Ok(()));
 }
 
 /// The source is asked once for each byte, whatever the codec makes of it: what it would say the second time is
