@@ -57,7 +57,7 @@ fn r25_at_the_limit_old_data_stays() {
 #[test]
 fn r25_every_commit_fails_once() {
     let mut larger = options(BlockSize::K4);
-    (larger.size, larger.max_size) = (1 << 20, None);
+    (larger.size, larger.max_size) = (1 << 20, Some(1 << 20));
     for n in 1..8 {
         let backing = FaultBacking::new(HeapBacking::new(4096));
         let control = backing.control();
