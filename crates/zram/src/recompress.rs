@@ -50,8 +50,10 @@ impl<B: Backing> Store<B> {
     /// Compresses blocks again. One recompression or writeback works on a store at a time.
     ///
     /// # Errors
-    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm, [`Error::Corrupt`].
+    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm or the store deduplicates,
+    /// [`Error::Corrupt`].
     pub fn recompress(&self, wanted: &Recompress) -> Result<RecompressReport, Error> {
+        self.refuse_shared("recompression")?;
         let _alone = self.writeback.begin_pass()?;
         if wanted.priority == 0 {
             return Err(Error::Invalid("priority 0: 1 to 3 are allowed".to_owned()));

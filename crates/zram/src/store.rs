@@ -3,10 +3,9 @@
 use crate::codecs::Codecs;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::histogram::Latencies;
-use crate::lock::Waiters;
 use crate::options::{StoreOptions, check_size};
 use crate::table::{BlockTable, TableOptions};
+use crate::waiters::Waiters;
 use crate::writeback::Writeback;
 use std::fmt;
 use std::ops::Deref;
@@ -27,7 +26,6 @@ pub struct Store<B: Backing = AnonBacking> {
     pub(crate) pool: Pool<Arena<B>, BlockTable>,
     pub(crate) codecs: Codecs,
     pub(crate) counters: Counters,
-    pub(crate) latencies: Latencies,
     pub(crate) waiters: Waiters,
     pub(crate) writeback: Writeback,
     /// Bytes; grows only.
@@ -96,7 +94,6 @@ impl<B: Backing> Store<B> {
             pool,
             codecs,
             counters: Counters::default(),
-            latencies: Latencies::default(),
             waiters: Waiters::default(),
             writeback: Writeback::default(),
             size: AtomicU64::new(options.size),
@@ -259,8 +256,8 @@ impl<B: Backing> Store<B> {
         self.discard_all()?;
         self.writeback.forget(self.arena());
         self.counters.forget_events();
-        self.latencies.forget();
         self.trim();
+        self.arena().forget_peak();
         Ok(())
     }
 

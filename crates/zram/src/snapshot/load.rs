@@ -1,7 +1,7 @@
 //! A store made from a file that may hold anything.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Content, Form, MAX_PRIORITY, Mark};
+use crate::content::{Form, MAX_PRIORITY};
 use crate::error::Error;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
@@ -142,12 +142,7 @@ impl<B: Backing> Store<B> {
             self.decode(block, form, bytes, &mut scratch.block)
                 .map_err(|error| bad(error.to_string()))
         })?;
-        let lock = self.lock(block)?;
-        match &self.table().shares {
-            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
-            None => lock.set_object(Mark::locked(form), bytes)?,
-        }
-        Ok(())
+        self.put(&self.lock(block)?, block, Coded::Object(form, bytes))
     }
 }
 

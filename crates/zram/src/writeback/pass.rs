@@ -90,9 +90,10 @@ impl<B: Backing> Store<B> {
     /// on a store at a time.
     ///
     /// # Errors
-    /// [`Error::NoBacking`]; [`Error::Busy`]; [`Error::OutOfRange`]; [`Error::Io`] if the backing fails: the blocks of
+    /// [`Error::NoBacking`]; [`Error::Invalid`] if the store deduplicates; [`Error::Busy`]; [`Error::OutOfRange`]; [`Error::Io`] if the backing fails: the blocks of
     /// that batch stay in memory, and its bytes come back to the limit.
     pub fn writeback(&self, request: &WritebackRequest) -> Result<WritebackReport, Error> {
+        self.refuse_shared("writeback")?;
         let _alone = self.writeback.begin_pass()?;
         let attached = self.writeback.attached()?;
         let blocks = self.blocks_of(request.range.as_ref())?;
@@ -246,10 +247,7 @@ impl<B: Backing> Store<B> {
             return false;
         };
         let unchanged = matches!(lock.content(), Content::Object(mark) if mark.picked);
-        if unchanged {
-            lock.set(Content::Backed(extent));
-        }
-        unchanged
+        unchanged && lock.set(Content::Backed(extent)).is_ok()
     }
 
     fn unpick(&self, blocks: &[(u32, u16)]) {

@@ -227,7 +227,7 @@ fn of_read(error: &Error) -> Errno {
 /// What a client is told of a request that writes: a full store is a full disk.
 fn of_write(error: &Error) -> Errno {
     match error {
-        Error::OutOfRange { .. } | Error::NoMemory | Error::BackingFull => Errno::NoSpc,
+        Error::OutOfRange { .. } | Error::NoMemory => Errno::NoSpc,
         other => of_read(other),
     }
 }
