@@ -12,8 +12,8 @@
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
 //! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
-//! its generation bits 0-1, the highest algorithm that was tried without gain, and bit 2, picked by a
-//! writeback: cleared by whoever stores anew, so that the writeback notices.
+//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, and bit 3, picked by a
+//! writeback: cleared by whoever reads or stores anew, so that the writeback notices.
 
 use zsmalloc::{ClientBits, Layout, State, Word};
 
@@ -27,8 +27,8 @@ const LOCK: u64 = 1;
 const FLAG_LOCKED: u8 = 1;
 const FLAG_IDLE: u8 = 2;
 const FORM_SHIFT: u32 = 2;
-const TRIED_MASK: u32 = 3;
-const PICKED: u32 = 4;
+const TRIED_MASK: u32 = 7;
+const PICKED: u32 = 8;
 
 /// The widest pattern that fits a word, in bits.
 const PATTERN_BITS: u32 = 56;
@@ -73,7 +73,7 @@ pub(crate) struct Mark {
     pub(crate) locked: bool,
     pub(crate) idle: bool,
     pub(crate) picked: bool,
-    /// The highest secondary algorithm that did not make it smaller.
+    /// The secondary algorithms that did not make it smaller: a bit for each, that of 1 lowest.
     pub(crate) tried: u8,
 }
 
@@ -115,7 +115,37 @@ impl Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) start: u32,
+    /// At most 1023.
     pub(crate) units: u16,
+    /// The number of the writeback that wrote it, modulo 16384: the record has it, too.
+    pub(crate) round: u16,
+}
+
+impl Extent {
+    const UNITS_BITS: u32 = 10;
+
+    pub(crate) fn bytes(self) -> usize {
+        usize::from(self.units) * crate::writeback::UNIT
+    }
+
+    /// The unit behind it.
+    pub(crate) fn end(self) -> u32 {
+        self.start + u32::from(self.units)
+    }
+
+    fn code(self) -> u64 {
+        let rest = u64::from(self.round) << Self::UNITS_BITS | u64::from(self.units);
+        rest << 32 | u64::from(self.start)
+    }
+
+    fn from_code(code: u64) -> Self {
+        let rest = code >> 32;
+        Self {
+            start: code as u32,
+            units: (rest & ((1 << Self::UNITS_BITS) - 1)) as u16,
+            round: (rest >> Self::UNITS_BITS) as u16,
+        }
+    }
 }
 
 /// What a block holds.
@@ -146,10 +176,7 @@ impl Content {
             State::Client(state) => match state & 7 {
                 HOLE => Self::Hole,
                 SAME => Self::Same(value),
-                BACKED => Self::Backed(Extent {
-                    start: value as u32,
-                    units: (value >> 32) as u16,
-                }),
+                BACKED => Self::Backed(Extent::from_code(value)),
                 SHARED => Self::Shared(value as u32),
                 _ => Self::Between,
             },
@@ -164,10 +191,7 @@ impl Content {
             Self::Hole if !locked => return Some(Word::from_bits(0)),
             Self::Hole => (HOLE, 0),
             Self::Same(pattern) => (SAME, pattern),
-            Self::Backed(extent) => (
-                BACKED,
-                u64::from(extent.start) | u64::from(extent.units) << 32,
-            ),
+            Self::Backed(extent) => (BACKED, extent.code()),
             Self::Shared(number) => (SHARED, number.into()),
             Self::Object(_) | Self::Between => return None,
         };
@@ -246,10 +270,10 @@ mod tests {
                     locked: bits & 1 != 0,
                     idle: bits & 2 != 0,
                     picked: bits & 4 != 0,
-                    tried: bits >> 3 & 3,
+                    tried: bits >> 3 & 7,
                 };
                 assert_eq!(Mark::of(mark.bits()), mark);
-                assert!(mark.bits().flags < 32 && mark.bits().generation < 8);
+                assert!(mark.bits().flags < 32 && mark.bits().generation < 16);
             }
         }
     }
