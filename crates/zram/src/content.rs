@@ -5,15 +5,16 @@
 //! | 0 | hole: never written, or discarded |
 //! | client state 0 | hole, locked |
 //! | client state 1 | its object has just gone, and something else comes at once; always locked |
-//! | client state 2 | same-filled: a pattern below 2^56 |
+//! | client state 2 | same-filled: a pattern below 2^56; or, with bit 56, one of 32 bits, twice |
 //! | client state 3 | written back: an extent of the backing |
 //! | client state 4 | shared: the number of a shared object |
 //! | live | an object: compressed, raw, or a wide pattern of 8 bytes |
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
 //! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
-//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, and bit 3, picked by a
-//! writeback: cleared by whoever reads or stores anew, so that the writeback notices.
+//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
+//! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
+//! lock: readers wait for it.
 
 use zsmalloc::{ClientBits, Layout, State, Word};
 
@@ -29,9 +30,12 @@ const FLAG_IDLE: u8 = 2;
 const FORM_SHIFT: u32 = 2;
 const TRIED_MASK: u32 = 7;
 const PICKED: u32 = 8;
+const WANTED: u32 = 16;
 
-/// The widest pattern that fits a word, in bits.
+/// The widest pattern that fits a word as it is, in bits.
 const PATTERN_BITS: u32 = 56;
+/// Both halves of a pattern that is wider than that.
+const TWICE: u64 = 1 << PATTERN_BITS;
 
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
@@ -73,6 +77,8 @@ pub(crate) struct Mark {
     pub(crate) locked: bool,
     pub(crate) idle: bool,
     pub(crate) picked: bool,
+    /// The holder of the lock waits until nobody reads it.
+    pub(crate) wanted: bool,
     /// The secondary algorithms that did not make it smaller: a bit for each, that of 1 lowest.
     pub(crate) tried: u8,
 }
@@ -84,6 +90,7 @@ impl Mark {
             locked: true,
             idle: false,
             picked: false,
+            wanted: false,
             tried: 0,
         }
     }
@@ -96,17 +103,21 @@ impl Mark {
             locked: bits.flags & FLAG_LOCKED != 0,
             idle: bits.flags & FLAG_IDLE != 0,
             picked: bits.generation & PICKED != 0,
+            wanted: bits.generation & WANTED != 0,
             tried: (bits.generation & TRIED_MASK) as u8,
         }
     }
 
     pub(crate) fn bits(self) -> ClientBits {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let mark = |set: bool, mark: u32| if set { mark } else { 0 };
         ClientBits {
             flags: self.form.code() << FORM_SHIFT
                 | flag(self.locked, FLAG_LOCKED)
                 | flag(self.idle, FLAG_IDLE),
-            generation: u32::from(self.tried) & TRIED_MASK | if self.picked { PICKED } else { 0 },
+            generation: u32::from(self.tried) & TRIED_MASK
+                | mark(self.picked, PICKED)
+                | mark(self.wanted, WANTED),
         }
     }
 }
@@ -152,7 +163,7 @@ impl Extent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Hole,
-    /// A pattern below 2^56, repeated.
+    /// A pattern that [fits a word](fits_word), repeated.
     Same(u64),
     Object(Mark),
     Backed(Extent),
@@ -175,6 +186,7 @@ impl Content {
             // The state as it lies in the word: 8 and the client's number.
             State::Client(state) => match state & 7 {
                 HOLE => Self::Hole,
+                SAME if value & TWICE != 0 => Self::Same(twice(value as u32)),
                 SAME => Self::Same(value),
                 BACKED => Self::Backed(Extent::from_code(value)),
                 SHARED => Self::Shared(value as u32),
@@ -190,7 +202,8 @@ impl Content {
         let (state, value) = match self {
             Self::Hole if !locked => return Some(Word::from_bits(0)),
             Self::Hole => (HOLE, 0),
-            Self::Same(pattern) => (SAME, pattern),
+            Self::Same(pattern) if pattern >> PATTERN_BITS == 0 => (SAME, pattern),
+            Self::Same(pattern) => (SAME, TWICE | u64::from(pattern as u32)),
             Self::Backed(extent) => (BACKED, extent.code()),
             Self::Shared(number) => (SHARED, number.into()),
             Self::Object(_) | Self::Between => return None,
@@ -225,7 +238,11 @@ pub(crate) fn was_locked(last: Word) -> bool {
 
 /// Whether a pattern fits a block's word.
 pub(crate) fn fits_word(pattern: u64) -> bool {
-    pattern >> PATTERN_BITS == 0
+    pattern >> PATTERN_BITS == 0 || pattern == twice(pattern as u32)
+}
+
+fn twice(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 /// What blocks are counted by.
@@ -264,22 +281,37 @@ mod tests {
     #[test]
     fn marks_round_trip() {
         for code in 0..=5 {
-            for bits in 0..64_u8 {
+            for bits in 0..128_u8 {
                 let mark = Mark {
                     form: Form::from_code(code).expect("a form"),
                     locked: bits & 1 != 0,
                     idle: bits & 2 != 0,
                     picked: bits & 4 != 0,
-                    tried: bits >> 3 & 7,
+                    wanted: bits & 8 != 0,
+                    tried: bits >> 4,
                 };
                 assert_eq!(Mark::of(mark.bits()), mark);
-                assert!(mark.bits().flags < 32 && mark.bits().generation < 16);
+                assert!(mark.bits().flags < 32 && mark.bits().generation < 32);
             }
         }
     }
 
     #[test]
-    fn patterns_that_fit_have_56_bits() {
-        assert!(fits_word((1 << 56) - 1) && !fits_word(1 << 56));
+    fn patterns_that_fit() {
+        for fits in [
+            0,
+            1,
+            (1 << 56) - 1,
+            u64::MAX,
+            twice(0xff00_0001),
+            twice(1 << 24),
+        ] {
+            assert!(fits_word(fits));
+            let word = Content::Same(fits).word(true).expect("no object");
+            assert!(word.client_payload() < 1 << 60);
+        }
+        for wide in [1 << 56, u64::MAX - 1, twice(0xff00_0001) ^ 1 << 40] {
+            assert!(!fits_word(wide));
+        }
     }
 }

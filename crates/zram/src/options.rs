@@ -1,6 +1,7 @@
 //! What a store is to be.
 
 use crate::error::Error;
+use crate::shares::SPARE;
 use zcomp::{Algorithm, Dictionary};
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
@@ -60,7 +61,9 @@ impl StoreOptions {
     /// Blocks of the largest size.
     pub(crate) fn max_blocks(&self) -> Result<u32, Error> {
         let block = self.block_size.bytes() as u64;
-        let most = u64::from(u32::MAX / 2) * block;
+        // Words have numbers of 32 bits; with deduplication there are two for each block, and some.
+        let spare = if self.dedup { SPARE } else { 0 };
+        let most = u64::from(u32::MAX / 2 - spare) * block;
         let asked = self.max_size.unwrap_or(self.size.max((1 << 40).min(most)));
         check_size(self.size, most)?;
         if asked < self.size {

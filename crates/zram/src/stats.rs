@@ -1,8 +1,9 @@
 //! What a store holds, and what was done with it.
 
-use crate::content::{Kind, MAX_PRIORITY};
+use crate::content::{Form, Kind, MAX_PRIORITY};
 use crate::counters::Event;
 use crate::histogram::{Histogram, Timed};
+use crate::shares::Counts;
 use crate::store::Store;
 use zcomp::Algorithm;
 use zs_mm::Backing;
@@ -40,7 +41,7 @@ pub struct StoreStats {
     pub same_blocks: u64,
     /// Frames that compaction freed (pages_compacted).
     pub frames_compacted: u64,
-    /// Blocks that are stored raw (huge_pages).
+    /// Blocks that are stored raw (huge_pages); of deduplicated ones, the objects that they share.
     pub huge_blocks: u64,
     /// Blocks that were stored raw since the store was made or reset (huge_pages_since).
     pub huge_since: u64,
@@ -95,11 +96,7 @@ impl<B: Backing> Store<B> {
         let compressed: u64 = algorithms.iter().map(|one| one.blocks).sum();
         let same = blocks(Kind::Same) + blocks(Kind::Wide);
         let others = [Kind::Raw, Kind::Backed, Kind::Shared].map(blocks);
-        let (_, shared_objects) = self
-            .table()
-            .shares
-            .as_ref()
-            .map_or((0, 0), |shares| shares.counts());
+        let shared = self.shared_counts();
         let (backing_used, backing_size) = self.writeback.usage();
         let latency = |what| self.latencies.histogram(what);
         StoreStats {
@@ -112,10 +109,10 @@ impl<B: Backing> Store<B> {
             metadata: arena.metadata,
             same_blocks: same,
             frames_compacted: events(Event::FramesCompacted),
-            huge_blocks: others[0],
+            huge_blocks: others[0] + shared.objects[Form::Raw.code() as usize],
             huge_since: events(Event::RawSince),
             shared_blocks: others[2],
-            shared_objects,
+            shared_objects: shared.all_objects(),
             algorithms,
             recompressed: events(Event::Recompressed),
             reads: events(Event::Reads),
@@ -134,6 +131,11 @@ impl<B: Backing> Store<B> {
             write_latency: latency(Timed::Write),
             discard_latency: latency(Timed::Discard),
         }
+    }
+
+    pub(crate) fn shared_counts(&self) -> Counts {
+        let shares = self.table().shares.as_ref();
+        shares.map_or_else(Counts::default, |shares| shares.counts(self.arena().host()))
     }
 
     fn algorithm_stats(&self) -> Vec<AlgorithmStats> {

@@ -40,18 +40,19 @@ impl<B: Backing> Store<B> {
         }
         self.compare_kinds(&kinds)?;
         let full: u64 = kinds[1..].iter().sum();
-        same("blocks with content", self.table().counted(), full)?;
+        same("blocks with content", self.table().counted()?, full)?;
         same(
             "bytes in the backing",
             self.writeback.usage().0,
             backed_bytes,
         )?;
-        let (refs, objects) = self
-            .table()
-            .shares
-            .as_ref()
-            .map_or((0, 0), |shares| shares.counts());
-        same("references", refs, shared)?;
+        let counted = self.shared_counts();
+        let host = self.arena().host();
+        let shares = self.table().shares.as_ref();
+        let (refs, objects) = shares.map_or((0, 0), |shares| shares.recount(host));
+        same("references", counted.references, shared)?;
+        same("references of objects", refs, shared)?;
+        same("shared objects", counted.all_objects(), objects)?;
         let own = full
             - [Kind::Same, Kind::Backed, Kind::Shared]
                 .map(|kind| kinds[kind as usize])

@@ -16,9 +16,6 @@ use crate::store::Store;
 use zcomp::Compressed;
 use zs_mm::Backing;
 
-/// The shortest compressed form, in bytes: 8 are a wide pattern, and no codec needs fewer for anything else.
-const LEAST: usize = 9;
-
 impl<B: Backing> Store<B> {
     /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before the failing one
     /// may be new, and the failing one is as it was.
@@ -29,14 +26,7 @@ impl<B: Backing> Store<B> {
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.write_timed(data.len(), || {
             for piece in self.pieces(offset, data.len())? {
-                with_scratch(self.block_size(), |scratch| {
-                    let data = &data[piece.request.clone()];
-                    if data.len() == self.block_size() {
-                        self.write_block(piece.block, data, &mut scratch.coded)
-                    } else {
-                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(data))
-                    }
-                })?;
+                self.write_piece(&piece, &data[piece.request.clone()])?;
             }
             Ok(())
         })
@@ -55,16 +45,11 @@ impl<B: Backing> Store<B> {
         mut fill: impl FnMut(std::ops::Range<usize>, &mut [u8]),
     ) -> Result<(), Error> {
         self.write_timed(len, || {
+            let mut copy = vec![0; len.min(self.block_size())];
             for piece in self.pieces(offset, len)? {
-                let mut copy = vec![0; piece.request.len()];
-                fill(piece.request.clone(), &mut copy);
-                with_scratch(self.block_size(), |scratch| {
-                    if copy.len() == self.block_size() {
-                        self.write_block(piece.block, &copy, &mut scratch.coded)
-                    } else {
-                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(&copy))
-                    }
-                })?;
+                let copy = &mut copy[..piece.request.len()];
+                fill(piece.request.clone(), copy);
+                self.write_piece(&piece, copy)?;
             }
             Ok(())
         })
@@ -98,6 +83,16 @@ impl<B: Backing> Store<B> {
         outcome
     }
 
+    fn write_piece(&self, piece: &Piece, data: &[u8]) -> Result<(), Error> {
+        with_scratch(self.block_size(), |scratch| {
+            if data.len() == self.block_size() {
+                self.write_block(piece.block, data, &mut scratch.coded)
+            } else {
+                self.write_part(piece, scratch, data)
+            }
+        })
+    }
+
     fn write_block(&self, block: u32, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
         let coded = self.code(0, data, coded)?;
         let lock = self.lock(block)?;
@@ -105,21 +100,15 @@ impl<B: Backing> Store<B> {
     }
 
     /// Changes a part of a block.
-    pub(crate) fn write_part(
-        &self,
-        piece: &Piece,
-        scratch: &mut Scratch,
-        change: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Error> {
+    fn write_part(&self, piece: &Piece, scratch: &mut Scratch, data: &[u8]) -> Result<(), Error> {
         let Scratch {
             block,
             coded,
             joined,
         } = scratch;
         let lock = self.lock(piece.block)?;
-        let known = self.read_locked(piece.block, lock.content(), block, joined)?;
-        debug_assert!(known, "a locked block is not on its way");
-        change(&mut block[piece.inside.clone()]);
+        self.read_locked(piece.block, lock.content(), block, joined)?;
+        block[piece.inside.clone()].copy_from_slice(data);
         let coded = self.code(0, block, coded)?;
         self.put(&lock, piece.block, coded)
     }
@@ -134,8 +123,7 @@ impl<B: Backing> Store<B> {
         let wide;
         let (form, bytes) = match coded {
             Coded::Same(pattern) if fits_word(pattern) => {
-                lock.set(Content::Same(pattern));
-                return Ok(());
+                return lock.set(Content::Same(pattern));
             }
             Coded::Same(pattern) => {
                 wide = pattern.to_ne_bytes();
@@ -144,7 +132,7 @@ impl<B: Backing> Store<B> {
             Coded::Object(form, bytes) => (form, bytes),
         };
         match &self.table().shares {
-            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
+            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?))?,
             None => lock.set_object(Mark::locked(form), bytes)?,
         }
         if form == Form::Raw {
@@ -166,9 +154,7 @@ impl<B: Backing> Store<B> {
         }
         let fits = self.stream(number)?.compress(data, &mut *room)?;
         Ok(match fits {
-            Compressed::Fits(len)
-                if (LEAST..=self.raw_threshold).contains(&len) && len < data.len() =>
-            {
+            Compressed::Fits(len) if len <= self.raw_threshold && len < data.len() => {
                 Coded::Object(Form::Compressed(number), &room[..len])
             }
             _ => Coded::Object(Form::Raw, data),

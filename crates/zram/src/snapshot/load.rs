@@ -1,7 +1,7 @@
 //! A store made from a file that may hold anything.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Content, Form, MAX_PRIORITY, Mark};
+use crate::content::{Form, MAX_PRIORITY};
 use crate::error::Error;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
@@ -187,15 +187,7 @@ impl<B: Backing> Store<B> {
                 false => Err(bad(format!("block {block} goes on behind the end"))),
             }
         })?;
-        self.with_room(|| {
-            let lock = self.lock(block)?;
-            match &self.table().shares {
-                Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
-                None => lock.set_object(Mark::locked(form), bytes)?,
-            }
-            self.touch(block);
-            Ok(())
-        })
+        self.with_room(|| self.put(&self.lock(block)?, block, Coded::Object(form, bytes)))
     }
 
     /// Stores something; at the limit what was loaded so far is written back first, if it can be.

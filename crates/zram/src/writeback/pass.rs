@@ -177,10 +177,7 @@ impl<B: Backing> Store<B> {
             return false;
         };
         let unchanged = matches!(lock.content(), Content::Object(mark) if mark.picked);
-        if unchanged {
-            lock.set(Content::Backed(extent));
-        }
-        unchanged
+        unchanged && lock.set(Content::Backed(extent)).is_ok()
     }
 }
 
