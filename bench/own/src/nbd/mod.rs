@@ -65,6 +65,10 @@ pub(crate) struct Nbd {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
 
+    /// Only these loads; the disks are loaded by nbdcopy in any case
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    load: Vec<String>,
+
     /// The zs that is measured [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     zs: Option<PathBuf>,
@@ -100,7 +104,9 @@ pub(crate) fn run(options: &Nbd) -> Result<()> {
         let mut kinds = kinds.clone();
         let first = round as usize % kinds.len().max(1);
         kinds.rotate_left(first);
-        let rows = measure(&kinds, &zs, &setting, &file)?;
+        let wanted =
+            |load: &str| options.load.is_empty() || options.load.iter().any(|name| name == load);
+        let rows = measure(&kinds, &zs, &setting, &file, wanted)?;
         if round > 0 {
             report.add(rows);
         }
@@ -122,6 +128,14 @@ fn present(options: &Nbd) -> Result<(Vec<Kind>, Vec<(Kind, String)>)> {
     {
         bail!("no server {unknown}: there are {}", names.join(", "));
     }
+    let loads: Vec<&str> = Report::loads().collect();
+    if let Some(unknown) = options
+        .load
+        .iter()
+        .find(|name| !loads.contains(&name.as_str()))
+    {
+        bail!("no load {unknown}: there are {}", loads.join(", "));
+    }
     let (mut kinds, mut absent) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
         let wanted = options.only.is_empty() || options.only.iter().any(|name| name == kind.name());
@@ -142,6 +156,7 @@ fn measure(
     zs: &Path,
     setting: &Setting<'_>,
     file: &NamedTempFile,
+    wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Row>> {
     let start = || -> Result<Vec<(Kind, Served)>> {
         let start = |kind: &Kind| -> Result<_> {
@@ -158,7 +173,12 @@ fn measure(
             figures,
         });
     };
-    for (kind, mut served) in start()? {
+    let fresh = if wanted(FRESH.name) {
+        start()?
+    } else {
+        Vec::new()
+    };
+    for (kind, mut served) in fresh {
         let fresh = served.run(&FRESH, setting, 1);
         add(kind, FRESH.name, fresh.context(kind.name())?);
         served.verify(setting).context(kind.name())?;
@@ -173,7 +193,8 @@ fn measure(
         );
         add(*kind, report::LOADING, figures);
     }
-    for (pass, shift) in LOADED.iter().zip(2..) {
+    let passes = LOADED.iter().filter(|pass| wanted(pass.name));
+    for (pass, shift) in passes.zip(2..) {
         for (kind, served) in &mut servers {
             let figures = served.run(pass, setting, shift);
             add(*kind, pass.name, figures.context(kind.name())?);

@@ -44,37 +44,37 @@ const fn pass(name: &'static str, kind: Kind, blocks: u32, depth: usize) -> Pass
 }
 
 /// On a disk that holds nothing.
-pub(super) const FRESH: Pass = pass("fresh write 4k", Kind::Write, 1, 64);
+pub(super) const FRESH: Pass = pass("fresh-write-4k", Kind::Write, 1, 64);
 
 /// On a disk that was loaded, in this order.
 pub(super) const LOADED: [Pass; 10] = [
-    pass("read 4k", Kind::Read, 1, 64),
+    pass("read-4k", Kind::Read, 1, 64),
     Pass {
         connections: 2,
-        ..pass("read 4k, 2 connections", Kind::Read, 1, 64)
+        ..pass("read-4k-2-connections", Kind::Read, 1, 64)
     },
     Pass {
         every: 8,
-        ..pass("read 4k, depth 1", Kind::Read, 1, 1)
+        ..pass("read-4k-depth-1", Kind::Read, 1, 1)
     },
-    pass("read 128k", Kind::Read, LARGE_BLOCKS, 16),
+    pass("read-128k", Kind::Read, LARGE_BLOCKS, 16),
     Pass {
         random: false,
-        ..pass("read 128k, sequential", Kind::Read, LARGE_BLOCKS, 16)
+        ..pass("read-128k-sequential", Kind::Read, LARGE_BLOCKS, 16)
     },
-    pass("overwrite 4k", Kind::Write, 1, 64),
+    pass("overwrite-4k", Kind::Write, 1, 64),
     Pass {
         connections: 2,
-        ..pass("overwrite 4k, 2 connections", Kind::Write, 1, 64)
+        ..pass("overwrite-4k-2-connections", Kind::Write, 1, 64)
     },
     Pass {
         every: 8,
-        ..pass("overwrite 4k, depth 1", Kind::Write, 1, 1)
+        ..pass("overwrite-4k-depth-1", Kind::Write, 1, 1)
     },
-    pass("overwrite 128k", Kind::Write, LARGE_BLOCKS, 16),
+    pass("overwrite-128k", Kind::Write, LARGE_BLOCKS, 16),
     Pass {
         random: false,
-        ..pass("overwrite 128k, sequential", Kind::Write, LARGE_BLOCKS, 16)
+        ..pass("overwrite-128k-sequential", Kind::Write, LARGE_BLOCKS, 16)
     },
 ];
 

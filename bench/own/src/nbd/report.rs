@@ -23,13 +23,13 @@ const COLUMNS: [&str; 7] = [
 
 /// A load, a rival, and how many times as fast as it this project's server is to be.
 const BARS: [(&str, Kind, f64); 8] = [
-    ("fresh write 4k", Kind::NbdkitZram, 1.3),
-    ("overwrite 4k", Kind::NbdkitZram, 1.3),
-    ("read 4k", Kind::NbdkitZram, 1.3),
-    ("fresh write 4k", Kind::NbdkitZstd, 14.0),
-    ("overwrite 4k", Kind::NbdkitZstd, 14.0),
-    ("read 128k", Kind::NbdkitZram, 1.5),
-    ("read 128k, sequential", Kind::NbdkitZram, 1.5),
+    ("fresh-write-4k", Kind::NbdkitZram, 1.3),
+    ("overwrite-4k", Kind::NbdkitZram, 1.3),
+    ("read-4k", Kind::NbdkitZram, 1.3),
+    ("fresh-write-4k", Kind::NbdkitZstd, 14.0),
+    ("overwrite-4k", Kind::NbdkitZstd, 14.0),
+    ("read-128k", Kind::NbdkitZram, 1.5),
+    ("read-128k-sequential", Kind::NbdkitZram, 1.5),
     (LOADING, Kind::NbdkitZram, 1.2),
 ];
 
@@ -76,7 +76,8 @@ impl Report {
         heading
     }
 
-    fn loads() -> impl Iterator<Item = &'static str> {
+    /// The names of all loads.
+    pub(super) fn loads() -> impl Iterator<Item = &'static str> {
         let passes = LOADED.iter().map(|pass| pass.name);
         [FRESH.name, LOADING].into_iter().chain(passes)
     }
@@ -176,7 +177,6 @@ impl Report {
                 });
                 let times = self.times_as_fast(load, kind);
                 let times = times.map_or(String::new(), |times| format!("{times:.3}"));
-                let load = load.replace(',', "");
                 let _ = writeln!(csv, "{load},{},{},{times}", kind.name(), values.join(","));
             }
         }
