@@ -4,7 +4,7 @@
 //! their user. A file that a server left behind is replaced; one in use is not. Two servers that start at once are kept apart by
 //! a lock on the folder.
 
-use crate::channel::Socket;
+use crate::socket::Socket;
 use crate::tls::Tls;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -132,10 +132,8 @@ impl Endpoint {
         match &self.listener {
             Listener::Unix(listener) => listener.accept().map(Socket::Unix),
             Listener::Tcp(listener) => {
-                let (socket, _) = listener.accept()?;
-                socket.set_nonblocking(false)?;
-                socket.set_nodelay(true)?;
-                Ok(Socket::Tcp(socket))
+                let (stream, _) = listener.accept()?;
+                Socket::tcp(stream)
             }
         }
     }

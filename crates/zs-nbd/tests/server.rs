@@ -22,7 +22,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use zs_nbd::{
     Content, Context, Device, Endpoint, EndpointError, Errno, Extents, Limits, MemoryDevice,
-    Observer, Server, Space,
+    Observer, Server, Space, Stopped,
 };
 
 const SIZE: u64 = 8 << 20;
@@ -57,7 +57,7 @@ impl Setup {
 
     /// Stops, and returns what the observer was told.
     fn stop(self) -> Vec<String> {
-        assert!(self.server.stop(LONG));
+        assert_eq!(self.server.stop(LONG), Stopped::InTime);
         std::mem::take(&mut self.notes.lock().unwrap())
     }
 }
@@ -361,10 +361,7 @@ fn stop_does_not_wait_for_clients_that_take_no_replies() {
     client.write(0, &vec![1; SIZE as usize]);
     client.send(&request(READ, 0, 1, 0, SIZE as u32));
     client.receive(16);
-    assert!(
-        !setup.server.stop(Duration::ZERO),
-        "it was done before it could be"
-    );
+    assert_eq!(setup.server.stop(Duration::ZERO), Stopped::CutOff);
 }
 
 #[test]
@@ -391,7 +388,7 @@ fn inherited_sockets_and_tcp() {
     let mut client = Client { stream };
     client.shake_hands();
     assert_eq!(client.read(3, 6), b"shared");
-    server.stop(LONG);
+    assert_eq!(server.stop(LONG), Stopped::InTime);
     assert!(Path::exists(&path), "it is not ours to remove");
     let open = Endpoint::tcp("0.0.0.0:0".parse().unwrap(), None);
     assert!(matches!(open, Err(EndpointError::NeedsTls(_))));

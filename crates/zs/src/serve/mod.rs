@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use zram::{Algorithm, BlockSize, Store, StoreOptions};
-use zs_nbd::{Device, Endpoint, Event, Export, Exports, Limits, Server, Tls};
+use zs_nbd::{Device, Endpoint, Event, Export, Exports, Limits, Server, Stopped, Tls};
 
 /// How long clients get at the end to take the replies to what they asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -177,8 +177,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     };
     drop(console);
-    if !server.stop(GRACE) {
-        output::note("clients that did not take their replies were cut off");
+    match server.stop(GRACE) {
+        Stopped::InTime => {}
+        Stopped::CutOff => output::note("clients that did not take their replies were cut off"),
+        Stopped::Stuck(_) => output::note("requests were cut off that did not come to an end"),
     }
     if let Some(path) = &options.pidfile {
         // Whoever removed it was quicker.
