@@ -255,6 +255,8 @@ impl SocketFile {
             path: path.to_owned(),
             source,
         };
+        // The name beside it may be shorter than this one, to which nobody could connect.
+        SocketAddrUnix::new(path).map_err(|errno| failed(errno.into()))?;
         let made = listen_beside(path).map_err(failed)?;
         let found = fs::symlink_metadata(made.path()).map_err(failed)?;
         let named = match made.persist_noclobber(path) {

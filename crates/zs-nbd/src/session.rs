@@ -60,13 +60,13 @@ impl Session {
 
     /// Whether a request may take long, however fast those were that only move their payload.
     pub(crate) fn may_take_long(&self, head: &Head) -> bool {
+        let flushes = head.flags & flag::FUA != 0;
         match head.command {
             Command::Flush => true,
-            Command::Write => head.flags & flag::FUA != 0,
-            Command::Trim | Command::WriteZeroes => {
-                head.flags & flag::FUA != 0 || head.length >= LONG
+            Command::Write => flushes,
+            Command::Trim | Command::WriteZeroes | Command::Cache | Command::BlockStatus => {
+                flushes || head.length >= LONG
             }
-            Command::Cache | Command::BlockStatus => head.length >= LONG,
             Command::Read | Command::Disconnect | Command::Unknown(_) => false,
         }
     }
