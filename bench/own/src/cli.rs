@@ -3,6 +3,7 @@
 use crate::c_calls::CCalls;
 use crate::icount::Operation;
 use crate::map_modes::MapModes;
+use crate::nbd::Nbd;
 use crate::store::StoreBench;
 use crate::stress::Stress;
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     MapModes(MapModes),
     /// How fast and how dense is the block store, beside its codec, and beside the kernel's zram?
     Store(StoreBench),
+    /// How fast is `zs serve`, beside nbdkit's disks of memory and on the kernel's zram?
+    Nbd(Nbd),
     /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.
     #[command(hide = true)]
     Icount {

@@ -7,6 +7,7 @@
 //! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
+//! `nbd`: pages -> NBD -> `zs serve` and rivals, in turn -> times and memory -> bars.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
 //! | module | responsibility |
@@ -19,6 +20,7 @@
 //! | [`allocators`] | these pools beside other allocators: all but the rivals |
 //! | `c_calls` | what a call through C costs |
 //! | `icount` | operations whose instructions are counted |
+//! | `nbd` | the NBD server beside others |
 //! | `store` | the block store beside its codec, and beside the kernel's |
 //! | `map_modes` | an object that spans frames: copied, or mapped once more |
 //! | `load` | the objects: which bytes each consists of |
@@ -44,6 +46,7 @@ mod load;
 pub mod machine;
 mod map_modes;
 mod measured;
+mod nbd;
 pub mod numbers;
 mod store;
 mod stress;
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Stress(options) => stress::run_and_print(&options),
         Command::MapModes(options) => map_modes::run(&options),
         Command::Store(options) => store::run(&options),
+        Command::Nbd(options) => nbd::run(&options),
         Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };

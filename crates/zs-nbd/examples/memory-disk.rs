@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use zs_nbd::{Endpoint, Export, Exports, Limits, MemoryDevice, Server};
+use zs_nbd::{Endpoint, Export, Exports, Limits, MemoryDevice, Server, Stopped};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = Endpoint::unix(Path::new(socket))?;
     let server = Server::start(exports, vec![endpoint], limits, Arc::new(|_| ()))?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    server.stop(Duration::from_secs(5));
-    Ok(())
+    match server.stop(Duration::from_secs(5)) {
+        Stopped::InTime => Ok(()),
+        late => Err(format!("{late:?}").into()),
+    }
 }

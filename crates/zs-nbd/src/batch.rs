@@ -1,116 +1,176 @@
 //! Whole requests, cut from what was read, and the replies to them.
+//!
+//! Data model: `bytes -> small or large buffer -> requests with their payloads -> replies, small or large`. A large buffer is a
+//! loan of the server's budget, for one request alone; so a batch has one loan at a time at most.
 
+use crate::budget::{Budget, Loan};
+use crate::pace::{FULL_REQUESTS, Pace};
 use crate::proto::{Command, Head, Replies, Violation};
 use crate::session::Session;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Bytes that are read at once, unless a request is larger.
-const CHUNK: usize = 128 << 10;
-/// A batch is full with so many bytes of payload, in and out,
+/// Bytes of a buffer that is no loan: one request of 128 KiB and its head.
+const SMALL: usize = (128 << 10) + (4 << 10);
+/// A batch is full with so many bytes of payload, in and out. Less than what a loan is needed for.
 const FULL_BYTES: u64 = 64 << 10;
-/// or so many requests.
-const FULL_REQUESTS: usize = 32;
-/// Buffers are kept up to this size between batches.
-const KEEP: usize = 1 << 20;
 
 /// What follows the requests that were cut.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// The batch is full.
     Full,
-    /// A part of a request, which has so many bytes, or nothing.
-    Part(usize),
+    /// A part of a request, or nothing.
+    Part,
     /// The client wants to end.
     Goodbye,
     /// Something else than a request.
     Broken(Violation),
+    /// Nothing more comes; `cut` if that was in the middle of a request.
+    Gone { cut: bool },
+}
+
+/// Who works on a connection's requests, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crew<'a> {
+    pub(crate) pace: &'a Pace,
+    pub(crate) threads: usize,
 }
 
 /// Requests with their payloads where they were read to, and their replies.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    input: Vec<u8>,
-    filled: usize,
+    budget: Arc<Budget>,
+    small: Vec<u8>,
+    /// In place of `small`, from the beginning of a request on that does not fit there.
+    large: Option<Loan>,
+    /// Where what has not been cut yet begins and ends.
     taken: usize,
+    filled: usize,
     requests: Vec<(Head, Range<usize>)>,
     weight: u64,
+    long: bool,
     replies: Replies,
 }
 
 impl Batch {
-    pub(crate) fn new(session: &Session) -> Self {
+    pub(crate) fn new(session: &Session, budget: Arc<Budget>) -> Self {
         Self {
-            input: vec![0; CHUNK],
-            filled: 0,
+            budget,
+            small: vec![0; SMALL],
+            large: None,
             taken: 0,
+            filled: 0,
             requests: Vec::new(),
             weight: 0,
+            long: false,
             replies: Replies::new(session.mode()),
         }
     }
 
-    /// Begins with what was read before.
-    pub(crate) fn begin(&mut self, carry: &[u8]) {
-        if self.input.len() < carry.len() {
-            self.input.resize(carry.len(), 0);
-        }
-        self.input[..carry.len()].copy_from_slice(carry);
-        self.filled = carry.len();
+    /// Takes bytes that somebody else read: what another batch unloaded, or a handshake left over, which is less.
+    pub(crate) fn load(&mut self, bytes: &mut Vec<u8>) {
+        self.small[..bytes.len()].copy_from_slice(bytes);
+        (self.taken, self.filled) = (0, bytes.len());
+        bytes.clear();
     }
 
-    /// Where the rest of a request of `wanted` bytes is read to. Grows to twice as much as has come at most: memory follows
-    /// bytes, not words.
-    pub(crate) fn room(&mut self, wanted: usize) -> &mut [u8] {
-        let len = wanted.min(2 * self.filled).max(CHUNK);
-        if self.input.len() < len {
-            self.input.resize(len, 0);
-        }
-        &mut self.input[self.filled..]
+    /// Moves to `bytes` what was read beyond the requests.
+    pub(crate) fn unload(&mut self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.input()[self.taken..self.filled]);
+        self.filled = self.taken;
     }
 
-    /// So many bytes were read.
-    pub(crate) fn read(&mut self, len: usize) {
-        self.filled += len;
-    }
-
-    /// Cuts requests off the front of what was read, until the batch is full.
-    pub(crate) fn cut(&mut self, session: &Session) -> Next {
+    /// Reads until there is a whole request, and cuts off as many as make a batch. `read` is told whether a part of a request is
+    /// here; it returns how many bytes it read, none at the end. After an error it may be asked again.
+    pub(crate) fn fill<E>(
+        &mut self,
+        session: &Session,
+        crew: Crew<'_>,
+        mut read: impl FnMut(&mut [u8], bool) -> Result<usize, E>,
+    ) -> Result<Next, E> {
         self.requests.clear();
         self.weight = 0;
-        self.taken = 0;
-        let most = session.device().block_sizes().maximum;
-        let mode = session.mode();
+        self.long = false;
         loop {
-            let rest = &self.input[self.taken..self.filled];
-            let head = match Head::parse(mode, rest) {
-                Ok(Some(head)) => head,
-                Ok(None) => return Next::Part(Head::len(mode)),
-                Err(violation) => return Next::Broken(violation),
+            let most = self.share(session, crew);
+            let wanted = match self.cut(session, most) {
+                Ok(wanted) => wanted,
+                Err(next) => return Ok(next),
             };
-            if head.command == Command::Disconnect {
-                return Next::Goodbye;
+            if !self.requests.is_empty() {
+                return Ok(Next::Part);
             }
-            let payload = match head.payload(mode, most) {
-                Ok(len) => len,
-                Err(violation) => return Next::Broken(violation),
-            };
-            let begin = Head::len(mode);
-            let end = begin + payload;
-            if rest.len() < end {
-                return Next::Part(end);
+            let cut = self.filled > self.taken;
+            let len = read(self.room(wanted), cut)?;
+            if len == 0 {
+                return Ok(Next::Gone { cut });
             }
-            if self.weight >= FULL_BYTES || self.requests.len() == FULL_REQUESTS {
-                return Next::Full;
-            }
-            self.weight += session.weight(&head);
-            let range = self.taken + begin..self.taken + end;
-            self.requests.push((head, range));
-            self.taken += end;
+            self.filled += len;
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+    /// Cuts requests off the front of what was read. Returns how many bytes the next one has, or why there is none.
+    fn cut(&mut self, session: &Session, most: usize) -> Result<usize, Next> {
+        loop {
+            let rest = &self.input()[self.taken..self.filled];
+            let (head, end) = match measure(session, rest)? {
+                Measure::Part(wanted) => return Ok(wanted),
+                Measure::Whole(head, end) => (head, end),
+            };
+            let long = session.may_take_long(&head);
+            let begun = !self.requests.is_empty();
+            let full = self.weight >= FULL_BYTES || self.requests.len() >= most;
+            if full || self.long || (long && begun) {
+                return Err(Next::Full);
+            }
+            self.weight += session.weight(&head);
+            self.long = long;
+            let begin = self.taken + Head::len(session.mode());
+            self.taken += end;
+            self.requests.push((head, begin..self.taken));
+        }
+    }
+
+    /// How many requests make a batch.
+    fn share(&self, session: &Session, crew: Crew<'_>) -> usize {
+        if !crew.pace.is_long(FULL_REQUESTS) {
+            return FULL_REQUESTS;
+        }
+        let mut rest = &self.input()[self.taken..self.filled];
+        let mut waiting = 0;
+        while let Ok(Measure::Whole(_, end)) = measure(session, rest) {
+            waiting += 1;
+            rest = &rest[end..];
+        }
+        crew.pace.share(waiting, crew.threads)
+    }
+
+    fn input(&self) -> &[u8] {
+        self.large.as_deref().unwrap_or(&self.small)
+    }
+
+    /// Where the rest of a request of `wanted` bytes is read to.
+    fn room(&mut self, wanted: usize) -> &mut [u8] {
+        if self.large.is_none() {
+            self.small.copy_within(self.taken..self.filled, 0);
+            self.filled -= self.taken;
+            self.taken = 0;
+        }
+        // Memory follows bytes, not words: only now, with the small buffer full, is it believed to be a large request.
+        if self.large.is_none() && self.filled == self.small.len() {
+            let mut large = self.budget.lend(wanted);
+            large[..self.filled].copy_from_slice(&self.small);
+            self.large = Some(large);
+        }
+        match &mut self.large {
+            Some(large) => &mut large[self.filled..wanted],
+            None => &mut self.small[self.filled..],
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
     }
 
     /// Bytes of payload, in and out.
@@ -118,41 +178,80 @@ impl Batch {
         self.weight
     }
 
-    /// Whether it takes long.
-    pub(crate) fn is_heavy(&self) -> bool {
-        self.weight >= FULL_BYTES
+    /// Whether the device may take long for it, whatever it took for others.
+    pub(crate) fn is_long(&self) -> bool {
+        self.long
     }
 
-    /// What was read beyond the requests.
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.input[self.taken..self.filled]
-    }
-
-    /// Lets the device do all of it. Replies are handed to `send` when they are many, and at the end.
+    /// Lets the device do all of it. Replies are handed to `send` when they are many, and at the end. After an error the rest is
+    /// not done.
     pub(crate) fn execute<E>(
         &mut self,
         session: &Session,
         mut send: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        let input = self.large.as_deref().unwrap_or(&self.small);
+        let replies = &mut self.replies;
+        replies.clear();
         for (head, payload) in &self.requests {
-            session.execute(head, &self.input[payload.clone()], &mut self.replies);
-            if self.replies.bytes().len() as u64 >= FULL_BYTES {
-                send(self.replies.bytes())?;
-                self.replies.clear(KEEP);
+            let payload = &input[payload.clone()];
+            // Whatever comes with a payload is answered in few words.
+            let expected = if payload.is_empty() {
+                session.answer_len(head)
+            } else {
+                0
+            };
+            if replies.bytes().len() + expected > SMALL {
+                send(replies.bytes())?;
+                replies.clear();
+            }
+            if expected > SMALL {
+                let mut loan = self.budget.lend(expected);
+                replies.exchange(loan.bytes());
+                session.execute(head, payload, replies);
+                let sent = send(replies.bytes());
+                replies.clear();
+                replies.exchange(loan.bytes());
+                sent?;
+                continue;
+            }
+            session.execute(head, payload, replies);
+            if replies.bytes().len() as u64 >= FULL_BYTES {
+                send(replies.bytes())?;
+                replies.clear();
             }
         }
-        if !self.replies.bytes().is_empty() {
-            send(self.replies.bytes())?;
+        if !replies.bytes().is_empty() {
+            send(replies.bytes())?;
         }
-        self.replies.clear(KEEP);
+        if self.large.take().is_some() {
+            (self.taken, self.filled) = (0, 0);
+        }
         Ok(())
     }
+}
 
-    /// Gives back memory that a large request took.
-    pub(crate) fn shrink(&mut self) {
-        if self.input.len() > KEEP {
-            self.input.truncate(KEEP);
-            self.input.shrink_to(KEEP);
-        }
+/// What bytes begin with.
+enum Measure {
+    /// A part of a request that has so many bytes; of its head, if that is not here yet.
+    Part(usize),
+    /// A request of so many bytes.
+    Whole(Head, usize),
+}
+
+fn measure(session: &Session, bytes: &[u8]) -> Result<Measure, Next> {
+    let mode = session.mode();
+    let Some(head) = Head::parse(mode, bytes).map_err(Next::Broken)? else {
+        return Ok(Measure::Part(Head::len(mode)));
+    };
+    if head.command == Command::Disconnect {
+        return Err(Next::Goodbye);
     }
+    let most = session.device().block_sizes().maximum;
+    let payload = head.payload(mode, most).map_err(Next::Broken)?;
+    let len = Head::len(mode) + payload;
+    if bytes.len() < len {
+        return Ok(Measure::Part(len));
+    }
+    Ok(Measure::Whole(head, len))
 }

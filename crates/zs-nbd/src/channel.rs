@@ -1,121 +1,95 @@
-//! A connected socket, in clear or encrypted: one thread reads while another writes.
+//! A socket, in clear or encrypted: one thread reads while another writes.
 //!
 //! # Locking
-//! The state of TLS has a lock, held while bytes are encrypted or decrypted, never over a call on the socket. Who writes holds
-//! the connection's lock for that, so that records are sent in the order in which they were made.
+//! `inward` is held while reading, over the call on the socket; `outward` while sending, so that records are sent in the order in
+//! which they were made. `tls` is held while bytes are encrypted or decrypted, never over a call on the socket. In this order.
 
+use crate::socket::Socket;
+use crate::stop::Stop;
+use rustix::event::PollFlags;
 use rustls::{ServerConfig, ServerConnection};
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of TLS that are read at once.
-const RAW: usize = 32 << 10;
+const RAW: usize = 64 << 10;
 /// Bytes that are encrypted under one hold of the lock: what the state keeps unsent by itself.
 const PIECE: usize = 32 << 10;
-
-/// A socket of either kind.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    pub(crate) fn shutdown(&self, how: Shutdown) {
-        // It fails only if the other side was quicker.
-        let _ = match self {
-            Self::Unix(socket) => socket.shutdown(how),
-            Self::Tcp(socket) => socket.shutdown(how),
-        };
-    }
-
-    /// The same socket once more.
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
-            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
-        })
-    }
-
-    /// The longest that one read or write may take.
-    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Unix(socket) => {
-                socket.set_read_timeout(timeout)?;
-                socket.set_write_timeout(timeout)
-            }
-            Self::Tcp(socket) => {
-                socket.set_read_timeout(timeout)?;
-                socket.set_write_timeout(timeout)
-            }
-        }
-    }
-
-    fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let result = match self {
-                Self::Unix(socket) => (&*socket).read(buf),
-                Self::Tcp(socket) => (&*socket).read(buf),
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Unix(socket) => (&*socket).write_all(bytes),
-            Self::Tcp(socket) => (&*socket).write_all(bytes),
-        }
-    }
-}
-
-/// TLS, and what it has decrypted that nobody has read yet.
-#[derive(Debug)]
-struct Encrypted {
-    state: ServerConnection,
-    plain: VecDeque<u8>,
-    ended: bool,
-}
-
-impl Encrypted {
-    /// Takes bytes from the socket; none are its end.
-    fn take(&mut self, raw: &[u8]) -> io::Result<()> {
-        let mut rest = raw;
-        loop {
-            self.state.read_tls(&mut rest)?;
-            self.state.process_new_packets().map_err(io::Error::other)?;
-            // The state holds one record or so: it is emptied before it gets more.
-            match io::copy(&mut self.state.reader(), &mut self.plain) {
-                Ok(_) => self.ended = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Cut off without a goodbye: the end, as without TLS.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
-                Err(error) => return Err(error),
-            }
-            if rest.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-}
+/// How long the other side gets, at the end, to take what was sent to it.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A socket, and TLS on it once that began.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Socket,
-    tls: Option<Mutex<Encrypted>>,
+    stop: Arc<Stop>,
+    tls: Option<Mutex<ServerConnection>>,
+    inward: Mutex<Inward>,
+    /// Records that are being sent.
+    outward: Mutex<Vec<u8>>,
+}
+
+/// The side that reads.
+#[derive(Debug, Default)]
+struct Inward {
+    /// Once the server ends: bytes that had arrived then, and have not been read yet.
+    last: Option<u64>,
+    /// What was read from the socket and is still encrypted.
+    raw: Raw,
+}
+
+/// Encrypted bytes.
+#[derive(Debug, Default)]
+struct Raw {
+    bytes: Vec<u8>,
+    begin: usize,
+    end: usize,
+}
+
+impl Raw {
+    /// Decrypts as much as `buf` takes, and says how much that was: 0 at the end, `None` if more bytes are wanted first.
+    fn decrypt(
+        &mut self,
+        state: &mut ServerConnection,
+        buf: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match state.reader().read(&mut buf[filled..]) {
+                Ok(0) => return Ok(Some(filled)),
+                Ok(len) => filled += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut rest = &self.bytes[self.begin..self.end];
+                    if rest.is_empty() {
+                        return Ok((filled > 0).then_some(filled));
+                    }
+                    // The state holds one record or so: it was emptied before it gets more. Behind a goodbye it takes nothing.
+                    let len = state.read_tls(&mut rest)?;
+                    if len == 0 {
+                        return Ok(Some(filled));
+                    }
+                    self.begin += len;
+                    state.process_new_packets().map_err(io::Error::other)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(filled))
+    }
 }
 
 impl Channel {
-    pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket, tls: None }
+    pub(crate) fn new(socket: Socket, stop: Arc<Stop>) -> Self {
+        Self {
+            socket,
+            stop,
+            tls: None,
+            inward: Mutex::default(),
+            outward: Mutex::default(),
+        }
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -125,72 +99,144 @@ impl Channel {
     /// From now on, encrypted. The handshake of TLS comes with the first read.
     pub(crate) fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let state = ServerConnection::new(config).map_err(io::Error::other)?;
-        self.tls = Some(Mutex::new(Encrypted {
-            state,
-            plain: VecDeque::new(),
-            ended: false,
-        }));
+        self.tls = Some(Mutex::new(state));
+        lock(&self.inward).raw.bytes = vec![0; RAW];
         Ok(())
     }
 
-    /// Reads some bytes, at least one; none at the end.
-    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Reads some bytes, at least one; none at the end. Once the server ends, that is behind what had arrived then.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] if nothing came in time, however often a part of a record did.
+    pub(crate) fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        let inward = &mut *lock(&self.inward);
         let Some(tls) = &self.tls else {
-            return self.socket.recv(buf);
+            return self.recv(&mut inward.last, buf, deadline);
         };
-        let mut raw = vec![0; RAW];
+        let raw = &mut inward.raw;
         loop {
-            let handshake = {
+            let (handshake, plain) = {
                 let mut tls = lock(tls);
-                if !tls.plain.is_empty() || tls.ended {
-                    return tls.plain.read(buf);
-                }
-                tls.state.is_handshaking()
+                (tls.is_handshaking(), raw.decrypt(&mut tls, buf))
             };
-            let len = self.socket.recv(&mut raw)?;
-            let taken = lock(tls).take(&raw[..len]);
-            if handshake || taken.is_err() {
-                // Nobody writes during a handshake, and an alert is the last that is sent.
-                self.send_pending(tls)?;
+            if handshake || plain.is_err() {
+                // Nobody writes during a handshake; and an alert is the last that is sent, unless somebody is sending.
+                if let Ok(mut records) = self.outward.try_lock() {
+                    let patience = deadline.unwrap_or_else(|| Instant::now() + LINGER);
+                    self.send_pending(tls, &mut records, patience)?;
+                }
             }
-            taken?;
+            if let Some(len) = plain? {
+                return Ok(len);
+            }
+            let len = self.recv(&mut inward.last, &mut raw.bytes, deadline)?;
+            if len == 0 {
+                // Cut off without a goodbye: the end, as without TLS.
+                return Ok(0);
+            }
+            (raw.begin, raw.end) = (0, len);
         }
     }
 
-    /// Writes all bytes. One thread at a time.
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Reads from the socket.
+    fn recv(
+        &self,
+        last: &mut Option<u64>,
+        buf: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        loop {
+            if last.is_none() && self.stop.is_said() {
+                *last = Some(self.socket.arrived()?);
+            }
+            if let Some(last) = last {
+                let most = buf.len().min(usize::try_from(*last).unwrap_or(usize::MAX));
+                // Nothing is waited for any more: what has not come by now is cut off.
+                let len = match self.socket.recv_now(&mut buf[..most]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                    len => len?,
+                };
+                *last -= len as u64;
+                return Ok(len);
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if deadline.is_none() && self.socket.is_unix() {
+                // At the end it is shut down for reading, which wakes who waits here.
+                return self.socket.recv(buf);
+            }
+            match self.socket.recv_now(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let wake = Some(self.stop.as_fd());
+                    self.socket.wait(PollFlags::IN, deadline, wake)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] if they were not taken in time.
+    pub(crate) fn write(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let mut records = lock(&self.outward);
         let Some(tls) = &self.tls else {
-            return self.socket.send(bytes);
+            return self.socket.send(bytes, deadline);
         };
         for piece in bytes.chunks(PIECE) {
-            lock(tls).state.writer().write_all(piece)?;
-            self.send_pending(tls)?;
+            lock(tls).writer().write_all(piece)?;
+            self.send_pending(tls, &mut records, deadline)?;
         }
         Ok(())
     }
 
-    /// Says goodbye, and ends both directions.
-    pub(crate) fn close(&self) {
+    /// Says goodbye and ends both directions. With `linger` the other side gets a little time to take what was sent to it:
+    /// a TCP socket that is closed with unread bytes in it takes back what is still on its way.
+    pub(crate) fn close(&self, linger: bool) {
+        let deadline = Instant::now() + LINGER;
         if let Some(tls) = &self.tls {
-            lock(tls).state.send_close_notify();
+            lock(tls).send_close_notify();
             // Whoever is gone needs no goodbye.
-            let _ = self.send_pending(tls);
+            let _ = self.send_pending(tls, &mut lock(&self.outward), deadline);
+        }
+        self.socket.shutdown(Shutdown::Write);
+        if linger {
+            let mut unread = [0; 4096];
+            while Instant::now() < deadline {
+                let more = match self.socket.recv_now(&mut unread) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self
+                        .socket
+                        .wait(PollFlags::IN, Some(deadline), None)
+                        .is_ok(),
+                    len => len.is_ok_and(|len| len > 0),
+                };
+                if !more {
+                    break;
+                }
+            }
         }
         self.socket.shutdown(Shutdown::Both);
     }
 
-    fn send_pending(&self, tls: &Mutex<Encrypted>) -> io::Result<()> {
-        let mut records = Vec::new();
+    fn send_pending(
+        &self,
+        tls: &Mutex<ServerConnection>,
+        records: &mut Vec<u8>,
+        deadline: Instant,
+    ) -> io::Result<()> {
+        records.clear();
         {
             let mut tls = lock(tls);
-            while tls.state.wants_write() {
-                tls.state.write_tls(&mut records)?;
+            while tls.wants_write() {
+                tls.write_tls(records)?;
             }
         }
-        self.socket.send(&records)
+        self.socket.send(records, deadline)
     }
 }
 
-fn lock(tls: &Mutex<Encrypted>) -> MutexGuard<'_, Encrypted> {
-    tls.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

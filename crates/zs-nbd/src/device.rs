@@ -32,8 +32,15 @@ pub trait Device: Send + Sync {
         false
     }
 
+    /// Whether [`write_zeroes`](Self::write_zeroes) is faster than writing zeroes, whatever the range and [`Space`] are. Only then
+    /// clients are offered to ask for nothing slower (`NBD_CMD_FLAG_FAST_ZERO`).
+    fn zeroes_fast(&self) -> bool {
+        false
+    }
+
     /// Reads `buf.len()` bytes from `offset`. After [`Content::Data`] every byte of `buf` must be written: it comes with bytes of
-    /// earlier requests in it. After [`Content::Zeroes`] the whole range reads as zeroes, and what is in `buf` counts for nothing.
+    /// earlier requests in it; zeroes among them are found there, and sent as holes. After [`Content::Zeroes`] the whole range
+    /// reads as zeroes, and what is in `buf` counts for nothing.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -45,7 +52,7 @@ pub trait Device: Send + Sync {
     /// Whatever the client shall be told; [`Errno::NoSpc`] at a limit.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
 
-    /// Makes `len` bytes from `offset` read as zeroes, faster than writing them would be.
+    /// Makes `len` bytes from `offset` read as zeroes.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -165,8 +172,8 @@ impl Context {
 pub struct Extent {
     /// Bytes; never 0.
     pub len: u64,
-    /// What the context says of them.
-    pub status: u32,
+    /// What the context says of them. Clients without extended headers are told [`u32::MAX`] in place of more.
+    pub status: u64,
 }
 
 /// The states of consecutive pieces, as many as a reply takes.
@@ -180,11 +187,11 @@ pub struct Extents {
 
 impl Extents {
     /// Bytes that somebody wrote.
-    pub const DATA: u32 = 0;
+    pub const DATA: u64 = 0;
     /// Allocated, and known to read as zeroes.
-    pub const ZERO: u32 = 2;
+    pub const ZERO: u64 = 2;
     /// Not allocated; reads as zeroes.
-    pub const HOLE: u32 = 3;
+    pub const HOLE: u64 = 3;
 
     /// For `len` bytes and at most `most` pieces.
     #[must_use]
@@ -199,7 +206,7 @@ impl Extents {
 
     /// Adds the next `len` bytes, cut at the end of the range. Neighbours of one allocation state become one piece. Returns
     /// whether more is wanted.
-    pub fn push(&mut self, len: u64, status: u32) -> bool {
+    pub fn push(&mut self, len: u64, status: u64) -> bool {
         let len = len.min(self.left);
         let full = self.list.len() == self.most;
         match self.list.last_mut() {

@@ -1,9 +1,13 @@
 //! The whole protocol without a socket.
 
-use crate::batch::{Batch, Next};
+use crate::batch::{Batch, Crew, Next};
+use crate::budget::Budget;
 use crate::export::Exports;
+use crate::pace::Pace;
 use crate::proto::{Handshake, Security, Step, Violation};
 use crate::session::Session;
+use std::convert::Infallible;
+use std::sync::Arc;
 
 /// One connection in clear, as a function from bytes to bytes: for transports that are no sockets, for tests and fuzzing.
 ///
@@ -11,6 +15,7 @@ use crate::session::Session;
 #[derive(Debug)]
 pub struct Dialogue<'a> {
     stage: Stage<'a>,
+    /// What the handshake has not taken yet.
     pending: Vec<u8>,
 }
 
@@ -44,41 +49,59 @@ impl<'a> Dialogue<'a> {
     /// # Errors
     /// [`Violation`] if the protocol has no answer: the connection has to be closed. What has been appended is still to be sent.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, Violation> {
+        let Stage::Handshake(handshake) = &mut self.stage else {
+            return self.requests(bytes, out);
+        };
         self.pending.extend_from_slice(bytes);
-        if let Stage::Handshake(handshake) = &mut self.stage {
+        loop {
             let (taken, step) = handshake.advance(&self.pending, out)?;
             self.pending.drain(..taken);
             match step {
+                Step::Send => {}
                 Step::More => return Ok(Progress::Open),
-                Step::End | Step::StartTls => self.stage = Stage::Over,
+                Step::End | Step::StartTls => {
+                    self.stage = Stage::Over;
+                    return Ok(Progress::Over);
+                }
                 Step::Begin(agreement) => {
                     let session = Session::new(agreement);
-                    let batch = Box::new(Batch::new(&session));
-                    self.stage = Stage::Requests(session, batch);
+                    // One request at a time: it never waits.
+                    let batch = Batch::new(&session, Arc::new(Budget::new(0)));
+                    self.stage = Stage::Requests(session, Box::new(batch));
+                    let early = std::mem::take(&mut self.pending);
+                    return self.requests(&early, out);
                 }
             }
         }
-        self.requests(out)
     }
 
-    fn requests(&mut self, out: &mut Vec<u8>) -> Result<Progress, Violation> {
+    fn requests(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, Violation> {
         let Stage::Requests(session, batch) = &mut self.stage else {
             return Ok(Progress::Over);
         };
+        let pace = &Pace::default();
+        let crew = Crew { pace, threads: 1 };
+        let mut rest = bytes;
         loop {
-            batch.begin(&self.pending);
-            let next = batch.cut(session);
-            self.pending.clear();
-            self.pending.extend_from_slice(batch.rest());
+            let next = batch.fill(session, crew, |buf, _| match rest.len().min(buf.len()) {
+                0 => Err(Wanting),
+                len => {
+                    let (now, later) = rest.split_at(len);
+                    buf[..len].copy_from_slice(now);
+                    rest = later;
+                    Ok(len)
+                }
+            });
+            let Ok(next) = next else {
+                return Ok(Progress::Open);
+            };
             let Ok(()) = batch.execute(session, |replies| {
                 out.extend_from_slice(replies);
-                Ok::<(), std::convert::Infallible>(())
+                Ok::<(), Infallible>(())
             });
-            batch.shrink();
             match next {
-                Next::Full => {}
-                Next::Part(_) => return Ok(Progress::Open),
-                Next::Goodbye => {
+                Next::Full | Next::Part => {}
+                Next::Goodbye | Next::Gone { .. } => {
                     self.stage = Stage::Over;
                     return Ok(Progress::Over);
                 }
@@ -87,3 +110,6 @@ impl<'a> Dialogue<'a> {
         }
     }
 }
+
+/// More bytes are wanted than there are.
+struct Wanting;

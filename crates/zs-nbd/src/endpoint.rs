@@ -1,20 +1,24 @@
 //! Where clients connect: unix sockets and TCP.
 //!
 //! A unix socket is for its owner (and root): its file has mode 0600 from its first moment on, and who connects is asked for
-//! their user. A file that a server left behind is replaced; one in use is not. Two servers that start at once are kept apart by
-//! a lock on the folder.
+//! their user. It is made under a name of its own and linked to the one that was asked for, when it listens already: so of
+//! servers that start at once one gets the name, and whoever finds it can connect. A file that a server left behind is replaced;
+//! one in use is not. Only for that the folder is locked, and nobody waits for the lock: anyone may hold one on a folder like
+//! `/tmp`, for ever.
 
-use crate::channel::Socket;
+use crate::socket::Socket;
 use crate::tls::Tls;
+use listenfd::ListenFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -28,6 +32,10 @@ pub enum EndpointError {
     /// Something else than a socket has that name.
     #[error("{}: there is a file of this name that is no socket", .0.display())]
     NoSocket(PathBuf),
+    /// A server that is gone left its socket, and somebody has locked the folder: another server that replaces it at this moment,
+    /// or somebody who wants to keep this one from it.
+    #[error("{}: left by a server that is gone, and its folder is locked: try again, or remove it", .0.display())]
+    Locked(PathBuf),
     /// TCP beyond this machine, without TLS.
     #[error("{0}: beyond this machine only with TLS and certificates of clients")]
     NeedsTls(SocketAddr),
@@ -39,6 +47,9 @@ pub enum EndpointError {
         /// What the system said.
         source: io::Error,
     },
+    /// A socket that was handed to this process is of no use.
+    #[error("a socket handed over at the start: {0}")]
+    Inherited(io::Error),
     /// A TCP port could not be had.
     #[error("{address}: {source}")]
     Tcp {
@@ -80,19 +91,66 @@ impl Endpoint {
         })
     }
 
-    /// A unix socket that somebody else made and will remove, as in socket activation. Its permissions are theirs; who connects
-    /// must still be the server's user, or root.
+    /// Sockets that somebody else made and will remove, handed to this process as in systemd's socket activation (`LISTEN_PID`,
+    /// `LISTEN_FDS`): unix sockets and TCP ports; none if there are none. Permissions of a socket's file are theirs; who connects
+    /// must still be the server's user, or root. TCP needs `tls` as in [`tcp`](Self::tcp).
+    ///
+    /// The first call takes them, and forgets the variables, so that no process that this one starts finds them.
+    ///
+    /// # Errors
+    /// [`EndpointError::Inherited`] for another kind of descriptor, [`EndpointError::NeedsTls`] or [`EndpointError::Tcp`].
+    pub fn activated(tls: Option<&Tls>) -> Result<Vec<Self>, EndpointError> {
+        let mut handed = ListenFd::from_env();
+        let mut list = Vec::new();
+        for index in 0..handed.len() {
+            let endpoint = match handed.take_unix_listener(index) {
+                Ok(Some(listener)) => {
+                    Self::inherited(listener).map_err(EndpointError::Inherited)?
+                }
+                Ok(None) => continue,
+                // Not a unix socket; it was left there.
+                Err(_) => match handed.take_tcp_listener(index) {
+                    Ok(Some(listener)) => Self::inherited_tcp(listener, tls.cloned())?,
+                    Ok(None) => continue,
+                    Err(error) => return Err(EndpointError::Inherited(error)),
+                },
+            };
+            list.push(endpoint);
+        }
+        Ok(list)
+    }
+
+    /// A unix socket that somebody else made and will remove. Its permissions are theirs; who connects must still be the server's
+    /// user, or root.
     ///
     /// # Errors
     /// If it cannot be made non-blocking.
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        let listener = PrivateListener {
+            _file: None,
+            listener,
+        };
         Ok(Self {
-            listener: Listener::Unix(PrivateListener {
-                listener,
-                _file: None,
-            }),
+            listener: Listener::Unix(listener),
             tls: None,
+        })
+    }
+
+    /// A TCP port that somebody else bound; as in [`tcp`](Self::tcp).
+    ///
+    /// # Errors
+    /// [`EndpointError::NeedsTls`], [`EndpointError::Inherited`] or [`EndpointError::Tcp`].
+    pub fn inherited_tcp(listener: TcpListener, tls: Option<Tls>) -> Result<Self, EndpointError> {
+        let address = listener.local_addr().map_err(EndpointError::Inherited)?;
+        if tls.is_none() && !address.ip().is_loopback() {
+            return Err(EndpointError::NeedsTls(address));
+        }
+        let quick = listener.set_nonblocking(true);
+        quick.map_err(|source| EndpointError::Tcp { address, source })?;
+        Ok(Self {
+            listener: Listener::Tcp(listener),
+            tls,
         })
     }
 
@@ -104,13 +162,9 @@ impl Endpoint {
         if tls.is_none() && !address.ip().is_loopback() {
             return Err(EndpointError::NeedsTls(address));
         }
-        let failed = |source| EndpointError::Tcp { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Self {
-            listener: Listener::Tcp(listener),
-            tls,
-        })
+        let listener = TcpListener::bind(address);
+        let listener = listener.map_err(|source| EndpointError::Tcp { address, source })?;
+        Self::inherited_tcp(listener, tls)
     }
 
     /// Address and port of a TCP endpoint.
@@ -132,10 +186,8 @@ impl Endpoint {
         match &self.listener {
             Listener::Unix(listener) => listener.accept().map(Socket::Unix),
             Listener::Tcp(listener) => {
-                let (socket, _) = listener.accept()?;
-                socket.set_nonblocking(false)?;
-                socket.set_nodelay(true)?;
-                Ok(Socket::Tcp(socket))
+                let (stream, _) = listener.accept()?;
+                Socket::tcp(stream)
             }
         }
     }
@@ -154,21 +206,21 @@ impl AsFd for Endpoint {
 /// is dropped, if it is still the same.
 #[derive(Debug)]
 pub struct PrivateListener {
-    listener: UnixListener,
-    /// None of somebody else's.
+    /// None of somebody else's. Dropped first: while the socket listens, nobody takes its name, nor its inode's number.
     _file: Option<SocketFile>,
+    listener: UnixListener,
 }
 
 impl PrivateListener {
-    /// Makes the socket. A file that a server left behind is replaced, one in use is not.
+    /// Makes the socket. A file that a server left behind is replaced, one in use is not. Waits for nobody.
     ///
     /// # Errors
-    /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
+    /// [`EndpointError::InUse`], [`EndpointError::NoSocket`], [`EndpointError::Locked`] or [`EndpointError::Unix`].
     pub fn bind(path: &Path) -> Result<Self, EndpointError> {
         let (listener, file) = SocketFile::bind(path)?;
         Ok(Self {
-            listener,
             _file: Some(file),
+            listener,
         })
     }
 
@@ -203,26 +255,29 @@ impl SocketFile {
             path: path.to_owned(),
             source,
         };
-        let _folder = lock_folder(path).map_err(failed)?;
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(EndpointError::NoSocket(path.to_owned()));
-            }
-            Ok(_) if is_abandoned(path).map_err(failed)? => {
+        // The name beside it may be shorter than this one, to which nobody could connect.
+        SocketAddrUnix::new(path).map_err(|errno| failed(errno.into()))?;
+        let made = listen_beside(path).map_err(failed)?;
+        let found = fs::symlink_metadata(made.path()).map_err(failed)?;
+        let named = match made.persist_noclobber(path) {
+            Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
+                let _alone = may_replace(path)?;
                 fs::remove_file(path).map_err(failed)?;
+                taken.file.persist_noclobber(path)
             }
-            Ok(_) => return Err(EndpointError::InUse(path.to_owned())),
-        }
-        let listener = listen(path).map_err(|errno| failed(errno.into()))?;
-        let made = fs::symlink_metadata(path).map_err(failed)?;
+            named => named,
+        };
+        let socket = named.map_err(|refused| match refused.error.kind() {
+            // Somebody was quicker, behind the removal.
+            io::ErrorKind::AlreadyExists => EndpointError::InUse(path.to_owned()),
+            _ => failed(refused.error),
+        })?;
         let file = Self {
             path: path.to_owned(),
-            device: made.dev(),
-            inode: made.ino(),
+            device: found.dev(),
+            inode: found.ino(),
         };
-        Ok((UnixListener::from(listener), file))
+        Ok((UnixListener::from(socket), file))
     }
 
     fn is(&self, found: &Metadata) -> bool {
@@ -232,7 +287,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _folder = lock_folder(&self.path);
+        // Between the look and the removal nobody else takes the name: the socket still listens.
         if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
             // Nobody is left to be told; the next server replaces it.
             let _ = fs::remove_file(&self.path);
@@ -240,20 +295,58 @@ impl Drop for SocketFile {
     }
 }
 
-/// The folder of `path`, locked until the file is dropped.
-fn lock_folder(path: &Path) -> io::Result<File> {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return Err(io::ErrorKind::IsADirectory.into()),
+/// The folder of `path`.
+fn folder(path: &Path) -> io::Result<&Path> {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(folder) => Ok(folder),
+        None => Err(io::ErrorKind::IsADirectory.into()),
+    }
+}
+
+/// A socket that listens, beside `path` under a name that nobody uses; its file goes when it is dropped.
+fn listen_beside(path: &Path) -> io::Result<NamedTempFile<OwnedFd>> {
+    let folder = folder(path)?;
+    let mut unique = tempfile::Builder::new();
+    unique.prefix(".").make_in(folder, |made| {
+        // As long as the path that was asked for: an address has room for 107 bytes.
+        let name = made.file_name().unwrap_or(made.as_os_str());
+        Ok(listen(&folder.join(name))?)
+    })
+}
+
+/// Whether what is at `path` may be removed: the socket of a server that is gone. Nobody else replaces it while the folder that
+/// is returned is open.
+fn may_replace(path: &Path) -> Result<File, EndpointError> {
+    let failed = |source: io::Error| EndpointError::Unix {
+        path: path.to_owned(),
+        source,
     };
+    let looked = fs::symlink_metadata(path).map_err(failed)?;
+    if !looked.file_type().is_socket() {
+        return Err(EndpointError::NoSocket(path.to_owned()));
+    }
+    if !is_abandoned(path).map_err(failed)? {
+        return Err(EndpointError::InUse(path.to_owned()));
+    }
     let flags = (OFlags::DIRECTORY | OFlags::CLOEXEC).bits().cast_signed();
-    let folder = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(folder)?;
-    rustix::fs::flock(&folder, FlockOperation::LockExclusive)?;
-    Ok(folder)
+    let folder = folder(path)
+        .and_then(|folder| {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags)
+                .open(folder)
+        })
+        .map_err(failed)?;
+    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(EndpointError::Locked(path.to_owned())),
+        locked => locked.map_err(|errno| failed(errno.into()))?,
+    }
+    // Somebody else may have replaced it before it was locked.
+    if is_abandoned(path).map_err(failed)? {
+        return Ok(folder);
+    }
+    Err(EndpointError::InUse(path.to_owned()))
 }
 
 fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {

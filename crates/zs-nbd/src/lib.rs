@@ -11,7 +11,7 @@
 //! let exports = Exports::new(vec![Export::new("", "a disk of memory", disk)?])?;
 //! let socket = Endpoint::unix("/run/user/1000/disk.sock".as_ref())?;
 //! let server = Server::start(exports, vec![socket], Limits::default(), Arc::new(|_| ()))?;
-//! # server.stop(std::time::Duration::ZERO);
+//! # let _ = server.stop(std::time::Duration::ZERO);
 //! # Ok(()) }
 //! ```
 //!
@@ -23,39 +23,51 @@
 //! | `proto` | the protocol: bytes in, bytes out |
 //! | `session` | one request after the other, against the device |
 //! | `batch` | whole requests, cut from what was read, and their replies |
+//! | `budget` | one bound on the memory of all large requests |
+//! | `pace` | how fast the device is, and how work is shared out because of that |
 //! | `dialogue` | the whole protocol without a socket |
 //! | `tls` | certificates on both sides |
+//! | `socket` | a socket of either kind, with deadlines |
 //! | `channel` | a socket, in clear or encrypted |
 //! | `endpoint` | unix sockets and TCP ports to connect to |
+//! | `handshake` | the handshake at a socket |
 //! | `connection` | one connection and its threads |
+//! | `end` | how a connection ended |
+//! | `stop` | the word that the server ends |
 //! | `server` | accepting, limits, the end |
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel` and `server`, described there; the list of connections may be locked while none
-//! of the others is. A device is called with `inbox` held at most.
+//! Locks are those of `connection`, `channel`, `budget` and `server`, described there; those of the last two are held for a look,
+//! the budget's maybe with `inbox` held. A device is called with `inbox` held at most.
 
 #![forbid(unsafe_code)]
 
 mod batch;
+mod budget;
 mod channel;
 mod connection;
 mod device;
 mod dialogue;
+mod end;
 mod endpoint;
 mod export;
+mod handshake;
 mod memory;
+mod pace;
 mod proto;
 mod server;
 mod session;
+mod socket;
+mod stop;
 mod tls;
 
-pub use connection::End;
 pub use device::{BlockSizes, Content, Context, Device, Errno, Extent, Extents, Space};
 pub use dialogue::{Dialogue, Progress};
+pub use end::End;
 pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
 pub use memory::MemoryDevice;
 pub use proto::Violation;
-pub use server::{Event, Limits, Observer, Server};
+pub use server::{Event, Limits, Observer, Server, Stopped};
 pub use tls::{Tls, TlsError};

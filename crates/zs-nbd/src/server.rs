@@ -3,20 +3,24 @@
 //! # Locking
 //! The list of connections has a lock, held for a look only.
 
-use crate::channel::{Channel, Socket};
-use crate::connection::{self, Bounds, End};
+use crate::budget::Budget;
+use crate::channel::Channel;
+use crate::connection::{self, Bounds};
+use crate::end::End;
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
+use crate::socket::Socket;
+use crate::stop::Stop;
 use crate::tls::Tls;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the system gets to have descriptors and memory again.
 const RETRY: Timespec = Timespec {
@@ -24,13 +28,24 @@ const RETRY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// How long threads get whose sockets were shut down, and who are with the device maybe.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// What clients may take.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections at once; more are closed at once.
+    /// Most connections at once; more are closed at once. An eighth of them is not for TCP, so that who comes through a unix
+    /// socket finds a place.
     pub connections: usize,
+    /// Most TCP clients at once that are not through with their handshake; these are not counted as connections.
+    pub handshakes: usize,
     /// Time for a handshake, that of TLS included.
     pub handshake: Duration,
+    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests.
+    pub request: Duration,
+    /// Bytes of all requests beyond 128 KiB and their replies, of all connections; others wait. A single request that is larger
+    /// than this gets all of it.
+    pub memory: usize,
     /// Bytes of payload of one connection beyond which no further request is read. A request that is being read comes on top.
     pub in_flight: u64,
     /// Most threads that work for one connection; at least 1.
@@ -38,12 +53,16 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 connections, 10 seconds, 64 MiB, and as many threads as there are CPUs, 8 at most.
+    /// 64 connections, 16 handshakes of 10 seconds, 60 seconds for a request, 256 MiB of memory, 64 MiB in flight, and as many
+    /// threads as there are CPUs, 8 at most.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             connections: 64,
+            handshakes: 16,
             handshake: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+            memory: 256 << 20,
             in_flight: 64 << 20,
             threads: cpus.min(8),
         }
@@ -63,96 +82,145 @@ pub enum Event {
     Refused(io::Error),
 }
 
-/// Told of all that happens, by the thread that it happens in.
+/// How a server came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Stopped {
+    /// Each connection was through with its requests.
+    InTime,
+    /// Some clients did not take their replies in time, and were cut off.
+    CutOff,
+    /// So many connections are still there, since the device does not return from a call. It may be called on.
+    Stuck(usize),
+}
+
+/// Told of all that happens, by the thread that it happens in. If it panics, what it was told is lost, and nothing else.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// A server that runs. It stops when it is dropped, without waiting for clients that do not take their replies.
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
-    wake: UnixStream,
 }
 
 struct Shared {
     exports: Exports,
     limits: Limits,
     observer: Observer,
-    open: Mutex<Open>,
+    budget: Arc<Budget>,
+    stop: Arc<Stop>,
+    guests: Mutex<Guests>,
     closed: Condvar,
 }
 
+/// Clients by their numbers.
 #[derive(Debug, Default)]
-struct Open {
-    stopping: bool,
+struct Guests {
     last: u64,
-    sockets: HashMap<u64, Socket>,
+    list: HashMap<u64, Guest>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    socket: Socket,
+    /// Whether it has a place among the connections. TCP clients get it after their handshake.
+    admitted: bool,
+}
+
+impl Guests {
+    fn admitted(&self) -> usize {
+        self.list.values().filter(|guest| guest.admitted).count()
+    }
+
+    /// Whether there is a place for a TCP client; or how many connections there are.
+    fn has_place_for_tcp(&self, limits: &Limits) -> Result<(), usize> {
+        let admitted = self.admitted();
+        let is_tcp = |guest: &&Guest| guest.admitted && !guest.socket.is_unix();
+        let tcp = self.list.values().filter(is_tcp).count();
+        let most = limits.connections - limits.connections / 8;
+        let fits = admitted < limits.connections && tcp < most;
+        fits.then_some(()).ok_or(admitted)
+    }
+
+    /// Whether a client may begin its handshake; or how many there are that keep it out.
+    fn has_place_for(&self, socket: &Socket, limits: &Limits) -> Result<(), usize> {
+        let admitted = self.admitted();
+        let (taken, most) = if socket.is_unix() {
+            (admitted, limits.connections)
+        } else {
+            (self.list.len() - admitted, limits.handshakes)
+        };
+        (taken < most).then_some(()).ok_or(taken)
+    }
 }
 
 impl Server {
     /// Starts to serve `exports` at `endpoints`.
     ///
     /// # Errors
-    /// If the system has no thread or pipe for it.
+    /// If the system has no thread or descriptor for it.
     pub fn start(
         exports: Exports,
         endpoints: Vec<Endpoint>,
         limits: Limits,
         observer: Observer,
     ) -> io::Result<Self> {
-        let (wake, woken) = UnixStream::pair()?;
         let shared = Arc::new(Shared {
             exports,
+            budget: Arc::new(Budget::new(limits.memory)),
             limits,
             observer,
-            open: Mutex::default(),
+            stop: Arc::new(Stop::new()?),
+            guests: Mutex::default(),
             closed: Condvar::new(),
         });
         let acceptor = {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("nbd-accept".into());
-            thread.spawn(move || shared.accept(&endpoints, &woken))?
+            thread.spawn(move || shared.accept(&endpoints))?
         };
         Ok(Self {
             shared,
             acceptor: Some(acceptor),
-            wake,
         })
     }
 
     /// Connections at the moment.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().sockets.len()
+        self.shared.lock().admitted()
     }
 
     /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are finished and answered; then
-    /// connections are closed, after `grace` also those whose clients do not take their replies. Returns whether all of them
-    /// ended in time.
-    pub fn stop(mut self, grace: Duration) -> bool {
+    /// connections are closed, after `grace` also those whose clients do not take their replies. Blocks for `grace` and two
+    /// seconds at most.
+    pub fn stop(mut self, grace: Duration) -> Stopped {
         self.end(grace)
     }
 
-    fn end(&mut self, grace: Duration) -> bool {
-        self.shared.lock().stopping = true;
-        self.wake.shutdown(Shutdown::Both).ok();
+    fn end(&mut self, grace: Duration) -> Stopped {
+        self.shared.stop.say();
         if let Some(acceptor) = self.acceptor.take() {
             // It ends without a panic; if not, its endpoints are gone all the same.
             let _ = acceptor.join();
         }
-        self.shared.hang_up(Shutdown::Read);
-        let in_time = self.shared.wait(Some(Instant::now() + grace));
-        if !in_time {
-            self.shared.hang_up(Shutdown::Both);
-            self.shared.wait(None);
+        // TCP is woken by the word alone: shut down for reading, it would go on to take bytes, and could not be drained.
+        self.shared.hang_up(Shutdown::Read, Socket::is_unix);
+        if self.shared.wait(grace) == 0 {
+            return Stopped::InTime;
         }
-        in_time
+        self.shared.hang_up(Shutdown::Both, |_| true);
+        match self.shared.wait(CUT_OFF) {
+            0 => Stopped::CutOff,
+            left => Stopped::Stuck(left),
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if self.acceptor.is_some() {
-            self.end(Duration::ZERO);
+            let _ = self.end(Duration::ZERO);
         }
     }
 }
@@ -167,26 +235,31 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(self: Arc<Self>, endpoints: &[Endpoint], woken: &UnixStream) {
+    fn tell(&self, event: &Event) {
+        // Whoever observes is somebody else's code: a panic there was printed, and ends nothing here.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.observer)(event)));
+    }
+
+    fn accept(self: Arc<Self>, endpoints: &[Endpoint]) {
         loop {
             let mut polled: Vec<PollFd<'_>> = endpoints
                 .iter()
                 .map(|endpoint| PollFd::new(endpoint, PollFlags::IN))
                 .collect();
-            polled.push(PollFd::new(woken, PollFlags::IN));
+            polled.push(PollFd::new(&*self.stop, PollFlags::IN));
             // Interrupted, or no memory: looked at again.
             let _ = rustix::event::poll(&mut polled, None);
-            if self.lock().stopping {
+            if self.stop.is_said() {
                 return;
             }
             let failed = endpoints.iter().any(|endpoint| !self.accept_one(endpoint));
             if failed {
                 // No descriptor or memory for it: the client goes on waiting, and is asked in again a little later.
-                let mut polled = [PollFd::new(woken, PollFlags::IN)];
+                let mut polled = [PollFd::new(&*self.stop, PollFlags::IN)];
                 let _ = rustix::event::poll(&mut polled, Some(&RETRY));
             }
         }
@@ -200,7 +273,7 @@ impl Shared {
                 let kind = error.kind();
                 let waits = kind == io::ErrorKind::WouldBlock;
                 if !waits {
-                    (self.observer)(&Event::Refused(error));
+                    self.tell(&Event::Refused(error));
                 }
                 let gone = kind == io::ErrorKind::ConnectionAborted;
                 return waits || gone || kind == io::ErrorKind::PermissionDenied;
@@ -211,22 +284,25 @@ impl Shared {
 
     fn open(self: &Arc<Self>, socket: Socket, tls: Option<&Tls>) {
         let registered = {
-            let mut open = self.lock();
-            let many = open.sockets.len();
-            if many >= self.limits.connections {
-                drop(open);
-                return (self.observer)(&Event::TooMany(many));
+            let mut guests = self.lock();
+            if let Err(many) = guests.has_place_for(&socket, &self.limits) {
+                drop(guests);
+                return self.tell(&Event::TooMany(many));
             }
             socket.try_clone().map(|clone| {
-                open.last += 1;
-                let number = open.last;
-                open.sockets.insert(number, clone);
+                guests.last += 1;
+                let number = guests.last;
+                let guest = Guest {
+                    admitted: clone.is_unix(),
+                    socket: clone,
+                };
+                guests.list.insert(number, guest);
                 number
             })
         };
         let number = match registered {
             Ok(number) => number,
-            Err(error) => return (self.observer)(&Event::Refused(error)),
+            Err(error) => return self.tell(&Event::Refused(error)),
         };
         let entry = Entry {
             shared: Arc::clone(self),
@@ -236,40 +312,29 @@ impl Shared {
         let thread = std::thread::Builder::new().name(format!("nbd-{number}"));
         let spawned = thread.spawn(move || entry.serve(socket, tls.as_ref()));
         if let Err(error) = spawned {
-            (self.observer)(&Event::Refused(error));
+            self.tell(&Event::Refused(error));
         }
     }
 
-    fn hang_up(&self, how: Shutdown) {
-        for socket in self.lock().sockets.values() {
-            socket.shutdown(how);
+    fn hang_up(&self, how: Shutdown, whom: impl Fn(&Socket) -> bool) {
+        for guest in self.lock().list.values() {
+            if whom(&guest.socket) {
+                guest.socket.shutdown(how);
+            }
         }
     }
 
-    /// Waits until there is no connection; returns whether that was before the deadline.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        let mut open = self.lock();
-        while !open.sockets.is_empty() {
-            open = match deadline {
-                None => {
-                    let woken = self.closed.wait(open);
-                    woken.unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    let woken = self.closed.wait_timeout(open, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        true
+    /// Waits until there is no connection; returns how many there are after that time.
+    fn wait(&self, time: Duration) -> usize {
+        let guests = self.lock();
+        let waited = self
+            .closed
+            .wait_timeout_while(guests, time, |guests| !guests.list.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.list.len()
     }
 }
 
-/// A connection's place in the list, taken off when it is dropped.
+/// A client's place in the list, taken off when it is dropped.
 struct Entry {
     shared: Arc<Shared>,
     number: u64,
@@ -277,21 +342,42 @@ struct Entry {
 
 impl Entry {
     fn serve(self, socket: Socket, tls: Option<&Tls>) {
-        let limits = &self.shared.limits;
-        (self.shared.observer)(&Event::Opened(self.number));
+        let shared = &self.shared;
+        shared.tell(&Event::Opened(self.number));
+        let channel = Channel::new(socket, Arc::clone(&shared.stop));
+        let limits = &shared.limits;
         let bounds = Bounds {
             handshake: limits.handshake,
+            request: limits.request,
             in_flight: limits.in_flight,
             threads: limits.threads.max(1),
+            budget: Arc::clone(&shared.budget),
         };
-        let end = connection::serve(Channel::new(socket), &self.shared.exports, tls, bounds);
-        (self.shared.observer)(&Event::Closed(self.number, end));
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            connection::serve(channel, &shared.exports, tls, bounds, || self.admit())
+        }));
+        let end = served.unwrap_or(End::Panicked);
+        shared.tell(&Event::Closed(self.number, end));
+    }
+
+    /// After the handshake: a place for a TCP client. Others have one.
+    fn admit(&self) -> Result<(), End> {
+        let mut guests = self.shared.lock();
+        let place = guests.has_place_for_tcp(&self.shared.limits);
+        match guests.list.get_mut(&self.number) {
+            Some(guest) if !guest.admitted => {
+                place.map_err(End::TooMany)?;
+                guest.admitted = true;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.shared.lock().sockets.remove(&self.number);
+        self.shared.lock().list.remove(&self.number);
         self.shared.closed.notify_all();
     }
 }

@@ -5,6 +5,8 @@ use crate::proto::{Agreement, Command, Head, Mode, Replies, flag};
 
 /// Most pieces of one block status in one context: 64 KiB of them.
 const MAX_EXTENTS: usize = 4096;
+/// Bytes from which on a command without payload may take long.
+const LONG: u64 = 1 << 20;
 
 /// What a connection's requests are about.
 #[derive(Debug)]
@@ -56,6 +58,28 @@ impl Session {
         }
     }
 
+    /// Whether a request may take long, however fast those were that only move their payload.
+    pub(crate) fn may_take_long(&self, head: &Head) -> bool {
+        let flushes = head.flags & flag::FUA != 0;
+        match head.command {
+            Command::Flush => true,
+            Command::Write => flushes,
+            Command::Trim | Command::WriteZeroes | Command::Cache | Command::BlockStatus => {
+                flushes || head.length >= LONG
+            }
+            Command::Read | Command::Disconnect | Command::Unknown(_) => false,
+        }
+    }
+
+    /// Most bytes of the answer to a request without payload, if they are many.
+    pub(crate) fn answer_len(&self, head: &Head) -> usize {
+        let most = u64::from(self.device().block_sizes().maximum);
+        if head.command == Command::Read && head.length <= most {
+            return Replies::data_len(head.length as usize);
+        }
+        0
+    }
+
     /// Answers a request whose payload is here.
     pub(crate) fn execute(&self, head: &Head, payload: &[u8], replies: &mut Replies) {
         replies.answer(head.cookie, head.offset);
@@ -86,6 +110,9 @@ impl Session {
             Command::Trim => device.trim(offset, len)?,
             Command::Cache => device.prefetch(offset, len)?,
             Command::WriteZeroes => {
+                if head.flags & flag::FAST_ZERO != 0 && !device.zeroes_fast() {
+                    return refuse(Errno::NotSup, "not faster than a write");
+                }
                 let keep = head.flags & flag::NO_HOLE != 0;
                 let space = if keep { Space::Keep } else { Space::MayFree };
                 device.write_zeroes(offset, len, space)?;

@@ -98,7 +98,7 @@ fn nbdinfo_maps_an_untouched_disk() {
         "\"export-size\": 67108864",
         "\"structured\": true",
         "\"can_multi_conn\": true",
-        "\"can_fast_zero\": true",
+        "\"can_fast_zero\": false",
         "\"block_size_maximum\": 33554432",
         "base:allocation",
     ] {

@@ -285,8 +285,10 @@ fn extended_headers() {
     let mut status = Take(status);
     assert_eq!((kind, status.u32(), status.u32()), (6, 1, 1));
     assert_eq!((status.u64(), status.u64()), (SIZE, 2));
-    // A write that has no payload; a payload where none belongs, which is taken off the stream.
-    let mut bytes = extended(WRITE, 0, 5, 0, 3);
+    // A write without the flag that announces its payload; a payload where none belongs: both are taken off the stream.
+    let inside = extended(TRIM, 0, 99, 0, SIZE);
+    let mut bytes = extended(WRITE, 0, 5, 0, inside.len() as u64);
+    bytes.extend(&inside);
     bytes.extend(extended(FLUSH, 32, 6, 0, 4));
     bytes.extend(b"junk");
     bytes.extend(extended(ZEROES, 0, 7, 1, u64::MAX));
@@ -296,11 +298,16 @@ fn extended_headers() {
         assert_eq!((kind, told, Take(data).u32()), (0x8001, cookie, errno));
     }
     let mut out = Vec::new();
-    let huge = extended(WRITE, 32, 8, 0, u64::MAX);
-    assert!(matches!(
-        talk.dialogue.feed(&huge, &mut out),
-        Err(Violation::Payload { len: u64::MAX, .. })
-    ));
+    for flags in [0, 32] {
+        let mut talk = Talk::new(&exports);
+        talk.ask(EXTENDED, &[]);
+        talk.ask(GO, &go("disk", &[]));
+        let huge = extended(WRITE, flags, 8, 0, u64::MAX);
+        assert!(matches!(
+            talk.dialogue.feed(&huge, &mut out),
+            Err(Violation::Payload { len: u64::MAX, .. })
+        ));
+    }
 }
 
 /// A device with blocks of 512 bytes, that fails.

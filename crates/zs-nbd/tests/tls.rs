@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use zs_nbd::{Endpoint, Limits, MemoryDevice, Server, Tls, TlsError};
+use zs_nbd::{Endpoint, Limits, MemoryDevice, Server, Stopped, Tls, TlsError};
 
 struct Setup {
     folder: TempDir,
@@ -115,7 +115,7 @@ fn with_a_certificate_everything_works() {
     client.send(&client::request(client::DISCONNECT, 0, 0, 0, 0));
     // A goodbye, not a cut: rustls would report one.
     assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
-    setup.server.stop(Duration::from_secs(60));
+    assert_eq!(setup.server.stop(Duration::from_secs(60)), Stopped::InTime);
     let notes = setup.notes.lock().unwrap().join("\n");
     assert!(notes.contains("Goodbye"), "{notes}");
 }
@@ -164,7 +164,7 @@ fn bytes_behind_starttls_end_the_connection() {
     bytes.extend(option(EXPORT_NAME, b"disk"));
     stream.write_all(&bytes).unwrap();
     stream.read_to_end(&mut Vec::new()).ok();
-    setup.server.stop(Duration::from_secs(60));
+    assert_eq!(setup.server.stop(Duration::from_secs(60)), Stopped::InTime);
     let notes = setup.notes.lock().unwrap().join("\n");
     assert!(notes.contains("BehindStartTls"), "{notes}");
 }

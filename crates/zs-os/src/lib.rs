@@ -65,7 +65,7 @@ pub use child::{ChildId, Recipient};
 pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
-pub use file_lock::lock_file;
+pub use file_lock::{lock_file, open_claimed};
 pub use folder::Folder;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};

@@ -19,6 +19,8 @@ const NO_ZEROES: u16 = 2;
 
 /// Most bytes of data that an option has.
 const MAX_DATA: u32 = 64 << 10;
+/// With so many bytes of answers, they are sent before the next option is looked at.
+const FULL_BYTES: usize = 64 << 10;
 /// Most options of one handshake: a client needs less than ten.
 const MAX_OPTIONS: u32 = 1000;
 
@@ -70,6 +72,8 @@ pub(crate) struct Agreement {
 pub(crate) enum Step {
     /// More input is wanted.
     More,
+    /// The output is to be sent; the input has not been looked at to its end.
+    Send,
     /// TLS begins, once the output is sent; then [`Handshake::encrypted`].
     StartTls,
     /// Requests begin.
@@ -163,8 +167,12 @@ impl<'a> Handshake<'a> {
             if matches!(step, Step::StartTls) && !rest.is_empty() {
                 return Err(Violation::BehindStartTls);
             }
+            let taken = input.len() - rest.0.len();
             if !matches!(step, Step::More) {
-                return Ok((input.len() - rest.0.len(), step));
+                return Ok((taken, step));
+            }
+            if out.len() >= FULL_BYTES {
+                return Ok((taken, Step::Send));
             }
         }
     }
@@ -360,8 +368,11 @@ impl<'a> Handshake<'a> {
         flags |= if export.device().read_only() {
             READ_ONLY
         } else {
-            TRIM | WRITE_ZEROES | FAST_ZERO
+            TRIM | WRITE_ZEROES
         };
+        if !export.device().read_only() && export.device().zeroes_fast() {
+            flags |= FAST_ZERO;
+        }
         if self.mode != Mode::Simple {
             flags |= DF;
         }

@@ -2,6 +2,7 @@
 
 use super::Mode;
 use crate::device::{Content, Errno, Extent};
+use std::ops::Range;
 
 const SIMPLE_MAGIC: u32 = 0x6744_6698;
 const STRUCTURED_MAGIC: u32 = 0x668e_33ef;
@@ -15,6 +16,9 @@ const OFFSET_HOLE: u16 = 2;
 const BLOCK_STATUS: u16 = 5;
 const BLOCK_STATUS_EXT: u16 = 6;
 const ERROR: u16 = 0x8001;
+
+/// Zeroes are looked for in pages of this size.
+const PAGE: usize = 4096;
 
 /// Which request a reply answers.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +56,20 @@ impl Replies {
         &self.buffer[..self.len]
     }
 
-    /// Forgets what was sent, and gives back memory beyond `keep` bytes.
-    pub(crate) fn clear(&mut self, keep: usize) {
+    /// Forgets what was sent.
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
-        if self.buffer.len() > keep {
-            self.buffer.truncate(keep);
-            self.buffer.shrink_to(keep);
-        }
+    }
+
+    /// Puts another buffer in the place of this one, while there is nothing in it.
+    pub(crate) fn exchange(&mut self, buffer: &mut Vec<u8>) {
+        std::mem::swap(&mut self.buffer, buffer);
+    }
+
+    /// Most bytes of a reply with `len` bytes of data.
+    pub(crate) const fn data_len(len: usize) -> usize {
+        // The head of an extended chunk, and the offset.
+        len + 32 + 8
     }
 
     /// What follows answers the request of that cookie and offset.
@@ -86,7 +97,7 @@ impl Replies {
         self.put(text);
     }
 
-    /// `len` bytes that `read` writes; or a hole, or its error, and then none of them.
+    /// `len` bytes that `read` writes; or holes and data; or its error, and then none of them. Unbroken, they come as one chunk.
     pub(crate) fn data(
         &mut self,
         len: usize,
@@ -101,17 +112,18 @@ impl Replies {
             self.put(&self.to.offset.to_be_bytes());
         }
         let payload = self.grow(len);
-        match read(payload) {
-            Ok(Content::Data) => {}
-            Ok(Content::Zeroes) if self.mode == Mode::Simple || unbroken => {
+        let found = read(payload);
+        let whole = self.mode == Mode::Simple || unbroken;
+        match found {
+            Ok(Content::Data) if whole => {}
+            Ok(Content::Data) => self.punch(begin, len),
+            Ok(Content::Zeroes) if whole => {
                 let at = self.len - len;
                 self.buffer[at..self.len].fill(0);
             }
             Ok(Content::Zeroes) => {
                 self.len = begin;
-                self.chunk(OFFSET_HOLE, DONE, 12);
-                self.put(&self.to.offset.to_be_bytes());
-                self.put(&(len as u32).to_be_bytes());
+                self.hole(self.to.offset, len, DONE);
             }
             Err(errno) => {
                 self.len = begin;
@@ -120,16 +132,52 @@ impl Replies {
         }
     }
 
+    /// Makes holes of long zeroes in the last `len` bytes, whose reply begins at `begin`. What is written in place of a hole, its
+    /// own chunk and the head of the next, is shorter than the hole: so data moves to the front, if at all.
+    fn punch(&mut self, begin: usize, len: usize) {
+        let data = self.len - len;
+        let mut at = 0;
+        while at < len {
+            let offset = self.to.offset + at as u64;
+            let hole = next_hole(&self.buffer[data + at..data + len], offset);
+            let hole = hole.map_or(len..len, |hole| at + hole.start..at + hole.end);
+            if at == 0 {
+                if hole.is_empty() {
+                    return;
+                }
+                self.len = begin;
+            }
+            if at < hole.start {
+                self.chunk(OFFSET_DATA, ends(hole.start == len), 8 + hole.start - at);
+                self.put(&offset.to_be_bytes());
+                let moved = data + at..data + hole.start;
+                self.buffer.copy_within(moved, self.len);
+                self.len += hole.start - at;
+            }
+            if !hole.is_empty() {
+                let offset = self.to.offset + hole.start as u64;
+                self.hole(offset, hole.len(), ends(hole.end == len));
+            }
+            at = hole.end;
+        }
+    }
+
+    fn hole(&mut self, offset: u64, len: usize, flags: u16) {
+        self.chunk(OFFSET_HOLE, flags, 12);
+        self.put(&offset.to_be_bytes());
+        self.put(&(len as u32).to_be_bytes());
+    }
+
     /// States of extents in one context. With `last`, they end the reply.
     pub(crate) fn status(&mut self, context: u32, extents: &[Extent], last: bool) {
-        let flags = if last { DONE } else { 0 };
+        let flags = ends(last);
         if self.mode == Mode::Extended {
             self.chunk(BLOCK_STATUS_EXT, flags, 8 + 16 * extents.len());
             self.put(&context.to_be_bytes());
             self.put(&(extents.len() as u32).to_be_bytes());
             for extent in extents {
                 self.put(&extent.len.to_be_bytes());
-                self.put(&u64::from(extent.status).to_be_bytes());
+                self.put(&extent.status.to_be_bytes());
             }
             return;
         }
@@ -138,7 +186,11 @@ impl Replies {
         for extent in extents {
             // A request's length has 32 bits in this mode, and extents end where it ends.
             self.put(&(extent.len as u32).to_be_bytes());
-            self.put(&extent.status.to_be_bytes());
+            self.put(
+                &u32::try_from(extent.status)
+                    .unwrap_or(u32::MAX)
+                    .to_be_bytes(),
+            );
         }
     }
 
@@ -178,4 +230,33 @@ impl Replies {
         }
         &mut self.buffer[begin..self.len]
     }
+}
+
+/// The first zeroes in `bytes`, which begin at `offset` of the device, that are worth a chunk: a whole page of them, between
+/// pages' ends. For each page of data that is a look at its first bytes.
+fn next_hole(bytes: &[u8], offset: u64) -> Option<Range<usize>> {
+    let mut zeroes = 0..0;
+    while zeroes.end < bytes.len() {
+        let page = PAGE - (offset as usize + zeroes.end) % PAGE;
+        let end = bytes.len().min(zeroes.end + page);
+        if is_zero(&bytes[zeroes.end..end]) {
+            zeroes.end = end;
+        } else if zeroes.len() >= PAGE {
+            break;
+        } else {
+            zeroes = end..end;
+        }
+    }
+    (zeroes.len() >= PAGE).then_some(zeroes)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (lines, rest) = bytes.as_chunks::<64>();
+    let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
+    lines.iter().all(|line| is_zero(line)) && is_zero(rest)
+}
+
+/// The flags of a chunk, the last or not.
+fn ends(last: bool) -> u16 {
+    if last { DONE } else { 0 }
 }

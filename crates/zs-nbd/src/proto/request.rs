@@ -94,16 +94,14 @@ impl Head {
         })
     }
 
-    /// Bytes that follow the head, whether the request is a good one or not.
+    /// Bytes that follow the head, whether the request is a good one or not: those of a write are taken off the stream even if
+    /// it lacks the flag that announces them, lest they count as requests.
     ///
     /// # Errors
     /// If they are more than `most`.
     pub(crate) fn payload(&self, mode: Mode, most: u32) -> Result<usize, Violation> {
-        let has_payload = match mode {
-            Mode::Simple | Mode::Structured => self.command == Command::Write,
-            Mode::Extended => self.flags & flag::PAYLOAD_LEN != 0,
-        };
-        if !has_payload {
+        let announced = mode == Mode::Extended && self.flags & flag::PAYLOAD_LEN != 0;
+        if self.command != Command::Write && !announced {
             return Ok(0);
         }
         let len = usize::try_from(self.length).ok();

@@ -3,7 +3,10 @@
 #![allow(clippy::allow_attributes, reason = "which part differs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
 
+pub(crate) mod probe;
+
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -166,6 +169,16 @@ impl Client<UnixStream> {
     }
 }
 
+impl Client<TcpStream> {
+    pub(crate) fn connect_tcp(address: SocketAddr) -> Self {
+        let mut client = Self {
+            stream: TcpStream::connect(address).unwrap(),
+        };
+        client.shake_hands();
+        client
+    }
+}
+
 impl<S: Read + Write> Client<S> {
     pub(crate) fn shake_hands(&mut self) {
         self.receive(GREETING);
@@ -187,6 +200,11 @@ impl<S: Read + Write> Client<S> {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Nothing more comes; whether by a goodbye or not.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.stream.read(&mut [0; 1]).unwrap_or(0) == 0
     }
 
     /// The error of a reply without data.

@@ -37,7 +37,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
-use zs_nbd::{Device, Endpoint, Event, Export, Exports, InvalidExport, Limits, Server, Tls};
+use zs_nbd::{
+    Device, Endpoint, Event, Export, Exports, InvalidExport, Limits, Server, Stopped, Tls,
+};
 
 /// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what it did.
 const GRACE: Duration = Duration::from_secs(10);
@@ -111,8 +113,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     };
     console.stop();
-    if !server.stop(GRACE) {
-        output::note("clients that did not take their replies were cut off");
+    match server.stop(GRACE) {
+        Stopped::InTime => {}
+        Stopped::CutOff => output::note("clients that did not take their replies were cut off"),
+        Stopped::Stuck(_) => output::note("requests were cut off that did not come to an end"),
     }
     drop(pidfile);
     Ok(code)

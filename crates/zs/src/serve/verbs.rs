@@ -208,6 +208,8 @@ fn recompress(store: &Store, request: &Request) -> Result<Value, Refused> {
         "smaller_blocks": report.smaller,
         "before_bytes": report.bytes_before,
         "after_bytes": report.bytes_after,
+        "failed_blocks": report.failed,
+        "first_error": report.first_error.map(|error| error.to_string()),
     }))
 }
 
@@ -281,10 +283,14 @@ fn writeback(store: &Store, request: &Request) -> Result<Value, Refused> {
         "written_blocks": report.blocks,
         "written_bytes": report.bytes,
         "changed_meanwhile_blocks": report.changed,
+        "skipped_blocks": report.skipped,
+        "failed_blocks": report.failed,
+        "first_error": report.first_error.map(|error| error.to_string()),
         "end": match report.end {
             WritebackEnd::Done => "done",
             WritebackEnd::Limit => "the writeback limit is reached",
-            WritebackEnd::Full => "the backing is full",
+            WritebackEnd::Full => "the backing had no room for some",
+            WritebackEnd::Failed => "the backing fails",
         },
     }))
 }

@@ -1,0 +1,187 @@
+//! One bound on the memory of all large requests of a server.
+//!
+//! Data model: `Budget -> Loan -> the buffer of one large request, or of the replies to one`.
+//!
+//! A thread that waits for a loan has none, and each loan is all that a request needs: so whoever has one ends without another,
+//! and nobody waits for ever.
+//!
+//! # Locking
+//! The budget has a lock, held for a look.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Buffers up to this size are kept for the next one: a request of 2 MiB, as qemu-img makes them, and its head.
+const KEEP: usize = (2 << 20) + (64 << 10);
+/// So many of them.
+const KEPT: usize = 8;
+
+/// Bytes that may be lent.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    total: usize,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    left: usize,
+    /// Who waits gets theirs in this order, so that many small ones do not keep out a large one for ever.
+    waiting: VecDeque<u64>,
+    last: u64,
+    /// Not counted in `left`.
+    spare: Vec<Vec<u8>>,
+}
+
+/// A buffer, with bytes of earlier requests in it. It goes back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    budget: Arc<Budget>,
+    bytes: Vec<u8>,
+    charge: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(total: usize) -> Self {
+        Self {
+            total,
+            state: Mutex::new(State {
+                left: total,
+                waiting: VecDeque::new(),
+                last: 0,
+                spare: Vec::new(),
+            }),
+            returned: Condvar::new(),
+        }
+    }
+
+    /// A buffer of `len` bytes or more; waits until there is room for it. One that is larger than the budget gets all of it.
+    pub(crate) fn lend(self: &Arc<Self>, len: usize) -> Loan {
+        let charge = len.min(self.total);
+        let mut state = self.lock();
+        let fits = |spare: &Vec<u8>| (len..=2 * len).contains(&spare.len());
+        if let Some(index) = state.spare.iter().position(fits) {
+            let bytes = state.spare.swap_remove(index);
+            let charge = bytes.len();
+            return self.loan(bytes, charge);
+        }
+        state.last += 1;
+        let ticket = state.last;
+        state.waiting.push_back(ticket);
+        while state.waiting.front() != Some(&ticket) || !state.has(charge) {
+            let woken = self.returned.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting.pop_front();
+        state.left -= charge;
+        drop(state);
+        self.returned.notify_all();
+        self.loan(vec![0; len], charge)
+    }
+
+    fn loan(self: &Arc<Self>, bytes: Vec<u8>, charge: usize) -> Loan {
+        Loan {
+            budget: Arc::clone(self),
+            bytes,
+            charge,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether there are so many bytes, without spare buffers if need be.
+    fn has(&mut self, charge: usize) -> bool {
+        while self.left < charge {
+            let Some(spare) = self.spare.pop() else {
+                return false;
+            };
+            self.left += spare.len();
+        }
+        true
+    }
+}
+
+impl Loan {
+    /// The buffer itself, to be put in the place of another one and back.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Deref for Loan {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut state = self.budget.lock();
+        if bytes.len() == self.charge && bytes.len() <= KEEP && state.spare.len() < KEPT {
+            state.spare.push(bytes);
+        } else {
+            drop(state);
+            drop(bytes);
+            self.budget.lock().left += self.charge;
+        }
+        self.budget.returned.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn spare_buffers_are_used_again_or_given_up() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let mut first = budget.lend(600 << 10);
+        first[0] = 7;
+        drop(first);
+        assert_eq!(budget.lend(400 << 10)[0], 7, "the same one");
+        let other = budget.lend(1 << 20);
+        assert_eq!(other[0], 0, "a new one in its place");
+        assert_eq!(budget.lock().left, 0);
+        drop(other);
+        assert_eq!(budget.lend(5 << 20).len(), 5 << 20, "larger than all of it");
+    }
+
+    /// A large one is first in the queue: a small one that would fit has to wait behind it.
+    #[test]
+    fn who_waits_first_is_served_first() {
+        let budget = Arc::new(Budget::new(100));
+        let held = budget.lend(60);
+        let (told, order) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for (place, len) in [(1, 100), (2, 30)] {
+                let (budget, told) = (&budget, told.clone());
+                scope.spawn(move || {
+                    let loan = budget.lend(len);
+                    told.send(len).unwrap();
+                    drop(loan);
+                });
+                while budget.lock().waiting.len() < place {
+                    std::thread::yield_now();
+                }
+            }
+            drop(held);
+        });
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), [100, 30]);
+    }
+}

@@ -1,0 +1,46 @@
+//! How a connection ended.
+
+use crate::device::Errno;
+use crate::proto::Violation;
+use std::io;
+use std::time::Duration;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The client was gone; `cut` if that was in the middle of a request, which then never happened.
+    Gone {
+        /// Whether a part of a request had come.
+        cut: bool,
+    },
+    /// The client did what the protocol has no answer to.
+    Violation(Violation),
+    /// The device did not take the client.
+    KeptOut(Errno),
+    /// The handshake, the rest of a request, or taking replies took too long.
+    Slow(Duration),
+    /// A TCP client was through with its handshake and found no place: there are too many connections.
+    TooMany(usize),
+    /// The socket failed.
+    Socket(io::Error),
+    /// The device panicked.
+    Panicked,
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl End {
+    /// Of a socket that failed, maybe because this time was over.
+    pub(crate) fn of(error: io::Error, time: Duration) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Slow(time),
+            _ => Self::Socket(error),
+        }
+    }
+}
