@@ -13,6 +13,7 @@ pub(crate) const PARTS: &[Part] = &[
     giving_back,
     recompressing,
     writing_back,
+    writing_back,
     marking,
     growing,
     looking,
@@ -29,11 +30,11 @@ fn ask(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, S
     answer.map_err(|error| format!("{request}: {error}"))
 }
 
-/// As [`ask`], of what can be refused because another pass is under way.
+/// As [`ask`], of what is refused while another of its kind is under way.
 fn ask_alone(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, String> {
     match ask(stage, control, request) {
         Err(error) if error.contains("under way") => {
-            stage.tally.add("recompress and writeback at once", 1);
+            stage.tally.add("refused beside another writeback", 1);
             Ok(Value::Null)
         }
         answer => answer,
@@ -64,7 +65,12 @@ fn recompressing(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
     while stage.goes_on() {
         let blocks = ["all", "idle", "huge", "huge_idle"][random.usize(..4)];
         let request = json!({"command": "recompress", "blocks": blocks, "max": random.u64(1..200)});
-        ask_alone(stage, &mut control, &request)?;
+        let before = stage.underway.is("writeback");
+        ask(stage, &mut control, &request)?;
+        let beside = before || stage.underway.is("writeback");
+        stage
+            .tally
+            .add("recompress and writeback at once", beside.into());
     }
     Ok(())
 }
