@@ -12,9 +12,9 @@
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
 //! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
-//! its generation bits 0-1, the highest algorithm that was tried without gain, bit 2, picked by a
-//! writeback: cleared by whoever stores anew, so that the writeback notices, and bit 3, wanted by the holder of the lock:
-//! readers wait for it.
+//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
+//! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
+//! lock: readers wait for it.
 
 use zsmalloc::{ClientBits, Layout, State, Word};
 
@@ -28,9 +28,9 @@ const LOCK: u64 = 1;
 const FLAG_LOCKED: u8 = 1;
 const FLAG_IDLE: u8 = 2;
 const FORM_SHIFT: u32 = 2;
-const TRIED_MASK: u32 = 3;
-const PICKED: u32 = 4;
-const WANTED: u32 = 8;
+const TRIED_MASK: u32 = 7;
+const PICKED: u32 = 8;
+const WANTED: u32 = 16;
 
 /// The widest pattern that fits a word as it is, in bits.
 const PATTERN_BITS: u32 = 56;
@@ -82,7 +82,7 @@ pub(crate) struct Mark {
     pub(crate) picked: bool,
     /// The holder of the lock waits until nobody reads it.
     pub(crate) wanted: bool,
-    /// The highest secondary algorithm that did not make it smaller.
+    /// The secondary algorithms that did not make it smaller: a bit for each, that of 1 lowest.
     pub(crate) tried: u8,
 }
 
@@ -129,7 +129,37 @@ impl Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) start: u32,
+    /// At most 1023.
     pub(crate) units: u16,
+    /// The number of the writeback that wrote it, modulo 16384: the record has it, too.
+    pub(crate) round: u16,
+}
+
+impl Extent {
+    const UNITS_BITS: u32 = 10;
+
+    pub(crate) fn bytes(self) -> usize {
+        usize::from(self.units) * crate::writeback::UNIT
+    }
+
+    /// The unit behind it.
+    pub(crate) fn end(self) -> u32 {
+        self.start + u32::from(self.units)
+    }
+
+    fn code(self) -> u64 {
+        let rest = u64::from(self.round) << Self::UNITS_BITS | u64::from(self.units);
+        rest << 32 | u64::from(self.start)
+    }
+
+    fn from_code(code: u64) -> Self {
+        let rest = code >> 32;
+        Self {
+            start: code as u32,
+            units: (rest & ((1 << Self::UNITS_BITS) - 1)) as u16,
+            round: (rest >> Self::UNITS_BITS) as u16,
+        }
+    }
 }
 
 /// What a block holds.
@@ -161,10 +191,7 @@ impl Content {
                 HOLE => Self::Hole,
                 SAME if value & TWICE != 0 => Self::Same(twice(value as u32)),
                 SAME => Self::Same(value),
-                BACKED => Self::Backed(Extent {
-                    start: value as u32,
-                    units: (value >> 32) as u16,
-                }),
+                BACKED => Self::Backed(Extent::from_code(value)),
                 SHARED => Self::Shared(value as u32),
                 _ => Self::Between,
             },
@@ -180,10 +207,7 @@ impl Content {
             Self::Hole => (HOLE, 0),
             Self::Same(pattern) if pattern >> PATTERN_BITS == 0 => (SAME, pattern),
             Self::Same(pattern) => (SAME, TWICE | u64::from(pattern as u32)),
-            Self::Backed(extent) => (
-                BACKED,
-                u64::from(extent.start) | u64::from(extent.units) << 32,
-            ),
+            Self::Backed(extent) => (BACKED, extent.code()),
             Self::Shared(number) => (SHARED, number.into()),
             Self::Object(_) | Self::Between => return None,
         };
@@ -240,17 +264,17 @@ mod tests {
     #[test]
     fn marks_round_trip() {
         for code in 0..=5 {
-            for bits in 0..64_u8 {
+            for bits in 0..128_u8 {
                 let mark = Mark {
                     form: Form::from_code(code).expect("a form"),
                     locked: bits & 1 != 0,
                     idle: bits & 2 != 0,
                     picked: bits & 4 != 0,
                     wanted: bits & 8 != 0,
-                    tried: bits >> 4 & 3,
+                    tried: bits >> 4,
                 };
                 assert_eq!(Mark::of(mark.bits()), mark);
-                assert!(mark.bits().flags < 32 && mark.bits().generation < 16);
+                assert!(mark.bits().flags < 32 && mark.bits().generation < 32);
             }
         }
     }

@@ -84,7 +84,7 @@ pub use stats::{AlgorithmStats, StoreStats};
 pub use status::{RangeKind, RangeStatus};
 pub use store::{Attachment, Store};
 pub use writeback::{
-    BackingFile, BlockFile, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
+    BackingFile, BlockFile, FileId, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
 };
 pub use zcomp::{Algorithm, Dictionary};
 pub use zero::Zeroes;

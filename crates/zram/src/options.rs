@@ -35,7 +35,8 @@ pub struct StoreOptions {
     /// Remember when each block was last accessed, for [`IdleRule::OlderThan`](crate::IdleRule); 8 bytes a block.
     /// Default: no.
     pub track_access: bool,
-    /// Threads that compress at once without waiting for each other. Default: the machine's.
+    /// Threads that compress or decompress at once without waiting for each other, as far as a sixteenth of the limit has room
+    /// for what their codecs take. Default: the machine's.
     pub threads: Option<std::num::NonZeroUsize>,
 }
 

@@ -144,26 +144,32 @@ impl<B: Backing> Store<B> {
         let mark = Mark::of(word.client_bits(&self.pool.layout()));
         let bytes = guard.contiguous(joined)?;
         self.decode(block, mark.form, bytes, out)?;
-        self.accessed(index, mark);
+        self.touch(index);
+        // Whoever marks it idle by an older time than this has done so by now, or looks at it again.
+        drop(guard);
+        self.accessed(index);
         Ok(true)
     }
 
-    /// An access: the block is not idle any more.
-    fn accessed(&self, index: u32, mark: Mark) {
-        if mark.idle {
+    /// An access, which has ended: the block is neither idle nor what a writeback has picked any more.
+    fn accessed(&self, index: u32) {
+        let used = |bits| {
+            let mark = Mark::of(bits);
+            (mark.idle || mark.picked).then(|| {
+                Mark {
+                    idle: false,
+                    picked: false,
+                    ..mark
+                }
+                .bits()
+            })
+        };
+        if let (Content::Object(mark), _) = self.content(index)
+            && (mark.idle || mark.picked)
+        {
             // An error: the object has been freed meanwhile.
-            let _ = self.pool.change_bits(index, |bits| {
-                let mark = Mark::of(bits);
-                mark.idle.then(|| {
-                    Mark {
-                        idle: false,
-                        ..mark
-                    }
-                    .bits()
-                })
-            });
+            let _ = self.pool.change_bits(index, used);
         }
-        self.touch(index);
     }
 
     /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or holds its lock.
@@ -197,7 +203,6 @@ impl<B: Backing> Store<B> {
                 )));
             }
             Form::Compressed(number) => self
-                .codecs
                 .stream(number)?
                 .decompress(bytes, out)
                 .map_err(|error| corrupt(error.to_string()))?,

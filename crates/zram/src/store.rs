@@ -74,8 +74,6 @@ impl<B: Backing> Store<B> {
         let blocks = options.max_blocks()?;
         let (limit, reserve) = options.limits()?;
         let raw_threshold = options.raw_threshold()?;
-        let codecs = Codecs::new(options.block_size.bytes(), options.threads);
-        codecs.set(0, options.algorithm, options.dictionary)?;
         let arena_options = ArenaOptions {
             page_size: options.block_size,
             reserve: Some(reserve),
@@ -90,9 +88,9 @@ impl<B: Backing> Store<B> {
         let pool = Pool::with_client(arena, PoolOptions::named("zram"), |arena, _| {
             BlockTable::new(arena, table)
         })?;
-        Ok(Self {
+        let store = Self {
             pool,
-            codecs,
+            codecs: Codecs::new(options.threads),
             counters: Counters::default(),
             waiters: Waiters::default(),
             writeback: Writeback::default(),
@@ -100,7 +98,9 @@ impl<B: Backing> Store<B> {
             raw_threshold,
             start_ns: host.now_ns(),
             attached: Mutex::default(),
-        })
+        };
+        store.set_codec(0, options.algorithm, options.dictionary)?;
+        Ok(store)
     }
 
     pub(crate) fn arena(&self) -> &Arena<B> {
@@ -188,7 +188,8 @@ impl<B: Backing> Store<B> {
     /// be changed any more.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`].
+    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`], [`Error::NoMemory`] if the
+    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes.
     pub fn set_secondary(
         &self,
         priority: u8,
@@ -200,7 +201,7 @@ impl<B: Backing> Store<B> {
                 "priority 0 is the primary algorithm: 1 to 3 are allowed".to_owned(),
             ));
         }
-        self.codecs.set(priority, algorithm, dictionary)
+        self.set_codec(priority, algorithm, dictionary)
     }
 
     /// The algorithms by priority, the primary one first.

@@ -4,7 +4,6 @@
 //! part of a block -> the block's lock -> block read -> bytes changed -> compressed -> replaced. A failed store leaves
 //! what was there.
 
-use crate::codecs::Codecs;
 use crate::content::{Content, Form, Mark, fits_word};
 use crate::counters::Event;
 use crate::error::Error;
@@ -95,7 +94,7 @@ impl<B: Backing> Store<B> {
     }
 
     fn write_block(&self, block: u32, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
-        let coded = code(&self.codecs, 0, self.raw_threshold, data, coded)?;
+        let coded = self.code(0, data, coded)?;
         let lock = self.lock(block)?;
         self.put(&lock, block, coded)
     }
@@ -110,7 +109,7 @@ impl<B: Backing> Store<B> {
         let lock = self.lock(piece.block)?;
         self.read_locked(piece.block, lock.content(), block, joined)?;
         block[piece.inside.clone()].copy_from_slice(data);
-        let coded = code(&self.codecs, 0, self.raw_threshold, block, coded)?;
+        let coded = self.code(0, block, coded)?;
         self.put(&lock, piece.block, coded)
     }
 
@@ -142,24 +141,23 @@ impl<B: Backing> Store<B> {
         self.touch(block);
         Ok(())
     }
-}
 
-/// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
-pub(crate) fn code<'a>(
-    codecs: &Codecs,
-    number: u8,
-    raw_threshold: usize,
-    data: &'a [u8],
-    room: &'a mut [u8],
-) -> Result<Coded<'a>, Error> {
-    if let Some(pattern) = same_filled(data) {
-        return Ok(Coded::Same(pattern));
-    }
-    let fits = codecs.stream(number)?.compress(data, &mut *room)?;
-    Ok(match fits {
-        Compressed::Fits(len) if len <= raw_threshold && len < data.len() => {
-            Coded::Object(Form::Compressed(number), &room[..len])
+    /// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
+    pub(crate) fn code<'a>(
+        &self,
+        number: u8,
+        data: &'a [u8],
+        room: &'a mut [u8],
+    ) -> Result<Coded<'a>, Error> {
+        if let Some(pattern) = same_filled(data) {
+            return Ok(Coded::Same(pattern));
         }
-        _ => Coded::Object(Form::Raw, data),
-    })
+        let fits = self.stream(number)?.compress(data, &mut *room)?;
+        Ok(match fits {
+            Compressed::Fits(len) if len <= self.raw_threshold && len < data.len() => {
+                Coded::Object(Form::Compressed(number), &room[..len])
+            }
+            _ => Coded::Object(Form::Raw, data),
+        })
+    }
 }

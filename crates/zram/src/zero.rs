@@ -10,7 +10,6 @@ use crate::histogram::Timed;
 use crate::lock::Coded;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
-use crate::write::code;
 use std::ops::Range;
 use zs_mm::Backing;
 
@@ -112,7 +111,7 @@ impl<B: Backing> Store<B> {
             } = scratch;
             self.read_locked(block, content, plain, joined)?;
             plain[inside].fill(0);
-            match code(&self.codecs, 0, self.raw_threshold, plain, coded)? {
+            match self.code(0, plain, coded)? {
                 Coded::Same(0) => lock.set(zeroes.content()),
                 coded => self.put(&lock, block, coded),
             }

@@ -20,7 +20,7 @@ fn r14_backings_that_cannot_be() {
     assert!(refusal(&path).contains("opening the backing"));
     std::fs::write(&path, b"").expect("a file");
     assert!(refusal(&path).contains("is empty"));
-    assert!(refusal(folder.path()).contains("directory"));
+    assert!(refusal(folder.path()).contains("neither a file nor a block device"));
     std::fs::write(&path, vec![0; 1 << 20]).expect("a file");
     let store = bare();
     store

@@ -60,7 +60,7 @@ pub use cgroup::{CgroupError, own_cgroup};
 pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
-pub use file_lock::lock_file;
+pub use file_lock::{lock_file, open_claimed};
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
