@@ -10,7 +10,8 @@ use crate::arms::Arm;
 use crate::sanitizers::Sanitizer;
 use crate::workspace::Workspace;
 use crate::{
-    arms, bench, capi, checks, ci, fuzz, icount, layers, licences, mutants, report, sanitizers,
+    arms, bench, capi, checks, ci, clients, fuzz, icount, layers, licences, mutants, report,
+    sanitizers,
 };
 
 /// Checks of this workspace, the same for people and for CI.
@@ -45,6 +46,9 @@ pub(crate) enum Verb {
     Test,
     /// Run the tests of memory pressure in a small virtual machine
     Pressure,
+    /// Run `zs serve` with the clients and file systems that are installed, and
+    /// under stress for a minute
+    Clients,
     /// Run the loom models (tests/loom_*.rs)
     Loom(ArmArgs),
     /// Run seeded schedules of threads (tests/schedule_*.rs); ZS_SEED=n runs
@@ -174,6 +178,7 @@ pub(crate) enum Step {
     NoStd,
     Test,
     Pressure,
+    Clients,
     Loom,
     Schedules,
     Mutants,
@@ -225,6 +230,7 @@ impl Verb {
             Self::NoStd => Step::NoStd,
             Self::Test => Step::Test,
             Self::Pressure => Step::Pressure,
+            Self::Clients => Step::Clients,
         };
         Ok(report::step(step.name(), || step.run(workspace)))
     }
@@ -256,6 +262,7 @@ impl Step {
             Self::NoStd => "no-std",
             Self::Test => "test",
             Self::Pressure => "pressure",
+            Self::Clients => "clients",
             Self::Loom => "loom",
             Self::Schedules => "schedules",
             Self::Mutants => "mutants",
@@ -270,7 +277,7 @@ impl Step {
     pub(crate) fn build_folder(self) -> &'static str {
         match self {
             Self::Fmt | Self::Layers | Self::Licences | Self::Clippy => "debug",
-            Self::Docs | Self::NoStd | Self::Test | Self::Pressure => "debug",
+            Self::Docs | Self::NoStd | Self::Test | Self::Pressure | Self::Clients => "debug",
             Self::Loom | Self::Schedules | Self::Mutants => self.name(),
             Self::Asan | Self::Tsan | Self::Fuzz => self.name(),
             // And in `release`, where no other step builds.
@@ -289,6 +296,7 @@ impl Step {
             Self::NoStd => checks::no_std(workspace),
             Self::Test => checks::test(workspace),
             Self::Pressure => checks::pressure(workspace),
+            Self::Clients => clients::run(workspace),
             Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
             Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
             Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),

@@ -13,6 +13,7 @@
 //! | [`arms`] | `loom`, `schedules` |
 //! | [`mutants`] | `mutants` |
 //! | [`sanitizers`] | `asan`, `tsan` |
+//! | [`clients`] | `clients`: `zs serve` against programs that others wrote, and under stress |
 //! | [`capi`] | `capi`: libzsmalloc, with C and C++ programs |
 //! | [`mod@bench`] | `bench`: this project beside other allocators |
 //! | [`icount`] | `icount`: instructions of an operation, against a baseline |
@@ -32,6 +33,7 @@ mod capi;
 mod checks;
 mod ci;
 mod cli;
+mod clients;
 mod command;
 mod freestanding;
 mod fuzz;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use zstd_safe::DCtx;
+use zstd_safe::DDict;
 
 use crate::Error;
 
@@ -12,9 +12,22 @@ const MAGIC: [u8; 4] = 0xec30_a437_u32.to_le_bytes();
 /// The longest dictionary, in bytes: 1 MiB.
 pub const MAX_DICTIONARY_LEN: usize = 1 << 20;
 
-/// A dictionary for [`Algorithm::Zstd`](crate::Algorithm::Zstd). Clones share its bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Dictionary(Arc<[u8]>);
+/// A dictionary for [`Algorithm::Zstd`](crate::Algorithm::Zstd). Clones share its bytes, and the tables to decompress with.
+#[derive(Clone)]
+pub struct Dictionary(Arc<Shared>);
+
+struct Shared {
+    bytes: Box<[u8]>,
+    tables: DDict<'static>,
+}
+
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Dictionary {}
 
 impl Dictionary {
     /// The dictionary that `bytes` are.
@@ -29,10 +42,12 @@ impl Dictionary {
         if !bytes.starts_with(&MAGIC) {
             return Err(Error::Corrupt);
         }
-        let mut context = DCtx::try_create().ok_or(Error::NoMemory)?;
         // Reads its tables, and refuses what is damaged.
-        context.load_dictionary(bytes).map_err(|_| Error::Corrupt)?;
-        Ok(Self(bytes.into()))
+        let tables = DDict::try_create(bytes).ok_or(Error::Corrupt)?;
+        Ok(Self(Arc::new(Shared {
+            bytes: bytes.into(),
+            tables,
+        })))
     }
 
     /// Learns a dictionary of at most `max_len` bytes from samples, that lie one after the other in `samples` and are
@@ -62,14 +77,24 @@ impl Dictionary {
     /// The dictionary's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
+    }
+
+    pub(crate) fn tables(&self) -> &DDict<'static> {
+        &self.0.tables
+    }
+
+    /// Bytes of memory that it takes, whoever shares it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.0.bytes.len() + self.0.tables.sizeof()
     }
 }
 
 impl fmt::Debug for Dictionary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dictionary")
-            .field("len", &self.0.len())
+            .field("len", &self.as_bytes().len())
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,9 @@ use crate::{
 /// compresses.
 pub(crate) struct Lz4hc(pub(crate) Lz4hcLevel);
 
+/// What a thread takes that compresses: `LZ4_STREAMHC_MINSIZE`.
+const TABLES: usize = 262_200;
+
 impl Codec for Lz4hc {
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Compressed, Error> {
         // liblz4 counts in `int`: no more of a huge `dst` is shown to it than it can use.
@@ -23,5 +26,9 @@ impl Codec for Lz4hc {
 
     fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         Lz4.decompress(src, dst)
+    }
+
+    fn memory(&self) -> usize {
+        TABLES
     }
 }

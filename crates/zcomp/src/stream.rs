@@ -27,6 +27,11 @@ pub(crate) trait Codec: Send {
 
     /// Fills `dst` from `src`, all of both.
     fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error>;
+
+    /// Bytes of working memory.
+    fn memory(&self) -> usize {
+        0
+    }
 }
 
 /// Compresses and decompresses pages, one at a time, with working memory of its own.
@@ -93,6 +98,13 @@ impl Stream {
     #[must_use]
     pub const fn page_len(&self) -> usize {
         self.page_len
+    }
+
+    /// Bytes of working memory that the stream takes, and for `lz4hc` what each thread takes that compresses: as the library
+    /// tells for `zstd`, and at most a tenth too many for the others.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.codec.memory()
     }
 
     /// Compresses `src` into the start of `dst`, if it fits there.

@@ -1,14 +1,15 @@
-//! Streams for as many threads as compress at once.
+//! Streams for as many threads as compress at once, made when they are needed.
 //!
 //! # Locking
-//! One lock a stream, held while its guard lives; no other lock is taken below it. A thread goes to the slot that it
-//! had last, and so takes an uncontended lock in its own cache line, unless more threads than slots are at work.
+//! One lock a stream, held while its guard lives; no other lock is taken below it. One more while a stream is made, which nobody
+//! waits for. A thread goes to the slot that it
+//! had last, and so takes an uncontended lock in its own cache line, unless more threads than streams are at work.
 
 use std::{
     cell::Cell,
     num::NonZeroUsize,
     sync::{
-        Mutex, MutexGuard, PoisonError, TryLockError,
+        Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -27,17 +28,24 @@ thread_local! {
 /// Streams of one algorithm, lent to whichever threads ask.
 #[derive(Debug)]
 pub struct Streams {
-    slots: Box<[Slot]>,
+    first: Apart<Mutex<Stream>>,
+    more: Box<[Apart<OnceLock<Mutex<Stream>>>]>,
+    algorithm: Algorithm,
+    page_len: usize,
+    dictionary: Option<Dictionary>,
+    stream_bytes: usize,
+    /// One thread makes a stream at a time.
+    growing: Mutex<()>,
 }
 
 /// Apart from its neighbours, so that borrowers do not share a cache line (nor the pair that is fetched together).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
-struct Slot(Mutex<Stream>);
+struct Apart<T>(T);
 
 impl Streams {
-    /// Makes `count` streams for pages of up to `page_len` bytes: as many as threads are to compress at once. All
-    /// memory is taken here, `count` times what [`Stream`] tells.
+    /// Makes one stream for pages of up to `page_len` bytes, of the `count` that there may be: as many as threads are to
+    /// compress at once.
     ///
     /// # Errors
     /// As [`Stream::new`].
@@ -55,32 +63,82 @@ impl Streams {
         count: NonZeroUsize,
         dictionary: Option<&Dictionary>,
     ) -> Result<Self, Error> {
-        let slot = |_| {
-            Stream::with_dictionary(algorithm, page_len, dictionary)
-                .map(|stream| Slot(Mutex::new(stream)))
-        };
-        let slots = (0..count.get()).map(slot).collect::<Result<_, _>>()?;
-        Ok(Self { slots })
+        let first = Stream::with_dictionary(algorithm, page_len, dictionary)?;
+        Ok(Self {
+            stream_bytes: first.memory(),
+            first: Apart(Mutex::new(first)),
+            more: (1..count.get()).map(|_| Apart::default()).collect(),
+            algorithm,
+            page_len,
+            dictionary: dictionary.cloned(),
+            growing: Mutex::new(()),
+        })
     }
 
-    /// Borrows a stream until the guard is dropped. Allocates nothing.
+    /// Bytes of memory that each stream takes, as [`Stream::memory`].
+    #[must_use]
+    pub const fn stream_bytes(&self) -> usize {
+        self.stream_bytes
+    }
+
+    /// Borrows a stream until the guard is dropped; makes one more if all are lent.
     ///
-    /// If every stream is lent, blocks until the one that this thread had last comes back, though another may be back
-    /// earlier. A thread that holds a guard should not ask for another: if it waits, it may wait for itself.
+    /// If there are as many as there may be, or no memory for more, blocks until the one that this thread had last comes
+    /// back, though another may be back earlier. A thread that holds a guard should not ask for another: if it waits, it may
+    /// wait for itself.
     pub fn lock(&self) -> MutexGuard<'_, Stream> {
-        let own = SLOT.get() % self.slots.len();
-        for slot in (own..self.slots.len()).chain(0..own) {
-            // A stream survives its user's panic: no call depends on how an earlier one ended.
-            match self.slots[slot].0.try_lock() {
-                Err(TryLockError::WouldBlock) => {}
-                Ok(stream) => return keep(slot, stream),
-                Err(TryLockError::Poisoned(poisoned)) => return keep(slot, poisoned.into_inner()),
+        self.lock_if(|_| true)
+    }
+
+    /// The same, but asks `may_grow` before it makes a stream more of so many bytes.
+    pub fn lock_if(&self, may_grow: impl FnOnce(usize) -> bool) -> MutexGuard<'_, Stream> {
+        let slots = self.more.len() + 1;
+        let own = SLOT.get() % slots;
+        let mut all_made = true;
+        for slot in (own..slots).chain(0..own) {
+            match self.slot(slot).map(try_lock) {
+                Some(Some(stream)) => return keep(slot, stream),
+                Some(None) => {}
+                None => all_made = false,
             }
         }
-        self.slots[own]
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        if !all_made && let Some(stream) = self.grow(may_grow) {
+            return stream;
+        }
+        let made = self.slot(own).unwrap_or(&self.first.0);
+        made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one stream more; `None` if it may not be, or somebody else is about it.
+    #[cold]
+    fn grow(&self, may_grow: impl FnOnce(usize) -> bool) -> Option<MutexGuard<'_, Stream>> {
+        let _alone = self.growing.try_lock().ok()?;
+        let slot = (1..=self.more.len()).find(|slot| self.slot(*slot).is_none())?;
+        if !may_grow(self.stream_bytes) {
+            return None;
+        }
+        let dictionary = self.dictionary.as_ref();
+        let stream = Stream::with_dictionary(self.algorithm, self.page_len, dictionary).ok()?;
+        self.more[slot - 1].0.set(Mutex::new(stream)).ok()?;
+        Some(keep(slot, try_lock(self.slot(slot)?)?))
+    }
+
+    /// The stream of a slot, if it was made.
+    fn slot(&self, slot: usize) -> Option<&Mutex<Stream>> {
+        match slot.checked_sub(1) {
+            None => Some(&self.first.0),
+            Some(other) => self.more[other].0.get(),
+        }
+    }
+}
+
+/// A stream that is not lent.
+fn try_lock(stream: &Mutex<Stream>) -> Option<MutexGuard<'_, Stream>> {
+    match stream.try_lock() {
+        Ok(stream) => Some(stream),
+        // It survives its user's panic: no call depends on how an earlier one ended.
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn max_compressed_len(len: usize) -> usize {
 pub(crate) struct Zstd {
     compressor: CCtx<'static>,
     decompressor: DCtx<'static>,
+    dictionary: Option<Dictionary>,
 }
 
 impl Zstd {
@@ -47,14 +48,15 @@ impl Zstd {
             .set_parameter(DParameter::Format(FrameFormat::Magicless))
             .map_err(error)?;
         if let Some(dictionary) = dictionary {
+            // Each compressor has tables of its own: to share them it would have to borrow them.
             let bytes = dictionary.as_bytes();
             compressor.load_dictionary(bytes).map_err(error)?;
-            decompressor.load_dictionary(bytes).map_err(error)?;
         }
 
         let mut this = Self {
             compressor,
             decompressor,
+            dictionary: dictionary.cloned(),
         };
         this.warm_up(page_len)?;
         Ok(this)
@@ -88,11 +90,22 @@ impl Codec for Zstd {
             return Err(Error::Corrupt);
         }
         let expected = dst.len();
-        match self.decompressor.decompress(dst, src) {
+        let decompressed = match &self.dictionary {
+            None => self.decompressor.decompress(dst, src),
+            Some(dictionary) => {
+                let tables = dictionary.tables();
+                self.decompressor.decompress_using_ddict(dst, src, tables)
+            }
+        };
+        match decompressed {
             Ok(actual) if actual == expected => Ok(()),
             Ok(actual) => Err(Error::Short { expected, actual }),
             Err(_) => Err(Error::Corrupt),
         }
+    }
+
+    fn memory(&self) -> usize {
+        self.compressor.sizeof() + self.decompressor.sizeof()
     }
 }
 

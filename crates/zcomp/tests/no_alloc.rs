@@ -15,6 +15,7 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: 1. memory comes from `System` and goes back to it, untouched; 2. the counter neither allocates nor panics: it
@@ -22,11 +23,13 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get().wrapping_add(layout.size()));
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get().wrapping_sub(layout.size()));
         // SAFETY: as above; `ptr` came from `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
@@ -46,6 +49,27 @@ fn allocations(work: impl FnOnce()) -> usize {
 fn the_codecs_are_counted_too() {
     let made = allocations(|| drop(Stream::new("zstd".parse().unwrap(), 4096).unwrap()));
     assert!(made >= 4, "two contexts, the tables and the box: {made}");
+}
+
+/// What a stream says it takes is what it takes, or a little more.
+#[test]
+fn memory_is_what_a_stream_takes() {
+    // The others' memory is not Rust's.
+    for name in (1..=22).map(|level| format!("zstd:{level}")) {
+        for len in [4096, 16384, 65536] {
+            let before = BYTES.get();
+            let stream = Stream::new(name.parse().unwrap(), len).unwrap();
+            let (said, taken) = (stream.memory(), BYTES.get().wrapping_sub(before));
+            assert!(
+                taken > 100 << 10,
+                "{name}, {len}: {taken} bytes are counted"
+            );
+            assert!(
+                (taken - taken / 100..taken + taken / 9).contains(&said),
+                "{name}, {len}: {said} of {taken}"
+            );
+        }
+    }
 }
 
 #[test]

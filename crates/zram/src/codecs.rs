@@ -1,10 +1,20 @@
 //! The store's algorithms: the primary one, and up to three to recompress with.
+//!
+//! priority -> codec -> a stream, lent to the calling thread. The first stream of each, and its dictionary, are made and counted
+//! with the algorithm; more are made when all are lent, as long as all those together take no more than a sixteenth of the
+//! memory limit. Else a thread waits for a stream: so nothing fails for want of one.
 
 use crate::content::MAX_PRIORITY;
 use crate::error::Error;
+use crate::scan::Secondaries;
+use crate::store::Store;
 use std::num::NonZeroUsize;
-use std::sync::{MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use zcomp::{Algorithm, Dictionary, Stream, Streams};
+use zs_mm::{Backing, Charge};
+
+/// The share of the limit that streams beyond the first ones may take.
+const SHARE: u64 = 16;
 
 /// One algorithm with its streams. Fixed once set: stored blocks are read by it.
 #[derive(Debug)]
@@ -17,61 +27,104 @@ pub(crate) struct Codec {
 #[derive(Debug)]
 pub(crate) struct Codecs {
     slots: [OnceLock<Codec>; MAX_PRIORITY as usize + 1],
-    block: usize,
     threads: NonZeroUsize,
+    counted: Mutex<Counted>,
+}
+
+/// What the arena counts for streams.
+#[derive(Debug, Default)]
+struct Counted {
+    charges: Vec<Charge>,
+    /// Bytes of streams beyond the first ones.
+    grown: u64,
 }
 
 impl Codecs {
-    pub(crate) fn new(block: usize, threads: Option<NonZeroUsize>) -> Self {
+    pub(crate) fn new(threads: Option<NonZeroUsize>) -> Self {
         let threads = threads
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         Self {
             slots: [const { OnceLock::new() }; 4],
-            block,
             threads,
+            counted: Mutex::default(),
         }
-    }
-
-    pub(crate) fn set(
-        &self,
-        number: u8,
-        algorithm: Algorithm,
-        dictionary: Option<Dictionary>,
-    ) -> Result<(), Error> {
-        let slot = self.slots.get(number as usize).ok_or_else(|| {
-            Error::Invalid(format!(
-                "priority {number}: 1 to {MAX_PRIORITY} are allowed"
-            ))
-        })?;
-        let streams =
-            Streams::with_dictionary(algorithm, self.block, self.threads, dictionary.as_ref())?;
-        let codec = Codec {
-            algorithm,
-            dictionary,
-            streams,
-        };
-        slot.set(codec).map_err(|_| {
-            Error::Busy("this priority has its algorithm, which stored blocks may need")
-        })
     }
 
     pub(crate) fn get(&self, number: u8) -> Option<&Codec> {
         self.slots.get(number as usize)?.get()
     }
 
-    /// The highest secondary algorithm, 0 if there is none.
-    pub(crate) fn highest(&self) -> u8 {
-        (1..=MAX_PRIORITY)
-            .rev()
-            .find(|number| self.get(*number).is_some())
-            .unwrap_or(0)
+    /// The secondary algorithms that are set.
+    pub(crate) fn secondaries(&self) -> Secondaries {
+        let set = (1..=MAX_PRIORITY).filter(|number| self.get(*number).is_some());
+        Secondaries(set.map(|number| 1 << (number - 1)).sum())
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Backing> Store<B> {
+    /// Sets an algorithm, once and for all. Its first stream is made before it is counted.
+    pub(crate) fn set_codec(
+        &self,
+        number: u8,
+        algorithm: Algorithm,
+        dictionary: Option<Dictionary>,
+    ) -> Result<(), Error> {
+        let codecs = &self.codecs;
+        let slot = codecs.slots.get(number as usize).ok_or_else(|| {
+            Error::Invalid(format!(
+                "priority {number}: 1 to {MAX_PRIORITY} are allowed"
+            ))
+        })?;
+        let is_set =
+            || Error::Busy("this priority has its algorithm, which stored blocks may need");
+        if slot.get().is_some() {
+            return Err(is_set());
+        }
+        let (block, threads) = (self.block_size(), codecs.threads);
+        let streams = Streams::with_dictionary(algorithm, block, threads, dictionary.as_ref())?;
+        let dictionary_bytes = dictionary.as_ref().map_or(0, Dictionary::memory);
+        let bytes = streams.stream_bytes() + dictionary_bytes;
+        let charge = self.arena().charge(bytes as u64)?;
+        let codec = Codec {
+            algorithm,
+            dictionary,
+            streams,
+        };
+        if slot.set(codec).is_err() {
+            self.arena().uncharge(charge);
+            return Err(is_set());
+        }
+        codecs.counted().charges.push(charge);
+        Ok(())
     }
 
     /// A stream of this algorithm, lent to the calling thread; it holds one at a time.
     pub(crate) fn stream(&self, number: u8) -> Result<MutexGuard<'_, Stream>, Error> {
-        let codec = self.get(number).ok_or_else(|| {
+        let codec = self.codecs.get(number).ok_or_else(|| {
             Error::Invalid(format!("no algorithm has priority {number}: set one first"))
         })?;
-        Ok(codec.streams.lock())
+        Ok(codec.streams.lock_if(|bytes| self.may_grow(bytes as u64)))
+    }
+
+    /// Counts one stream more; false if there are enough.
+    #[cold]
+    fn may_grow(&self, bytes: u64) -> bool {
+        let mut counted = self.codecs.counted();
+        if counted.grown + bytes > self.limit() / SHARE {
+            return false;
+        }
+        // Streams without memory of their own need no charge.
+        if bytes > 0 {
+            match self.arena().charge(bytes) {
+                Ok(charge) => counted.charges.push(charge),
+                Err(_) => return false,
+            }
+        }
+        counted.grown += bytes;
+        true
     }
 }

@@ -5,15 +5,16 @@
 //! | 0 | hole: never written, or discarded |
 //! | client state 0 | hole, locked |
 //! | client state 1 | its object has just gone, and something else comes at once; always locked |
-//! | client state 2 | same-filled: a pattern below 2^56 |
+//! | client state 2 | same-filled: a pattern below 2^56; or, with bit 56, one of 32 bits, twice |
 //! | client state 3 | written back: an extent of the backing |
 //! | client state 4 | shared: the number of a shared object |
 //! | live | an object: compressed, raw, or a wide pattern of 8 bytes |
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
 //! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
-//! its generation bits 0-1, the highest algorithm that was tried without gain, and bit 2, picked by a
-//! writeback: cleared by whoever stores anew, so that the writeback notices.
+//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
+//! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
+//! lock: readers wait for it.
 
 use zsmalloc::{ClientBits, Layout, State, Word};
 
@@ -27,11 +28,17 @@ const LOCK: u64 = 1;
 const FLAG_LOCKED: u8 = 1;
 const FLAG_IDLE: u8 = 2;
 const FORM_SHIFT: u32 = 2;
-const TRIED_MASK: u32 = 3;
-const PICKED: u32 = 4;
+const TRIED_MASK: u32 = 7;
+const PICKED: u32 = 8;
+const WANTED: u32 = 16;
 
-/// The widest pattern that fits a word, in bits.
+/// The widest pattern that fits a word as it is, in bits.
 const PATTERN_BITS: u32 = 56;
+/// Both halves of a pattern that is wider than that.
+const TWICE: u64 = 1 << PATTERN_BITS;
+
+/// How many codes of forms there are.
+pub(crate) const FORMS: usize = 6;
 
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
@@ -73,7 +80,9 @@ pub(crate) struct Mark {
     pub(crate) locked: bool,
     pub(crate) idle: bool,
     pub(crate) picked: bool,
-    /// The highest secondary algorithm that did not make it smaller.
+    /// The holder of the lock waits until nobody reads it.
+    pub(crate) wanted: bool,
+    /// The secondary algorithms that did not make it smaller: a bit for each, that of 1 lowest.
     pub(crate) tried: u8,
 }
 
@@ -84,6 +93,7 @@ impl Mark {
             locked: true,
             idle: false,
             picked: false,
+            wanted: false,
             tried: 0,
         }
     }
@@ -96,17 +106,21 @@ impl Mark {
             locked: bits.flags & FLAG_LOCKED != 0,
             idle: bits.flags & FLAG_IDLE != 0,
             picked: bits.generation & PICKED != 0,
+            wanted: bits.generation & WANTED != 0,
             tried: (bits.generation & TRIED_MASK) as u8,
         }
     }
 
     pub(crate) fn bits(self) -> ClientBits {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let mark = |set: bool, mark: u32| if set { mark } else { 0 };
         ClientBits {
             flags: self.form.code() << FORM_SHIFT
                 | flag(self.locked, FLAG_LOCKED)
                 | flag(self.idle, FLAG_IDLE),
-            generation: u32::from(self.tried) & TRIED_MASK | if self.picked { PICKED } else { 0 },
+            generation: u32::from(self.tried) & TRIED_MASK
+                | mark(self.picked, PICKED)
+                | mark(self.wanted, WANTED),
         }
     }
 }
@@ -115,14 +129,44 @@ impl Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) start: u32,
+    /// At most 1023.
     pub(crate) units: u16,
+    /// The number of the writeback that wrote it, modulo 16384: the record has it, too.
+    pub(crate) round: u16,
+}
+
+impl Extent {
+    const UNITS_BITS: u32 = 10;
+
+    pub(crate) fn bytes(self) -> usize {
+        usize::from(self.units) * crate::writeback::UNIT
+    }
+
+    /// The unit behind it.
+    pub(crate) fn end(self) -> u32 {
+        self.start + u32::from(self.units)
+    }
+
+    fn code(self) -> u64 {
+        let rest = u64::from(self.round) << Self::UNITS_BITS | u64::from(self.units);
+        rest << 32 | u64::from(self.start)
+    }
+
+    fn from_code(code: u64) -> Self {
+        let rest = code >> 32;
+        Self {
+            start: code as u32,
+            units: (rest & ((1 << Self::UNITS_BITS) - 1)) as u16,
+            round: (rest >> Self::UNITS_BITS) as u16,
+        }
+    }
 }
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Hole,
-    /// A pattern below 2^56, repeated.
+    /// A pattern that [fits a word](fits_word), repeated.
     Same(u64),
     Object(Mark),
     Backed(Extent),
@@ -145,11 +189,9 @@ impl Content {
             // The state as it lies in the word: 8 and the client's number.
             State::Client(state) => match state & 7 {
                 HOLE => Self::Hole,
+                SAME if value & TWICE != 0 => Self::Same(twice(value as u32)),
                 SAME => Self::Same(value),
-                BACKED => Self::Backed(Extent {
-                    start: value as u32,
-                    units: (value >> 32) as u16,
-                }),
+                BACKED => Self::Backed(Extent::from_code(value)),
                 SHARED => Self::Shared(value as u32),
                 _ => Self::Between,
             },
@@ -163,11 +205,9 @@ impl Content {
         let (state, value) = match self {
             Self::Hole if !locked => return Some(Word::from_bits(0)),
             Self::Hole => (HOLE, 0),
-            Self::Same(pattern) => (SAME, pattern),
-            Self::Backed(extent) => (
-                BACKED,
-                u64::from(extent.start) | u64::from(extent.units) << 32,
-            ),
+            Self::Same(pattern) if pattern >> PATTERN_BITS == 0 => (SAME, pattern),
+            Self::Same(pattern) => (SAME, TWICE | u64::from(pattern as u32)),
+            Self::Backed(extent) => (BACKED, extent.code()),
             Self::Shared(number) => (SHARED, number.into()),
             Self::Object(_) | Self::Between => return None,
         };
@@ -180,11 +220,7 @@ impl Content {
             Self::Same(_) => Kind::Same,
             Self::Backed(_) => Kind::Backed,
             Self::Shared(_) => Kind::Shared,
-            Self::Object(mark) => match mark.form {
-                Form::Compressed(algorithm) => Kind::compressed(algorithm),
-                Form::Raw => Kind::Raw,
-                Form::Wide => Kind::Wide,
-            },
+            Self::Object(_) => Kind::Object,
         }
     }
 }
@@ -201,7 +237,11 @@ pub(crate) fn was_locked(last: Word) -> bool {
 
 /// Whether a pattern fits a block's word.
 pub(crate) fn fits_word(pattern: u64) -> bool {
-    pattern >> PATTERN_BITS == 0
+    pattern >> PATTERN_BITS == 0 || pattern == twice(pattern as u32)
+}
+
+fn twice(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 /// What blocks are counted by.
@@ -209,29 +249,13 @@ pub(crate) fn fits_word(pattern: u64) -> bool {
 pub(crate) enum Kind {
     Hole = 0,
     Same = 1,
-    Wide = 2,
-    Raw = 3,
-    Backed = 4,
-    Shared = 5,
-    Compressed0 = 6,
-    Compressed1 = 7,
-    Compressed2 = 8,
-    Compressed3 = 9,
+    Object = 2,
+    Backed = 3,
+    Shared = 4,
 }
 
 /// How many kinds there are.
-pub(crate) const KINDS: usize = 10;
-
-impl Kind {
-    pub(crate) fn compressed(algorithm: u8) -> Self {
-        match algorithm {
-            0 => Self::Compressed0,
-            1 => Self::Compressed1,
-            2 => Self::Compressed2,
-            _ => Self::Compressed3,
-        }
-    }
-}
+pub(crate) const KINDS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -240,22 +264,37 @@ mod tests {
     #[test]
     fn marks_round_trip() {
         for code in 0..=5 {
-            for bits in 0..64_u8 {
+            for bits in 0..128_u8 {
                 let mark = Mark {
                     form: Form::from_code(code).expect("a form"),
                     locked: bits & 1 != 0,
                     idle: bits & 2 != 0,
                     picked: bits & 4 != 0,
-                    tried: bits >> 3 & 3,
+                    wanted: bits & 8 != 0,
+                    tried: bits >> 4,
                 };
                 assert_eq!(Mark::of(mark.bits()), mark);
-                assert!(mark.bits().flags < 32 && mark.bits().generation < 8);
+                assert!(mark.bits().flags < 32 && mark.bits().generation < 32);
             }
         }
     }
 
     #[test]
-    fn patterns_that_fit_have_56_bits() {
-        assert!(fits_word((1 << 56) - 1) && !fits_word(1 << 56));
+    fn patterns_that_fit() {
+        for fits in [
+            0,
+            1,
+            (1 << 56) - 1,
+            u64::MAX,
+            twice(0xff00_0001),
+            twice(1 << 24),
+        ] {
+            assert!(fits_word(fits));
+            let word = Content::Same(fits).word(true).expect("no object");
+            assert!(word.client_payload() < 1 << 60);
+        }
+        for wide in [1 << 56, u64::MAX - 1, twice(0xff00_0001) ^ 1 << 40] {
+            assert!(!fits_word(wide));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Dictionaries learnt from the store's own blocks.
 
+use crate::content::Content;
 use crate::error::Error;
-use crate::scratch::with_scratch;
+use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use zcomp::{Dictionary, MAX_DICTIONARY_LEN};
 use zs_mm::Backing;
@@ -12,7 +13,8 @@ const SAMPLES: usize = 100;
 impl<B: Backing> Store<B> {
     /// Learns a zstd dictionary of at most `max_len` bytes (256 to 1 MiB) from blocks all over the store, some hundred
     /// times as many bytes as the dictionary has. Use it for a [secondary algorithm](Self::set_secondary), or for the primary
-    /// one of another store. Takes some 0.1 s a MiB of samples.
+    /// one of another store. Takes some 0.1 s a MiB of samples, and memory for them beside what the limit counts. No
+    /// block counts as accessed.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another length; [`Error::Codec`] if the blocks are too few, or have nothing in common.
@@ -29,16 +31,32 @@ impl<B: Backing> Store<B> {
         let (mut samples, mut lengths, mut seen) = (Vec::new(), Vec::new(), 0);
         self.each_object(self.all_blocks(), |block, _| {
             seen += 1;
-            if (seen - 1) % every == 0 {
-                with_scratch(block_size, |scratch| {
-                    self.read_block(block, &mut scratch.block, &mut scratch.joined)?;
-                    samples.extend_from_slice(&scratch.block);
-                    lengths.push(block_size);
-                    Ok::<(), Error>(())
-                })?;
+            if (seen - 1) % every == 0 && self.sample(block, &mut samples)? {
+                lengths.push(block_size);
             }
             Ok(lengths.len() < wanted)
         })?;
         Ok(Dictionary::train(&samples, &lengths, max_len)?)
+    }
+
+    /// Appends what a block holds, which does not count as an access; false if it holds no object any more.
+    fn sample(&self, block: u32, samples: &mut Vec<u8>) -> Result<bool, Error> {
+        let Ok(guard) = self.read_pinned(block) else {
+            return Ok(false);
+        };
+        // While it is pinned the object stays, and so does its form.
+        let (Content::Object(mark), _) = self.content(block) else {
+            return Ok(false);
+        };
+        with_scratch(self.block_size(), |scratch| {
+            let Scratch {
+                block: plain,
+                joined,
+                ..
+            } = scratch;
+            self.decode(block, mark.form, guard.contiguous(joined)?, plain)?;
+            samples.extend_from_slice(plain);
+            Ok(true)
+        })
     }
 }

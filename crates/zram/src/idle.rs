@@ -24,9 +24,11 @@ impl<B: Backing> Store<B> {
     /// is not.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access);
+    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access), or if the store
+    /// deduplicates;
     /// [`Error::Forked`].
     pub fn mark_idle(&self, rule: IdleRule) -> Result<u64, Error> {
+        self.refuse_shared("marking as idle")?;
         let now = self.now();
         let mut marked = 0;
         if matches!(rule, IdleRule::OlderThan(_)) && self.table().time(0).is_none() {
@@ -35,21 +37,22 @@ impl<B: Backing> Store<B> {
             ));
         }
         self.each_object(self.all_blocks(), |block, _| {
-            let idle = match (rule, self.table().time(block)) {
+            let is_idle = || match (rule, self.table().time(block)) {
                 (IdleRule::OlderThan(age), Some(time)) => {
-                    // Relaxed: a time, by which nothing is published.
+                    // Relaxed: an access that ends before the word is changed changes the word itself, so the time
+                    // is looked at again; one that ends later looks at the mark.
                     now - time.load(Ordering::Relaxed).min(now) >= age.as_secs()
                 }
                 _ => true,
             };
             let change = |bits| {
-                let mark = Mark::of(bits);
+                let (mark, idle) = (Mark::of(bits), is_idle());
                 (!mark.locked && mark.idle != idle).then(|| Mark { idle, ..mark }.bits())
             };
             match self.pool.change_bits(block, change) {
                 Ok((bits, changed)) => {
-                    let before = Mark::of(bits).idle;
-                    marked += u64::from(if changed { idle } else { before });
+                    // What was changed was turned round.
+                    marked += u64::from(Mark::of(bits).idle != changed);
                 }
                 Err(zsmalloc::Error::Forked) => return Err(Error::Forked),
                 // Freed meanwhile.

@@ -20,8 +20,8 @@
 //! |---|---|
 //! | `options`, `store` | a store: made, resized, reset; who is attached |
 //! | `content` | what a block's word says |
-//! | `table` | the words: sparse, and the pool's client |
-//! | `lock` | the lock of one block |
+//! | `table`, `gate` | the words: sparse, and the pool's client; what of them has memory |
+//! | `lock`, `waiters` | the lock of one block |
 //! | `range` | requests cut into blocks |
 //! | `write`, `read`, `zero` | one way through each |
 //! | `same` | blocks of one repeated word |
@@ -29,7 +29,7 @@
 //! | `status` | which ranges hold what |
 //! | `scan`, `idle`, `recompress` | passes over the store |
 //! | `writeback` | blocks to a file, and back |
-//! | `dedup` | identical blocks once |
+//! | `dedup`, `shares` | identical blocks once |
 //! | `dictionary` | dictionaries from the store's blocks |
 //! | `snapshot` | the whole store to a file, and back |
 //! | `manage` | memory given back |
@@ -47,6 +47,7 @@ mod counters;
 mod dedup;
 mod dictionary;
 mod error;
+mod gate;
 mod histogram;
 mod idle;
 mod lock;
@@ -58,12 +59,16 @@ mod recompress;
 mod same;
 mod scan;
 mod scratch;
+mod shares;
 mod snapshot;
 mod stats;
 mod status;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 mod validate;
+mod waiters;
 mod write;
 mod writeback;
 mod zero;
@@ -79,7 +84,7 @@ pub use stats::{AlgorithmStats, StoreStats};
 pub use status::{RangeKind, RangeStatus};
 pub use store::{Alone, Attachment, Store};
 pub use writeback::{
-    BackingFile, BlockFile, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
+    BackingFile, BlockFile, FileId, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
 };
 pub use zcomp::{Algorithm, Dictionary};
 pub use zero::Zeroes;

@@ -4,74 +4,23 @@
 //! also while the block is locked. What a block holds changes from the old to the new in one step, or by way of
 //! states in which readers wait.
 //!
+//! An object is replaced at a moment without readers. A holder that meets one says so in the word (*wanted*): readers
+//! to come wait for the lock from then on, so that each delays it once.
+//!
 //! # Locking
 //!
 //! A thread holds one block's lock at a time. Nothing of `zs_sync::Rank` is held while it waits for one. Who waits long
-//! sleeps, on one of 64 condition variables.
+//! sleeps (`waiters`).
 
 use crate::content::{Content, Form, Kind, Mark, gone};
 use crate::error::Error;
 use crate::store::Store;
 use crate::table::wait;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
 use zs_mm::Backing;
 use zsmalloc::{ClientBits, State, Word};
 
 /// How often a locked word is looked at before its waiter sleeps.
 const SPINS: u32 = 200;
-
-/// Threads that sleep until blocks are unlocked.
-#[derive(Debug)]
-pub(crate) struct Waiters(Box<[Waiter]>);
-
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Waiter {
-    sleepers: AtomicU32,
-    mutex: Mutex<()>,
-    condvar: Condvar,
-}
-
-impl Default for Waiters {
-    fn default() -> Self {
-        Self((0..64).map(|_| Waiter::default()).collect())
-    }
-}
-
-impl Waiters {
-    fn of(&self, block: u32) -> &Waiter {
-        &self.0[block as usize % self.0.len()]
-    }
-
-    /// Sleeps until the block is unlocked; may return early.
-    fn sleep(&self, block: u32, is_locked: impl Fn() -> bool) {
-        let waiter = self.of(block);
-        let guard = waiter.mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        // Relaxed: the fence pairs with the one in `wake`: either this thread sees the block unlocked, or
-        // the one that unlocks it sees the sleeper, and comes for the mutex, which is free once this one sleeps.
-        waiter.sleepers.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if is_locked() {
-            drop(
-                waiter
-                    .condvar
-                    .wait(guard)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-        }
-        waiter.sleepers.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn wake(&self, block: u32) {
-        let waiter = self.of(block);
-        fence(Ordering::SeqCst);
-        if waiter.sleepers.load(Ordering::Relaxed) > 0 {
-            drop(waiter.mutex.lock().unwrap_or_else(PoisonError::into_inner));
-            waiter.condvar.notify_all();
-        }
-    }
-}
 
 /// A locked block. Unlocked when dropped.
 pub(crate) struct BlockLock<'a, B: Backing> {
@@ -108,7 +57,8 @@ impl<B: Backing> Store<B> {
         if *spins < SPINS {
             wait(self.arena(), spins);
         } else {
-            self.waiters.sleep(block, || self.content(block).1);
+            let is_locked = || self.content(block).1;
+            self.waiters.sleep(self.arena().host(), block, is_locked);
         }
     }
 
@@ -159,55 +109,96 @@ impl<B: Backing> BlockLock<'_, B> {
         }
         .bits();
         let old = self.content();
-        let Some(word) = old.word(true) else {
-            let mut spins = 0;
-            loop {
-                match pool.replace_with_bits(self.block, bits, bytes) {
-                    // A reader is inside, or the mark of idleness has just changed.
-                    Err(zsmalloc::Error::Busy) => wait(self.store.arena(), &mut spins),
-                    outcome => return Ok(outcome?),
-                }
+        if let Some(word) = old.word(true) {
+            pool.store(self.block, word, bits, bytes)?;
+            self.store.counters.stored(mark.form, bytes.len());
+            return self.release(old);
+        }
+        let freed = self.object(old)?;
+        let mut spins = 0;
+        loop {
+            match pool.replace_with_bits(self.block, bits, bytes) {
+                // A reader is inside, or the mark of idleness has just changed.
+                Err(zsmalloc::Error::Busy) => self.keep_readers_out()?,
+                outcome => break outcome?,
             }
+            wait(self.store.arena(), &mut spins);
+        }
+        self.store.counters.freed(freed.0, freed.1);
+        self.store.counters.stored(mark.form, bytes.len());
+        Ok(())
+    }
+
+    /// The form and length of the block's object.
+    fn object(&self, content: Content) -> Result<(Form, usize), Error> {
+        let Content::Object(mark) = content else {
+            return Err(self.corrupt("its object went away under its lock"));
         };
-        pool.store(self.block, word, bits, bytes)?;
-        self.release(old);
+        Ok((mark.form, self.store.read_pinned(self.block)?.len()))
+    }
+
+    /// Readers to come wait until this lock is given back.
+    fn keep_readers_out(&self) -> Result<(), Error> {
+        let wanted = |bits: ClientBits| {
+            let mark = Mark::of(bits);
+            (!mark.wanted).then(|| {
+                Mark {
+                    wanted: true,
+                    ..mark
+                }
+                .bits()
+            })
+        };
+        self.store.pool.change_bits(self.block, wanted)?;
         Ok(())
     }
 
     /// The block becomes a hole, a pattern, an extent or a reference: no memory is needed.
-    pub(crate) fn set(&self, new: Content) {
+    ///
+    /// # Errors
+    /// [`Error::Forked`] and [`Error::Corrupt`], which cannot be unless a word was changed by who does not hold its lock.
+    pub(crate) fn set(&self, new: Content) -> Result<(), Error> {
         let Some(to) = new.word(true) else {
-            debug_assert!(false, "objects are stored by `set_object`");
-            return;
+            return Err(self.corrupt("an object is to be stored without its bytes"));
         };
         let old = self.content();
         let from = match old.word(true) {
             Some(word) => word,
-            None => self.free_object(),
+            None => self.free_object(old)?,
         };
-        let changed = self.store.table().change(self.block, from, to);
-        debug_assert!(changed, "a locked word is its holder's");
-        self.release(old);
+        if !self.store.table().change(self.block, from, to) {
+            return Err(self.corrupt("its word was changed under its lock"));
+        }
+        self.release(old)
     }
 
     /// Frees the block's object, and waits until its last reader has left: readers to come wait for the lock.
-    fn free_object(&self) -> Word {
-        let freed = self.store.pool.free(self.block);
-        debug_assert!(freed.is_ok(), "a locked object is there");
+    fn free_object(&self, old: Content) -> Result<Word, Error> {
+        let (form, len) = self.object(old)?;
+        self.store.pool.free(self.block)?;
+        self.store.counters.freed(form, len);
         let mut spins = 0;
         // Only the word of a finished free is equal to this.
         while self.store.pool.look_at(self.block) != Some(gone()) {
             wait(self.store.arena(), &mut spins);
         }
-        gone()
+        Ok(gone())
     }
 
     /// What the old content had elsewhere goes.
-    fn release(&self, old: Content) {
+    fn release(&self, old: Content) -> Result<(), Error> {
         match old {
             Content::Backed(extent) => self.store.free_extent(extent),
-            Content::Shared(number) => self.store.release_shared(number),
+            Content::Shared(number) => self.store.release_shared(number)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, what: &str) -> Error {
+        Error::Corrupt {
+            block: self.block,
+            what: what.to_owned(),
         }
     }
 
@@ -233,6 +224,7 @@ impl<B: Backing> BlockLock<'_, B> {
             mark.locked.then(|| {
                 Mark {
                     locked: false,
+                    wanted: false,
                     ..mark
                 }
                 .bits()
@@ -253,7 +245,7 @@ impl<B: Backing> Drop for BlockLock<'_, B> {
         store
             .table()
             .leave(self.block, self.before != Kind::Hole, after != Kind::Hole);
-        store.waiters.wake(self.block);
+        store.waiters.wake(store.arena().host(), self.block);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a store is to be.
 
 use crate::error::Error;
+use crate::shares::SPARE;
 use zcomp::{Algorithm, Dictionary};
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
@@ -23,18 +24,19 @@ pub struct StoreOptions {
     pub algorithm: Algorithm,
     /// A dictionary for it: zstd only.
     pub dictionary: Option<Dictionary>,
-    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB. Default: `size`, or half of the
-    /// memory that is available to the process, whichever is less.
+    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB, with blocks of any size.
+    /// Default: [`default_limit`](Self::default_limit).
     pub limit: Option<u64>,
     /// Blocks whose compressed form is longer than so many bytes are stored as they are: 8 to the block size.
     /// Default: as many as let an object share its frame, 31/32 of the block.
     pub raw_above: Option<usize>,
-    /// Store identical blocks once. Shared blocks are neither recompressed nor written back. Default: no.
+    /// Store identical blocks once. Such a store refuses recompression, writeback and marks of idleness. Default: no.
     pub dedup: bool,
     /// Remember when each block was last accessed, for [`IdleRule::OlderThan`](crate::IdleRule); 8 bytes a block.
     /// Default: no.
     pub track_access: bool,
-    /// Threads that compress at once without waiting for each other. Default: the machine's.
+    /// Threads that compress or decompress at once without waiting for each other, as far as a sixteenth of the limit has room
+    /// for what their codecs take. Default: the machine's.
     pub threads: Option<std::num::NonZeroUsize>,
 }
 
@@ -56,10 +58,23 @@ impl StoreOptions {
         }
     }
 
+    /// The limit of a store that is given none, in bytes: a sixteenth more than its size, and 2 MiB, so that blocks
+    /// which do not compress fill it, metadata included; or half of the memory that is available to the process now, if that
+    /// is less.
+    #[must_use]
+    pub fn default_limit(&self) -> u64 {
+        let full = self.size.saturating_add(self.size / 16 + (2 << 20));
+        let least = self.block_size.block_bytes() as u64;
+        full.min(zs_os::memory_available() / 2)
+            .clamp(least, MAX_ARENA_BYTES)
+    }
+
     /// Blocks of the largest size.
     pub(crate) fn max_blocks(&self) -> Result<u32, Error> {
         let block = self.block_size.bytes() as u64;
-        let most = u64::from(u32::MAX / 2) * block;
+        // Words have numbers of 32 bits; with deduplication there are two for each block, and some.
+        let spare = if self.dedup { SPARE } else { 0 };
+        let most = u64::from(u32::MAX / 2 - spare) * block;
         let asked = self.max_size.unwrap_or(self.size.max((1 << 40).min(most)));
         check_size(self.size, most)?;
         if asked < self.size {
@@ -83,11 +98,7 @@ impl StoreOptions {
                 )));
             }
             Some(limit) => limit,
-            None => self
-                .size
-                .saturating_add(self.size / 16)
-                .min(zs_os::memory_available() / 2)
-                .clamp(least, MAX_ARENA_BYTES),
+            None => self.default_limit(),
         };
         let whole = limit.max(self.size).saturating_mul(2);
         Ok((limit, whole.clamp(limit, MAX_ARENA_BYTES)))

@@ -26,13 +26,35 @@ impl<B: Backing> Store<B> {
     /// [`Error::OutOfRange`]; [`Error::Io`] and [`Error::Corrupt`] for a written-back block that does not come back as it
     /// was; the buffer's bytes are unspecified then.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let outcome = self
-            .latencies
-            .time(Timed::Read, || self.read_pieces(offset, buffer));
+        let len = buffer.len();
+        self.read_timed(len, || self.read_pieces(offset, buffer))
+    }
+
+    /// The same, but nothing is put into the buffer if the range holds nothing but zeros. Returns whether it holds more.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_unless_zeroes(&self, offset: u64, buffer: &mut [u8]) -> Result<bool, Error> {
+        let len = buffer.len();
+        self.read_timed(len, || {
+            self.check_range(offset, len as u64)?;
+            if self.is_zeroes(offset, len as u64) {
+                return Ok(false);
+            }
+            self.read_pieces(offset, buffer).map(|()| true)
+        })
+    }
+
+    fn read_timed<T>(
+        &self,
+        len: usize,
+        run: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.timed(Timed::Read, run);
         match &outcome {
-            Ok(()) => {
+            Ok(_) => {
                 self.counters.add(Event::Reads, 1);
-                self.counters.add(Event::BytesRead, buffer.len() as u64);
+                self.counters.add(Event::BytesRead, len as u64);
             }
             Err(_) => self.counters.add(Event::FailedReads, 1),
         }
@@ -74,17 +96,17 @@ impl<B: Backing> Store<B> {
                     fill(pattern, 0, out);
                     return Ok(());
                 }
+                // Its holder waits for the readers that are inside.
+                Content::Object(mark) if mark.wanted => self.wait_unlocked(block, &mut spins),
                 Content::Object(_) => {
-                    if self.read_object(block, out, joined)? {
+                    if self.read_object(block, block, out, joined)? {
                         return Ok(());
                     }
                 }
                 Content::Backed(_) | Content::Shared(_) => {
                     let lock = self.lock(block)?;
                     let content = lock.content();
-                    if self.read_locked(block, content, out, joined)? {
-                        return Ok(());
-                    }
+                    return self.read_locked(block, content, out, joined);
                 }
                 Content::Between => self.wait_unlocked(block, &mut spins),
             }
@@ -98,25 +120,42 @@ impl<B: Backing> Store<B> {
         content: Content,
         out: &mut [u8],
         joined: &mut [u8],
-    ) -> Result<bool, Error> {
-        match content {
-            Content::Hole => out.fill(0),
-            Content::Same(pattern) => fill(pattern, 0, out),
-            Content::Object(_) => return self.read_object(block, out, joined),
+    ) -> Result<(), Error> {
+        let found = match content {
+            Content::Hole => {
+                out.fill(0);
+                true
+            }
+            Content::Same(pattern) => {
+                fill(pattern, 0, out);
+                true
+            }
+            Content::Object(_) => self.read_object(block, block, out, joined)?,
             Content::Backed(extent) => {
                 let record = self.read_record(block, extent)?;
                 self.decode(block, record.form, record.bytes(), out)?;
+                true
             }
             Content::Shared(number) => {
-                return self.read_object(self.table().shared_index(number), out, joined);
+                let index = self.table().shared_index(number);
+                self.read_object(block, index, out, joined)?
             }
-            Content::Between => return Ok(false),
-        }
-        Ok(true)
+            Content::Between => false,
+        };
+        found.then_some(()).ok_or_else(|| Error::Corrupt {
+            block,
+            what: "what it holds went away under its lock".to_owned(),
+        })
     }
 
-    /// Reads the object of a word; false if it holds none any more.
-    fn read_object(&self, index: u32, out: &mut [u8], joined: &mut [u8]) -> Result<bool, Error> {
+    /// Reads the object of a word, the block's own or a shared one; false if it holds none any more.
+    fn read_object(
+        &self,
+        block: u32,
+        index: u32,
+        out: &mut [u8],
+        joined: &mut [u8],
+    ) -> Result<bool, Error> {
         let guard = match self.read_pinned(index) {
             Ok(guard) => guard,
             Err(zsmalloc::Error::Stale) => return Ok(false),
@@ -128,27 +167,33 @@ impl<B: Backing> Store<B> {
         };
         let mark = Mark::of(word.client_bits(&self.pool.layout()));
         let bytes = guard.contiguous(joined)?;
-        self.decode(index, mark.form, bytes, out)?;
-        self.accessed(index, mark);
+        self.decode(block, mark.form, bytes, out)?;
+        self.touch(index);
+        // Whoever marks it idle by an older time than this has done so by now, or looks at it again.
+        drop(guard);
+        self.accessed(index);
         Ok(true)
     }
 
-    /// An access: the block is not idle any more.
-    fn accessed(&self, index: u32, mark: Mark) {
-        if mark.idle {
+    /// An access, which has ended: the block is neither idle nor what a writeback has picked any more.
+    fn accessed(&self, index: u32) {
+        let used = |bits| {
+            let mark = Mark::of(bits);
+            (mark.idle || mark.picked).then(|| {
+                Mark {
+                    idle: false,
+                    picked: false,
+                    ..mark
+                }
+                .bits()
+            })
+        };
+        if let (Content::Object(mark), _) = self.content(index)
+            && (mark.idle || mark.picked)
+        {
             // An error: the object has been freed meanwhile.
-            let _ = self.pool.change_bits(index, |bits| {
-                let mark = Mark::of(bits);
-                mark.idle.then(|| {
-                    Mark {
-                        idle: false,
-                        ..mark
-                    }
-                    .bits()
-                })
-            });
+            let _ = self.pool.change_bits(index, used);
         }
-        self.touch(index);
     }
 
     /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or holds its lock.
@@ -182,7 +227,6 @@ impl<B: Backing> Store<B> {
                 )));
             }
             Form::Compressed(number) => self
-                .codecs
                 .stream(number)?
                 .decompress(bytes, out)
                 .map_err(|error| corrupt(error.to_string()))?,

@@ -2,28 +2,34 @@
 //!
 //! candidates (the largest first, if only so many are wanted) -> the block's lock -> decompressed -> compressed by the
 //! secondary algorithm -> in a smaller size class? replaced, else marked as tried. Readers go on meanwhile, writers of
-//! this one block wait.
+//! this one block wait. With no memory for the smaller object beside the larger one, objects are moved together first.
 
 use crate::content::{Content, Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
-use crate::lock::Coded;
-use crate::scan::Which;
+use crate::lock::{BlockLock, Coded};
+use crate::scan::{Secondaries, Which};
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
-use crate::write::code;
+use crate::writeback::Pass;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use zs_mm::Backing;
+use zsmalloc::CompactBudget;
 
 /// The most blocks that one call sorts by size.
 const MOST_SORTED: usize = 1 << 20;
+
+/// Objects that are moved when there is no memory for a smaller object, and blocks for which that is not done again if it
+/// was in vain.
+const MOVED: u64 = 1024;
+const IN_VAIN: u32 = 64;
 
 /// What is to be recompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recompress {
     /// The secondary algorithm, 1 to 3. Blocks that have it, or a higher one, or for which it was tried
-    /// without gain, are left.
+    /// without gain since they were written, are left.
     pub priority: u8,
     /// Which blocks.
     pub which: Which,
@@ -34,7 +40,8 @@ pub struct Recompress {
 }
 
 /// What a recompression did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct RecompressReport {
     /// Blocks that were compressed again.
     pub tried: u64,
@@ -44,53 +51,65 @@ pub struct RecompressReport {
     pub bytes_before: u64,
     /// Bytes of the same blocks' objects after.
     pub bytes_after: u64,
+    /// Blocks that could not be read, or for whose smaller object there was no memory: they stay as they were.
+    pub failed: u64,
+    /// Why the first of them could not.
+    pub first_error: Option<Error>,
+}
+
+/// A recompression under way.
+struct Run<'a> {
+    wanted: &'a Recompress,
+    secondaries: Secondaries,
+    report: RecompressReport,
+    /// Blocks that go on without objects being moved for them.
+    without: u32,
 }
 
 impl<B: Backing> Store<B> {
-    /// Compresses blocks again. One recompression or writeback works on a store at a time.
+    /// Compresses blocks again. One recompression works on a store at a time. Works at the memory limit, too.
     ///
     /// # Errors
-    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm, [`Error::Corrupt`].
+    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm or the store deduplicates,
+    /// [`Error::Forked`]. What goes
+    /// wrong with single blocks is in the report.
     pub fn recompress(&self, wanted: &Recompress) -> Result<RecompressReport, Error> {
-        let _alone = self.writeback.begin_pass()?;
+        self.refuse_shared("recompression")?;
+        let _alone = self.writeback.begin(Pass::Recompress)?;
         if wanted.priority == 0 {
             return Err(Error::Invalid("priority 0: 1 to 3 are allowed".to_owned()));
         }
-        drop(self.codecs.stream(wanted.priority)?);
-        let mut report = RecompressReport::default();
+        drop(self.stream(wanted.priority)?);
+        let mut run = Run {
+            wanted,
+            secondaries: self.codecs.secondaries(),
+            report: RecompressReport::default(),
+            without: 0,
+        };
         match wanted.max_blocks {
             None => self.each_object(self.all_blocks(), |block, mark| {
-                if self.is_wanted(wanted, mark) {
-                    self.recompress_block(block, wanted, &mut report)?;
+                if run.is_wanted(mark) {
+                    self.recompress_or_count(block, &mut run)?;
                 }
                 Ok(true)
             })?,
             Some(most) => {
-                for block in self.largest(wanted, most.min(MOST_SORTED))? {
-                    self.recompress_block(block, wanted, &mut report)?;
+                for block in self.largest(&run, most.min(MOST_SORTED))? {
+                    self.recompress_or_count(block, &mut run)?;
                 }
             }
         }
-        Ok(report)
-    }
-
-    fn is_wanted(&self, wanted: &Recompress, mark: Mark) -> bool {
-        let has_it = match mark.form {
-            Form::Compressed(number) => number >= wanted.priority,
-            Form::Wide => true,
-            Form::Raw => false,
-        };
-        !has_it && mark.tried < wanted.priority && wanted.which.takes(mark, self.codecs.highest())
+        Ok(run.report)
     }
 
     /// The largest blocks that are wanted.
-    fn largest(&self, wanted: &Recompress, most: usize) -> Result<Vec<u32>, Error> {
+    fn largest(&self, run: &Run<'_>, most: usize) -> Result<Vec<u32>, Error> {
         let mut heap = BinaryHeap::new();
         if most == 0 {
             return Ok(Vec::new());
         }
         self.each_object(self.all_blocks(), |block, mark| {
-            if self.is_wanted(wanted, mark) {
+            if run.is_wanted(mark) {
                 let len = self.pool.read(block).map_or(0, |guard| guard.len());
                 heap.push(Reverse((len, Reverse(block))));
                 if heap.len() > most {
@@ -106,17 +125,35 @@ impl<B: Backing> Store<B> {
             .collect())
     }
 
-    fn recompress_block(
-        &self,
-        block: u32,
-        wanted: &Recompress,
-        report: &mut RecompressReport,
-    ) -> Result<(), Error> {
+    /// Only what ends the whole pass is an error.
+    fn recompress_or_count(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
+        let tried = run.report.tried;
+        let mut outcome = self.recompress_block(block, run);
+        if matches!(outcome, Err(Error::NoMemory)) && run.without == 0 {
+            // What the pass has made smaller left holes.
+            self.compact(CompactBudget::objects(MOVED));
+            run.report.tried = tried;
+            outcome = self.recompress_block(block, run);
+            run.without = if outcome.is_err() { IN_VAIN } else { 0 };
+        }
+        run.without = run.without.saturating_sub(1);
+        match outcome {
+            Err(Error::Forked) => return Err(Error::Forked),
+            Err(error) => {
+                run.report.failed += 1;
+                run.report.first_error.get_or_insert(error);
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn recompress_block(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
         let lock = self.lock(block)?;
         let Content::Object(mark) = lock.content() else {
             return Ok(());
         };
-        if !self.is_wanted(wanted, mark) {
+        if !run.is_wanted(mark) {
             return Ok(());
         }
         with_scratch(self.block_size(), |scratch| {
@@ -129,45 +166,47 @@ impl<B: Backing> Store<B> {
                 // A reader inside would keep the object from being replaced: its guard goes at once.
                 let guard = self.read_pinned(block)?;
                 let len = guard.len();
-                if len < wanted.threshold {
+                if len < run.wanted.threshold {
                     return Ok(());
                 }
                 self.decode(block, mark.form, guard.contiguous(joined)?, plain)?;
                 len
             };
-            report.tried += 1;
-            let new = code(
-                &self.codecs,
-                wanted.priority,
-                self.raw_threshold,
-                plain,
-                coded,
-            )?;
-            let class = |len| self.pool.geometry().lookup(len);
-            match new {
-                Coded::Object(form @ Form::Compressed(_), bytes)
-                    if class(bytes.len()) < class(len) =>
-                {
-                    lock.set_object(Mark::locked(form), bytes)?;
-                    report.smaller += 1;
-                    report.bytes_before += len as u64;
-                    report.bytes_after += bytes.len() as u64;
-                    self.counters.add(Event::Recompressed, 1);
-                }
-                _ => self.set_tried(block, wanted.priority),
-            }
-            Ok(())
+            run.report.tried += 1;
+            let new = self.code(run.wanted.priority, plain, coded)?;
+            self.replace_if_smaller(&lock, block, len, new, run)
         })
+    }
+
+    fn replace_if_smaller(
+        &self,
+        lock: &BlockLock<'_, B>,
+        block: u32,
+        len: usize,
+        new: Coded<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let class = |len| self.pool.geometry().lookup(len);
+        match new {
+            Coded::Object(form @ Form::Compressed(_), bytes) if class(bytes.len()) < class(len) => {
+                lock.set_object(Mark::locked(form), bytes)?;
+                run.report.smaller += 1;
+                run.report.bytes_before += len as u64;
+                run.report.bytes_after += bytes.len() as u64;
+                self.counters.add(Event::Recompressed, 1);
+            }
+            _ => self.set_tried(block, run.wanted.priority),
+        }
+        Ok(())
     }
 
     fn set_tried(&self, block: u32, priority: u8) {
         // An error cannot be: the block is locked, so its object stays.
         let _ = self.pool.change_bits(block, |bits| {
             let mark = Mark::of(bits);
-            let tried = mark.tried.max(priority);
             Some(
                 Mark {
-                    tried,
+                    tried: mark.tried | bit(priority),
                     idle: false,
                     ..mark
                 }
@@ -175,4 +214,21 @@ impl<B: Backing> Store<B> {
             )
         });
     }
+}
+
+impl Run<'_> {
+    fn is_wanted(&self, mark: Mark) -> bool {
+        let has_it = match mark.form {
+            Form::Compressed(number) => number >= self.wanted.priority,
+            Form::Wide => true,
+            Form::Raw => false,
+        };
+        let was_tried = mark.tried & bit(self.wanted.priority) != 0;
+        !has_it && !was_tried && self.wanted.which.takes(mark, self.secondaries)
+    }
+}
+
+/// A secondary algorithm among those that were tried.
+fn bit(priority: u8) -> u8 {
+    1 << (priority - 1)
 }

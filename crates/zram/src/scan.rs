@@ -6,6 +6,10 @@ use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
 
+/// The secondary algorithms that are set: a bit for each, that of priority 1 lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Secondaries(pub(crate) u8);
+
 /// Which blocks a recompression or a writeback takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -17,20 +21,24 @@ pub enum Which {
     Huge,
     /// Those marked idle and stored raw.
     HugeIdle,
-    /// Those that no secondary algorithm made smaller.
+    /// Those that each secondary algorithm was tried for, and none made smaller.
     Incompressible,
 }
 
 impl Which {
-    pub(crate) fn takes(self, mark: Mark, highest: u8) -> bool {
+    pub(crate) fn takes(self, mark: Mark, secondaries: Secondaries) -> bool {
         let huge = mark.form == Form::Raw;
-        match self {
+        let wanted = match self {
             Self::All => true,
             Self::Idle => mark.idle,
             Self::Huge => huge,
             Self::HugeIdle => huge && mark.idle,
-            Self::Incompressible => highest > 0 && mark.tried >= highest,
-        }
+            Self::Incompressible => {
+                let tried = mark.tried & secondaries.0 == secondaries.0 && secondaries.0 != 0;
+                tried && matches!(mark.form, Form::Raw | Form::Compressed(0))
+            }
+        };
+        wanted && mark.form != Form::Wide
     }
 }
 

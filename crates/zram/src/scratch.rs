@@ -17,7 +17,7 @@ thread_local! {
 pub(crate) fn with_scratch<T>(len: usize, run: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = SCRATCH.take().unwrap_or_default();
     for buffer in [&mut scratch.block, &mut scratch.coded, &mut scratch.joined] {
-        // Threads that use stores with different blocks keep the longest.
+        // Of threads that use stores with different blocks; the memory of the longest stays.
         if buffer.len() != len {
             buffer.resize(len, 0);
         }

@@ -3,10 +3,9 @@
 use crate::codecs::Codecs;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::histogram::Latencies;
-use crate::lock::Waiters;
 use crate::options::{StoreOptions, check_size};
 use crate::table::{BlockTable, TableOptions};
+use crate::waiters::Waiters;
 use crate::writeback::Writeback;
 use std::fmt;
 use std::ops::Deref;
@@ -27,7 +26,6 @@ pub struct Store<B: Backing = AnonBacking> {
     pub(crate) pool: Pool<Arena<B>, BlockTable>,
     pub(crate) codecs: Codecs,
     pub(crate) counters: Counters,
-    pub(crate) latencies: Latencies,
     pub(crate) waiters: Waiters,
     pub(crate) writeback: Writeback,
     /// Bytes; grows only.
@@ -76,8 +74,6 @@ impl<B: Backing> Store<B> {
         let blocks = options.max_blocks()?;
         let (limit, reserve) = options.limits()?;
         let raw_threshold = options.raw_threshold()?;
-        let codecs = Codecs::new(options.block_size.bytes(), options.threads);
-        codecs.set(0, options.algorithm, options.dictionary)?;
         let arena_options = ArenaOptions {
             page_size: options.block_size,
             reserve: Some(reserve),
@@ -92,18 +88,19 @@ impl<B: Backing> Store<B> {
         let pool = Pool::with_client(arena, PoolOptions::named("zram"), |arena, _| {
             BlockTable::new(arena, table)
         })?;
-        Ok(Self {
+        let store = Self {
             pool,
-            codecs,
+            codecs: Codecs::new(options.threads),
             counters: Counters::default(),
-            latencies: Latencies::default(),
             waiters: Waiters::default(),
             writeback: Writeback::default(),
             size: AtomicU64::new(options.size),
             raw_threshold,
             start_ns: host.now_ns(),
             attached: Mutex::default(),
-        })
+        };
+        store.set_codec(0, options.algorithm, options.dictionary)?;
+        Ok(store)
     }
 
     pub(crate) fn arena(&self) -> &Arena<B> {
@@ -191,7 +188,8 @@ impl<B: Backing> Store<B> {
     /// be changed any more.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`].
+    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`], [`Error::NoMemory`] if the
+    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes.
     pub fn set_secondary(
         &self,
         priority: u8,
@@ -203,7 +201,7 @@ impl<B: Backing> Store<B> {
                 "priority 0 is the primary algorithm: 1 to 3 are allowed".to_owned(),
             ));
         }
-        self.codecs.set(priority, algorithm, dictionary)
+        self.set_codec(priority, algorithm, dictionary)
     }
 
     /// The algorithms by priority, the primary one first.
@@ -235,8 +233,7 @@ impl<B: Backing> Store<B> {
     /// # Errors
     /// [`Error::Busy`] while a client is attached, or during another reset, a recompression or a writeback.
     pub fn reset(&self) -> Result<(), Error> {
-        let _alone = self.alone()?;
-        self.reset_everything()
+        self.alone()?.reset()
     }
 
     /// Keeps clients from attaching: for a reset, or to put another store in the place of this one.
@@ -260,8 +257,8 @@ impl<B: Backing> Store<B> {
         self.discard_all()?;
         self.writeback.forget(self.arena());
         self.counters.forget_events();
-        self.latencies.forget();
         self.trim();
+        self.arena().forget_peak();
         Ok(())
     }
 
@@ -292,6 +289,16 @@ impl<B: Backing> Drop for Attachment<'_, B> {
 /// A store that no client can attach to.
 #[derive(Debug)]
 pub struct Alone<'a, B: Backing>(&'a Store<B>);
+
+impl<B: Backing> Alone<'_, B> {
+    /// As [`Store::reset`]; clients stay out until this is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] during a recompression or a writeback.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.0.reset_everything()
+    }
+}
 
 impl<B: Backing> Drop for Alone<'_, B> {
     fn drop(&mut self) {

@@ -1,44 +1,37 @@
 //! The blocks' words: a sparse table, and the pool's client.
 //!
-//! block -> piece (512 blocks, or what a granule of memory holds) -> word, and with access tracking the second of the last access beside it. A piece has memory while it has a block that is no
-//! hole, or somebody is at work in it. One cell a piece:
-//!
-//! ```text
-//!   31     30    29                 0
-//! +------+------+-------------------+
-//! | open | on   | blocks with       |   "on its way": one thread commits it, or gives it back
-//! |      | its  | content + threads |
-//! |      | way  | at work           |
-//! +------+------+-------------------+
-//! ```
+//! block -> piece -> word, and with access tracking the second of the last access beside it. A piece is 512 blocks, or
+//! what a granule of memory holds; it has memory while it has a block that is no hole, or somebody is at work in it.
+//! piece -> group (1024 pieces, whose cells fill a granule), which has memory while one of its pieces has. Of an
+//! empty store only the groups' cells are there: 2 KiB a terabyte. The cell of each is a [`Gate`].
 //!
 //! A closed piece reads as holes. A reader that comes late may still try a compare-and-swap there: it expects
-//! a live word, and fails (promise 3 of a backing).
+//! a live word, and fails (promise 3 of a backing). The same holds for a piece's cell in a closed group.
 //!
 //! # Locking
 //!
-//! None. Who finds a piece on its way lets others run until it has arrived.
+//! None. A piece is opened from within its group, and leaves it when it is closed.
 
 use crate::content::{gone, was_locked};
-use crate::dedup::Shares;
+use crate::gate::{Entry, Gate};
+use crate::shares::Shares;
 use std::ops::Range;
 use zs_mm::{Arena, Backing, MetaTable};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
 use zsmalloc::{Client, Error, Layout, Target, Word};
-
-const OPEN: u32 = 1 << 31;
-const ON_ITS_WAY: u32 = 1 << 30;
-const COUNT: u32 = ON_ITS_WAY - 1;
 
 /// The words of all blocks, and behind them those of shared objects.
 #[derive(Debug)]
 pub(crate) struct BlockTable {
     words: MetaTable<AtomicU64>,
     pieces: MetaTable<AtomicU32>,
+    groups: MetaTable<AtomicU32>,
     /// Cells of a block: its word; and the second of its last access, if that is tracked.
     stride: usize,
     /// Blocks of a piece.
     piece: u32,
+    /// Pieces of a group.
+    group: u32,
     blocks: u32,
     pub(crate) shares: Option<Shares>,
 }
@@ -54,16 +47,17 @@ pub(crate) struct TableOptions {
 impl BlockTable {
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, options: TableOptions) -> Result<Self, Error> {
         let piece = (arena.granule() / size_of::<u64>()).max(1) as u32;
-        let pieces = options.blocks.div_ceil(piece);
         let mut table = Self {
             words: MetaTable::default(),
             pieces: MetaTable::default(),
+            groups: MetaTable::default(),
             stride: if options.times { 2 } else { 1 },
             piece,
+            group: (arena.granule() / size_of::<u32>()).max(1) as u32,
             blocks: options.blocks,
             shares: None,
         };
-        match table.reserve(arena, options, pieces) {
+        match table.reserve(arena, options) {
             Ok(()) => Ok(table),
             Err(error) => {
                 table.release_tables(arena);
@@ -76,10 +70,11 @@ impl BlockTable {
         &mut self,
         arena: &Arena<B>,
         options: TableOptions,
-        pieces: u32,
     ) -> Result<(), Error> {
+        let pieces = options.blocks.div_ceil(self.piece);
         self.words = arena.reserve_table(options.blocks as usize * self.stride)?;
         self.pieces = arena.reserve_table(pieces as usize)?;
+        self.groups = arena.reserve_table(pieces.div_ceil(self.group) as usize)?;
         if options.shares {
             self.shares = Some(Shares::new(arena, options.blocks)?);
         }
@@ -91,9 +86,11 @@ impl BlockTable {
         if !words.is_empty() {
             arena.release_table(words);
         }
-        let pieces = std::mem::take(&mut self.pieces);
-        if !pieces.is_empty() {
-            arena.release_table(pieces);
+        for cells in [&mut self.pieces, &mut self.groups] {
+            let cells = std::mem::take(cells);
+            if !cells.is_empty() {
+                arena.release_table(cells);
+            }
         }
         if let Some(shares) = self.shares.take() {
             shares.release(arena);
@@ -120,46 +117,85 @@ impl BlockTable {
         })
     }
 
+    fn gate(&self, piece: u32) -> Gate<'_> {
+        Gate(self.pieces.at(piece as usize))
+    }
+
+    fn group_gate(&self, group: u32) -> Gate<'_> {
+        Gate(self.groups.at(group as usize))
+    }
+
     /// Opens the piece of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
     pub(crate) fn enter<B: Backing>(&self, arena: &Arena<B>, block: u32) -> Result<(), Error> {
-        let piece = (block / self.piece) as usize;
-        arena.ensure(&self.pieces, piece)?;
-        let cell = self.pieces.at(piece);
-        let mut spins = 0_u32;
+        let piece = block / self.piece;
+        let mut spins = 0;
         loop {
-            // Relaxed: the compare-and-swap decides.
-            let seen = cell.load(Ordering::Relaxed);
-            if seen & ON_ITS_WAY != 0 {
-                wait(arena, &mut spins);
-            } else if seen & OPEN != 0 {
-                // Acquire pairs with the Release of who opened it: the memory is there.
-                let entered =
-                    cell.compare_exchange(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed);
-                if entered.is_ok() {
-                    return Ok(());
+            match self.gate(piece).enter() {
+                Entry::Inside => return Ok(()),
+                Entry::OnItsWay => wait(arena, &mut spins),
+                Entry::Closed => {
+                    if self.open(arena, piece)? {
+                        return Ok(());
+                    }
                 }
-            } else if cell
-                .compare_exchange(0, ON_ITS_WAY, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-            {
-                return self.open(arena, piece);
             }
         }
     }
 
-    /// Commits a piece that this thread has set on its way, and is in it then.
+    /// Commits a piece, and is in it then; false if somebody else does.
     #[cold]
-    fn open<B: Backing>(&self, arena: &Arena<B>, piece: usize) -> Result<(), Error> {
-        let cells = self.cells_of(piece);
-        let committed = arena.commit_cells(&self.words, cells);
-        let after = if committed.is_ok() { OPEN | 1 } else { 0 };
-        // Release pairs with the Acquire of who enters.
-        self.pieces.at(piece).swap(after, Ordering::Release);
-        Ok(committed?)
+    fn open<B: Backing>(&self, arena: &Arena<B>, piece: u32) -> Result<bool, Error> {
+        let group = piece / self.group;
+        self.enter_group(arena, group)?;
+        let gate = self.gate(piece);
+        let mut outcome = Ok(false);
+        if gate.begin_opening() {
+            let committed = arena.commit_cells(&self.words, self.cells_of(piece));
+            gate.end_opening(committed.is_ok());
+            if committed.is_ok() {
+                // It stays in its group until it is closed.
+                return Ok(true);
+            }
+            outcome = committed.map(|()| true);
+        }
+        self.group_gate(group).leave(1);
+        Ok(outcome?)
     }
 
-    fn cells_of(&self, piece: usize) -> Range<usize> {
-        let start = piece * self.piece as usize;
+    fn enter_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> Result<(), Error> {
+        arena.ensure(&self.groups, group as usize)?;
+        let gate = self.group_gate(group);
+        let mut spins = 0;
+        loop {
+            match gate.enter() {
+                Entry::Inside => return Ok(()),
+                Entry::OnItsWay => wait(arena, &mut spins),
+                Entry::Closed if gate.begin_opening() => {
+                    let committed = arena.commit_cells(&self.pieces, self.pieces_cells(group));
+                    gate.end_opening(committed.is_ok());
+                    return Ok(committed?);
+                }
+                Entry::Closed => {}
+            }
+        }
+    }
+
+    /// The pieces of a group.
+    fn pieces_of(&self, group: u32) -> Range<u32> {
+        let start = group * self.group;
+        start
+            ..start
+                .saturating_add(self.group)
+                .min(self.pieces.len() as u32)
+    }
+
+    fn pieces_cells(&self, group: u32) -> Range<usize> {
+        let pieces = self.pieces_of(group);
+        pieces.start as usize..pieces.end as usize
+    }
+
+    fn cells_of(&self, piece: u32) -> Range<usize> {
+        let start = piece as usize * self.piece as usize;
         let end = (start + self.piece as usize).min(self.blocks as usize);
         start * self.stride..end * self.stride
     }
@@ -174,16 +210,11 @@ impl BlockTable {
 
     /// Ends an `enter`: `before` and `after` say whether the block had content then, and has now.
     pub(crate) fn leave(&self, block: u32, before: bool, after: bool) {
-        let cell = self.pieces.at((block / self.piece) as usize);
-        // Release pairs with the Acquire of who closes the piece: this thread's work in it is over.
+        let gate = self.gate(block / self.piece);
         match (before, after) {
             (false, true) => {}
-            (true, false) => {
-                cell.fetch_sub(2, Ordering::Release);
-            }
-            _ => {
-                cell.fetch_sub(1, Ordering::Release);
-            }
+            (true, false) => gate.leave(2),
+            _ => gate.leave(1),
         }
     }
 
@@ -193,13 +224,14 @@ impl BlockTable {
         let mut block = block;
         while block < end {
             let piece = block / self.piece;
-            let next = (piece + 1).saturating_mul(self.piece).min(end);
-            // Acquire: as in `enter`. A piece that opens just now has nothing that must be seen.
-            let is_open = self
-                .pieces
-                .get(piece as usize)
-                .is_some_and(|cell| cell.load(Ordering::Acquire) & OPEN != 0);
-            if is_open {
+            let group = piece / self.group;
+            let after = if self.group_gate(group).is_open() {
+                piece + 1
+            } else {
+                self.pieces_of(group).end
+            };
+            let next = after.saturating_mul(self.piece).min(end);
+            if after == piece + 1 && self.gate(piece).is_open() {
                 return Some(block..next);
             }
             block = next;
@@ -217,25 +249,51 @@ impl BlockTable {
     }
 
     /// Blocks with content, by the pieces' counts; for `validate`, with nobody at work.
-    pub(crate) fn counted(&self) -> u64 {
-        let count = |piece: usize| u64::from(self.pieces.at(piece).load(Ordering::Acquire) & COUNT);
-        (0..self.pieces.len()).map(count).sum()
+    ///
+    /// # Errors
+    /// A group that does not count its open pieces.
+    pub(crate) fn counted(&self) -> Result<u64, String> {
+        let mut blocks = 0;
+        for group in 0..self.groups.len() as u32 {
+            let gates = || self.pieces_of(group).map(|piece| self.gate(piece));
+            let open = gates().filter(|gate| gate.is_open()).count();
+            let counted = self.group_gate(group).count();
+            if open != counted as usize {
+                return Err(format!(
+                    "group {group}: {counted} counted, {open} pieces open"
+                ));
+            }
+            blocks += gates().map(|gate| u64::from(gate.count())).sum::<u64>();
+        }
+        Ok(blocks)
     }
 
-    fn close_empty<B: Backing>(&self, arena: &Arena<B>, piece: usize) -> u64 {
-        let cell = self.pieces.at(piece);
-        // Acquire pairs with the Release of who left last.
-        if cell
-            .compare_exchange(OPEN, ON_ITS_WAY, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+    fn trim_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> u64 {
+        let gate = self.group_gate(group);
+        if !gate.is_open() {
             return 0;
         }
-        let cells = self.cells_of(piece);
-        let bytes = arena.decommit_cells(&self.words, cells);
-        let after = if bytes == 0 { OPEN } else { 0 };
-        // Release pairs with the Acquire of who enters.
-        cell.swap(after, Ordering::Release);
+        let pieces = self.pieces_of(group);
+        let mut bytes = pieces.map(|piece| self.close_empty(arena, piece)).sum();
+        if gate.begin_closing() {
+            let given = arena.decommit_cells(&self.pieces, self.pieces_cells(group));
+            gate.end_closing(given > 0);
+            bytes += given;
+        }
+        bytes
+    }
+
+    fn close_empty<B: Backing>(&self, arena: &Arena<B>, piece: u32) -> u64 {
+        // A cell of a group that somebody else closes just now reads as closed.
+        let gate = self.gate(piece);
+        if !gate.begin_closing() {
+            return 0;
+        }
+        let bytes = arena.decommit_cells(&self.words, self.cells_of(piece));
+        gate.end_closing(bytes > 0);
+        if bytes > 0 {
+            self.group_gate(piece / self.group).leave(1);
+        }
         bytes
     }
 }
@@ -269,11 +327,7 @@ unsafe impl Client for BlockTable {
     }
 
     fn words(&self) -> u32 {
-        if self.shares.is_some() {
-            self.blocks * 2
-        } else {
-            self.blocks
-        }
+        self.blocks + self.shares.as_ref().map_or(0, Shares::most)
     }
 
     fn emptied(&self, _: &Layout, last: Word) -> Word {
@@ -284,22 +338,23 @@ unsafe impl Client for BlockTable {
         }
     }
 
-    unsafe fn reclaimed<B: Backing>(&self, _: &Arena<B>, index: u32) {
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
         let number = index.checked_sub(self.blocks);
         if let (Some(number), Some(shares)) = (number, &self.shares) {
-            shares.reclaimed(number);
+            shares.reclaimed(arena.host(), number);
         }
     }
 
     fn trim<B: Backing>(&self, arena: &Arena<B>) -> u64 {
-        (0..self.pieces.len())
-            .map(|piece| self.close_empty(arena, piece))
-            .sum()
+        let groups = 0..self.groups.len() as u32;
+        let blocks: u64 = groups.map(|group| self.trim_group(arena, group)).sum();
+        blocks + self.shares.as_ref().map_or(0, |shares| shares.trim(arena))
     }
 
     fn metadata_bytes(&self) -> u64 {
         let shares = self.shares.as_ref().map_or(0, Shares::metadata_bytes);
-        self.words.committed_bytes() + self.pieces.committed_bytes() + shares
+        let cells = self.pieces.committed_bytes() + self.groups.committed_bytes();
+        self.words.committed_bytes() + cells + shares
     }
 
     unsafe fn release<B: Backing>(&mut self, arena: &Arena<B>) {

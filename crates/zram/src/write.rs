@@ -4,7 +4,6 @@
 //! part of a block -> the block's lock -> block read -> bytes changed -> compressed -> replaced. A failed store leaves
 //! what was there.
 
-use crate::codecs::Codecs;
 use crate::content::{Content, Form, Mark, fits_word};
 use crate::counters::Event;
 use crate::error::Error;
@@ -17,9 +16,6 @@ use crate::store::Store;
 use zcomp::Compressed;
 use zs_mm::Backing;
 
-/// The shortest compressed form, in bytes: 8 are a wide pattern, and no codec needs fewer for anything else.
-const LEAST: usize = 9;
-
 impl<B: Backing> Store<B> {
     /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before the failing one
     /// may be new, and the failing one is as it was.
@@ -30,14 +26,7 @@ impl<B: Backing> Store<B> {
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.write_timed(data.len(), || {
             for piece in self.pieces(offset, data.len())? {
-                with_scratch(self.block_size(), |scratch| {
-                    let data = &data[piece.request.clone()];
-                    if data.len() == self.block_size() {
-                        self.write_block(piece.block, data, &mut scratch.coded)
-                    } else {
-                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(data))
-                    }
-                })?;
+                self.write_piece(&piece, &data[piece.request.clone()])?;
             }
             Ok(())
         })
@@ -56,16 +45,11 @@ impl<B: Backing> Store<B> {
         mut fill: impl FnMut(std::ops::Range<usize>, &mut [u8]),
     ) -> Result<(), Error> {
         self.write_timed(len, || {
+            let mut copy = vec![0; len.min(self.block_size())];
             for piece in self.pieces(offset, len)? {
-                let mut copy = vec![0; piece.request.len()];
-                fill(piece.request.clone(), &mut copy);
-                with_scratch(self.block_size(), |scratch| {
-                    if copy.len() == self.block_size() {
-                        self.write_block(piece.block, &copy, &mut scratch.coded)
-                    } else {
-                        self.write_part(&piece, scratch, |inside| inside.copy_from_slice(&copy))
-                    }
-                })?;
+                let copy = &mut copy[..piece.request.len()];
+                fill(piece.request.clone(), copy);
+                self.write_piece(&piece, copy)?;
             }
             Ok(())
         })
@@ -88,7 +72,7 @@ impl<B: Backing> Store<B> {
         len: usize,
         run: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let outcome = self.latencies.time(Timed::Write, run);
+        let outcome = self.timed(Timed::Write, run);
         match &outcome {
             Ok(()) => {
                 self.counters.add(Event::Writes, 1);
@@ -99,29 +83,33 @@ impl<B: Backing> Store<B> {
         outcome
     }
 
+    fn write_piece(&self, piece: &Piece, data: &[u8]) -> Result<(), Error> {
+        with_scratch(self.block_size(), |scratch| {
+            if data.len() == self.block_size() {
+                self.write_block(piece.block, data, &mut scratch.coded)
+            } else {
+                self.write_part(piece, scratch, data)
+            }
+        })
+    }
+
     fn write_block(&self, block: u32, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
-        let coded = code(&self.codecs, 0, self.raw_threshold, data, coded)?;
+        let coded = self.code(0, data, coded)?;
         let lock = self.lock(block)?;
         self.put(&lock, block, coded)
     }
 
     /// Changes a part of a block.
-    pub(crate) fn write_part(
-        &self,
-        piece: &Piece,
-        scratch: &mut Scratch,
-        change: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Error> {
+    fn write_part(&self, piece: &Piece, scratch: &mut Scratch, data: &[u8]) -> Result<(), Error> {
         let Scratch {
             block,
             coded,
             joined,
         } = scratch;
         let lock = self.lock(piece.block)?;
-        let known = self.read_locked(piece.block, lock.content(), block, joined)?;
-        debug_assert!(known, "a locked block is not on its way");
-        change(&mut block[piece.inside.clone()]);
-        let coded = code(&self.codecs, 0, self.raw_threshold, block, coded)?;
+        self.read_locked(piece.block, lock.content(), block, joined)?;
+        block[piece.inside.clone()].copy_from_slice(data);
+        let coded = self.code(0, block, coded)?;
         self.put(&lock, piece.block, coded)
     }
 
@@ -135,8 +123,7 @@ impl<B: Backing> Store<B> {
         let wide;
         let (form, bytes) = match coded {
             Coded::Same(pattern) if fits_word(pattern) => {
-                lock.set(Content::Same(pattern));
-                return Ok(());
+                return lock.set(Content::Same(pattern));
             }
             Coded::Same(pattern) => {
                 wide = pattern.to_ne_bytes();
@@ -145,7 +132,7 @@ impl<B: Backing> Store<B> {
             Coded::Object(form, bytes) => (form, bytes),
         };
         match &self.table().shares {
-            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
+            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?))?,
             None => lock.set_object(Mark::locked(form), bytes)?,
         }
         if form == Form::Raw {
@@ -154,24 +141,23 @@ impl<B: Backing> Store<B> {
         self.touch(block);
         Ok(())
     }
-}
 
-/// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
-pub(crate) fn code<'a>(
-    codecs: &Codecs,
-    number: u8,
-    raw_threshold: usize,
-    data: &'a [u8],
-    room: &'a mut [u8],
-) -> Result<Coded<'a>, Error> {
-    if let Some(pattern) = same_filled(data) {
-        return Ok(Coded::Same(pattern));
-    }
-    let fits = codecs.stream(number)?.compress(data, &mut *room)?;
-    Ok(match fits {
-        Compressed::Fits(len) if (LEAST..=raw_threshold).contains(&len) && len < data.len() => {
-            Coded::Object(Form::Compressed(number), &room[..len])
+    /// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
+    pub(crate) fn code<'a>(
+        &self,
+        number: u8,
+        data: &'a [u8],
+        room: &'a mut [u8],
+    ) -> Result<Coded<'a>, Error> {
+        if let Some(pattern) = same_filled(data) {
+            return Ok(Coded::Same(pattern));
         }
-        _ => Coded::Object(Form::Raw, data),
-    })
+        let fits = self.stream(number)?.compress(data, &mut *room)?;
+        Ok(match fits {
+            Compressed::Fits(len) if len <= self.raw_threshold && len < data.len() => {
+                Coded::Object(Form::Compressed(number), &room[..len])
+            }
+            _ => Coded::Object(Form::Raw, data),
+        })
+    }
 }

@@ -1,16 +1,16 @@
 //! DISCARD and WRITE ZEROES: holes, or zeros that are allocated.
 //!
-//! whole blocks -> the block's lock -> hole, or the pattern 0; parts of blocks -> written with zeros, and a block
-//! that is all zeros by then becomes what was asked for.
+//! whole blocks -> the block's lock -> hole, or the pattern 0; parts of blocks -> the block's lock -> zeros written into
+//! it; a block that is all zeros by then becomes what was asked for.
 
 use crate::content::Content;
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
-use crate::range::Piece;
-use crate::same::same_filled;
-use crate::scratch::with_scratch;
+use crate::lock::Coded;
+use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
+use std::ops::Range;
 use zs_mm::Backing;
 
 /// What zeros become.
@@ -23,8 +23,8 @@ pub enum Zeroes {
 }
 
 impl<B: Backing> Store<B> {
-    /// Discards a range of any shape, which then reads as zeros. Parts of blocks are zeroed; a block that is
-    /// all zeros afterwards is a hole.
+    /// Discards a range of any shape, which then reads as zeros. Parts of blocks are zeroed; a block of which a part
+    /// was discarded and that is all zeros afterwards is a hole, whatever it was before.
     ///
     /// # Errors
     /// [`Error::OutOfRange`]; for parts of blocks what [`write`](Self::write) may answer.
@@ -32,14 +32,13 @@ impl<B: Backing> Store<B> {
         self.write_zeroes(offset, len, Zeroes::Hole)
     }
 
-    /// Makes a range of any shape read as zeros.
+    /// Makes a range of any shape read as zeros. A block of which a part was zeroed and that is all zeros afterwards is
+    /// as a whole what was asked for.
     ///
     /// # Errors
     /// As for [`discard`](Self::discard).
     pub fn write_zeroes(&self, offset: u64, len: u64, zeroes: Zeroes) -> Result<(), Error> {
-        let outcome = self
-            .latencies
-            .time(Timed::Discard, || self.zero_range(offset, len, zeroes));
+        let outcome = self.timed(Timed::Discard, || self.zero_range(offset, len, zeroes));
         let event = match &outcome {
             Ok(()) => Event::Discards,
             Err(_) => Event::FailedWrites,
@@ -56,16 +55,14 @@ impl<B: Backing> Store<B> {
         while at < end {
             let block = (at / block_size) as u32;
             let inside = (at % block_size) as usize;
-            let shown = self.shown(block);
-            let part = ((end - at) as usize).min(shown - inside);
-            if inside > 0 || part < shown {
-                self.zero_part(block, inside..inside + part, zeroes)?;
-                at += part as u64;
-            } else {
-                let whole = ((end - at) / block_size).max(1) as u32;
-                // A last block that is shown in part is whole, too.
+            let whole = ((end - at) / block_size) as u32;
+            if inside == 0 && whole > 0 {
                 self.zero_blocks(block, block + whole, zeroes)?;
-                at += u64::from(whole - 1) * block_size + self.shown(block + whole - 1) as u64;
+                at += u64::from(whole) * block_size;
+            } else {
+                let part = (end - at).min(block_size - inside as u64);
+                self.zero_part(block, inside..inside + part as usize, zeroes)?;
+                at += part;
             }
         }
         Ok(())
@@ -83,58 +80,55 @@ impl<B: Backing> Store<B> {
                 },
             };
             for block in range.clone() {
-                self.zero_block(block, zeroes)?;
+                // Only a hint: what others write at the same time may come before or after.
+                if self.content(block) != (zeroes.content(), false) {
+                    self.lock(block)?.set(zeroes.content())?;
+                }
             }
             next = range.end;
         }
         Ok(())
     }
 
-    fn zero_block(&self, block: u32, zeroes: Zeroes) -> Result<(), Error> {
-        let wanted = match zeroes {
-            Zeroes::Hole => Content::Hole,
-            Zeroes::Allocated => Content::Same(0),
-        };
-        // Only a hint: what others write at the same time may come before or after.
-        if self.content(block) == (wanted, false) {
+    fn zero_part(&self, block: u32, inside: Range<usize>, zeroes: Zeroes) -> Result<(), Error> {
+        // Only a hint, as above: it reads as zeros, and is what is asked for.
+        if self.content(block) == (zeroes.content(), false) {
             return Ok(());
         }
-        self.lock(block)?.set(wanted);
-        Ok(())
-    }
-
-    fn zero_part(
-        &self,
-        block: u32,
-        inside: std::ops::Range<usize>,
-        zeroes: Zeroes,
-    ) -> Result<(), Error> {
-        match (self.content(block), zeroes) {
-            // It reads as zeros, and nothing is allocated that was not.
-            ((Content::Hole, false), Zeroes::Hole) | ((Content::Same(0), false), _) => {
-                return Ok(());
-            }
-            _ => {}
+        let lock = self.lock(block)?;
+        let content = lock.content();
+        // A last block that is shown in part is zeroed as a whole, too: what is not shown is zero. Looked at under
+        // the lock: who has written to what a resize shows meanwhile had the lock before.
+        let is_all = inside.start == 0 && inside.end >= self.shown(block);
+        if is_all || matches!(content, Content::Hole | Content::Same(0)) {
+            return lock.set(zeroes.content());
         }
-        let piece = Piece {
-            block,
-            request: 0..inside.len(),
-            inside,
-        };
         with_scratch(self.block_size(), |scratch| {
-            self.write_part(&piece, scratch, |bytes| bytes.fill(0))?;
-            if zeroes == Zeroes::Hole && same_filled(&scratch.block) == Some(0) {
-                let lock = self.lock(block)?;
-                if lock.content() == Content::Same(0) {
-                    lock.set(Content::Hole);
-                }
+            let Scratch {
+                block: plain,
+                coded,
+                joined,
+            } = scratch;
+            self.read_locked(block, content, plain, joined)?;
+            plain[inside].fill(0);
+            match self.code(0, plain, coded)? {
+                Coded::Same(0) => lock.set(zeroes.content()),
+                coded => self.put(&lock, block, coded),
             }
-            Ok(())
         })
     }
 
     /// Everything, for a reset.
     pub(crate) fn discard_all(&self) -> Result<(), Error> {
         self.zero_blocks(0, self.table().blocks(), Zeroes::Hole)
+    }
+}
+
+impl Zeroes {
+    fn content(self) -> Content {
+        match self {
+            Self::Hole => Content::Hole,
+            Self::Allocated => Content::Same(0),
+        }
     }
 }

@@ -16,7 +16,7 @@ fn cases() -> u32 {
 
 fn run(block_size: BlockSize, dedup: bool, ops: &[Op]) {
     let store = small_store(block_size, dedup);
-    let mut model = Model::new(&store);
+    let mut model = Model::new(&store, dedup);
     for op in ops {
         model.step(&store, op);
         assert_eq!(store.validate(), Ok(()), "after {op:?}");

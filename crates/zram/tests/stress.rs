@@ -18,6 +18,9 @@ const OWN: u64 = 512;
 const SHARED: u64 = 24;
 const BLOCK: usize = 4096;
 
+/// How many times as long a run may take for want of upkeep.
+const MOST: u64 = 100;
+
 fn operations() -> u64 {
     let long: u64 = std::env::var("ZS_LONG")
         .ok()
@@ -129,6 +132,22 @@ struct Upkeep {
     marked: AtomicU64,
 }
 
+impl Upkeep {
+    /// Whether each kind of it has met something to do, and requests have met what it did.
+    fn was_met(&self, store: &Store) -> bool {
+        let counters = [
+            &self.recompressed,
+            &self.written_back,
+            &self.moved,
+            &self.marked,
+        ];
+        let all = counters
+            .iter()
+            .all(|counter| counter.load(Ordering::Relaxed) > 0);
+        all && store.stats().backing_reads > 0
+    }
+}
+
 fn upkeep(store: &Store, number: u64, done: &Upkeep) {
     let add = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
     match number {
@@ -206,7 +225,7 @@ fn run(dedup: bool) {
         }
         let workers: Vec<_> = (0..THREADS)
             .map(|number| {
-                let (store, reads_of_others) = (&store, &reads_of_others);
+                let (store, done, reads_of_others) = (&store, &done, &reads_of_others);
                 scope.spawn(move || {
                     let model = vec![vec![0; BLOCK]; (OWN / THREADS) as usize];
                     let random = fastrand::Rng::with_seed(number);
@@ -217,7 +236,12 @@ fn run(dedup: bool) {
                         model,
                         reads_of_others: 0,
                     };
-                    for _ in 0..operations() {
+                    // Longer, if the upkeep had no turn meanwhile; whether it had one is asked in the end.
+                    for step in 0..MOST * operations() {
+                        if step >= operations() && (dedup || step % 64 == 0 && done.was_met(store))
+                        {
+                            break;
+                        }
                         worker.step();
                     }
                     worker.check_own();

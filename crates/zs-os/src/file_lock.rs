@@ -1,9 +1,11 @@
-//! Files for one user at a time.
+//! Files and block devices for one user at a time.
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Locks a file or device (`flock`) until it is closed; false if somebody else has.
 ///
@@ -14,4 +16,30 @@ pub fn lock_file(file: &File) -> io::Result<bool> {
         Err(Errno::WOULDBLOCK) => Ok(false),
         outcome => Ok(outcome.map(|()| true)?),
     }
+}
+
+/// Opens a file or block device for reading and writing. A device is claimed until it is closed (`O_EXCL`, which the kernel
+/// gives a meaning for block devices alone: open(2)): neither mounted nor claimed otherwise meanwhile.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::ResourceBusy`] for a device that is mounted, or that somebody else has claimed.
+pub fn open_claimed(path: &Path) -> io::Result<File> {
+    let is_device = std::fs::metadata(path)?.file_type().is_block_device();
+    let claim = if is_device {
+        OFlags::EXCL
+    } else {
+        OFlags::empty()
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(claim.bits() as i32)
+        .open(path)?;
+    if file.metadata()?.file_type().is_block_device() != is_device {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another file came to this path meanwhile",
+        ));
+    }
+    Ok(file)
 }

@@ -12,10 +12,12 @@ pub use core::sync::atomic::Ordering;
 
 #[cfg(zs_schedule)]
 pub use crate::schedule::{AtomicU32, AtomicU64};
+#[cfg(not(zs_loom))]
+pub use core::sync::atomic::fence;
 #[cfg(not(any(zs_loom, zs_schedule)))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(zs_loom)]
-pub use loom::sync::atomic::{AtomicU32, AtomicU64};
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// A look at a word that threads race on.
 ///

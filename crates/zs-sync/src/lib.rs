@@ -42,7 +42,9 @@ mod raw_lock;
 pub mod schedule;
 mod table;
 
-pub use cell::{AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Peek, StaticCounter};
+pub use cell::{
+    AtomicU32, AtomicU64, Dual32, Guarded32, Guarded64, Ordering, Peek, StaticCounter, fence,
+};
 #[cfg(all(feature = "hold-hook", not(zs_loom)))]
 pub use hold_hook::{HoldEvent, HoldHook, set_hold_hook};
 pub use host::{Host, SpinHost};

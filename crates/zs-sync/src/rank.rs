@@ -10,9 +10,10 @@
 //! | `Handles` | the free words of a handle table | nothing |
 //! | `Drains` | the frames of a pool that drain | nothing |
 //! | `Balloon` | the slots of a balloon | nothing |
+//! | `Shares` | the index of a block store's shared objects | nothing |
 //!
 //! The order of the design is *frame lock < word < class*: the frame lock, a bit of a frame's descriptor,
-//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last six are leaves:
+//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last seven are leaves:
 //! short, and never held while the OS is called, memory is committed, or bytes are compressed.
 //!
 //! Words are not checked by thread: a guard may be dropped by another thread than the one that
@@ -39,6 +40,8 @@ pub enum Rank {
     Drains = 5,
     /// The slots of a balloon.
     Balloon = 6,
+    /// The index of a block store's shared objects.
+    Shares = 7,
 }
 
 impl Rank {

@@ -1,13 +1,16 @@
 //! A store made from a file that may hold anything.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Content, Form, MAX_PRIORITY, Mark};
+use crate::content::{Form, MAX_PRIORITY};
 use crate::error::Error;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
+use crate::scan::Which;
 use crate::scratch::with_scratch;
 use crate::store::Store;
+use crate::writeback::{BackingFile, WritebackRequest};
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use zcomp::{Algorithm, Dictionary, MAX_DICTIONARY_LEN};
 use zs_mm::{Backing, PageSize};
 use zs_os::{AnonBacking, HOST};
@@ -25,13 +28,18 @@ pub struct SnapshotOptions {
     pub dedup: bool,
     /// As in [`StoreOptions`].
     pub track_access: bool,
+    /// As in [`StoreOptions`].
+    pub threads: Option<NonZeroUsize>,
+    /// As in [`StoreOptions`]: for what is written later.
+    pub raw_above: Option<usize>,
     /// The largest size that is accepted, in bytes. Default: any.
     pub largest: Option<u64>,
 }
 
 impl Store {
     /// A store from a snapshot, in private anonymous memory. Every block is decompressed once, to see that it is whole.
-    /// Memory is taken for what the snapshot holds, up to the limit, not for what it claims. Wrap a file in a `BufReader`.
+    /// Memory is taken for what the snapshot holds, up to the limit, not for what it claims; its dictionaries, 4 MiB at most,
+    /// are there before they are counted. Wrap a file in a `BufReader`.
     ///
     /// # Errors
     /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`]; [`Error::NoMemory`] at the limit; and as for
@@ -39,13 +47,30 @@ impl Store {
     pub fn load(from: impl Read, options: &SnapshotOptions) -> Result<Self, Error> {
         Self::load_with_backing(AnonBacking::new(), &HOST, from, options)
     }
+
+    /// The same, with a place to write blocks back to: that is done whenever the limit is reached, so that a store can be
+    /// loaded which holds more than its limit.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load) and [`set_backing`](Self::set_backing); [`Error::NoMemory`] if limit and backing are full.
+    pub fn load_with_file(
+        from: impl Read,
+        options: &SnapshotOptions,
+        file: BackingFile,
+    ) -> Result<Self, Error> {
+        let mut from = Source::new(from);
+        let store = Self::load_header(AnonBacking::new(), &HOST, &mut from, options)?;
+        store.set_backing(file)?;
+        store.load_blocks(&mut from)?;
+        Ok(store)
+    }
 }
 
 impl<B: Backing> Store<B> {
-    /// The same, in memory of another kind.
+    /// The same as [`load`](Store::load), in memory of another kind.
     ///
     /// # Errors
-    /// As for [`load`](Store::load).
+    /// As there.
     pub fn load_with_backing(
         backing: B,
         host: &'static dyn Host,
@@ -53,7 +78,18 @@ impl<B: Backing> Store<B> {
         options: &SnapshotOptions,
     ) -> Result<Self, Error> {
         let mut from = Source::new(from);
-        let header = Header::read(&mut from)?;
+        let store = Self::load_header(backing, host, &mut from, options)?;
+        store.load_blocks(&mut from)?;
+        Ok(store)
+    }
+
+    fn load_header(
+        backing: B,
+        host: &'static dyn Host,
+        from: &mut Source<impl Read>,
+        options: &SnapshotOptions,
+    ) -> Result<Self, Error> {
+        let header = Header::read(from)?;
         if options.largest.is_some_and(|largest| header.size > largest) {
             return Err(bad(format!(
                 "a store of {} bytes is not accepted",
@@ -73,6 +109,8 @@ impl<B: Backing> Store<B> {
                 max_size: options.max_size,
                 dedup: options.dedup,
                 track_access: options.track_access,
+                threads: options.threads,
+                raw_above: options.raw_above,
                 ..StoreOptions::new(header.size)
             },
         )?;
@@ -81,7 +119,6 @@ impl<B: Backing> Store<B> {
                 store.set_secondary(number, algorithm, dictionary)?;
             }
         }
-        store.load_blocks(&mut from)?;
         Ok(store)
     }
 
@@ -108,7 +145,10 @@ impl<B: Backing> Store<B> {
                 TAG_SAME => {
                     let pattern = u64::from_ne_bytes(from.array()?);
                     from.checksum()?;
-                    self.put(&self.lock(block)?, block, Coded::Same(pattern))?;
+                    if pattern != 0 && self.shown(block) < self.block_size() {
+                        return Err(bad(format!("block {block} goes on behind the end")));
+                    }
+                    self.with_room(|| self.put(&self.lock(block)?, block, Coded::Same(pattern)))?;
                 }
                 TAG_OBJECT => self.load_object(from, block, &mut object)?,
                 _ => return Err(bad(format!("a record with the tag {tag}"))),
@@ -140,14 +180,30 @@ impl<B: Backing> Store<B> {
         from.checksum()?;
         with_scratch(self.block_size(), |scratch| {
             self.decode(block, form, bytes, &mut scratch.block)
-                .map_err(|error| bad(error.to_string()))
+                .map_err(|error| bad(error.to_string()))?;
+            let hidden = &scratch.block[self.shown(block)..];
+            match hidden.iter().all(|byte| *byte == 0) {
+                true => Ok(()),
+                false => Err(bad(format!("block {block} goes on behind the end"))),
+            }
         })?;
-        let lock = self.lock(block)?;
-        match &self.table().shares {
-            Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?)),
-            None => lock.set_object(Mark::locked(form), bytes)?,
+        self.with_room(|| self.put(&self.lock(block)?, block, Coded::Object(form, bytes)))
+    }
+
+    /// Stores something; at the limit what was loaded so far is written back first, if it can be.
+    fn with_room(&self, store: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        match store() {
+            Err(Error::NoMemory) => {}
+            outcome => return outcome,
         }
-        Ok(())
+        match self.writeback(&WritebackRequest::new(Which::All)) {
+            Ok(report) => match report.first_error {
+                Some(error) if report.blocks == 0 => Err(error),
+                _ => store(),
+            },
+            Err(Error::NoBacking) => Err(Error::NoMemory),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -248,10 +304,14 @@ impl<R: Read> Source<R> {
         Ok(bytes)
     }
 
-    /// So many bytes, of which there are at most some megabytes.
+    /// So many bytes; memory is taken as they come.
     fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; len];
-        self.fill(&mut bytes)?;
+        let mut bytes = Vec::new();
+        while bytes.len() < len {
+            let start = bytes.len();
+            bytes.resize(len.min(start + 4096), 0);
+            self.fill(&mut bytes[start..])?;
+        }
         Ok(bytes)
     }
 

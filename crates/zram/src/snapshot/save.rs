@@ -3,6 +3,8 @@
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
 use crate::content::{Content, Form, MAX_PRIORITY, Mark};
 use crate::error::Error;
+use crate::lock::Coded;
+use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use std::io::Write;
 use zs_mm::Backing;
@@ -26,22 +28,31 @@ impl Part {
     }
 }
 
+/// What the header says, by which the records have to go.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    size: u64,
+    /// Algorithms by number.
+    codecs: [bool; MAX_PRIORITY as usize + 1],
+}
+
 impl<B: Backing> Store<B> {
     /// Writes the store to a file, compressed as it is. Each block is as it was at some moment of the call; for
-    /// a picture of one moment let nobody write meanwhile. Wrap a file in a `BufWriter`.
+    /// a picture of one moment let nobody write meanwhile. Size and algorithms are those of the call's begin. Wrap a file in
+    /// a `BufWriter`.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; what [`read`](Self::read) may answer for written-back blocks.
     pub fn snapshot(&self, mut to: impl Write) -> Result<(), Error> {
         let mut part = Part::default();
-        self.put_header(&mut part);
+        let header = self.put_header(&mut part);
         part.end(&mut to)?;
-        let mut records = 0_u32;
-        let mut next = 0;
-        let blocks = self.blocks();
+        let (mut records, mut next) = (0_u32, 0);
+        let mut bytes = Vec::with_capacity(self.block_size());
+        let blocks = header.size.div_ceil(self.block_size() as u64) as u32;
         while let Some(open) = self.table().next_open(next, blocks) {
             for block in open.clone() {
-                if self.put_block(block, &mut part)? {
+                if self.put_block(block, header, &mut part, &mut bytes)? {
                     records += 1;
                     part.end(&mut to)?;
                 }
@@ -54,16 +65,21 @@ impl<B: Backing> Store<B> {
         to.flush().map_err(Error::io("writing a snapshot"))
     }
 
-    fn put_header(&self, part: &mut Part) {
+    fn put_header(&self, part: &mut Part) -> Header {
+        let mut header = Header {
+            size: self.size(),
+            codecs: [false; MAX_PRIORITY as usize + 1],
+        };
         part.put(&MAGIC);
         part.put(&VERSION.to_le_bytes());
         part.put(&(self.block_size() as u32).to_le_bytes());
-        part.put(&self.size().to_le_bytes());
-        for number in 0..=MAX_PRIORITY {
+        part.put(&header.size.to_le_bytes());
+        for (number, is_set) in (0..).zip(&mut header.codecs) {
             let Some(codec) = self.codecs.get(number) else {
                 part.put(&[0]);
                 continue;
             };
+            *is_set = true;
             let name = codec.algorithm.to_string();
             let dictionary = codec
                 .dictionary
@@ -74,51 +90,89 @@ impl<B: Backing> Store<B> {
             part.put(&(dictionary.len() as u32).to_le_bytes());
             part.put(dictionary);
         }
+        header
     }
 
     /// The record of a block; false if it is a hole.
-    fn put_block(&self, block: u32, part: &mut Part) -> Result<bool, Error> {
+    fn put_block(
+        &self,
+        block: u32,
+        header: Header,
+        part: &mut Part,
+        bytes: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
         if self.content(block) == (Content::Hole, false) {
             return Ok(false);
         }
         let lock = self.lock(block)?;
-        match lock.content() {
+        bytes.clear();
+        let form = match lock.content() {
             Content::Hole | Content::Between => return Ok(false),
             Content::Same(pattern) => {
-                part.put(&[TAG_SAME]);
-                part.put(&block.to_le_bytes());
-                part.put(&pattern.to_ne_bytes());
+                bytes.extend_from_slice(&pattern.to_ne_bytes());
+                Form::Wide
             }
-            Content::Object(_) => self.put_object(block, block, part)?,
+            Content::Object(_) => self.copy_object(block, bytes)?,
             Content::Shared(number) => {
-                self.put_object(block, self.table().shared_index(number), part)?;
+                self.copy_object(self.table().shared_index(number), bytes)?
             }
             Content::Backed(extent) => {
                 let record = self.read_record(block, extent)?;
-                put_bytes(part, block, record.form, record.bytes(), &[]);
+                bytes.extend_from_slice(record.bytes());
+                record.form
             }
+        };
+        drop(lock);
+        let start = u64::from(block) * self.block_size() as u64;
+        let shown = (header.size - start).min(self.block_size() as u64) as usize;
+        let is_known = match form {
+            Form::Compressed(number) => header.codecs[number as usize],
+            Form::Raw | Form::Wide => true,
+        };
+        if is_known && shown == self.block_size() {
+            put_record(part, block, form, bytes);
+            return Ok(true);
         }
-        Ok(true)
+        // A store that grows shows more of its last block, and an algorithm that came later is not in the header.
+        with_scratch(self.block_size(), |scratch| {
+            let Scratch {
+                block: plain,
+                coded,
+                ..
+            } = scratch;
+            self.decode(block, form, bytes, plain)?;
+            plain[shown..].fill(0);
+            match self.code(0, plain, coded)? {
+                Coded::Same(pattern) => {
+                    put_record(part, block, Form::Wide, &pattern.to_ne_bytes());
+                }
+                Coded::Object(form, bytes) => put_record(part, block, form, bytes),
+            }
+            Ok(true)
+        })
     }
 
-    fn put_object(&self, block: u32, index: u32, part: &mut Part) -> Result<(), Error> {
+    /// An object's bytes, and its form. Does not count as an access.
+    fn copy_object(&self, index: u32, bytes: &mut Vec<u8>) -> Result<Form, Error> {
         let guard = self.read_pinned(index)?;
-        let bits = self
-            .pool
-            .look_at(index)
-            .map(|word| word.client_bits(&self.pool.layout()));
-        let form = bits.map_or(Form::Raw, |bits| Mark::of(bits).form);
+        let word = self.pool.look_at(index).ok_or(zsmalloc::Error::Stale)?;
         let spans = guard.spans();
-        put_bytes(part, block, form, spans.first, spans.second);
-        Ok(())
+        bytes.extend_from_slice(spans.first);
+        bytes.extend_from_slice(spans.second);
+        Ok(Mark::of(word.client_bits(&self.pool.layout())).form)
     }
 }
 
-fn put_bytes(part: &mut Part, block: u32, form: Form, first: &[u8], second: &[u8]) {
+fn put_record(part: &mut Part, block: u32, form: Form, bytes: &[u8]) {
+    if form == Form::Wide {
+        part.put(&[TAG_SAME]);
+        part.put(&block.to_le_bytes());
+        part.put(bytes);
+        return;
+    }
     part.put(&[TAG_OBJECT]);
     part.put(&block.to_le_bytes());
     part.put(&[form.code()]);
-    part.put(&((first.len() + second.len()) as u32).to_le_bytes());
-    part.put(first);
-    part.put(second);
+    part.put(&(bytes.len() as u32).to_le_bytes());
+    part.put(bytes);
 }

@@ -1,9 +1,9 @@
 //! Where blocks are written back to.
 
 use crate::error::Error;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// A place for written-back blocks: bytes at offsets. Calls may come from several threads at once.
@@ -54,7 +54,8 @@ impl BackingFile {
         }
     }
 
-    /// A file without a name in `folder`, which goes with the store, and grows up to `capacity` bytes.
+    /// A file without a name in `folder` (`O_TMPFILE` where there is that), which goes with the store, and grows up to
+    /// `capacity` bytes.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be made.
@@ -63,28 +64,37 @@ impl BackingFile {
         Ok(Self::new(file, capacity))
     }
 
-    /// A block device, or a file that exists: as long as it is now. It is locked (`flock`) as long as it is used; its
-    /// contents are overwritten.
+    /// A block device, or a file that exists: as long as it is now. As long as it is used it is locked (`flock`), a device
+    /// claimed, too (`O_EXCL`); its contents are overwritten.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened for reading and writing; [`Error::Invalid`] if it is empty, or neither of
-    /// both; [`Error::Busy`] if somebody else has locked it.
+    /// both; [`Error::Busy`] if somebody else has locked it, or it is a device that is mounted or claimed.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(Error::io("opening the backing"))?;
-        let kind = file
-            .metadata()
-            .map_err(Error::io("looking at the backing"))?
-            .file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(Error::Invalid(format!(
-                "{} is neither a file nor a block device",
-                path.display()
-            )));
-        }
+        Self::open_unless(path, &[])
+    }
+
+    /// The same, but refuses these files and devices: those by which the store itself is used, say.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`Error::Invalid`] for one of these.
+    pub fn open_unless(path: &Path, refused: &[FileId]) -> Result<Self, Error> {
+        let check = |metadata: io::Result<Metadata>| {
+            check_kind(
+                path,
+                &metadata.map_err(Error::io("opening the backing"))?,
+                refused,
+            )
+        };
+        // Looked at before it is opened, which may do something: a device may be the store itself.
+        check(std::fs::metadata(path))?;
+        let file = zs_os::open_claimed(path).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => {
+                Error::Busy("the backing is a device that is mounted, or that somebody has claimed")
+            }
+            _ => Error::io("opening the backing")(error),
+        })?;
+        check(file.metadata())?;
         // Of a device only its end tells the length.
         let capacity = io::Seek::seek(&mut &file, io::SeekFrom::End(0))
             .map_err(Error::io("looking at the backing's length"))?;
@@ -99,6 +109,53 @@ impl BackingFile {
         }
         Ok(Self::new(file, capacity))
     }
+
+    /// Of this backing no more than so many bytes.
+    #[must_use]
+    pub fn limited_to(mut self, bytes: u64) -> Self {
+        self.capacity = self.capacity.min(bytes);
+        self
+    }
+}
+
+/// What the system knows a file or device by, whatever its path.
+#[derive(Debug, Clone, Copy)]
+pub struct FileId {
+    inode: (u64, u64),
+    /// A block device's number: it may have several inodes.
+    device: Option<u64>,
+}
+
+impl FileId {
+    /// Of a file whose metadata these are.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            device: metadata
+                .file_type()
+                .is_block_device()
+                .then(|| metadata.rdev()),
+        }
+    }
+}
+
+impl PartialEq for FileId {
+    fn eq(&self, other: &Self) -> bool {
+        self.inode == other.inode || self.device.is_some() && self.device == other.device
+    }
+}
+
+fn check_kind(path: &Path, metadata: &Metadata, refused: &[FileId]) -> Result<(), Error> {
+    let kind = metadata.file_type();
+    let what = if !kind.is_file() && !kind.is_block_device() {
+        "is neither a file nor a block device"
+    } else if refused.contains(&FileId::of(metadata)) {
+        "cannot be the backing: it is used otherwise, or is the store itself"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid(format!("{} {what}", path.display())))
 }
 
 /// Writes all of `bytes`.

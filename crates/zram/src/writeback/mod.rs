@@ -1,8 +1,8 @@
 //! WRITEBACK: objects to a file or device, and back.
 //!
-//! candidate -> marked *picked* -> pinned, its bytes into a record -> up to 32 records in one write -> for each: the
-//! block's lock; still picked? word -> extent, object freed; changed meanwhile? extent freed. A read finds the extent under the
-//! block's lock, and verifies the record.
+//! candidate -> marked *picked* -> pinned, a place taken, its bytes into a record -> up to 32 records in one write, four writes
+//! at once -> for each: the block's lock; still picked? word -> extent, object freed; used meanwhile? extent freed. A read finds the
+//! extent under the block's lock, and verifies the record.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `extents` | which parts of it are taken |
 //! | `record` | what a block looks like there |
 //! | `pass` | one writeback: picked, written, switched |
+//! | `writers` | the threads that write |
 //!
 //! # Locking
 //!
@@ -20,17 +21,20 @@ mod extents;
 mod file;
 mod pass;
 mod record;
+mod writers;
 
 use crate::content::Extent;
 use crate::counters::Event;
 use crate::error::Error;
 use crate::store::Store;
-use extents::Extents;
 pub(crate) use extents::UNIT;
+use extents::{Extents, Found, MOST_BYTES};
 use file::read_all;
-pub use file::{BackingFile, BlockFile};
+pub use file::{BackingFile, BlockFile, FileId};
 pub use pass::{RecordForm, WritebackEnd, WritebackReport, WritebackRequest};
 use record::Record;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use zs_mm::{Arena, Backing, Charge};
 
@@ -40,8 +44,23 @@ pub(crate) struct Writeback {
     backing: Mutex<Option<Arc<Attached>>>,
     /// Bytes that may still be written; no bound without.
     budget: Mutex<Option<u64>>,
-    /// One pass over the store at a time.
-    pass: Mutex<()>,
+    /// One pass of each kind at a time.
+    passes: [Mutex<()>; 2],
+}
+
+/// Passes that change how blocks are stored. They may meet: each change is made under its block's lock, and whoever stores
+/// a block anew takes its mark away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pass {
+    Recompress,
+    Writeback,
+}
+
+/// What the records of one writeback have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    salt: u32,
+    round: u16,
 }
 
 /// A backing in use.
@@ -50,6 +69,41 @@ pub(crate) struct Attached {
     file: BackingFile,
     extents: Mutex<Extents>,
     charge: Mutex<Option<Charge>>,
+    /// In the checksums of this use of the file.
+    salt: u32,
+    rounds: AtomicU32,
+}
+
+impl Attached {
+    fn next_round(&self) -> Stamp {
+        // Relaxed: only a number unlike the last ones is wanted.
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed) as u16 % record::ROUNDS;
+        Stamp {
+            salt: self.salt,
+            round,
+        }
+    }
+
+    /// Takes a place of so many units, wherever there is one. The lock is let go now and then.
+    fn take(&self, units: u16) -> Option<u32> {
+        let mut search = lock(&self.extents).search(units);
+        loop {
+            let found = lock(&self.extents).take(&mut search);
+            match found {
+                Found::Run(start) => return Some(start),
+                Found::Nowhere => return None,
+                Found::GoOn => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn free(&self, extent: Extent) {
+        lock(&self.extents).free(extent);
+    }
+
+    fn is_full(&self) -> bool {
+        lock(&self.extents).is_full()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,15 +115,21 @@ impl Writeback {
         lock(&self.backing).clone().ok_or(Error::NoBacking)
     }
 
-    /// Begins a pass that changes how blocks are stored.
-    pub(crate) fn begin_pass(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        match self.pass.try_lock() {
+    /// Begins a pass.
+    pub(crate) fn begin(&self, pass: Pass) -> Result<MutexGuard<'_, ()>, Error> {
+        match self.passes[pass as usize].try_lock() {
             Ok(guard) => Ok(guard),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::Busy("a recompression or writeback is under way"))
-            }
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(match pass {
+                Pass::Recompress => "a recompression is under way",
+                Pass::Writeback => "a writeback is under way",
+            })),
         }
+    }
+
+    /// Keeps all passes away.
+    pub(crate) fn begin_pass(&self) -> Result<[MutexGuard<'_, ()>; 2], Error> {
+        Ok([self.begin(Pass::Recompress)?, self.begin(Pass::Writeback)?])
     }
 
     /// Takes bytes off the budget; false if there are not so many.
@@ -110,31 +170,35 @@ impl Writeback {
 
 impl<B: Backing> Store<B> {
     /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A bit for each 128 bytes of
-    /// it is kept in memory.
+    /// it, and a 64th of that, is kept in memory.
     ///
     /// # Errors
-    /// [`Error::Busy`] if it has one, [`Error::Invalid`] if this one is shorter than one block's record,
-    /// [`Error::NoMemory`].
+    /// [`Error::Busy`] if it has one; [`Error::Invalid`] if this one is shorter than one block's record, or longer than
+    /// 512 GiB (see [`BackingFile::limited_to`]); [`Error::NoMemory`] if the limit has no room for its bits.
     pub fn set_backing(&self, file: BackingFile) -> Result<(), Error> {
-        let most = u64::from(u32::MAX - u32::from(u16::MAX));
-        let units = (file.capacity / UNIT as u64).min(most) as u32;
-        if units < u32::from(record::units_for(self.block_size())) {
+        let units = (file.capacity / UNIT as u64).min(u32::MAX.into()) as u32;
+        let least = usize::from(record::units_for(self.block_size())) * UNIT;
+        if file.capacity < least as u64 || file.capacity > MOST_BYTES {
             return Err(Error::Invalid(format!(
-                "a backing of {} bytes: one block needs {}",
+                "a backing of {} bytes: one block needs {least}, and {MOST_BYTES} can be used",
                 file.capacity,
-                usize::from(record::units_for(self.block_size())) * UNIT
             )));
         }
         let mut backing = lock(&self.writeback.backing);
         if backing.is_some() {
             return Err(Error::Busy("the store has a backing: reset it first"));
         }
-        let extents = Extents::new(units).ok_or(Error::NoMemory)?;
-        let charge = self.arena().charge(extents.bytes())?;
+        let charge = self.arena().charge(Extents::bytes_for(units))?;
+        let Some(extents) = Extents::new(units) else {
+            self.arena().uncharge(charge);
+            return Err(Error::NoMemory);
+        };
         *backing = Some(Arc::new(Attached {
             file,
             extents: Mutex::new(extents),
             charge: Mutex::new(Some(charge)),
+            salt: RandomState::new().hash_one(0) as u32,
+            rounds: AtomicU32::new(0),
         }));
         Ok(())
     }
@@ -144,7 +208,7 @@ impl<B: Backing> Store<B> {
         *lock(&self.writeback.budget)
     }
 
-    /// Sets that.
+    /// Sets that. A writeback takes bytes off it before it writes them, and gives those back that could not be written.
     pub fn set_writeback_limit(&self, bytes: Option<u64>) {
         *lock(&self.writeback.budget) = bytes;
     }
@@ -152,12 +216,12 @@ impl<B: Backing> Store<B> {
     /// The record of a block whose lock is held.
     pub(crate) fn read_record(&self, block: u32, extent: Extent) -> Result<Record, Error> {
         let attached = self.writeback.attached()?;
-        let mut buffer = vec![0; usize::from(extent.units) * UNIT];
+        let mut buffer = vec![0; extent.bytes()];
         let offset = u64::from(extent.start) * UNIT as u64;
         read_all(&*attached.file.file, &mut buffer, offset)
             .map_err(Error::io("reading a block back"))?;
         self.counters.add(Event::BackingReads, 1);
-        Record::parse(buffer, block).map_err(|what| Error::Corrupt {
+        Record::parse(buffer, block, extent, attached.salt).map_err(|what| Error::Corrupt {
             block,
             what: what.to_owned(),
         })
@@ -166,7 +230,7 @@ impl<B: Backing> Store<B> {
     /// The extent of a block is not used any more.
     pub(crate) fn free_extent(&self, extent: Extent) {
         if let Ok(attached) = self.writeback.attached() {
-            lock(&attached.extents).free(extent);
+            attached.free(extent);
         }
     }
 }

@@ -1,0 +1,236 @@
+//! Eight connections with requests of every shape, and all of a store's upkeep beside them: every block is checked.
+//!
+//! Data model: `layout: areas of the disk -> who owns which bytes`; `worker: a connection`; `expected: what its own bytes must be`;
+//! `history: which versions of a block of everybody's may be there`; `upkeep: verbs of the control socket`;
+//! `tally: how often each was done, and met the others`.
+//!
+//! Five seconds; `ZS_LONG=n` makes it n times as long. `ZS_SEED=n` chooses another run.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `layout` | areas of the disk, and owners |
+//! | `contents` | bytes of every kind, from a number |
+//! | `connection` | the protocol: several requests at once, in three modes |
+//! | `history` | blocks that all connections write |
+//! | `expected` | what a connection's own bytes must be |
+//! | `worker` | one connection's requests |
+//! | `upkeep` | what is done to the store meanwhile |
+//! | `tally` | counts, none of which may be zero |
+//!
+//! # Locking
+//! One mutex for each block of everybody's and its history, and one for the tally; none is held while a request is under way.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test's helpers fail the test, and say what was done"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../clients/disk.rs"]
+mod disk;
+#[path = "../../../zs-nbd/tests/client/mod.rs"]
+mod nbd;
+
+mod connection;
+mod contents;
+mod expected;
+mod history;
+mod layout;
+mod tally;
+mod upkeep;
+mod worker;
+
+use disk::Disk;
+use history::Histories;
+use layout::{BLOCK, CONNECTIONS, FIRST_SIZE};
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tally::{Tally, Underway};
+use worker::Worker;
+
+/// What a worker does wrong, to prove that it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// A byte that is sent is not the one that is expected.
+    WrongByte,
+    /// A write is not sent.
+    LostWrite,
+    /// A write to everybody's block is sent with the end of an older one.
+    TornBlock,
+    /// A write to everybody's block is sent again when it was overwritten.
+    LateWrite,
+}
+
+/// What all threads share.
+struct Stage {
+    /// The disk's size as far as it is known to have grown.
+    size: AtomicU64,
+    stopped: AtomicBool,
+    histories: Histories,
+    underway: Underway,
+    tally: Tally,
+    until: Instant,
+}
+
+impl Stage {
+    fn new(time: Duration) -> Self {
+        Self {
+            size: AtomicU64::new(FIRST_SIZE),
+            stopped: AtomicBool::new(false),
+            histories: Histories::default(),
+            underway: Underway::default(),
+            tally: Tally::default(),
+            until: Instant::now() + time,
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stopped.load(Ordering::Relaxed) && Instant::now() < self.until
+    }
+
+    /// Runs a thread's part; what goes wrong in one ends all.
+    fn play(&self, part: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
+        let outcome = outcome.unwrap_or_else(|_| Err("a thread panicked".to_owned()));
+        if outcome.is_err() {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value.map_or(default, |value| value.parse().unwrap())
+}
+
+/// All connections and the upkeep, for that time. What was wrong first, if anything was.
+fn perform(disk: &Disk, seed: u64, time: Duration, fault: Fault) -> Result<Stage, String> {
+    let stage = Stage::new(time);
+    let outcomes: Vec<Result<(), String>> =
+        std::thread::scope(|scope| {
+            let stage = &stage;
+            let mut threads = Vec::new();
+            for number in 0..CONNECTIONS {
+                // One does what is wrong; the others may notice.
+                let fault = if number == 0 { fault } else { Fault::None };
+                threads.push(scope.spawn(move || {
+                    stage.play(|| Worker::new(stage, disk, number, seed, fault).run())
+                }));
+            }
+            for part in upkeep::PARTS {
+                threads.push(scope.spawn(move || stage.play(|| part(stage, disk, seed))));
+            }
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined
+                .map(|outcome| outcome.unwrap_or_else(|_| Err("a thread panicked".to_owned())))
+                .collect()
+        });
+    let wrong: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    if wrong.is_empty() {
+        Ok(stage)
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+fn start() -> Disk {
+    let size = FIRST_SIZE.to_string();
+    Disk::start(&[
+        "--size",
+        &size,
+        "--block-size",
+        "4k",
+        "--limit",
+        "256M",
+        "--algorithm",
+        "lz4",
+        "--secondary",
+        "zstd:3",
+        "--backing",
+        "auto",
+        "--track-access",
+    ])
+}
+
+#[test]
+fn nothing_is_lost() {
+    let seconds = 5 * from_environment("ZS_LONG", 1);
+    let seed = from_environment("ZS_SEED", 1);
+    println!("{CONNECTIONS} connections for {seconds} s, seed {seed}");
+    let disk = start();
+    let stage = perform(&disk, seed, Duration::from_secs(seconds), Fault::None);
+    let stage = stage.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    let mut control = disk.control();
+    for (what, name) in [
+        ("blocks read back from the backing", "bd_reads"),
+        ("blocks written back", "bd_writes"),
+        ("blocks recompressed", "recompressed"),
+        ("frames that compaction freed", "pages_compacted"),
+    ] {
+        stage.tally.add(what, control.stat(name));
+    }
+    print!("{}", stage.tally.report());
+    assert_eq!(stage.tally.missing(), Vec::<&str>::new(), "never happened");
+    println!(
+        "stat: {}",
+        control.ask(&json!({"command": "stat"})).unwrap()
+    );
+    leave_nothing(&disk, stage.size.load(Ordering::Relaxed));
+    disk.end();
+}
+
+/// After everything is discarded nothing is held, and all adds up: R2, R7, R24.
+fn leave_nothing(disk: &Disk, size: u64) {
+    let mut control = disk.control();
+    let full = control.stat("mem_used_total");
+    let mut connection = connection::Connection::open(&disk.socket(), connection::Mode::Simple);
+    assert!(connection.size() >= size);
+    connection.trim_all();
+    drop(connection);
+    control.ask(&json!({"command": "compact"})).unwrap();
+    for name in [
+        "orig_data_size",
+        "compr_data_size",
+        "same_pages",
+        "huge_pages",
+        "bd_count",
+        "backing_used",
+    ] {
+        assert_eq!(control.stat(name), 0, "{name}");
+    }
+    let empty = control.stat("mem_used_total");
+    println!("memory: {full} bytes, {empty} after everything was discarded");
+    assert!(
+        empty < 1 << 20 && empty < full,
+        "{empty} bytes of {full} are still held"
+    );
+}
+
+/// The faults of the test's own client are noticed, each by the check that is there for it.
+#[test]
+fn a_client_at_fault_is_noticed() {
+    for (fault, expected) in [
+        (Fault::WrongByte, "differ"),
+        (Fault::LostWrite, "differ"),
+        (Fault::TornBlock, "is torn"),
+        (Fault::LateWrite, "cannot be there"),
+    ] {
+        let disk = start();
+        let outcome = perform(&disk, 1, Duration::from_secs(60), fault);
+        let wrong = outcome
+            .err()
+            .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
+        assert!(wrong.contains(expected), "{fault:?}: {wrong}");
+    }
+}
+
+/// Bytes of a block as a length on the disk.
+const fn bytes(blocks: u64) -> u64 {
+    blocks * BLOCK as u64
+}

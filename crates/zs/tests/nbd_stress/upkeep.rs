@@ -1,0 +1,141 @@
+//! What is done to the store meanwhile, through the control socket: each part by a thread of its own, again and again.
+
+use crate::Stage;
+use crate::disk::{Control, Disk};
+use crate::layout::{FIRST_SIZE, LAST_SIZE};
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+/// A part, with a seed for what it chooses by chance.
+pub(crate) type Part = fn(&Stage, &Disk, u64) -> Result<(), String>;
+
+pub(crate) const PARTS: &[Part] = &[
+    giving_back,
+    recompressing,
+    writing_back,
+    marking,
+    growing,
+    looking,
+];
+
+/// Limits between which the store's own goes up and down: both are above what it holds.
+const LIMITS: [u64; 2] = [128 << 20, 256 << 20];
+
+/// Asks for a verb, known to be under way meanwhile.
+fn ask(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, String> {
+    let verb = request["command"].as_str().unwrap();
+    let answer = stage.underway.during(verb, || control.ask(request));
+    stage.tally.add("answers of the control socket", 1);
+    answer.map_err(|error| format!("{request}: {error}"))
+}
+
+/// As [`ask`], of what can be refused because another pass is under way.
+fn ask_alone(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, String> {
+    match ask(stage, control, request) {
+        Err(error) if error.contains("under way") => {
+            stage.tally.add("recompress and writeback at once", 1);
+            Ok(Value::Null)
+        }
+        answer => answer,
+    }
+}
+
+fn giving_back(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
+    let mut control = disk.control();
+    for round in 0.. {
+        if !stage.goes_on() {
+            break;
+        }
+        ask(stage, &mut control, &json!({"command": "compact"}))?;
+        ask(stage, &mut control, &json!({"command": "trim"}))?;
+        let bytes = LIMITS[round % LIMITS.len()];
+        ask(
+            stage,
+            &mut control,
+            &json!({"command": "limit", "bytes": bytes}),
+        )?;
+    }
+    Ok(())
+}
+
+fn recompressing(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut control = disk.control();
+    while stage.goes_on() {
+        let blocks = ["all", "idle", "huge", "huge_idle"][random.usize(..4)];
+        let request = json!({"command": "recompress", "blocks": blocks, "max": random.u64(1..200)});
+        ask_alone(stage, &mut control, &request)?;
+    }
+    Ok(())
+}
+
+fn writing_back(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut control = disk.control();
+    while stage.goes_on() {
+        let (blocks, what) = [
+            ("all", "any blocks written back"),
+            ("idle", "idle blocks written back"),
+            ("huge", "huge blocks written back"),
+        ][random.usize(..3)];
+        let form = ["raw", "compressed"][random.usize(..2)];
+        let request = json!({
+            "command": "writeback", "blocks": blocks, "form": form, "max": random.u64(1..100),
+        });
+        let report = ask_alone(stage, &mut control, &request)?;
+        stage
+            .tally
+            .add(what, report["blocks"].as_u64().unwrap_or(0));
+    }
+    Ok(())
+}
+
+fn marking(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut control = disk.control();
+    while stage.goes_on() {
+        let age = random.bool().then_some(1);
+        ask(stage, &mut control, &json!({"command": "idle", "age": age}))?;
+    }
+    Ok(())
+}
+
+fn growing(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut control = disk.control();
+    let mut size = FIRST_SIZE;
+    while stage.goes_on() {
+        size = (size + random.u64(..64) * 512).min(LAST_SIZE);
+        ask(
+            stage,
+            &mut control,
+            &json!({"command": "resize", "bytes": size}),
+        )?;
+        // Relaxed: a hint of what a connection must see that begins later.
+        stage.size.store(size, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn looking(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
+    let mut control = disk.control();
+    while stage.goes_on() {
+        let stat = ask(stage, &mut control, &json!({"command": "stat"}))?;
+        let figure = |name: &str| crate::common::number(&stat, name);
+        let (used, most) = (figure("mem_used_total"), LIMITS[1]);
+        if used > most
+            || figure("compr_data_size") > used
+            || figure("bd_count") > figure("disksize") / 4096
+        {
+            return Err(format!("what cannot be: {stat}"));
+        }
+        let metrics = ask(stage, &mut control, &json!({"command": "metrics"}))?;
+        if !metrics
+            .as_str()
+            .is_some_and(|text| text.contains("# TYPE "))
+        {
+            return Err(format!("no metrics: {metrics}"));
+        }
+    }
+    Ok(())
+}
