@@ -1,175 +1,16 @@
-//! The protocol without a socket: every option and request, right and wrong.
-
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+//! The protocol without a socket: every request, right and wrong.
 
 mod client;
 
+use client::talk::{SIZE, Talk, disk, error};
 use client::{
-    ABORT, ACK, CACHE, DISCONNECT, ERR, EXPORT_NAME, EXTENDED, FLUSH, GO, GREETING, INFO, LIST,
-    LIST_CONTEXT, READ, SET_CONTEXT, START_TLS, STATUS, STRUCTURED, TRIM, Take, WRITE, ZEROES,
-    exports, extended, go, option, queries, request, write,
+    CACHE, DISCONNECT, ERR, EXTENDED, FLUSH, GO, READ, SET_CONTEXT, STATUS, STRUCTURED, TRIM, Take,
+    WRITE, ZEROES, exports, extended, go, queries, request, write,
 };
 use std::sync::Arc;
 use zs_nbd::{
-    BlockSizes, Content, Context, Device, Dialogue, Errno, Export, Exports, Extents, MemoryDevice,
-    Progress, Space, Violation,
+    BlockSizes, Content, Context, Device, Errno, Extents, MemoryDevice, Progress, Space, Violation,
 };
-
-const SIZE: u64 = 1 << 20;
-
-fn disk() -> Exports {
-    exports(Arc::new(MemoryDevice::new(SIZE).unwrap()))
-}
-
-/// A dialogue beyond the client's flags, and what it sent since.
-struct Talk<'a> {
-    dialogue: Dialogue<'a>,
-    out: Vec<u8>,
-}
-
-impl<'a> Talk<'a> {
-    fn new(exports: &'a Exports) -> Self {
-        let mut out = Vec::new();
-        let dialogue = Dialogue::new(exports, &mut out);
-        assert_eq!(&out[..16], b"NBDMAGICIHAVEOPT");
-        assert_eq!(out.len(), GREETING);
-        let mut talk = Self { dialogue, out };
-        talk.say(&3_u32.to_be_bytes());
-        talk
-    }
-
-    fn say(&mut self, bytes: &[u8]) -> &[u8] {
-        self.out.clear();
-        let progress = self.dialogue.feed(bytes, &mut self.out).unwrap();
-        assert_eq!(progress, Progress::Open);
-        &self.out
-    }
-
-    fn ask(&mut self, code: u32, data: &[u8]) -> Vec<(u32, Vec<u8>)> {
-        let mut answers = Take(self.say(&option(code, data)));
-        let mut list = Vec::new();
-        while !answers.0.is_empty() {
-            let (kind, data) = answers.answer(code);
-            list.push((kind, data.to_vec()));
-        }
-        list
-    }
-
-    fn error_of(&mut self, code: u32, data: &[u8]) -> u32 {
-        let answers = self.ask(code, data);
-        assert_eq!(answers.len(), 1, "{answers:?}");
-        assert!(!answers[0].1.is_empty(), "an error without a text");
-        answers[0].0
-    }
-
-    fn structured(exports: &'a Exports) -> Self {
-        let mut talk = Self::new(exports);
-        assert_eq!(talk.ask(STRUCTURED, &[])[0].0, ACK);
-        let selected = talk.ask(SET_CONTEXT, &queries("disk", &["base:allocation"]));
-        assert_eq!(selected.len(), 2);
-        assert_eq!(talk.ask(GO, &go("disk", &[])).last().unwrap().0, ACK);
-        talk
-    }
-}
-
-#[test]
-fn options_inform() {
-    let exports = disk();
-    let mut talk = Talk::new(&exports);
-    let list = talk.ask(LIST, &[]);
-    assert_eq!(list[0], (2, b"\0\0\0\x04diskof a test".to_vec()));
-    assert_eq!(list[1].0, ACK);
-    let info = talk.ask(INFO, &go("", &[1, 2, 3]));
-    let kinds: Vec<u8> = info[..4].iter().map(|(_, data)| data[1]).collect();
-    assert_eq!(kinds, [0, 1, 2, 3]);
-    assert_eq!(info[0].1[2..10], SIZE.to_be_bytes());
-    assert_eq!(&info[1].1[2..], b"disk");
-    let sizes = [1_u32, 4096, 32 << 20].map(u32::to_be_bytes).concat();
-    assert_eq!(info[3].1[2..], sizes);
-    assert_eq!(info[4].0, ACK);
-}
-
-#[test]
-fn options_refuse() {
-    let exports = disk();
-    let mut talk = Talk::new(&exports);
-    assert_eq!(talk.error_of(77, b"data"), ERR + 1);
-    assert_eq!(talk.error_of(START_TLS, &[]), ERR + 2);
-    for code in [LIST, START_TLS, STRUCTURED, EXTENDED] {
-        assert_eq!(talk.error_of(code, b"x"), ERR + 3);
-    }
-    assert_eq!(talk.error_of(GO, &go("other", &[])), ERR + 6);
-    for broken in [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x01d\0\x02\0\0"] {
-        assert_eq!(talk.error_of(GO, broken), ERR + 3);
-    }
-    // Contexts without structured replies.
-    assert_eq!(talk.error_of(SET_CONTEXT, &queries("disk", &[])), ERR + 3);
-    talk.ask(EXTENDED, &[]);
-    assert_eq!(talk.error_of(STRUCTURED, &[]), ERR + 10);
-    let mut many = queries("disk", &["base:"]);
-    many[11] = 2;
-    assert_eq!(talk.error_of(LIST_CONTEXT, &many), ERR + 3);
-}
-
-#[test]
-fn contexts_are_listed_and_selected() {
-    let exports = disk();
-    let mut talk = Talk::new(&exports);
-    talk.ask(STRUCTURED, &[]);
-    let found = |answers: Vec<(u32, Vec<u8>)>| answers.len() - 1;
-    assert_eq!(found(talk.ask(LIST_CONTEXT, &queries("disk", &[]))), 1);
-    assert_eq!(
-        found(talk.ask(LIST_CONTEXT, &queries("disk", &["base:"]))),
-        1
-    );
-    assert_eq!(
-        found(talk.ask(LIST_CONTEXT, &queries("disk", &["qemu:x"]))),
-        0
-    );
-    assert_eq!(
-        found(talk.ask(SET_CONTEXT, &queries("disk", &["base:"]))),
-        0
-    );
-    let selected = talk.ask(SET_CONTEXT, &queries("", &["x:y", "base:allocation"]));
-    assert_eq!(found(selected.clone()), 1);
-    assert_eq!(&selected[0].1[4..], b"base:allocation");
-}
-
-#[test]
-fn hostile_handshakes_end() {
-    let exports = disk();
-    let start = |bytes: &[u8]| {
-        let mut out = Vec::new();
-        Dialogue::new(&exports, &mut out).feed(bytes, &mut out)
-    };
-    let with = |rest: &[u8]| start(&[&3_u32.to_be_bytes(), rest].concat());
-    assert_eq!(start(&[0, 0, 0, 8]), Err(Violation::ClientFlags(8)));
-    let magic = u64::from_be_bytes(*b"GET / HT");
-    assert_eq!(with(b"GET / HTTP/1.1"), Err(Violation::OptionMagic(magic)));
-    let huge = [&b"IHAVEOPT\0\0\0\x09"[..], &u32::MAX.to_be_bytes()].concat();
-    assert!(matches!(
-        with(&huge),
-        Err(Violation::OptionLength { len: u32::MAX, .. })
-    ));
-    let name = option(EXPORT_NAME, b"other");
-    assert_eq!(with(&name), Err(Violation::NoSuchExport));
-    let endless = option(LIST, &[]).repeat(1001);
-    assert_eq!(with(&endless), Err(Violation::Options(1000)));
-    assert_eq!(with(&option(ABORT, b"why not")), Ok(Progress::Over));
-}
-
-#[test]
-fn old_clients_get_zeroes_unless_they_decline() {
-    let exports = disk();
-    for (flags, len) in [(1_u32, 8 + 2 + 124), (3, 8 + 2)] {
-        let mut out = Vec::new();
-        let mut dialogue = Dialogue::new(&exports, &mut out);
-        out.clear();
-        let bytes = [&flags.to_be_bytes()[..], &option(EXPORT_NAME, b"disk")].concat();
-        assert_eq!(dialogue.feed(&bytes, &mut out), Ok(Progress::Open));
-        assert_eq!(out.len(), len);
-    }
-}
 
 #[test]
 fn structured_replies() {
@@ -196,14 +37,162 @@ fn structured_replies() {
     assert_eq!(one, [1_u32, 4096, 3].map(u32::to_be_bytes).concat());
 }
 
-/// Errors of structured replies: the number, and that there is a text.
-fn error(talk: &mut Talk<'_>, bytes: &[u8]) -> u32 {
-    let mut replies = Take(talk.say(bytes));
+/// A disk of 2 MiB that is written in one block, pages 0 and 1 of it: data, holes and the rest of a page.
+#[test]
+fn holes_among_data_are_not_sent() {
+    let exports = disk();
+    for (wide, head) in [(false, 28), (true, 40)] {
+        let mut talk = Talk::new(&exports);
+        talk.ask(if wide { EXTENDED } else { STRUCTURED }, &[]);
+        talk.ask(GO, &go("disk", &[]));
+        let read = |flags: u16, offset: u64, len: u32| match wide {
+            true => extended(READ, flags, 6, offset, u64::from(len)),
+            false => request(READ, flags, 6, offset, len),
+        };
+        if !wide {
+            talk.say(&write(5, 300_000, &[7; 10_000]));
+        }
+        // From within a hole to behind the data, and a few bytes of zeroes, which are none.
+        let bytes = read(0, 1000, SIZE as u32 - 2000);
+        let (answer, mut chunks) = (talk.say(&bytes).to_vec(), Vec::new());
+        let mut replies = Take(&answer);
+        while !replies.0.is_empty() {
+            let (flags, kind, data) = match wide {
+                true => {
+                    let (flags, kind, cookie, offset, data) = replies.extended();
+                    assert_eq!((cookie, offset), (6, 1000));
+                    (flags, kind, data)
+                }
+                false => {
+                    let (flags, kind, cookie, data) = replies.chunk();
+                    assert_eq!(cookie, 6);
+                    (flags, kind, data)
+                }
+            };
+            let mut data = Take(data);
+            let offset = data.u64();
+            let len = match kind {
+                1 => data.0.len() as u64,
+                _ => u64::from(data.u32()),
+            };
+            if kind == 1 {
+                let is = |(at, byte): (usize, &u8)| {
+                    let inside = (300_000..310_000).contains(&(offset + at as u64));
+                    *byte == u8::from(inside) * 7
+                };
+                assert!(data.0.iter().enumerate().all(is));
+            }
+            chunks.push((flags, kind, offset, len));
+        }
+        // Pages from 299 008 to 311 296 have data in them.
+        let end = SIZE - 1000;
+        let data = (299_008, 311_296 - 299_008);
+        let expected = [
+            (0, 2, 1000, 299_008 - 1000),
+            (0, 1, data.0, data.1),
+            (1, 2, 311_296, end - 311_296),
+        ];
+        assert_eq!(chunks, expected);
+        assert!(answer.len() < 13_000);
+        // Unbroken; and data at both ends; and nothing but data.
+        for (flags, offset, len, holes) in [
+            (4, 0, SIZE as u32, 0),
+            (0, 309_999, 5000, 0),
+            (0, 300_000, 10_000, 0),
+            (0, 309_999, 6000, 1),
+        ] {
+            let bytes = read(flags, offset, len);
+            let plain = len as usize + head;
+            let sent = talk.say(&bytes).len();
+            assert_eq!(sent < plain, holes > 0, "{sent} for {len} at {offset}");
+            assert!(holes > 0 || sent == plain);
+        }
+    }
+}
+
+/// A device that knows what it stores: two contexts in one answer, with figures beyond 32 bits.
+#[derive(Debug)]
+struct Sizes;
+
+impl Device for Sizes {
+    fn size(&self) -> u64 {
+        8192
+    }
+    fn zeroes_fast(&self) -> bool {
+        true
+    }
+    fn knows(&self, _: Context) -> bool {
+        true
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> Result<Content, Errno> {
+        Ok(Content::Zeroes)
+    }
+    fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn block_status(&self, _: u64, found: &mut Extents, context: Context) -> Result<(), Errno> {
+        match context {
+            Context::Allocation => found.push(8192, Extents::DATA),
+            Context::StoredSize => found.push(4096, 77) && found.push(4096, 1 << 40),
+        };
+        Ok(())
+    }
+}
+
+#[test]
+fn two_contexts_in_one_status() {
+    let exports = exports(Arc::new(Sizes));
+    let both = queries("disk", &["x-zs:stored-size", "base:allocation"]);
+    let mut talk = Talk::new(&exports);
+    talk.ask(STRUCTURED, &[]);
+    assert_eq!(talk.ask(SET_CONTEXT, &both).len(), 3);
+    talk.ask(GO, &go("disk", &[]));
+    let mut replies = Take(talk.say(&request(STATUS, 0, 6, 0, 8192)));
     let (flags, kind, _, data) = replies.chunk();
-    assert_eq!((flags, kind), (1, 0x8001));
+    assert_eq!((flags, kind), (0, 5), "more follows");
+    assert_eq!(data, [1_u32, 8192, 0].map(u32::to_be_bytes).concat());
+    let (flags, kind, _, data) = replies.chunk();
+    assert_eq!((flags, kind), (1, 5));
+    let sizes = [2, 4096, 77, 4096, u32::MAX];
+    assert_eq!(data, sizes.map(u32::to_be_bytes).concat());
     assert!(replies.0.is_empty());
-    assert!(data.len() > 6, "an error without a text");
-    Take(data).u32()
+    let mut talk = Talk::new(&exports);
+    talk.ask(EXTENDED, &[]);
+    talk.ask(SET_CONTEXT, &both);
+    talk.ask(GO, &go("disk", &[]));
+    let mut replies = Take(talk.say(&extended(STATUS, 0, 6, 0, 8192)));
+    assert_eq!(replies.extended().1, 6);
+    let (flags, _, _, _, data) = replies.extended();
+    let sizes = [4096_u64, 77, 4096, 1 << 40].map(u64::to_be_bytes).concat();
+    assert_eq!((flags, &data[8..]), (1, &sizes[..]));
+}
+
+/// A client is offered to ask for fast zeroes alone where they are fast; elsewhere it is told so.
+#[test]
+fn zeroes_are_fast_or_refused() {
+    const FAST: u16 = 16;
+    for (device, fast) in [
+        (Arc::new(Sizes) as Arc<dyn Device>, true),
+        (Arc::new(MemoryDevice::new(SIZE).unwrap()), false),
+    ] {
+        let exports = exports(device);
+        let mut talk = Talk::new(&exports);
+        let info = talk.ask(GO, &go("disk", &[]));
+        let offered = Take(&info[0].1[10..]).u16() & (1 << 11) != 0;
+        assert_eq!(offered, fast);
+        let errno = if fast { 0 } else { 95 };
+        let mut replies = Take(talk.say(&request(ZEROES, FAST, 6, 0, 4096)));
+        assert_eq!(replies.simple(), (errno, 6));
+    }
 }
 
 #[test]
@@ -380,15 +369,4 @@ fn read_only_exports_refuse_writes() {
     assert_eq!(error(&mut talk, &request(TRIM, 0, 1, 0, 512)), 1);
     assert_eq!(error(&mut talk, &request(ZEROES, 0, 1, 0, 512)), 1);
     assert_eq!(Take(talk.say(&request(READ, 0, 1, 0, 512))).chunk().1, 2);
-}
-
-#[test]
-fn exports_have_names() {
-    let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(0).unwrap());
-    let named = |name: &str| Export::new(name, "", Arc::clone(&device));
-    assert!(named(&"x".repeat(4097)).is_err());
-    assert!(named("a\0b").is_err());
-    assert!(Exports::new(Vec::new()).is_err());
-    let twice = vec![named("a").unwrap(), named("a").unwrap()];
-    assert!(Exports::new(twice).is_err());
 }

@@ -1,7 +1,5 @@
 //! The server at real sockets: connections beside each other, hostile ones too.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
-
 mod client;
 
 use client::probe::Setup;

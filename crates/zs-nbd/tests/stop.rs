@@ -1,11 +1,5 @@
 //! The end of a server: what is finished, who is cut off, who is told.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
-
 mod client;
 
 use client::probe::{Call, LONG, Probe, SIZE, Setup};

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,10 @@ fn certificates(folder: &Path, authority: &str, names: &[&str]) {
 }
 
 fn setup() -> Setup {
+    limited(Limits::default())
+}
+
+fn limited(limits: Limits) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     certificates(folder.path(), "ca.pem", &["server", "client"]);
@@ -51,7 +55,6 @@ fn setup() -> Setup {
     let port = endpoint.tcp_address().unwrap().port();
     let device = Arc::new(MemoryDevice::new(64 << 20).unwrap());
     let (observer, notes) = notes();
-    let limits = Limits::default();
     let server = Server::start(exports(device), vec![endpoint], limits, observer).unwrap();
     Setup {
         folder,
@@ -61,16 +64,31 @@ fn setup() -> Setup {
     }
 }
 
+impl Setup {
+    fn client(&self) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+        let stream = start_tls(self.address);
+        let stream = encrypt(stream, self.folder.path(), Some("client"));
+        let mut client = Client { stream };
+        client.enter();
+        client
+    }
+}
+
 /// In clear, beyond STARTTLS.
 fn start_tls(address: SocketAddr) -> TcpStream {
+    try_start_tls(address).unwrap()
+}
+
+/// Nothing if the server is through with it.
+fn try_start_tls(address: SocketAddr) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).unwrap();
     let mut bytes = 3_u32.to_be_bytes().to_vec();
     bytes.extend(option(START_TLS, &[]));
-    stream.write_all(&bytes).unwrap();
+    stream.write_all(&bytes).ok()?;
     let mut answer = vec![0; GREETING + 20];
-    stream.read_exact(&mut answer).unwrap();
+    stream.read_exact(&mut answer).ok()?;
     assert_eq!(Take(&answer[GREETING..]).answer(START_TLS).0, ACK);
-    stream
+    Some(stream)
 }
 
 fn encrypt(
@@ -102,13 +120,7 @@ fn encrypt(
 #[test]
 fn with_a_certificate_everything_works() {
     let setup = setup();
-    let stream = encrypt(
-        start_tls(setup.address),
-        setup.folder.path(),
-        Some("client"),
-    );
-    let mut client = Client { stream };
-    client.enter();
+    let mut client = setup.client();
     let bytes: Vec<u8> = (0..20 << 20).map(|n: u32| (n / 7) as u8).collect();
     client.write(12_345, &bytes);
     assert!(client.read(12_345, bytes.len() as u32) == bytes);
@@ -118,6 +130,76 @@ fn with_a_certificate_everything_works() {
     assert_eq!(setup.server.stop(Duration::from_secs(60)), Stopped::InTime);
     let notes = setup.notes.lock().unwrap().join("\n");
     assert!(notes.contains("Goodbye"), "{notes}");
+}
+
+/// The end, while a client waits for nothing in particular: a goodbye, not a cut.
+#[test]
+fn the_end_says_goodbye() {
+    let setup = setup();
+    let mut client = setup.client();
+    client.write(0, b"encrypted");
+    let Setup { server, .. } = setup;
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| server.stop(Duration::from_secs(60)));
+        assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+        drop(client);
+        assert_eq!(stopping.join().unwrap(), Stopped::InTime);
+    });
+}
+
+/// Behind a goodbye of TLS nothing counts, however much it is, and it holds up nobody.
+#[test]
+fn bytes_behind_a_goodbye_are_the_end() {
+    let setup = setup();
+    let mut client = setup.client();
+    client.write(0, b"before");
+    let StreamOwned { conn, sock } = &mut client.stream;
+    conn.send_close_notify();
+    let mut bytes = Vec::new();
+    conn.write_tls(&mut bytes).unwrap();
+    bytes.resize(bytes.len() + (16 << 10), 0x17);
+    sock.write_all(&bytes).unwrap();
+    sock.read_to_end(&mut Vec::new()).ok();
+    assert_eq!(setup.client().read(0, 6), b"before");
+    let Setup { server, notes, .. } = setup;
+    assert_eq!(server.stop(Duration::from_secs(60)), Stopped::InTime);
+    let notes = notes.lock().unwrap().join("\n");
+    assert!(notes.contains("Closed(1, Gone { cut: false })"), "{notes}");
+}
+
+/// A record that comes byte by byte gains no time: the limit is for the handshake, not for each byte of it.
+#[test]
+fn a_byte_now_and_then_is_not_enough() {
+    let setup = limited(Limits {
+        handshake: Duration::from_millis(500),
+        ..Limits::default()
+    });
+    // Whoever is too slow for that may come again.
+    let mut stream = loop {
+        if let Some(stream) = try_start_tls(setup.address) {
+            break stream;
+        }
+    };
+    // A record of 16 KiB of a handshake, of which a byte comes whenever nothing came back for a while.
+    stream.write_all(&[22, 3, 1, 64, 0]).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    for _ in 0..1000 {
+        let waits = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        match stream.read(&mut [0; 64]) {
+            Err(error) if waits(error.kind()) => {}
+            _ => break,
+        }
+        if stream.write_all(&[1]).is_err() {
+            break;
+        }
+    }
+    let Setup { server, notes, .. } = setup;
+    let _ = server.stop(Duration::ZERO);
+    let notes = notes.lock().unwrap();
+    let last = notes.iter().rfind(|note| note.starts_with("Closed"));
+    assert!(last.unwrap().contains("Slow(500ms)"), "{notes:?}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Several threads for one connection: what is done at once, and what waits for nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
-
 mod client;
 
 use client::probe::{Call, LONG, Probe, Setup};

@@ -1,8 +1,9 @@
 //! Fixed newstyle: options until a client and an export have come together.
 
+use super::answer::{Answers, item, rep};
 use super::option::{
-    ABORT, EXPORT_NAME, EXTENDED_HEADERS, GO, INFO, Inquiry, LIST, LIST_META_CONTEXT, Queries,
-    SET_META_CONTEXT, START_TLS, STRUCTURED_REPLY,
+    ABORT, EXPORT_NAME, EXTENDED_HEADERS, GO, I_HAVE_OPT, INFO, Inquiry, LIST, LIST_META_CONTEXT,
+    Queries, SET_META_CONTEXT, START_TLS, STRUCTURED_REPLY, next_option,
 };
 use super::wire::Reader;
 use super::{Mode, Violation};
@@ -10,42 +11,15 @@ use crate::device::Context;
 use crate::export::{Export, Exports};
 
 const INIT: &[u8; 8] = b"NBDMAGIC";
-const I_HAVE_OPT: u64 = 0x4948_4156_454f_5054;
-const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 
 /// Flags of both sides.
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
 
-/// Most bytes of data that an option has.
-const MAX_DATA: u32 = 64 << 10;
 /// With so many bytes of answers, they are sent before the next option is looked at.
 const FULL_BYTES: usize = 64 << 10;
 /// Most options of one handshake: a client needs less than ten.
 const MAX_OPTIONS: u32 = 1000;
-
-/// Answers to options.
-mod rep {
-    pub(super) const ACK: u32 = 1;
-    pub(super) const SERVER: u32 = 2;
-    pub(super) const INFO: u32 = 3;
-    pub(super) const META_CONTEXT: u32 = 4;
-    pub(super) const UNSUP: u32 = 0x8000_0001;
-    pub(super) const POLICY: u32 = 0x8000_0002;
-    pub(super) const INVALID: u32 = 0x8000_0003;
-    pub(super) const TLS_REQD: u32 = 0x8000_0005;
-    pub(super) const UNKNOWN: u32 = 0x8000_0006;
-    pub(super) const BLOCK_SIZE_REQD: u32 = 0x8000_0008;
-    pub(super) const EXT_HEADER_REQD: u32 = 0x8000_000a;
-}
-
-/// Items of `NBD_REP_INFO`.
-mod item {
-    pub(super) const EXPORT: u16 = 0;
-    pub(super) const NAME: u16 = 1;
-    pub(super) const DESCRIPTION: u16 = 2;
-    pub(super) const BLOCK_SIZE: u16 = 3;
-}
 
 /// Whether a connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,34 +67,6 @@ pub(crate) struct Handshake<'a> {
     mode: Mode,
     /// Of which export, and which of its contexts.
     selected: Option<(String, Vec<Context>)>,
-}
-
-/// An answer to an option, and what it leads to.
-struct Answers<'a> {
-    option: u32,
-    out: &'a mut Vec<u8>,
-}
-
-impl Answers<'_> {
-    fn send(&mut self, kind: u32, data: &[&[u8]]) {
-        let len: usize = data.iter().map(|part| part.len()).sum();
-        self.out.extend(REPLY_MAGIC.to_be_bytes());
-        self.out.extend(self.option.to_be_bytes());
-        self.out.extend(kind.to_be_bytes());
-        self.out.extend((len as u32).to_be_bytes());
-        for part in data {
-            self.out.extend_from_slice(part);
-        }
-    }
-
-    fn refuse(&mut self, kind: u32, why: &str) {
-        self.send(kind, &[why.as_bytes()]);
-    }
-
-    fn context(&mut self, id: u32, context: Context) {
-        let name = context.name().as_bytes();
-        self.send(rep::META_CONTEXT, &[&id.to_be_bytes(), name]);
-    }
 }
 
 impl<'a> Handshake<'a> {
@@ -269,9 +215,12 @@ impl<'a> Handshake<'a> {
     }
 
     fn inform(&self, data: &[u8], answers: &mut Answers<'_>) -> Step {
-        let Some(inquiry) = Inquiry::parse(data) else {
-            answers.refuse(rep::INVALID, "lengths that do not add up");
-            return Step::More;
+        let inquiry = match Inquiry::parse(data) {
+            Ok(inquiry) => inquiry,
+            Err(malformed) => {
+                answers.refuse(rep::INVALID, malformed.text());
+                return Step::More;
+            }
         };
         let Some(export) = self.exports.find(inquiry.export) else {
             answers.refuse(rep::UNKNOWN, "there is no export of this name");
@@ -317,8 +266,9 @@ impl<'a> Handshake<'a> {
         if self.mode == Mode::Simple {
             return answers.refuse(rep::INVALID, "structured replies first");
         }
-        let Some(queries) = Queries::parse(data) else {
-            return answers.refuse(rep::INVALID, "lengths that do not add up");
+        let queries = match Queries::parse(data) {
+            Ok(queries) => queries,
+            Err(malformed) => return answers.refuse(rep::INVALID, malformed.text()),
         };
         let Some(export) = self.exports.find(queries.export) else {
             return answers.refuse(rep::UNKNOWN, "there is no export of this name");
@@ -390,32 +340,46 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// The next whole option, taken from the front.
-fn next_option<'a>(input: &mut Reader<'a>) -> Result<Option<(u32, &'a [u8])>, Violation> {
-    let mut ahead = input.clone();
-    let Some(magic) = ahead.u64() else {
-        return Ok(None);
-    };
-    if magic != I_HAVE_OPT {
-        return Err(Violation::OptionMagic(magic));
-    }
-    let (Some(option), Some(len)) = (ahead.u32(), ahead.u32()) else {
-        return Ok(None);
-    };
-    if len > MAX_DATA {
-        let most = MAX_DATA;
-        return Err(Violation::OptionLength { option, len, most });
-    }
-    let Some(data) = ahead.bytes(len as usize) else {
-        return Ok(None);
-    };
-    *input = ahead;
-    Ok(Some((option, data)))
-}
-
 /// Whether a query means a context: its name, or, for a list, its namespace and a colon.
 fn matches(query: &str, context: Context, exactly: bool) -> bool {
     let name = context.name();
     let namespace = name.split_once(':').map(|(before, _)| before);
     query == name || (!exactly && query.strip_suffix(':') == namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryDevice;
+    use std::sync::Arc;
+
+    /// Options whose answers are much longer: they are sent in between.
+    #[test]
+    fn answers_are_sent_before_they_are_many() {
+        let device = Arc::new(MemoryDevice::new(0).unwrap());
+        let list = (0..8).map(|number| {
+            let description = "x".repeat(4000);
+            Export::new(format!("{number}"), description, device.clone()).unwrap()
+        });
+        let exports = Exports::new(list.collect()).unwrap();
+        let mut out = Vec::new();
+        let mut handshake = Handshake::new(&exports, Security::Clear, &mut out);
+        let list = [&b"IHAVEOPT\0\0\0\x03\0\0\0\0"[..]; 256].concat();
+        let input = [&3_u32.to_be_bytes(), &list[..]].concat();
+        let (mut rest, mut sent) = (&input[..], 0);
+        loop {
+            let (taken, step) = handshake.advance(rest, &mut out).unwrap();
+            assert!(out.len() < FULL_BYTES + 8 * 4100, "{} at once", out.len());
+            sent += out.len();
+            out.clear();
+            rest = &rest[taken..];
+            match step {
+                Step::Send => {}
+                Step::More => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(rest.is_empty());
+        assert!(sent > 256 * 8 * 4000);
+    }
 }

@@ -5,11 +5,13 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `handshake` | fixed newstyle: options until a client and an export have come together |
+//! | `answer` | answers to options |
 //! | `option` | what is in the data of an option |
 //! | `request` | the heads of requests |
 //! | `reply` | simple, structured and extended replies |
 //! | `wire` | numbers, big-endian |
 
+mod answer;
 mod handshake;
 mod option;
 mod reply;

@@ -1,7 +1,13 @@
 //! What is in the data of an option.
 
+use super::Violation;
 use super::wire::Reader;
 use crate::export::MAX_STRING;
+
+/// What options begin with.
+pub(super) const I_HAVE_OPT: u64 = 0x4948_4156_454f_5054;
+/// Most bytes of data that an option has.
+const MAX_DATA: u32 = 64 << 10;
 
 pub(super) const EXPORT_NAME: u32 = 1;
 pub(super) const ABORT: u32 = 2;
@@ -14,6 +20,49 @@ pub(super) const LIST_META_CONTEXT: u32 = 9;
 pub(super) const SET_META_CONTEXT: u32 = 10;
 pub(super) const EXTENDED_HEADERS: u32 = 11;
 
+/// The next whole option, taken from the front.
+pub(super) fn next_option<'a>(
+    input: &mut Reader<'a>,
+) -> Result<Option<(u32, &'a [u8])>, Violation> {
+    let mut ahead = input.clone();
+    let Some(magic) = ahead.u64() else {
+        return Ok(None);
+    };
+    if magic != I_HAVE_OPT {
+        return Err(Violation::OptionMagic(magic));
+    }
+    let (Some(option), Some(len)) = (ahead.u32(), ahead.u32()) else {
+        return Ok(None);
+    };
+    if len > MAX_DATA {
+        let most = MAX_DATA;
+        return Err(Violation::OptionLength { option, len, most });
+    }
+    let Some(data) = ahead.bytes(len as usize) else {
+        return Ok(None);
+    };
+    *input = ahead;
+    Ok(Some((option, data)))
+}
+
+/// What is wrong with the data of an option.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Malformed {
+    Lengths,
+    NotUtf8,
+    LongName,
+}
+
+impl Malformed {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Lengths => "lengths that do not add up",
+            Self::NotUtf8 => "a name that is not UTF-8",
+            Self::LongName => "a name of more than 4096 bytes",
+        }
+    }
+}
+
 /// `NBD_OPT_INFO` and `NBD_OPT_GO`.
 #[derive(Debug)]
 pub(super) struct Inquiry<'a> {
@@ -22,12 +71,14 @@ pub(super) struct Inquiry<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    /// `None` if the lengths do not add up, or the name is none.
-    pub(super) fn parse(data: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
         let mut data = Reader(data);
         let export = name(&mut data)?;
-        let count = usize::from(data.u16()?);
-        (data.0.len() == 2 * count).then_some(Self {
+        let count = usize::from(data.u16().ok_or(Malformed::Lengths)?);
+        if data.0.len() != 2 * count {
+            return Err(Malformed::Lengths);
+        }
+        Ok(Self {
             export,
             items: data,
         })
@@ -47,20 +98,31 @@ pub(super) struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    /// `None` if the lengths do not add up, or a text is none.
-    pub(super) fn parse(data: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
         let mut data = Reader(data);
         let export = name(&mut data)?;
         // The count is the client's word; the data, which is bounded, decides.
-        let count = usize::try_from(data.u32()?).ok()?;
+        let count = data.u32().ok_or(Malformed::Lengths)?;
         let mut list = Vec::new();
         while !data.is_empty() {
-            list.push(data.text()?);
+            list.push(text(&mut data)?);
         }
-        (list.len() == count).then_some(Self { export, list })
+        if list.len() as u64 != u64::from(count) {
+            return Err(Malformed::Lengths);
+        }
+        Ok(Self { export, list })
     }
 }
 
-fn name<'a>(data: &mut Reader<'a>) -> Option<&'a str> {
-    data.text().filter(|name| name.len() <= MAX_STRING)
+fn text<'a>(data: &mut Reader<'a>) -> Result<&'a str, Malformed> {
+    let bytes = data.counted().ok_or(Malformed::Lengths)?;
+    std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)
+}
+
+fn name<'a>(data: &mut Reader<'a>) -> Result<&'a str, Malformed> {
+    let name = text(data)?;
+    if name.len() > MAX_STRING {
+        return Err(Malformed::LongName);
+    }
+    Ok(name)
 }

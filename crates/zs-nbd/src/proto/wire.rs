@@ -29,10 +29,10 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// A text behind its length of 32 bits.
-    pub(super) fn text(&mut self) -> Option<&'a str> {
+    /// Bytes behind their number, which has 32 bits.
+    pub(super) fn counted(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;
-        std::str::from_utf8(self.bytes(len)?).ok()
+        self.bytes(len)
     }
 
     pub(super) fn is_empty(&self) -> bool {

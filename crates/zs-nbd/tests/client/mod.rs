@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
 
 pub(crate) mod probe;
+pub(crate) mod talk;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

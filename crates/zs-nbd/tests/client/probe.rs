@@ -25,10 +25,12 @@ pub(crate) enum Call {
     Status,
 }
 
+type Hook = Box<dyn Fn(&Probe, Call) + Send + Sync>;
+
 /// Plain memory that notes each call, and lets a test hold it up.
 pub(crate) struct Probe {
     disk: MemoryDevice,
-    hook: Box<dyn Fn(&Self, Call) + Send + Sync>,
+    hook: Hook,
     state: Mutex<State>,
     changed: Condvar,
 }

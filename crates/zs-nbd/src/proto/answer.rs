@@ -1,0 +1,57 @@
+//! Answers to options.
+
+use crate::device::Context;
+
+const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
+
+/// Kinds of answers.
+pub(super) mod rep {
+    pub(in crate::proto) const ACK: u32 = 1;
+    pub(in crate::proto) const SERVER: u32 = 2;
+    pub(in crate::proto) const INFO: u32 = 3;
+    pub(in crate::proto) const META_CONTEXT: u32 = 4;
+    pub(in crate::proto) const UNSUP: u32 = 0x8000_0001;
+    pub(in crate::proto) const POLICY: u32 = 0x8000_0002;
+    pub(in crate::proto) const INVALID: u32 = 0x8000_0003;
+    pub(in crate::proto) const TLS_REQD: u32 = 0x8000_0005;
+    pub(in crate::proto) const UNKNOWN: u32 = 0x8000_0006;
+    pub(in crate::proto) const BLOCK_SIZE_REQD: u32 = 0x8000_0008;
+    pub(in crate::proto) const EXT_HEADER_REQD: u32 = 0x8000_000a;
+}
+
+/// Items of `NBD_REP_INFO`.
+pub(super) mod item {
+    pub(in crate::proto) const EXPORT: u16 = 0;
+    pub(in crate::proto) const NAME: u16 = 1;
+    pub(in crate::proto) const DESCRIPTION: u16 = 2;
+    pub(in crate::proto) const BLOCK_SIZE: u16 = 3;
+}
+
+/// Where the answers to an option go.
+#[derive(Debug)]
+pub(super) struct Answers<'a> {
+    pub(super) option: u32,
+    pub(super) out: &'a mut Vec<u8>,
+}
+
+impl Answers<'_> {
+    pub(super) fn send(&mut self, kind: u32, data: &[&[u8]]) {
+        let len: usize = data.iter().map(|part| part.len()).sum();
+        self.out.extend(REPLY_MAGIC.to_be_bytes());
+        self.out.extend(self.option.to_be_bytes());
+        self.out.extend(kind.to_be_bytes());
+        self.out.extend((len as u32).to_be_bytes());
+        for part in data {
+            self.out.extend_from_slice(part);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, kind: u32, why: &str) {
+        self.send(kind, &[why.as_bytes()]);
+    }
+
+    pub(super) fn context(&mut self, id: u32, context: Context) {
+        let name = context.name().as_bytes();
+        self.send(rep::META_CONTEXT, &[&id.to_be_bytes(), name]);
+    }
+}
