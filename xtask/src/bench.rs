@@ -1,4 +1,4 @@
-//! `bench allocators`: this project beside other allocators, those that can be built.
+//! `bench allocators`: this project beside other allocators, those that can be built; `bench nbd`: its server beside others.
 
 use std::ffi::OsString;
 
@@ -29,6 +29,18 @@ pub(crate) fn allocators(workspace: &Workspace, args: &[OsString]) -> Result<Str
         count if count == RIVALS.len() => String::new(),
         _ => "without the rivals that do not build".to_owned(),
     })
+}
+
+/// Builds `zs` as its users do, and the benchmark, which finds it beside itself, and runs that with `args`.
+pub(crate) fn nbd(workspace: &Workspace, args: &[OsString]) -> Result<String> {
+    for package in ["zs", "bench-own"] {
+        let release = ["build", "--release", "-p", package];
+        Cmd::cargo(workspace).args(release).run()?;
+    }
+    let program = workspace.target_dir("release").join("bench-own");
+    let bench = Cmd::program(workspace, &program).arg("nbd").args(args);
+    bench.run()?;
+    Ok(String::new())
 }
 
 /// All of them, or else those that build alone.

@@ -74,6 +74,12 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
+    /// Build `zs`, and run `bench-own nbd`, its server beside others, with
+    /// these arguments (--help lists them)
+    Nbd {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build every allocator that can be built, and run `bench-rivals
     /// allocators` with these arguments (--help lists them)
     Allocators {
@@ -207,6 +213,9 @@ impl Verb {
                 return Ok(report::step("bench", || {
                     bench::allocators(workspace, &args)
                 }));
+            }
+            Self::Bench(BenchVerb::Nbd { args }) => {
+                return Ok(report::step("bench", || bench::nbd(workspace, &args)));
             }
             Self::Icount(args) => {
                 return Ok(report::step("icount", || {

@@ -246,3 +246,86 @@ fn reply(bytes: &[u8], kind: Kind, slots: &[Option<Slot>]) -> Result<Option<(usi
     let data = payload(kind, slot.len);
     Ok((bytes.len() >= REPLY_HEAD + data).then_some((cookie, data)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use zs_nbd::{Endpoint, Export, Exports, Limits, MemoryDevice, Server};
+
+    const SIZE: usize = 4 << 20;
+
+    /// A client of a disk of plain memory.
+    fn with_client(test: impl FnOnce(Client)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nbd");
+        let disk = Arc::new(MemoryDevice::new(SIZE as u64).unwrap());
+        let exports = Exports::new(vec![Export::new("", "", disk).unwrap()]).unwrap();
+        let sockets = vec![Endpoint::unix(&path).unwrap()];
+        let server = Server::start(exports, sockets, Limits::default(), Arc::new(|_| ())).unwrap();
+        test(Client::connect(&path).unwrap());
+        drop(server);
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(600)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_in_pieces_of_any_size() {
+        let bytes: Vec<u8> = (0..SIZE as u32).map(|at| (at / 4) as u8).collect();
+        let asked = |len: usize| {
+            let chunks = bytes.chunks(len).zip((0..).step_by(len));
+            chunks.map(|(payload, offset)| Request {
+                offset,
+                len: payload.len() as u32,
+                payload,
+            })
+        };
+        with_client(|mut client| {
+            assert_eq!(client.size(), SIZE as u64);
+            let none = |_, _: &[u8]| Ok(());
+            let written = client
+                .pass(Kind::Write, 64, far(), asked(4096), none)
+                .unwrap();
+            assert_eq!(
+                (written.bytes, written.latencies.len()),
+                (SIZE as u64, SIZE / 4096)
+            );
+            for (len, depth) in [(4096, 64), (128 << 10, 16), (512 << 10, 3), (12 << 10, 1)] {
+                let mut seen = 0;
+                let read = asked(len).map(|request| Request {
+                    payload: &[],
+                    ..request
+                });
+                let passed = client.pass(Kind::Read, depth, far(), read, |offset, found| {
+                    seen += found.len();
+                    assert_eq!(found, &bytes[offset as usize..][..found.len()]);
+                    Ok(())
+                });
+                assert_eq!((passed.unwrap().bytes as usize, seen), (SIZE, SIZE));
+            }
+            client.ask(Kind::Flush, 0, 0).unwrap();
+            client.end().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_pass_ends_in_time_and_failures_are_told() {
+        with_client(|mut client| {
+            let asked = std::iter::repeat_n(
+                Request {
+                    offset: SIZE as u64,
+                    len: 4096,
+                    payload: &[],
+                },
+                5,
+            );
+            let none = |_, _: &[u8]| Ok(());
+            let over = client.pass(Kind::Read, 2, Instant::now(), asked.clone(), none);
+            assert_eq!(over.unwrap().bytes, 0);
+            let error = client.pass(Kind::Read, 2, far(), asked, none).unwrap_err();
+            assert!(error.to_string().contains("error 22"), "{error}");
+        });
+    }
+}

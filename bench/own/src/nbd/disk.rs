@@ -92,3 +92,37 @@ impl Model {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zs_mm::PageSize;
+    use zs_pages::Collector;
+
+    #[test]
+    fn a_changed_block_is_noticed() {
+        let mut collector = Collector::new(PageSize::K4).unwrap();
+        let own = "/proc/self/exe".as_ref();
+        collector.add_file(own, &mut |_| ()).unwrap();
+        let pages = collector.finish().unwrap().0.map().unwrap();
+        let source = Source::new(pages, 2).unwrap();
+        let mut model = Model::new(&source);
+        model.check(&source, 0, &[0; 2 * BLOCK]).unwrap();
+        assert!(model.check(&source, 0, &[1; BLOCK]).is_err());
+        // The last group of the first copy.
+        let block = source.blocks() / 2 - LARGE_BLOCKS;
+        let offset = u64::from(block) * BLOCK as u64;
+        let mut bytes = source.payload(block, LARGE_BLOCKS, 5).to_vec();
+        model.wrote(block, LARGE_BLOCKS, 5);
+        model.check(&source, offset, &bytes).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        let error = model
+            .check(&source, offset, &bytes)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(&format!("block {} ", block + 31)), "{error}");
+        let file = source.file().unwrap();
+        assert_eq!(file.as_file().metadata().unwrap().len(), source.bytes());
+    }
+}

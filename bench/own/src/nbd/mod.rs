@@ -26,10 +26,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, value_parser};
 use disk::Source;
 use passes::{FRESH, LOADED, Served, Setting};
-use report::{Report, Row};
-use server::{Kind, Server};
+use report::{Absent, Report, Row};
+use server::{Kind, Paths, Server};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use zs_mm::PageSize;
@@ -73,6 +73,10 @@ pub(crate) struct Nbd {
     #[arg(long, value_name = "PATH")]
     zs: Option<PathBuf>,
 
+    /// Also another zs, of an earlier commit say
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
+
     /// Also write the figures to this file, one line for each server and load
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -93,9 +97,10 @@ pub(crate) fn run(options: &Nbd) -> Result<()> {
         longest: Duration::from_millis(options.longest_ms),
     };
     let (kinds, absent) = present(options)?;
-    let zs = match &options.zs {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("zs"),
+    let beside = std::env::current_exe()?.with_file_name("zs");
+    let paths = Paths {
+        zs: options.zs.clone().unwrap_or(beside),
+        before: options.before.clone(),
     };
     let mut report = Report::new(source.bytes(), options.runs, absent);
     for round in 0..=options.runs {
@@ -106,7 +111,7 @@ pub(crate) fn run(options: &Nbd) -> Result<()> {
         kinds.rotate_left(first);
         let wanted =
             |load: &str| options.load.is_empty() || options.load.iter().any(|name| name == load);
-        let rows = measure(&kinds, &zs, &setting, &file, wanted)?;
+        let rows = measure(&kinds, &paths, &setting, &file, wanted)?;
         if round > 0 {
             report.add(rows);
         }
@@ -119,7 +124,7 @@ pub(crate) fn run(options: &Nbd) -> Result<()> {
 }
 
 /// The servers that can be measured here, and why the others cannot.
-fn present(options: &Nbd) -> Result<(Vec<Kind>, Vec<(Kind, String)>)> {
+fn present(options: &Nbd) -> Result<(Vec<Kind>, Vec<Absent>)> {
     let names: Vec<&str> = Kind::ALL.map(Kind::name).to_vec();
     if let Some(unknown) = options
         .only
@@ -139,7 +144,7 @@ fn present(options: &Nbd) -> Result<(Vec<Kind>, Vec<(Kind, String)>)> {
     let (mut kinds, mut absent) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
         let wanted = options.only.is_empty() || options.only.iter().any(|name| name == kind.name());
-        if !wanted {
+        if !wanted || (kind == Kind::ZsBefore && options.before.is_none()) {
             continue;
         }
         match kind.absent() {
@@ -153,14 +158,14 @@ fn present(options: &Nbd) -> Result<(Vec<Kind>, Vec<(Kind, String)>)> {
 /// One round: fresh writes on empty disks, then all other loads on disks that nbdcopy loaded.
 fn measure(
     kinds: &[Kind],
-    zs: &Path,
+    paths: &Paths,
     setting: &Setting<'_>,
     file: &NamedTempFile,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Row>> {
     let start = || -> Result<Vec<(Kind, Served)>> {
         let start = |kind: &Kind| -> Result<_> {
-            let server = Server::start(*kind, zs, setting.source.bytes())?;
+            let server = Server::start(*kind, paths, setting.source.bytes())?;
             Ok((*kind, Served::new(server, setting.source)?))
         };
         kinds.iter().map(start).collect()

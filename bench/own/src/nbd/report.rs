@@ -33,6 +33,9 @@ const BARS: [(&str, Kind, f64); 8] = [
     (LOADING, Kind::NbdkitZram, 1.2),
 ];
 
+/// A server that cannot be measured here, and why.
+pub(super) type Absent = (Kind, String);
+
 /// One load on one server.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -45,12 +48,12 @@ pub(super) struct Row {
 pub(super) struct Report {
     bytes: u64,
     runs: u32,
-    absent: Vec<(Kind, String)>,
+    absent: Vec<Absent>,
     rounds: Vec<Vec<Row>>,
 }
 
 impl Report {
-    pub(super) fn new(bytes: u64, runs: u32, absent: Vec<(Kind, String)>) -> Self {
+    pub(super) fn new(bytes: u64, runs: u32, absent: Vec<Absent>) -> Self {
         Self {
             bytes,
             runs,
@@ -181,5 +184,43 @@ impl Report {
             }
         }
         csv
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: Kind, load: &'static str, mb_s: f64) -> Row {
+        let mut figures = Figures::default();
+        figures.push("mb_s", mb_s);
+        Row {
+            server: kind.name(),
+            load,
+            figures,
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_one_round() {
+        let mut report = Report::new(1 << 20, 3, vec![(Kind::NbdkitZstd, "no nbdkit".to_owned())]);
+        for (own, rival) in [(20.0, 10.0), (40.0, 40.0), (30.0, 5.0)] {
+            let rows = [(Kind::Zs, own), (Kind::NbdkitZram, rival)];
+            report.add(rows.map(|(kind, mb_s)| row(kind, "read-4k", mb_s)).to_vec());
+        }
+        let text = report.text();
+        for line in [
+            "not measured: nbdkit-zstd: no nbdkit",
+            "bar: read-4k, zs over nbdkit-zram, at least 1.3: 2.00 met",
+            "bar: overwrite-4k, zs over nbdkit-zstd, at least 14: not measured",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(
+            report.csv().contains("\nread-4k,zs,30,"),
+            "{}",
+            report.csv()
+        );
+        assert!(report.csv().contains(",2.000\n"), "{}", report.csv());
     }
 }

@@ -4,7 +4,7 @@ use super::device::ZramDevice;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -16,6 +16,8 @@ const UNTIL_CLOSED: &str = "echo ready; exec cat > /dev/null";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Zs,
+    /// Another zs, of an earlier commit say.
+    ZsBefore,
     NbdkitSparse,
     NbdkitMalloc,
     NbdkitZstd,
@@ -24,8 +26,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Zs,
+        Self::ZsBefore,
         Self::NbdkitZram,
         Self::NbdkitZramUncached,
         Self::NbdkitZstd,
@@ -36,6 +39,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Zs => "zs",
+            Self::ZsBefore => "zs-before",
             Self::NbdkitSparse => "nbdkit-sparse",
             Self::NbdkitMalloc => "nbdkit-malloc",
             Self::NbdkitZstd => "nbdkit-zstd",
@@ -44,15 +48,20 @@ impl Kind {
         }
     }
 
+    fn is_zs(self) -> bool {
+        matches!(self, Self::Zs | Self::ZsBefore)
+    }
+
     fn wants_device(self) -> bool {
         matches!(self, Self::NbdkitZram | Self::NbdkitZramUncached)
     }
 
     /// The command, up to where it listens.
-    fn command(self, zs: &Path, bytes: u64) -> Command {
+    fn command(self, paths: &Paths, bytes: u64) -> Command {
         let mut command;
-        if self == Self::Zs {
-            command = Command::new(zs);
+        if self.is_zs() {
+            let before = paths.before.as_ref().filter(|_| self == Self::ZsBefore);
+            command = Command::new(before.unwrap_or(&paths.zs));
             command.args(["serve", "--size", &bytes.to_string(), "--socket"]);
         } else {
             command = Command::new("nbdkit");
@@ -73,7 +82,7 @@ impl Kind {
             vec!["file".to_owned(), path, format!("cache={cache}")]
         };
         match self {
-            Self::Zs => Vec::new(),
+            Self::Zs | Self::ZsBefore => Vec::new(),
             Self::NbdkitSparse => memory("sparse"),
             Self::NbdkitMalloc => memory("malloc"),
             Self::NbdkitZstd => memory("zstd"),
@@ -84,7 +93,7 @@ impl Kind {
 
     /// Why it cannot be measured here, if so.
     pub(super) fn absent(self) -> Option<String> {
-        if self == Self::Zs {
+        if self.is_zs() {
             return None;
         }
         let nbdkit = Command::new("nbdkit").arg("--version").output();
@@ -99,6 +108,13 @@ impl Kind {
     }
 }
 
+/// Where this project's server lies.
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) zs: PathBuf,
+    pub(super) before: Option<PathBuf>,
+}
+
 /// A server that serves an empty disk. It ends when this is dropped, or this program ends.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -110,14 +126,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, zs: &Path, bytes: u64) -> Result<Self> {
+    pub(super) fn start(kind: Kind, paths: &Paths, bytes: u64) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bench-nbd-").tempdir()?;
         let device = kind
             .wants_device()
             .then(|| ZramDevice::new(bytes))
             .transpose()?;
         let (socket, pid_file) = (folder.path().join("nbd"), folder.path().join("pid"));
-        let mut command = kind.command(zs, bytes);
+        let mut command = kind.command(paths, bytes);
         command.arg(socket).arg("-P").arg(&pid_file);
         command.args(["--run", UNTIL_CLOSED]);
         command.args(kind.plugin(bytes, device.as_ref()));
