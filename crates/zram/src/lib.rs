@@ -76,7 +76,7 @@ pub use recompress::{Recompress, RecompressReport};
 pub use scan::Which;
 pub use snapshot::SnapshotOptions;
 pub use stats::{AlgorithmStats, StoreStats};
-pub use status::{RangeKind, RangeStatus};
+pub use status::{RangeKind, RangeStatus, RangeStored};
 pub use store::{Alone, Attachment, Store};
 pub use writeback::{
     BackingFile, BlockFile, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,

@@ -1,8 +1,9 @@
-//! Which ranges hold data, zeros or nothing.
+//! Which ranges hold data, zeros or nothing, and how much of what is stored.
 
 use crate::content::Content;
 use crate::error::Error;
 use crate::store::Store;
+use crate::writeback::UNIT;
 use zs_mm::Backing;
 
 /// What a range holds.
@@ -23,6 +24,15 @@ pub struct RangeStatus {
     pub len: u64,
     /// What they hold.
     pub kind: RangeKind,
+}
+
+/// Bytes in a row that lie in one block, or in blocks that hold nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeStored {
+    /// Bytes of the store, at least 1.
+    pub len: u64,
+    /// Bytes that the whole block takes as it is stored, in memory or in the backing; 0 if its word says all.
+    pub stored: u32,
 }
 
 impl<B: Backing> Store<B> {
@@ -59,6 +69,46 @@ impl<B: Backing> Store<B> {
             at += part;
         }
         Ok(found)
+    }
+
+    /// How its blocks are stored, from its start: at most `most` of them, which may cover less than was asked about. Of a block
+    /// that changes meanwhile, the old or the new. A shared object counts for each of its blocks.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn stored(&self, offset: u64, len: u64, most: usize) -> Result<Vec<RangeStored>, Error> {
+        self.check_range(offset, len)?;
+        let block_size = self.block_size() as u64;
+        let end = offset + len;
+        let last = end.div_ceil(block_size) as u32;
+        let mut found = Vec::new();
+        let mut at = offset;
+        while at < end && found.len() < most {
+            let block = (at / block_size) as u32;
+            let (stored, next) = match self.table().next_open(block, last) {
+                None => (0, end),
+                Some(open) if open.start > block => (0, u64::from(open.start) * block_size),
+                Some(_) => (self.stored_len(block), u64::from(block + 1) * block_size),
+            };
+            let len = next.min(end) - at;
+            found.push(RangeStored { len, stored });
+            at += len;
+        }
+        Ok(found)
+    }
+
+    fn stored_len(&self, block: u32) -> u32 {
+        // Freed meanwhile: nothing. An object is at most a block, which is far below 2^32.
+        let object = |index| {
+            self.read_pinned(index)
+                .map_or(0, |guard| guard.len() as u32)
+        };
+        match self.content(block).0 {
+            Content::Hole | Content::Same(_) | Content::Between => 0,
+            Content::Object(_) => object(block),
+            Content::Shared(number) => object(self.table().shared_index(number)),
+            Content::Backed(extent) => u32::from(extent.units) * UNIT as u32,
+        }
     }
 
     /// Whether a range that lies in the store holds nothing but zeros.

@@ -180,33 +180,50 @@ impl Device for StoreDisk {
         flushed.map_err(|error| of_write(&error))
     }
 
+    fn knows(&self, _context: Context) -> bool {
+        true
+    }
+
     fn block_status(
         &self,
         offset: u64,
         extents: &mut Extents,
         context: Context,
     ) -> Result<(), Errno> {
-        if context != Context::Allocation {
-            return Err(Errno::NotSup);
-        }
         let store = self.store.load();
         let mut at = offset;
         while extents.left() > 0 {
-            let found = store.status(at, extents.left(), PIECES);
-            for range in found.map_err(|error| of_read(&error))? {
-                let status = match range.kind {
-                    RangeKind::Data => Extents::DATA,
-                    RangeKind::Zero => Extents::ZERO,
-                    RangeKind::Hole => Extents::HOLE,
-                };
-                if !extents.push(range.len, status) {
+            let found = match context {
+                Context::Allocation => allocation(&store, at, extents.left()),
+                Context::StoredSize => stored_size(&store, at, extents.left()),
+            };
+            for (len, status) in found.map_err(|error| of_read(&error))? {
+                if !extents.push(len, status) {
                     return Ok(());
                 }
-                at += range.len;
+                at += len;
             }
         }
         Ok(())
     }
+}
+
+/// Lengths and states of pieces.
+type Pieces = Result<Vec<(u64, u32)>, Error>;
+
+fn allocation(store: &Store, at: u64, len: u64) -> Pieces {
+    let found = store.status(at, len, PIECES)?.into_iter();
+    let state = |kind| match kind {
+        RangeKind::Data => Extents::DATA,
+        RangeKind::Zero => Extents::ZERO,
+        RangeKind::Hole => Extents::HOLE,
+    };
+    Ok(found.map(|range| (range.len, state(range.kind))).collect())
+}
+
+fn stored_size(store: &Store, at: u64, len: u64) -> Pieces {
+    let found = store.stored(at, len, PIECES)?.into_iter();
+    Ok(found.map(|range| (range.len, range.stored)).collect())
 }
 
 /// What a client is told of a request that reads.
