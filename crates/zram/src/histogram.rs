@@ -15,11 +15,22 @@ pub(crate) enum Timed {
 }
 
 #[derive(Debug)]
-pub(crate) struct Latencies([[AtomicU64; 40]; 3]);
+pub(crate) struct Latencies([Latency; 3]);
+
+#[derive(Debug)]
+struct Latency {
+    counts: [AtomicU64; 40],
+    /// Nanoseconds, of all together.
+    sum: AtomicU64,
+}
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self([const { [const { AtomicU64::new(0) }; 40] }; 3])
+        let none = || Latency {
+            counts: [const { AtomicU64::new(0) }; 40],
+            sum: AtomicU64::new(0),
+        };
+        Self([none(), none(), none()])
     }
 }
 
@@ -30,19 +41,29 @@ impl Latencies {
         let result = run();
         let ns = start.elapsed().as_nanos() as u64;
         let bucket = (ns.max(1).ilog2() as usize).min(39);
-        self.0[what as usize][bucket].fetch_add(1, Ordering::Relaxed);
+        let latency = &self.0[what as usize];
+        latency.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        latency.sum.fetch_add(ns, Ordering::Relaxed);
         result
     }
 
     pub(crate) fn histogram(&self, what: Timed) -> Histogram {
         self.0[what as usize]
+            .counts
             .each_ref()
             .map(|count| count.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn sum_ns(&self, what: Timed) -> u64 {
+        self.0[what as usize].sum.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn forget(&self) {
-        for count in self.0.iter().flatten() {
-            count.store(0, Ordering::Relaxed);
+        for latency in &self.0 {
+            for count in &latency.counts {
+                count.store(0, Ordering::Relaxed);
+            }
+            latency.sum.store(0, Ordering::Relaxed);
         }
     }
 }

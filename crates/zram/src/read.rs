@@ -26,13 +26,35 @@ impl<B: Backing> Store<B> {
     /// [`Error::OutOfRange`]; [`Error::Io`] and [`Error::Corrupt`] for a written-back block that does not come back as it
     /// was; the buffer's bytes are unspecified then.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let outcome = self
-            .latencies
-            .time(Timed::Read, || self.read_pieces(offset, buffer));
+        let len = buffer.len();
+        self.read_timed(len, || self.read_pieces(offset, buffer))
+    }
+
+    /// The same, but nothing is put into the buffer if the range holds nothing but zeros. Returns whether it holds more.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_unless_zeroes(&self, offset: u64, buffer: &mut [u8]) -> Result<bool, Error> {
+        let len = buffer.len();
+        self.read_timed(len, || {
+            self.check_range(offset, len as u64)?;
+            if self.is_zeroes(offset, len as u64) {
+                return Ok(false);
+            }
+            self.read_pieces(offset, buffer).map(|()| true)
+        })
+    }
+
+    fn read_timed<T>(
+        &self,
+        len: usize,
+        run: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.latencies.time(Timed::Read, run);
         match &outcome {
-            Ok(()) => {
+            Ok(_) => {
                 self.counters.add(Event::Reads, 1);
-                self.counters.add(Event::BytesRead, buffer.len() as u64);
+                self.counters.add(Event::BytesRead, len as u64);
             }
             Err(_) => self.counters.add(Event::FailedReads, 1),
         }

@@ -82,6 +82,8 @@ pub struct StoreStats {
     pub write_latency: Histogram,
     /// How long discards took.
     pub discard_latency: Histogram,
+    /// How long reads, writes and discards took, each all together, in nanoseconds.
+    pub latency_sums: [u64; 3],
 }
 
 impl<B: Backing> Store<B> {
@@ -133,6 +135,8 @@ impl<B: Backing> Store<B> {
             read_latency: latency(Timed::Read),
             write_latency: latency(Timed::Write),
             discard_latency: latency(Timed::Discard),
+            latency_sums: [Timed::Read, Timed::Write, Timed::Discard]
+                .map(|what| self.latencies.sum_ns(what)),
         }
     }
 

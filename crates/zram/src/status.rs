@@ -61,6 +61,24 @@ impl<B: Backing> Store<B> {
         Ok(found)
     }
 
+    /// Whether a range that lies in the store holds nothing but zeros.
+    pub(crate) fn is_zeroes(&self, offset: u64, len: u64) -> bool {
+        let block_size = self.block_size() as u64;
+        // A store has fewer than 2^31 blocks.
+        let mut next = (offset / block_size) as u32;
+        let end = (offset + len).div_ceil(block_size) as u32;
+        while let Some(open) = self.table().next_open(next, end) {
+            if open
+                .clone()
+                .any(|block| self.kind_of(block) == RangeKind::Data)
+            {
+                return false;
+            }
+            next = open.end;
+        }
+        true
+    }
+
     fn kind_of(&self, block: u32) -> RangeKind {
         match self.content(block).0 {
             Content::Hole => RangeKind::Hole,

@@ -235,8 +235,7 @@ impl<B: Backing> Store<B> {
     /// # Errors
     /// [`Error::Busy`] while a client is attached, or during another reset, a recompression or a writeback.
     pub fn reset(&self) -> Result<(), Error> {
-        let _alone = self.alone()?;
-        self.reset_everything()
+        self.alone()?.reset()
     }
 
     /// Keeps clients from attaching: for a reset, or to put another store in the place of this one.
@@ -292,6 +291,16 @@ impl<B: Backing> Drop for Attachment<'_, B> {
 /// A store that no client can attach to.
 #[derive(Debug)]
 pub struct Alone<'a, B: Backing>(&'a Store<B>);
+
+impl<B: Backing> Alone<'_, B> {
+    /// As [`Store::reset`]; clients stay out until this is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] during a recompression or a writeback.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.0.reset_everything()
+    }
+}
 
 impl<B: Backing> Drop for Alone<'_, B> {
     fn drop(&mut self) {

@@ -11,7 +11,9 @@
 //! | `memfd` | a backing whose payload lies in a memfd |
 //! | `zoned` | a backing with zones of every kind, on a node of choice |
 //! | `shared` | ranges of payload that show files |
+//! | `child` | children that are signalled while somebody waits for them |
 //! | `file_lock` | files for one user at a time |
+//! | `folder` | files below one folder, whatever their names say |
 //! | `numa` | memory nodes |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
 //! | `host` | the hooks of the core: CPU, clock, parking |
@@ -34,10 +36,12 @@
 
 mod anon;
 mod cgroup;
+mod child;
 mod copy_threads;
 mod decay_thread;
 mod errno;
 mod file_lock;
+mod folder;
 mod fork;
 mod host;
 mod map;
@@ -57,10 +61,12 @@ mod zoned;
 
 pub use anon::AnonBacking;
 pub use cgroup::{CgroupError, own_cgroup};
+pub use child::{ChildId, Recipient};
 pub use copy_threads::CopyThreads;
 pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
 pub use file_lock::lock_file;
+pub use folder::Folder;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};

@@ -1,14 +1,20 @@
-//! The control socket: a thread that accepts, and one for each connection.
+//! The control socket: a thread that accepts, and one for each connection, so that a verb that takes long is in nobody's way.
+//!
+//! # Locking
+//! The number of verbs under way has a lock, held for a look.
 
 use super::disk::StoreDisk;
-use super::{failed, verbs};
-use crate::control::{self, Answer, Request};
+use super::snapshots::Files;
+use super::verbs::Reach;
+use super::{GRACE, failed};
+use crate::control::{self, Answer, Order};
 use crate::failure::Failure;
+use crate::output;
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use zs_nbd::PrivateListener;
@@ -22,7 +28,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long the system gets to have descriptors again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The control socket, until it is dropped.
+/// The control socket, until it is stopped.
 pub(super) struct Console {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -30,27 +36,29 @@ pub(super) struct Console {
 
 struct Shared {
     path: PathBuf,
-    disk: Arc<StoreDisk>,
-    allowed: Option<PathBuf>,
+    reach: Reach,
     stopping: AtomicBool,
     open: AtomicUsize,
+    /// Verbs that are being done, or answered.
+    working: Mutex<usize>,
+    done: Condvar,
 }
 
 impl Console {
     pub(super) fn start(
         path: &Path,
-        disk: Arc<StoreDisk>,
+        disks: Vec<Arc<StoreDisk>>,
         allowed: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let allowed = allowed.map(Path::canonicalize).transpose();
-        let allowed = allowed.map_err(|error| failed(&format!("--allow-dir: {error}")))?;
+        let files = Files::below(allowed)?;
         let listener = PrivateListener::bind(path).map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            disk,
-            allowed,
+            reach: Reach { disks, files },
             stopping: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            working: Mutex::new(0),
+            done: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("control".into());
@@ -59,6 +67,14 @@ impl Console {
             shared,
             acceptor: Some(acceptor.map_err(|error| failed(&error))?),
         })
+    }
+
+    /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some time.
+    pub(super) fn stop(self) {
+        self.shared.reach.files.stop();
+        if !self.shared.finish(GRACE) {
+            output::note("what zs ctl asked for took too long, and was cut off");
+        }
     }
 }
 
@@ -72,6 +88,39 @@ impl Drop for Console {
         {
             let _ = acceptor.join();
         }
+    }
+}
+
+/// A verb under way.
+struct Working<'a>(&'a Shared);
+
+impl<'a> Working<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        *shared
+            .working
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        *self
+            .0
+            .working
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.done.notify_all();
+    }
+}
+
+/// A connection, counted.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -89,83 +138,57 @@ impl Shared {
             };
             // Only this thread adds, so a count that is too high is the worst that it sees.
             if self.open.load(Ordering::SeqCst) >= CONNECTIONS {
+                let text = format!("{CONNECTIONS} connections are open, which is the most");
+                // Short enough for any socket to take at once; whoever is gone needs no answer.
+                let _ = answer(&stream, &Answer::Error(text));
                 continue;
             }
             self.open.fetch_add(1, Ordering::SeqCst);
-            let shared = Arc::clone(&self);
-            let served = std::thread::Builder::new().spawn(move || {
+            let open = Open(Arc::clone(&self));
+            let thread = std::thread::Builder::new().name("control".into());
+            // Without a thread the connection is closed, which says enough.
+            let _ = thread.spawn(move || {
                 // Whoever is gone needs no answer.
-                let _ = shared.converse(&stream);
-                shared.open.fetch_sub(1, Ordering::SeqCst);
+                let _ = open.0.converse(&stream);
             });
-            if served.is_err() {
-                self.open.fetch_sub(1, Ordering::SeqCst);
-            }
         }
+    }
+
+    /// Waits until no verb is under way; whether that was in time.
+    fn finish(&self, time: Duration) -> bool {
+        let working = self.working.lock();
+        let working = working.unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .done
+            .wait_timeout_while(working, time, |left| *left > 0);
+        let (left, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *left == 0
     }
 
     fn converse(&self, stream: &UnixStream) -> io::Result<()> {
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         let mut reader = BufReader::new(stream);
-        while let Some(line) = control::line(&mut reader)? {
-            let answer = match self.answer(&line) {
-                Ok(value) => Answer::Ok(value),
-                Err(text) => Answer::Error(text),
-            };
-            let mut bytes = serde_json::to_vec(&answer)?;
-            bytes.push(b'\n');
-            (&*stream).write_all(&bytes)?;
+        while let Some(line) = control::line(&mut reader, control::MAX_REQUEST)? {
+            let _working = Working::begin(self);
+            answer(stream, &self.answer(&line))?;
         }
         Ok(())
     }
 
-    fn answer(&self, line: &[u8]) -> Result<serde_json::Value, String> {
-        let request = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        if let Request::Snapshot { path } | Request::Load { path } = &request {
-            check(path, self.allowed.as_deref())?;
+    fn answer(&self, line: &[u8]) -> Answer {
+        match serde_json::from_slice::<Order>(line) {
+            Err(error) => Answer::Error(format!("not understood: {error}")),
+            Ok(order) => match self.reach.perform(&order) {
+                Ok(value) => Answer::Ok(value),
+                Err(refused) => Answer::Error(refused.0),
+            },
         }
-        verbs::perform(&self.disk, &request)
     }
 }
 
-/// Whether a path lies below the folder where the server may work for `zs ctl`.
-fn check(path: &Path, allowed: Option<&Path>) -> Result<(), String> {
-    let Some(allowed) = allowed else {
-        return Err("the server was started without --allow-dir: it names no files".to_owned());
-    };
-    let wrong = |why: &str| format!("{}: {why}", path.display());
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-        return Err(wrong("not an absolute path without `..`"));
-    }
-    let folder = path.parent().ok_or_else(|| wrong("not a file"))?;
-    let folder = folder.canonicalize();
-    let folder = folder.map_err(|error| wrong(&error.to_string()))?;
-    if !folder.starts_with(allowed) {
-        let text = format!("not below --allow-dir, which is {}", allowed.display());
-        return Err(wrong(&text));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_below_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        let inside = root.join("in");
-        std::fs::create_dir(&inside).unwrap();
-        std::os::unix::fs::symlink("/", inside.join("out")).unwrap();
-        assert!(check(&inside.join("file"), Some(&inside)).is_ok());
-        for path in ["../file", "out/file", "no/file"] {
-            assert!(check(&inside.join(path), Some(&inside)).is_err(), "{path}");
-        }
-        for path in ["file", "/", "/etc/passwd"] {
-            assert!(check(Path::new(path), Some(&inside)).is_err(), "{path}");
-        }
-        assert!(check(&inside.join("file"), None).is_err());
-    }
+fn answer(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(answer)?;
+    bytes.push(b'\n');
+    stream.write_all(&bytes)
 }

@@ -1,52 +1,120 @@
 //! The disk that is served: a store as NBD sees it.
 //!
 //! # Locking
-//! The store may be replaced by another one, but only while no client is attached to it: see [`StoreDisk::replace`]. Requests
-//! look it up without a lock.
+//! The store may be replaced by another one, but only while no client is attached to it: see [`StoreDisk::load`]. Requests look
+//! it up without a lock.
 
+use super::disks::Backing;
 use arc_swap::ArcSwap;
+use std::io::Read;
 use std::sync::Arc;
-use zram::{Error, RangeKind, Store, Zeroes};
+use std::sync::atomic::{AtomicU64, Ordering};
+use zram::{Error, RangeKind, SnapshotOptions, Store, StoreOptions, Zeroes};
 use zs_nbd::{BlockSizes, Content, Context, Device, Errno, Extents, Space};
 
 /// Pieces of a block status that are asked for at once.
 const PIECES: usize = 1024;
 
 /// A store under a name.
-pub(crate) struct StoreDisk {
+pub(super) struct StoreDisk {
     name: String,
     read_only: bool,
+    /// What the first store was made with.
+    options: StoreOptions,
+    backing: Option<Backing>,
     store: ArcSwap<Store>,
+    clients: AtomicU64,
 }
 
 impl StoreDisk {
-    pub(crate) fn new(name: &str, read_only: bool, store: Store) -> Self {
+    /// A disk with a store that `options` describe, which has its backing.
+    pub(super) fn new(
+        name: &str,
+        read_only: bool,
+        options: StoreOptions,
+        backing: Option<Backing>,
+        store: Store,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             read_only,
+            options,
+            backing,
             store: ArcSwap::from_pointee(store),
+            clients: AtomicU64::new(0),
         }
     }
 
     /// What clients call it.
-    pub(crate) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// The store of this moment.
-    pub(crate) fn store(&self) -> Arc<Store> {
+    pub(super) fn store(&self) -> Arc<Store> {
         self.store.load_full()
     }
 
-    /// Puts another store in the place of this one.
+    /// Clients that are connected.
+    pub(super) fn clients(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Forgets everything. The backing is a new one, or the same one made empty.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached.
-    pub(crate) fn replace(&self, new: Store) -> Result<(), Error> {
+    /// [`Error::Busy`] while a client is attached; what a backing may answer.
+    pub(super) fn reset(&self) -> Result<(), Error> {
+        let store = self.store();
+        let alone = store.alone()?;
+        alone.reset()?;
+        self.give_backing(&store)
+    }
+
+    /// Puts a snapshot's store in the place of this one, as soon as all of it is read. Limit and options stay.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a client is attached, [`Error::Snapshot`], and what a backing may answer: only then the old
+    /// contents are gone.
+    pub(super) fn load(&self, from: impl Read) -> Result<(), Error> {
         let old = self.store();
-        let _alone = old.alone()?;
+        // Not for nothing: this is asked again when everything is read.
+        drop(old.alone()?);
+        let mut options = SnapshotOptions::default();
+        options.limit = Some(old.limit());
+        options.max_size = self.options.max_size;
+        options.largest = self.options.max_size;
+        options.dedup = self.options.dedup;
+        options.track_access = self.options.track_access;
+        let new = Store::load(from, &options)?;
+        let alone = old.alone()?;
+        // Lets go of the backing, too, which can be locked only once.
+        alone.reset()?;
+        let given = self.give_backing(&new);
         self.store.store(Arc::new(new));
-        Ok(())
+        given
+    }
+
+    fn give_backing(&self, store: &Store) -> Result<(), Error> {
+        let backing = self.backing.as_ref();
+        backing.map_or(Ok(()), |backing| backing.give(store))
+    }
+}
+
+/// A client, counted until it goes.
+struct Client<'a>(&'a AtomicU64);
+
+impl<'a> Client<'a> {
+    fn come(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,6 +125,7 @@ impl Device for StoreDisk {
             let _client = store.attach().map_err(|error| of_read(&error))?;
             // Replaced before that: nothing but a store's client keeps it in its place.
             if Arc::ptr_eq(&store, &self.store.load()) {
+                let _counted = Client::come(&self.clients);
                 session();
                 return Ok(());
             }
@@ -80,19 +149,11 @@ impl Device for StoreDisk {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<Content, Errno> {
-        let store = self.store.load();
-        let len = buf.len() as u64;
-        let found = store.status(offset, len, 1);
-        let found = found.map_err(|error| of_read(&error))?;
-        if let [only] = found[..]
-            && only.len == len
-            && only.kind != RangeKind::Data
-        {
-            return Ok(Content::Zeroes);
+        match self.store.load().read_unless_zeroes(offset, buf) {
+            Ok(true) => Ok(Content::Data),
+            Ok(false) => Ok(Content::Zeroes),
+            Err(error) => Err(of_read(&error)),
         }
-        let read = store.read(offset, buf);
-        read.map_err(|error| of_read(&error))?;
-        Ok(Content::Data)
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {

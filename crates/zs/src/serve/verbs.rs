@@ -1,106 +1,322 @@
 //! What `zs ctl` asks for, done.
 
 use super::disk::StoreDisk;
-use crate::control::{Blocks, Request};
+use super::disks::dictionary_from;
+use super::snapshots::Files;
+use super::{metrics, report};
+use crate::control::{Blocks, Bound, Form, Order, Request, Stat};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use zram::{
-    CompactBudget, IdleRule, Recompress, SnapshotOptions, Store, StoreStats, Which,
+    Algorithm, CompactBudget, Error, IdleRule, Recompress, RecordForm, Store, Which, WritebackEnd,
     WritebackRequest,
 };
 
-/// Does what it is told. Paths have been checked against --allow-dir.
-///
-/// # Errors
 /// A text for people: what was wrong, and what is allowed.
-pub(super) fn perform(disk: &StoreDisk, request: &Request) -> Result<Value, String> {
-    let store = disk.store();
-    let done = attempt(disk, &store, request);
-    done.map_err(|error| error.to_string())
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) String);
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self(match error {
+            Error::NoBacking => {
+                "there is no backing to write to: the server was started without --backing"
+                    .to_owned()
+            }
+            other => other.to_string(),
+        })
+    }
 }
 
-fn attempt(disk: &StoreDisk, store: &Store, request: &Request) -> Result<Value, zram::Error> {
-    let file = |error: std::io::Error| zram::Error::Io {
-        what: "opening the snapshot",
-        source: error,
-    };
-    Ok(match request {
-        Request::Stat | Request::Metrics => stat(&store.stats()),
-        Request::Trim => json!({ "given_back": store.trim() }),
-        Request::Compact => {
-            let report = store.compact(CompactBudget::UNLIMITED);
-            json!({ "frames_freed": report.frames_freed, "given_back": store.trim() })
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn refuse<T>(text: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused(text.into()))
+}
+
+/// What the console can reach.
+pub(super) struct Reach {
+    pub(super) disks: Vec<Arc<StoreDisk>>,
+    pub(super) files: Files,
+}
+
+impl Reach {
+    /// Does what it is told.
+    pub(super) fn perform(&self, order: &Order) -> Result<Value, Refused> {
+        let export = order.export.as_deref();
+        match &order.request {
+            Request::Stat => Ok(json!(self.stats(export)?)),
+            Request::Metrics => Ok(Value::String(metrics::text(&self.stats(export)?))),
+            request => self.attempt(self.one(export)?, request),
         }
-        Request::Idle { seconds } => {
-            let rule = seconds.map_or(IdleRule::All, |seconds| {
-                IdleRule::OlderThan(Duration::from_secs(seconds))
-            });
-            json!({ "idle_blocks": store.mark_idle(rule)? })
+    }
+
+    fn stats(&self, export: Option<&str>) -> Result<Vec<Stat>, Refused> {
+        match export {
+            None => Ok(self.disks.iter().map(|disk| report::stat(disk)).collect()),
+            some => Ok(vec![report::stat(self.one(some)?)]),
         }
-        Request::Recompress {
-            blocks,
-            threshold,
-            most,
-        } => {
-            let report = store.recompress(&Recompress {
-                priority: 1,
-                which: which(*blocks),
-                threshold: threshold.unwrap_or(0) as usize,
-                max_blocks: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
-            })?;
-            json!({ "tried": report.tried, "smaller": report.smaller })
+    }
+
+    fn one(&self, export: Option<&str>) -> Result<&StoreDisk, Refused> {
+        let found = match (export, &self.disks[..]) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(name), disks) => disks.iter().find(|disk| disk.name() == name),
+        };
+        if let Some(disk) = found {
+            return Ok(disk);
         }
-        Request::Writeback { blocks } => {
-            let report = store.writeback(&WritebackRequest::new(which(*blocks)))?;
-            json!({ "blocks": report.blocks, "bytes": report.bytes })
+        let names: Vec<_> = self.disks.iter().map(|disk| disk.name()).collect();
+        let wrong = export.map_or_else(
+            || "there are several exports: name one by --export".to_owned(),
+            |name| format!("there is no export {name:?}"),
+        );
+        refuse(format!("{wrong}; there are {names:?}"))
+    }
+
+    fn attempt(&self, disk: &StoreDisk, request: &Request) -> Result<Value, Refused> {
+        let store = disk.store();
+        Ok(match request {
+            Request::Stat | Request::Metrics => Value::Null,
+            Request::Trim => json!({ "given_back_bytes": store.trim() }),
+            Request::Compact => compact(&store),
+            Request::Idle { age } => {
+                let older = |seconds: &u64| IdleRule::OlderThan(Duration::from_secs(*seconds));
+                let rule = age.as_ref().map_or(IdleRule::All, older);
+                let marked = store.mark_idle(rule);
+                json!({ "idle_blocks": marked.map_err(|error| of_idle(error, *age))? })
+            }
+            Request::Secondary {
+                algorithm,
+                dictionary,
+            } => self.add_secondary(&store, algorithm, dictionary.as_deref())?,
+            Request::Train { path, size } => {
+                // What does not fit is refused, with what is allowed.
+                let size = usize::try_from(*size).unwrap_or(usize::MAX);
+                let dictionary = store.train_dictionary(size)?;
+                self.files.write(path, dictionary.as_bytes())?;
+                json!({ "dictionary_bytes": dictionary.as_bytes().len() })
+            }
+            Request::Recompress { .. } => recompress(&store, request)?,
+            Request::Writeback { .. } => writeback(&store, request)?,
+            Request::WritebackLimit { bytes } => {
+                match bytes {
+                    None => {}
+                    Some(Bound::None) => store.set_writeback_limit(None),
+                    Some(Bound::Bytes(bytes)) => store.set_writeback_limit(Some(*bytes)),
+                }
+                json!({ "writeback_limit_bytes": store.writeback_limit() })
+            }
+            Request::Limit { bytes } => {
+                store.set_limit(*bytes)?;
+                json!({ "limit_bytes": store.limit() })
+            }
+            Request::Resize { bytes } => {
+                store.resize(*bytes)?;
+                json!({ "size_bytes": store.size() })
+            }
+            Request::Reset => {
+                disk.reset().map_err(|error| of_busy(error, disk))?;
+                Value::Null
+            }
+            Request::Snapshot { path } => {
+                json!({ "snapshot_bytes": self.files.save(&store, path)? })
+            }
+            Request::Load { path } => {
+                let from = BufReader::with_capacity(1 << 20, self.files.open(path)?);
+                let loaded = disk.load(from).map_err(|error| of_busy(error, disk));
+                loaded.map_err(|Refused(text)| Refused(format!("{}: {text}", path.display())))?;
+                json!({ "size_bytes": disk.store().size() })
+            }
+        })
+    }
+
+    fn add_secondary(
+        &self,
+        store: &Store,
+        name: &str,
+        dictionary: Option<&Path>,
+    ) -> Result<Value, Refused> {
+        let algorithm = algorithm(name)?;
+        let last = store.algorithms().map(|(priority, _)| priority).max();
+        let priority = last.unwrap_or(0) + 1;
+        if priority > 3 {
+            let text = format!(
+                "there are three secondary algorithms, which blocks may be stored by: {}",
+                secondaries(store)
+            );
+            return refuse(text);
         }
-        Request::Limit { bytes } => {
-            store.set_limit(*bytes)?;
-            json!({ "limit": store.limit() })
-        }
-        Request::Resize { bytes } => {
-            store.resize(*bytes)?;
-            json!({ "size": store.size() })
-        }
-        Request::Reset => {
-            store.reset()?;
-            Value::Null
-        }
-        Request::Snapshot { path } => {
-            store.snapshot(BufWriter::new(File::create_new(path).map_err(file)?))?;
-            Value::Null
-        }
-        Request::Load { path } => {
-            let mut options = SnapshotOptions::default();
-            options.limit = Some(store.limit());
-            let from = BufReader::new(File::open(path).map_err(file)?);
-            disk.replace(Store::load(from, &options)?)?;
-            Value::Null
-        }
+        let read = |path: &Path| {
+            let dictionary = dictionary_from(self.files.open(path)?);
+            dictionary.map_err(|text| Refused(format!("{}: {text}", path.display())))
+        };
+        store.set_secondary(priority, algorithm, dictionary.map(read).transpose()?)?;
+        Ok(json!({ "algorithm": algorithm.to_string(), "priority": priority }))
+    }
+}
+
+fn compact(store: &Store) -> Value {
+    let report = store.compact(CompactBudget::UNLIMITED);
+    json!({
+        "objects_moved": report.objects_moved,
+        "frames_freed": report.frames_freed,
+        "given_back_bytes": store.trim(),
     })
+}
+
+fn recompress(store: &Store, request: &Request) -> Result<Value, Refused> {
+    let Request::Recompress {
+        blocks,
+        threshold,
+        max,
+        algorithm: name,
+        priority,
+    } = request
+    else {
+        return Ok(Value::Null);
+    };
+    let which = which(*blocks);
+    if which == Which::Incompressible {
+        return refuse("incompressible blocks are not tried again: all, idle, huge or huge_idle");
+    }
+    let (threshold, block_size) = (threshold.unwrap_or(0), store.block_size() as u64);
+    if threshold > block_size {
+        return refuse(format!(
+            "a threshold of {threshold} bytes: no block takes more than {block_size}"
+        ));
+    }
+    let (priority, algorithm) = chosen(store, name.as_deref(), *priority)?;
+    let report = store.recompress(&Recompress {
+        priority,
+        which,
+        threshold: threshold as usize,
+        max_blocks: max.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+    })?;
+    Ok(json!({
+        "algorithm": algorithm.to_string(),
+        "tried_blocks": report.tried,
+        "smaller_blocks": report.smaller,
+        "before_bytes": report.bytes_before,
+        "after_bytes": report.bytes_after,
+    }))
+}
+
+/// The secondary algorithm that is meant.
+fn chosen(
+    store: &Store,
+    name: Option<&str>,
+    priority: Option<u8>,
+) -> Result<(u8, Algorithm), Refused> {
+    let wanted = name.map(algorithm).transpose()?;
+    let mut secondary = store.algorithms().filter(|(number, _)| *number > 0);
+    let found = secondary.find(|(number, algorithm)| match (wanted, priority) {
+        (Some(wanted), _) => *algorithm == wanted,
+        (None, Some(priority)) => *number == priority,
+        (None, None) => true,
+    });
+    found.map_or_else(
+        || {
+            let none = "add one by zs ctl secondary, or start the server with --secondary";
+            refuse(match (wanted, priority) {
+                (None, None) => format!("there is no secondary algorithm: {none}"),
+                (Some(algorithm), _) => format!(
+                    "{algorithm} is no secondary algorithm of the disk, which has {}",
+                    secondaries(store)
+                ),
+                (None, Some(number)) => format!(
+                    "{number} is the number of no secondary algorithm of the disk, which has {}",
+                    secondaries(store)
+                ),
+            })
+        },
+        Ok,
+    )
+}
+
+fn secondaries(store: &Store) -> String {
+    let secondary = store.algorithms().filter(|(number, _)| *number > 0);
+    let names: Vec<_> = secondary
+        .map(|(number, algorithm)| format!("{algorithm} ({number})"))
+        .collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, Refused> {
+    let parsed = name.parse();
+    parsed.map_err(|error: zcomp::ParseAlgorithmError| Refused(error.to_string()))
+}
+
+fn writeback(store: &Store, request: &Request) -> Result<Value, Refused> {
+    let Request::Writeback {
+        blocks,
+        range,
+        form,
+        max,
+    } = request
+    else {
+        return Ok(Value::Null);
+    };
+    let mut wanted = WritebackRequest::new(which(*blocks));
+    wanted.range = range.map(|span| span.start..span.end);
+    wanted.form = match form {
+        Form::Compressed => RecordForm::Compressed,
+        Form::Raw => RecordForm::Raw,
+    };
+    wanted.max_blocks = max.unwrap_or(u64::MAX);
+    let report = store.writeback(&wanted)?;
+    Ok(json!({
+        "written_blocks": report.blocks,
+        "written_bytes": report.bytes,
+        "changed_meanwhile_blocks": report.changed,
+        "end": match report.end {
+            WritebackEnd::Done => "done",
+            WritebackEnd::Limit => "the writeback limit is reached",
+            WritebackEnd::Full => "the backing is full",
+        },
+    }))
 }
 
 fn which(blocks: Blocks) -> Which {
     match blocks {
+        Blocks::All => Which::All,
         Blocks::Idle => Which::Idle,
         Blocks::Huge => Which::Huge,
         Blocks::HugeIdle => Which::HugeIdle,
+        Blocks::Incompressible => Which::Incompressible,
     }
 }
 
-fn stat(stats: &StoreStats) -> Value {
-    json!({
-        "size": stats.size,
-        "orig_bytes": stats.orig_bytes,
-        "compr_bytes": stats.compr_bytes,
-        "mem_used": stats.mem_used,
-        "mem_limit": stats.mem_limit,
-        "mem_used_max": stats.mem_used_max,
-        "same_blocks": stats.same_blocks,
-        "frames_compacted": stats.frames_compacted,
-        "huge_blocks": stats.huge_blocks,
-        "huge_since": stats.huge_since,
-    })
+fn of_idle(error: Error, age: Option<u64>) -> Refused {
+    match (error, age) {
+        (Error::Invalid(text), Some(_)) => {
+            Refused(format!("{text}: start the server with --track-access"))
+        }
+        (other, _) => other.into(),
+    }
+}
+
+fn of_busy(error: Error, disk: &StoreDisk) -> Refused {
+    match (error, disk.clients()) {
+        (Error::Busy(_), clients) if clients > 0 => Refused(format!(
+            "busy: {clients} {} connected to the disk",
+            if clients == 1 {
+                "client is"
+            } else {
+                "clients are"
+            }
+        )),
+        (other, _) => other.into(),
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod memory;
+pub(crate) mod nbd;
+pub(crate) mod server;
 pub(crate) mod users;
 
 use serde_json::Value;

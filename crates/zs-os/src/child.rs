@@ -1,0 +1,78 @@
+//! Children that are signalled while somebody waits for them.
+//!
+//! A child is waited for without being reaped, so that its number stays its own, and a signal reaches nobody else.
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
+use std::io;
+use std::process::Child;
+
+/// A child by its number, until somebody reaps it.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildId(Pid);
+
+/// Whom a signal goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// The child alone.
+    Child,
+    /// All of the process group that the child leads.
+    Group,
+}
+
+impl ChildId {
+    /// The number of a child that has not been waited for.
+    pub fn of(child: &Child) -> Self {
+        Self(Pid::from_child(child))
+    }
+
+    /// Waits until it has ended, and leaves it to be reaped by [`Child::wait`].
+    ///
+    /// # Errors
+    /// The system's, if it is no child any more.
+    pub fn wait(self) -> io::Result<()> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        loop {
+            match waitid(WaitId::Pid(self.0), options) {
+                Err(Errno::INTR) => {}
+                outcome => return Ok(outcome.map(drop)?),
+            }
+        }
+    }
+
+    /// Sends it a signal, by number. It must not have been reaped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the number is no signal's; or the system's.
+    pub fn signal(self, signal: i32, to: Recipient) -> io::Result<()> {
+        let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
+        match to {
+            Recipient::Child => kill_process(self.0, signal)?,
+            Recipient::Group => kill_process_group(self.0, signal)?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::Command;
+
+    #[test]
+    fn a_group_ends_together() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000; sleep 1000"]);
+        let mut child = command.process_group(0).spawn().unwrap();
+        let id = ChildId::of(&child);
+        assert!(id.signal(0, Recipient::Child).is_err());
+        id.signal(15, Recipient::Group).unwrap();
+        id.wait().unwrap();
+        id.wait().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        assert!(id.wait().is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! The connection to a server.
+
+use crate::control::{self, Answer, MAX_ANSWER, Order};
+use crate::failure::Failure;
+use serde_json::Value;
+use std::fmt::Display;
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// A connection to the control socket of a server.
+pub(super) struct Link {
+    path: PathBuf,
+    reader: BufReader<UnixStream>,
+}
+
+impl Link {
+    /// Connects to the server whose NBD socket is at `socket`.
+    pub(super) fn open(socket: &Path) -> Result<Self, Failure> {
+        let path = control::beside(socket);
+        let stream = UnixStream::connect(&path).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "; is a zs serve running with that --socket?"
+                }
+                _ => "",
+            };
+            Failure::Failed(format!("{}: {error}{hint}", path.display()))
+        })?;
+        Ok(Self {
+            path,
+            reader: BufReader::new(stream),
+        })
+    }
+
+    /// Sends a request, and waits for its answer.
+    pub(super) fn ask(&mut self, order: &Order) -> Result<Value, Failure> {
+        let mut request = serde_json::to_vec(order).map_err(|error| self.failed(&error))?;
+        request.push(b'\n');
+        // The answer may be that there are too many connections, and come before the request: then nobody takes that.
+        let sent = self.reader.get_mut().write_all(&request);
+        let line = control::line(&mut self.reader, MAX_ANSWER).and_then(|line| match line {
+            None => sent.and(Err(io::ErrorKind::UnexpectedEof.into())),
+            Some(line) => Ok(line),
+        });
+        let line = line.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => self.failed(&"the server has ended"),
+            _ => self.failed(&error),
+        })?;
+        match serde_json::from_slice(&line).map_err(|error| self.failed(&error))? {
+            Answer::Error(text) => Err(Failure::Failed(text)),
+            Answer::Ok(value) => Ok(value),
+        }
+    }
+
+    pub(super) fn failed(&self, what: &dyn Display) -> Failure {
+        Failure::Failed(format!("{}: {what}", self.path.display()))
+    }
+}

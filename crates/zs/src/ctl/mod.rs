@@ -1,0 +1,73 @@
+//! `zs ctl`: a request to a running `zs serve`, and its answer.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `link` | the connection to the server |
+//! | `text` | answers for people |
+//! | `top` | `zs ctl top`: figures that change |
+
+mod link;
+mod text;
+mod top;
+
+use crate::control::{Order, Request};
+use crate::failure::Failure;
+use crate::output;
+use clap::{Args, Subcommand};
+use link::Link;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Ask or tell a running `zs serve` something
+///
+/// Works for the user who started the server, and for root. To interrupt it is harmless: what the server has begun it finishes.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The server's unix socket; that for control lies beside it
+    #[arg(long, short, value_name = "PATH")]
+    socket: PathBuf,
+
+    /// Which disk, if the server has several
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Ask(Request),
+    /// Show throughput, memory and latencies as they change; q quits
+    Top {
+        /// Seconds between two looks, 1 to 60
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=60))]
+        every: u8,
+    },
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let mut link = Link::open(&options.socket)?;
+    let export = options.export.clone();
+    match &options.verb {
+        Verb::Ask(request) => {
+            let order = Order {
+                export,
+                request: request.clone(),
+            };
+            let answer = link.ask(&order)?;
+            let printed = match options.json {
+                true => format!("{answer}\n"),
+                false => text::answer(request, answer, output::width())?,
+            };
+            output::print(&printed)?;
+        }
+        Verb::Top { every } => top::run(&mut link, export, *every)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,238 @@
+//! Which disks are served, and how they store: arguments, and disks made of them.
+
+use super::disk::StoreDisk;
+use crate::cli::page_size;
+use crate::failure::Failure;
+use crate::units::parse_size;
+use clap::Args;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zram::{Algorithm, BackingFile, BlockSize, Dictionary, Error, Store, StoreOptions};
+
+/// Longest file that is read as a dictionary: none is longer than 1 MiB.
+const MAX_DICTIONARY: u64 = (1 << 20) + 1;
+
+/// Which disks, and how they store.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DiskArgs {
+    /// Size of the disk, as in 8G
+    #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present = "export", conflicts_with = "export")]
+    size: Option<u64>,
+
+    /// Instead: a disk of that name, each with a store of its own; may be repeated
+    #[arg(long, value_name = "NAME=SIZE", value_parser = named)]
+    export: Vec<Named>,
+
+    /// Nobody can write
+    #[arg(long)]
+    read_only: bool,
+
+    /// Bytes that are compressed together
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), default_value = "4k")]
+    block_size: BlockSize,
+
+    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none
+    #[arg(long, short, value_name = "ALGORITHM", default_value = "lz4")]
+    algorithm: Algorithm,
+
+    /// How they are recompressed when `zs ctl` says so; up to three, the strongest last
+    #[arg(long, value_name = "ALGORITHM")]
+    secondary: Vec<Algorithm>,
+
+    /// Of zstd: a dictionary, as `zs ctl train` or `zstd --train` make them
+    #[arg(long, value_name = "FILE")]
+    dictionary: Option<PathBuf>,
+
+    /// Most memory that a disk takes, everything counted; beyond it a write fails as on a full disk [default: its size and 1/16, or
+    /// half of the memory that is available]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit: Option<u64>,
+
+    /// Blocks that compress to more bytes are stored as they are [default: 31/32 of a block]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    raw_above: Option<u64>,
+
+    /// Store identical blocks once
+    #[arg(long)]
+    dedup: bool,
+
+    /// Remember when blocks were accessed, for `zs ctl idle --age`; 8 bytes a block
+    #[arg(long)]
+    track_access: bool,
+
+    /// Largest size that `zs ctl resize` can give a disk [default: 1T, or the size if that is more]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+
+    /// Where `zs ctl writeback` writes: a block device or file, which is overwritten, or auto, a file without a name in $TMPDIR or
+    /// /var/tmp
+    #[arg(long, value_name = "FILE|auto")]
+    backing: Option<PathBuf>,
+
+    /// Of `--backing auto`: how long the file may become [default: the size of the disk]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "backing")]
+    backing_size: Option<u64>,
+}
+
+/// A disk by name.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    name: String,
+    size: u64,
+}
+
+/// Largest disk: offsets of files have 63 bits.
+const MAX_SIZE: u64 = i64::MAX as u64;
+
+fn size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a disk of 0 bytes holds nothing: expected a size, as in 8G".to_owned()),
+        size if size > MAX_SIZE => Err(format!("the largest disk has {MAX_SIZE} bytes")),
+        size if size % 512 != 0 => Err(format!(
+            "{size} bytes: expected a multiple of 512, as every disk is"
+        )),
+        size => Ok(size),
+    }
+}
+
+fn named(text: &str) -> Result<Named, String> {
+    let parts = text.rsplit_once('=');
+    let (name, bytes) = parts.ok_or("expected a name and a size, as in data=8G")?;
+    Ok(Named {
+        name: name.to_owned(),
+        size: size(bytes)?,
+    })
+}
+
+/// Where a disk's blocks are written back to.
+#[derive(Clone, Debug)]
+pub(super) enum Backing {
+    Temporary { folder: PathBuf, size: u64 },
+    File(PathBuf),
+}
+
+impl Backing {
+    /// Gives it to a store that has none.
+    pub(super) fn give(&self, store: &Store) -> Result<(), Error> {
+        store.set_backing(match self {
+            Self::Temporary { folder, size } => BackingFile::temporary(folder, *size)?,
+            Self::File(path) => BackingFile::open(path)?,
+        })
+    }
+}
+
+impl DiskArgs {
+    /// The disks, the default one first.
+    pub(super) fn open(&self) -> Result<Vec<Arc<StoreDisk>>, Failure> {
+        let only = self.size.map(|size| Named {
+            name: String::new(),
+            size,
+        });
+        let list: Vec<&Named> = only.iter().chain(&self.export).collect();
+        if list.len() > 1
+            && let Some(path) = &self.backing
+            && path != Path::new("auto")
+        {
+            let text = format!(
+                "--backing {}: it can serve one disk only; --backing auto makes a file for each",
+                path.display()
+            );
+            return Err(Failure::Usage(text));
+        }
+        let dictionary = self.dictionary.as_deref().map(read_dictionary);
+        let dictionary = dictionary.transpose()?;
+        let open = |one: &&Named| self.open_one(one, dictionary.clone()).map(Arc::new);
+        list.iter().map(open).collect()
+    }
+
+    fn open_one(&self, disk: &Named, dictionary: Option<Dictionary>) -> Result<StoreDisk, Failure> {
+        let options = self.options(disk, dictionary);
+        let failed = |what: &str, error: Error| Failure::Failed(format!("{what}{error}"));
+        let store = Store::new(options.clone()).map_err(|error| failed("", error))?;
+        for (priority, algorithm) in (1..).zip(&self.secondary) {
+            let set = store.set_secondary(priority, *algorithm, None);
+            set.map_err(|error| failed(&format!("--secondary {algorithm}: "), error))?;
+        }
+        let backing = self.backing.as_ref().map(|path| self.backing(path, disk));
+        if let Some(backing) = &backing {
+            let given = backing.give(&store);
+            given.map_err(|error| failed("--backing: ", error))?;
+        }
+        Ok(StoreDisk::new(
+            &disk.name,
+            self.read_only,
+            options,
+            backing,
+            store,
+        ))
+    }
+
+    fn options(&self, disk: &Named, dictionary: Option<Dictionary>) -> StoreOptions {
+        let mut options = StoreOptions::new(disk.size);
+        options.max_size = self.max_size;
+        options.block_size = self.block_size;
+        options.algorithm = self.algorithm;
+        options.dictionary = dictionary;
+        options.limit = self.limit;
+        let raw_above = self.raw_above;
+        // What does not fit is refused by the store, with what is allowed.
+        options.raw_above = raw_above.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        options.dedup = self.dedup;
+        options.track_access = self.track_access;
+        options
+    }
+
+    fn backing(&self, path: &Path, disk: &Named) -> Backing {
+        if path != Path::new("auto") {
+            return Backing::File(path.to_owned());
+        }
+        let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+        Backing::Temporary {
+            folder: folder.unwrap_or_else(|| OsString::from("/var/tmp")).into(),
+            size: self.backing_size.unwrap_or(disk.size),
+        }
+    }
+}
+
+fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
+    let failed = |what: &dyn std::fmt::Display| {
+        Failure::Failed(format!("--dictionary {}: {what}", path.display()))
+    };
+    let file = fs::File::open(path).map_err(|error| failed(&error))?;
+    let dictionary = dictionary_from(file);
+    dictionary.map_err(|error| failed(&error))
+}
+
+/// The dictionary in a file, of which no more than the longest one is read.
+pub(super) fn dictionary_from(file: fs::File) -> Result<Dictionary, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_DICTIONARY).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    Dictionary::from_bytes(&bytes).map_err(|error| format!("no dictionary of zstd: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_a_disk() {
+        assert_eq!(size("8G"), Ok(8 << 30));
+        assert_eq!(size("512"), Ok(512));
+        assert!(size("0").unwrap_err().contains("holds nothing"));
+        assert!(size("1").unwrap_err().contains("multiple of 512"));
+        assert!(size("9223372036854775808").unwrap_err().contains("largest"));
+    }
+
+    #[test]
+    fn disks_have_names() {
+        let disk = named("a=b=1M").unwrap();
+        assert_eq!((disk.name.as_str(), disk.size), ("a=b", 1 << 20));
+        assert!(named("data").unwrap_err().contains("data=8G"));
+        assert!(named("data=").unwrap_err().contains("is no size"));
+    }
+}

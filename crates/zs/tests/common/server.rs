@@ -1,0 +1,132 @@
+//! A `zs serve` of a test, and what is asked of it.
+
+use super::nbd::Client;
+use super::{ZS, failure, folder, stdout, zs};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use tempfile::TempDir;
+
+/// A server in a folder of its own, killed if the test fails.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) folder: TempDir,
+    /// As it was printed: clients can connect.
+    pub(crate) uri: String,
+}
+
+impl Server {
+    /// A disk of 16 MiB, with an --allow-dir.
+    pub(crate) fn start(more: &[&str]) -> Self {
+        Self::with_disks(&[&["--size", "16M"], more].concat())
+    }
+
+    pub(crate) fn with_disks(arguments: &[&str]) -> Self {
+        let folder = folder();
+        let files = folder.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        let mut child = Command::new(ZS)
+            .args(["serve", "--socket"])
+            .arg(folder.path().join("disk"))
+            .arg("--allow-dir")
+            .arg(&files)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut uri = String::new();
+        let out = child.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut uri).unwrap();
+        assert!(uri.starts_with("nbd+unix:"), "{uri}");
+        Self {
+            child,
+            folder,
+            uri: uri.trim_end().to_owned(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    /// The folder of --allow-dir.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.socket(), "").unwrap()
+    }
+
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = zs(&["ctl", "--socket"]);
+        command.arg(self.socket()).args(arguments).output().unwrap()
+    }
+
+    /// What is printed of a verb that succeeds.
+    #[track_caller]
+    pub(crate) fn told(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        stdout(&output).to_owned()
+    }
+
+    /// The same as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.told(&[&["--json"], arguments].concat())).unwrap()
+    }
+
+    /// Figures of the only disk.
+    #[track_caller]
+    pub(crate) fn stat(&self) -> Value {
+        self.json(&["stat"])[0].take()
+    }
+
+    /// What is said of a verb that fails.
+    #[track_caller]
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> String {
+        failure(&self.ctl(arguments), 1)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn wait(mut self) -> (ExitStatus, TempDir) {
+        let status = self.child.wait().unwrap();
+        (status, std::mem::replace(&mut self.folder, folder()))
+    }
+
+    /// Ends it in order; nothing but its files is left.
+    #[track_caller]
+    pub(crate) fn terminate(self) {
+        self.signal(Signal::TERM);
+        let (status, folder) = self.wait();
+        assert!(status.success(), "{status}");
+        assert_eq!(names(folder.path()), ["files"]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is in a folder.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,471 @@
+//! What `zs ctl` asks of a running server with data in it, and what it says when that cannot be.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
+mod common;
+
+use common::nbd::Client;
+use common::server::{Server, names};
+use common::*;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+
+/// Pages of text, from the start of the disk.
+fn fill(server: &Server, pages: usize) -> Vec<u8> {
+    let mut numbers = Numbers::new(7);
+    let mut bytes = Vec::new();
+    for _ in 0..pages {
+        bytes.extend(page(Kind::Text, &mut numbers, 4096));
+    }
+    let mut client = server.client();
+    assert_eq!(client.write(0, &bytes).unwrap(), 0);
+    client.leave();
+    bytes
+}
+
+#[track_caller]
+fn holds(client: &mut Client, bytes: &[u8]) {
+    assert!(client.read(0, bytes.len()).unwrap().unwrap() == bytes);
+}
+
+#[test]
+fn figures_follow_the_data() {
+    let server = Server::start(&[]);
+    let bytes = fill(&server, 256);
+    let stat = server.stat();
+    let of = |name| number(&stat, name);
+    assert_eq!((of("disksize"), of("orig_data_size")), (16 << 20, 1 << 20));
+    assert!(of("compr_data_size") < 1 << 20, "{stat}");
+    assert!(of("mem_used_total") >= of("compr_data_size"), "{stat}");
+    assert_eq!(number(&stat["write"], "requests"), 1);
+    assert_eq!(number(&stat["write"], "bytes"), 1 << 20);
+    let text = server.told(&["stat"]);
+    assert!(text.starts_with("NAME"), "{text}");
+    assert!(text.contains("mm_stat      1048576 "), "{text}");
+    assert!(
+        text.contains("256 lz4, 0 as they are, 0 same-filled"),
+        "{text}"
+    );
+    let mut client = server.client();
+    holds(&mut client, &bytes);
+    assert_eq!(number(&server.stat(), "clients"), 1);
+    assert_eq!(client.trim(0, 1 << 20).unwrap(), 0);
+    client.leave();
+    assert!(number(&server.json(&["trim"]), "given_back_bytes") > 0);
+    assert!(server.told(&["compact"]).contains("frames freed"));
+    let stat = server.stat();
+    assert_eq!(number(&stat, "orig_data_size"), 0);
+    assert_eq!(number(&stat, "notify_free"), 1);
+    server.terminate();
+}
+
+#[test]
+fn blocks_are_recompressed() {
+    let server = Server::start(&["--secondary", "zstd:9"]);
+    let bytes = fill(&server, 512);
+    let before = number(&server.stat(), "compr_data_size");
+    assert_eq!(number(&server.json(&["idle"]), "idle_blocks"), 512);
+    let done = server.json(&["recompress", "idle", "--threshold", "500", "--max", "100"]);
+    assert_eq!(number(&done, "tried_blocks"), 100);
+    let done = server.json(&["recompress", "--algorithm", "zstd:9"]);
+    assert_eq!(number(&done, "tried_blocks"), 412, "{done}");
+    let stat = server.stat();
+    assert!(number(&stat, "compr_data_size") < before * 9 / 10, "{stat}");
+    assert_eq!(
+        number(&stat["algorithms"][1], "blocks"),
+        number(&stat, "recompressed")
+    );
+    server.told(&["train", "words.dict", "--size", "8K"]);
+    assert_eq!(names(&server.files()), ["words.dict"]);
+    let added = server.json(&["secondary", "zstd:19", "--dictionary", "words.dict"]);
+    assert_eq!(number(&added, "priority"), 2);
+    let done = server.json(&["recompress", "--priority", "2"]);
+    assert!(number(&done, "smaller_blocks") > 400, "{done}");
+    holds(&mut server.client(), &bytes);
+    for (verb, part) in [
+        (
+            &["recompress", "--algorithm", "lz4hc"][..],
+            "which has zstd:9 (1), zstd:19 (2)",
+        ),
+        (&["recompress", "--priority", "3"], "which has zstd:9 (1)"),
+        (
+            &["recompress", "incompressible"],
+            "all, idle, huge or huge_idle",
+        ),
+        (
+            &["recompress", "--threshold", "4097"],
+            "no block takes more than 4096",
+        ),
+        (&["secondary", "brotli"], "expected lz4, lz4hc"),
+        (
+            &["secondary", "lz4hc", "--dictionary", "words.dict"],
+            "dictionar",
+        ),
+        (&["train", "x", "--size", "1"], "256 to 1048576"),
+        (&["idle", "--age", "1"], "--track-access"),
+    ] {
+        let text = server.refusal(verb);
+        assert!(text.contains(part), "{verb:?}: {text}");
+    }
+    server.told(&["secondary", "deflate"]);
+    let text = server.refusal(&["secondary", "lz4hc"]);
+    assert!(text.contains("there are three"), "{text}");
+    server.terminate();
+}
+
+#[test]
+fn blocks_are_marked_by_age() {
+    let server = Server::start(&["--track-access"]);
+    fill(&server, 10);
+    assert_eq!(
+        number(&server.json(&["idle", "--age", "0"]), "idle_blocks"),
+        10
+    );
+    assert_eq!(
+        number(&server.json(&["idle", "--age", "9999"]), "idle_blocks"),
+        0
+    );
+    server.terminate();
+}
+
+#[test]
+fn blocks_are_written_back() {
+    let server = Server::start(&["--backing", "auto"]);
+    let bytes = fill(&server, 100);
+    assert_eq!(
+        server.json(&["writeback-limit"])["writeback_limit_bytes"],
+        serde_json::Value::Null
+    );
+    server.told(&["writeback-limit", "4K"]);
+    let done = server.json(&["writeback"]);
+    assert_eq!(done["end"], "the writeback limit is reached");
+    assert!(number(&done, "written_bytes") <= 4096);
+    let first = number(&done, "written_blocks");
+    server.told(&["writeback-limit", "none"]);
+    let done = server.json(&[
+        "writeback",
+        "--range",
+        "200K-400K",
+        "--form",
+        "raw",
+        "--max",
+        "20",
+    ]);
+    assert_eq!(number(&done, "written_blocks"), 20);
+    let done = server.json(&["writeback", "all"]);
+    assert_eq!(number(&done, "written_blocks"), 80 - first);
+    let stat = server.stat();
+    assert_eq!(
+        (number(&stat, "bd_count"), number(&stat, "compr_data_size")),
+        (100, 0)
+    );
+    let mut client = server.client();
+    holds(&mut client, &bytes);
+    client.leave();
+    // And the block that every client reads when it comes.
+    assert_eq!(number(&server.stat(), "bd_reads"), 101);
+    server.told(&["reset"]);
+    // With a new backing.
+    fill(&server, 3);
+    assert_eq!(number(&server.json(&["writeback"]), "written_blocks"), 3);
+    let text = server.refusal(&["writeback", "--range", "15M-17M"]);
+    assert!(text.contains("beyond the end"), "{text}");
+    server.terminate();
+    let server = Server::start(&[]);
+    let text = server.refusal(&["writeback"]);
+    assert!(text.contains("without --backing"), "{text}");
+    server.terminate();
+}
+
+#[test]
+fn sizes_and_limits_change() {
+    let server = Server::start(&["--max-size", "64M", "--limit", "8M"]);
+    let bytes = fill(&server, 100);
+    server.told(&["resize", "32M"]);
+    assert_eq!(server.client().size, 32 << 20);
+    for (size, part) in [("16M", "only grows"), ("65M", "67108864"), ("32M", "")] {
+        let output = server.ctl(&["resize", size]);
+        assert_eq!(output.status.success(), part.is_empty());
+        assert!(stderr(&output).contains(part), "{output:?}");
+    }
+    server.told(&["limit", "4M"]);
+    assert_eq!(number(&server.stat(), "mem_limit"), 4 << 20);
+    let text = server.refusal(&["limit", "1"]);
+    assert!(
+        text.contains("below one pageblock (2097152 bytes)"),
+        "{text}"
+    );
+    // A full store is a full disk, and keeps what it has.
+    let mut client = server.client();
+    let mut numbers = Numbers::new(1);
+    let mut error = 0;
+    for at in (8 << 20..16 << 20).step_by(4096) {
+        error = client
+            .write(at, &page(Kind::Random, &mut numbers, 4096))
+            .unwrap();
+        if error != 0 {
+            break;
+        }
+    }
+    assert_eq!(error, 28, "no ENOSPC");
+    holds(&mut client, &bytes);
+    client.leave();
+    let text = server.refusal(&["limit", "2M"]);
+    assert!(text.contains("bytes that are in use"), "{text}");
+    assert_eq!(number(&server.stat(), "failed_writes"), 1);
+    server.terminate();
+}
+
+#[test]
+fn a_disk_with_clients_is_not_reset() {
+    let server = Server::start(&[]);
+    let bytes = fill(&server, 10);
+    let mut client = server.client();
+    server.told(&["snapshot", "disk.snap"]);
+    for verb in [&["reset"][..], &["load", "disk.snap"]] {
+        let text = server.refusal(verb);
+        assert!(text.contains("1 client is connected"), "{text}");
+    }
+    holds(&mut client, &bytes);
+    client.leave();
+    server.told(&["reset"]);
+    let stat = server.stat();
+    assert_eq!(number(&stat, "orig_data_size"), 0);
+    assert_eq!(number(&stat["write"], "requests"), 0);
+    holds(&mut server.client(), &[0; 40960]);
+    server.terminate();
+}
+
+#[test]
+fn a_snapshot_is_another_servers_disk() {
+    let server = Server::start(&["--secondary", "zstd", "--backing", "auto"]);
+    let bytes = fill(&server, 300);
+    server.told(&["recompress", "--max", "50"]);
+    server.told(&["writeback", "--max", "20"]);
+    let made = number(&server.json(&["snapshot", "disk.snap"]), "snapshot_bytes");
+    let file = server.files().join("disk.snap");
+    assert_eq!(fs::metadata(&file).unwrap().len(), made);
+    let other = Server::with_disks(&["--size", "1M", "--backing", "auto"]);
+    fs::copy(&file, other.files().join("copy")).unwrap();
+    other.told(&["load", "copy"]);
+    let mut client = other.client();
+    assert_eq!(client.size, 16 << 20);
+    holds(&mut client, &bytes);
+    client.leave();
+    assert_eq!(other.stat()["algorithms"][1]["name"], "zstd:1");
+    assert_eq!(number(&other.json(&["writeback"]), "written_blocks"), 300);
+    other.terminate();
+    server.terminate();
+}
+
+#[test]
+fn files_stay_below_the_folder_and_whole() {
+    let server = Server::start(&[]);
+    let bytes = fill(&server, 10);
+    let files = server.files();
+    fs::write(files.join("rubbish"), "no snapshot at all").unwrap();
+    symlink("/etc/passwd", files.join("link")).unwrap();
+    symlink("/tmp", files.join("out")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        files.join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    for (verb, part) in [
+        (["load", "rubbish"], "not a snapshot"),
+        (["load", "link"], "symbolic link"),
+        (["load", "pipe"], "not a file"),
+        (["load", "missing"], "No such file"),
+        (["load", "../disk"], "leads out"),
+        (["load", "/etc/passwd"], "leads out"),
+        (["snapshot", "out/file"], "leads out"),
+        (["snapshot", "missing/file"], "No such file"),
+        (["snapshot", "/"], "leads out"),
+    ] {
+        let text = server.refusal(&verb);
+        assert!(text.contains(part), "{verb:?}: {text}");
+    }
+    let whole = files.join("whole");
+    server.told(&["snapshot", whole.to_str().unwrap()]);
+    let mut cut = fs::read(&whole).unwrap();
+    cut.truncate(cut.len() - 1);
+    fs::write(files.join("cut"), &cut).unwrap();
+    let text = server.refusal(&["load", "cut"]);
+    assert!(
+        text.contains("cut: not a snapshot: it ends too early"),
+        "{text}"
+    );
+    holds(&mut server.client(), &bytes);
+    assert_eq!(
+        names(&files),
+        ["cut", "link", "out", "pipe", "rubbish", "whole"]
+    );
+    server.terminate();
+}
+
+/// One sample of the text format: name, labels, value.
+fn sample(line: &str) -> (String, String, f64) {
+    let (name, rest) = line.split_once('{').unwrap();
+    let (labels, value) = rest.rsplit_once("} ").unwrap();
+    let legal = |c: char| c.is_ascii_lowercase() || c == '_';
+    assert!(name.starts_with("zs_") && name.chars().all(legal), "{line}");
+    for label in labels.split(',') {
+        let (name, value) = label.split_once('=').unwrap();
+        assert!(name.chars().all(legal), "{line}");
+        assert!(
+            value.len() >= 2 && value.starts_with('"') && value.ends_with('"'),
+            "{line}"
+        );
+    }
+    (name.to_owned(), labels.to_owned(), value.parse().unwrap())
+}
+
+/// Checks what Prometheus demands of its text format: each metric in one piece behind its HELP and TYPE, no sample twice, and of
+/// histograms cumulative buckets, the last of which is the count.
+fn check_metrics(text: &str) {
+    let mut current = (String::new(), String::new());
+    let (mut metrics, mut samples) = (Vec::new(), Vec::new());
+    let (mut bucket, mut edge) = (0.0, 0.0);
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let name = help.split(' ').next().unwrap().to_owned();
+            assert!(!metrics.contains(&name), "{name} twice");
+            metrics.push(name);
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(metrics.last().unwrap(), name);
+            assert!(["gauge", "counter", "histogram"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            current = (name.to_owned(), kind.to_owned());
+        } else {
+            let (name, labels, value) = sample(line);
+            assert!(
+                !samples.contains(&(name.clone(), labels.clone())),
+                "{line} twice"
+            );
+            match name.strip_prefix(&current.0).unwrap() {
+                "" => assert_ne!(current.1, "histogram", "{line}"),
+                "_bucket" => {
+                    let le = labels.rsplit_once("le=\"").unwrap().1.trim_end_matches('"');
+                    let le = if le == "+Inf" {
+                        f64::INFINITY
+                    } else {
+                        le.parse().unwrap()
+                    };
+                    if le < edge {
+                        bucket = 0.0;
+                    }
+                    assert!(value >= bucket, "{line}");
+                    (bucket, edge) = (value, le);
+                }
+                "_count" => assert_eq!(value, bucket, "{line}"),
+                "_sum" => assert!(value >= 0.0 && edge == f64::INFINITY, "{line}"),
+                other => panic!("{other}: {line}"),
+            }
+            samples.push((name, labels));
+        }
+    }
+    assert!(metrics.len() > 20);
+}
+
+#[test]
+fn disks_have_stores_of_their_own_and_metrics() {
+    let server = Server::with_disks(&["--export", "a=1M", "--export", "b \"c=2M", "-a", "zstd"]);
+    assert!(server.uri.contains("///a?socket="), "{}", server.uri);
+    let mut client = Client::connect(&server.socket(), "b \"c").unwrap();
+    assert_eq!(client.size, 2 << 20);
+    assert_eq!(client.write(8192, b"only here").unwrap(), 0);
+    let mut other = Client::connect(&server.socket(), "").unwrap();
+    assert_eq!(other.size, 1 << 20, "the first one is the default");
+    assert_eq!(other.read(8192, 9).unwrap().unwrap(), [0; 9]);
+    let stats = server.json(&["stat"]);
+    assert_eq!(number(&stats[0], "orig_data_size"), 0);
+    assert_eq!(number(&stats[1], "orig_data_size"), 4096);
+    let text = server.told(&["metrics"]);
+    check_metrics(&text);
+    let line = r#"zs_original_bytes{export="b \"c"} 4096"#;
+    assert!(text.lines().any(|one| one == line), "{text}");
+    let line = r#"zs_request_seconds_count{export="b \"c",operation="write"} 1"#;
+    assert!(text.lines().any(|one| one == line), "{text}");
+    check_metrics(&server.told(&["--export", "a", "metrics"]));
+    let text = server.refusal(&["trim"]);
+    assert!(
+        text.contains("several exports") && text.contains("\"a\""),
+        "{text}"
+    );
+    let text = server.refusal(&["--export", "d", "trim"]);
+    assert!(text.contains("no export \"d\""), "{text}");
+    server.told(&["--export", "a", "trim"]);
+    client.leave();
+    other.leave();
+    server.terminate();
+}
+
+/// A long verb of one client is in nobody's way, and goes on when its client is interrupted.
+#[test]
+fn a_long_verb_is_in_nobodys_way() {
+    let server = Server::start(&["--secondary", "zstd:19"]);
+    let is_busy = || {
+        let another = server.ctl(&["recompress", "huge"]);
+        let busy = "a recompression or writeback is under way";
+        assert!(
+            another.status.success() || stderr(&another).contains(busy),
+            "{another:?}"
+        );
+        !another.status.success()
+    };
+    let mut interrupted = 0;
+    for _ in 0..20 {
+        fill(&server, 1024);
+        let before = number(&server.stat(), "recompressed");
+        let mut command = zs(&["ctl", "--socket", server.socket().to_str().unwrap()]);
+        let mut long = command
+            .arg("recompress")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Another one is refused once the first has begun, but whoever asks something else is answered.
+        let mut ended = None;
+        while ended.is_none() && !is_busy() {
+            ended = long.try_wait().unwrap();
+        }
+        server.told(&["stat"]);
+        if ended.is_none() {
+            kill_process(Pid::from_child(&long), Signal::INT).unwrap();
+            interrupted += u32::from(!long.wait().unwrap().success());
+        }
+        while is_busy() {}
+        assert!(number(&server.stat(), "recompressed") > before + 1000);
+        if interrupted > 0 {
+            break;
+        }
+    }
+    assert!(interrupted > 0, "the long verb was never seen");
+    server.terminate();
+}
+
+#[test]
+fn a_control_socket_has_no_end_of_patience() {
+    let server = Server::start(&[]);
+    let path = server.folder.path().join("disk.ctl");
+    let connect = || std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let silent: Vec<_> = (0..16).map(|_| connect()).collect();
+    // Accepted one after the other: the next is refused.
+    let text = server.refusal(&["stat"]);
+    assert!(text.contains("16 connections are open"), "{text}");
+    drop(silent);
+    while !server.ctl(&["stat"]).status.success() {}
+    assert!(Path::new(&path).exists());
+    server.terminate();
+}
