@@ -37,6 +37,9 @@ const PATTERN_BITS: u32 = 56;
 /// Both halves of a pattern that is wider than that.
 const TWICE: u64 = 1 << PATTERN_BITS;
 
+/// How many codes of forms there are.
+pub(crate) const FORMS: usize = 6;
+
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
 
@@ -217,11 +220,7 @@ impl Content {
             Self::Same(_) => Kind::Same,
             Self::Backed(_) => Kind::Backed,
             Self::Shared(_) => Kind::Shared,
-            Self::Object(mark) => match mark.form {
-                Form::Compressed(algorithm) => Kind::compressed(algorithm),
-                Form::Raw => Kind::Raw,
-                Form::Wide => Kind::Wide,
-            },
+            Self::Object(_) => Kind::Object,
         }
     }
 }
@@ -250,29 +249,13 @@ fn twice(half: u32) -> u64 {
 pub(crate) enum Kind {
     Hole = 0,
     Same = 1,
-    Wide = 2,
-    Raw = 3,
-    Backed = 4,
-    Shared = 5,
-    Compressed0 = 6,
-    Compressed1 = 7,
-    Compressed2 = 8,
-    Compressed3 = 9,
+    Object = 2,
+    Backed = 3,
+    Shared = 4,
 }
 
 /// How many kinds there are.
-pub(crate) const KINDS: usize = 10;
-
-impl Kind {
-    pub(crate) fn compressed(algorithm: u8) -> Self {
-        match algorithm {
-            0 => Self::Compressed0,
-            1 => Self::Compressed1,
-            2 => Self::Compressed2,
-            _ => Self::Compressed3,
-        }
-    }
-}
+pub(crate) const KINDS: usize = 5;
 
 #[cfg(test)]
 mod tests {

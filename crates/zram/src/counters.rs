@@ -3,9 +3,10 @@
 //! thread -> one of 8 shards, apart from each other -> sum. A sum is of slightly different moments while others are at
 //! work, and never below zero in what it reports.
 
-use crate::content::{KINDS, Kind};
+use crate::content::{FORMS, Form, KINDS, Kind};
+use crate::histogram::{BUCKETS, Histogram, TIMED, Timed, bucket_of};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS: usize = 8;
 
@@ -32,14 +33,21 @@ const EVENTS: usize = Event::Recompressed as usize + 1;
 #[repr(align(128))]
 struct Shard {
     kinds: [AtomicI64; KINDS],
+    /// Objects by the code of their form, and their bytes.
+    objects: [AtomicI64; FORMS],
+    bytes: [AtomicI64; FORMS],
     events: [AtomicI64; EVENTS],
+    latencies: [[AtomicU64; BUCKETS]; TIMED],
 }
 
 impl Default for Shard {
     fn default() -> Self {
         Self {
             kinds: [const { AtomicI64::new(0) }; KINDS],
+            objects: [const { AtomicI64::new(0) }; FORMS],
+            bytes: [const { AtomicI64::new(0) }; FORMS],
             events: [const { AtomicI64::new(0) }; EVENTS],
+            latencies: [const { [const { AtomicU64::new(0) }; BUCKETS] }; TIMED],
         }
     }
 }
@@ -70,6 +78,47 @@ impl Counters {
         kinds[after as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// An object was stored, a block's own or a shared one.
+    pub(crate) fn stored(&self, form: Form, len: usize) {
+        self.objects(form, 1, len as i64);
+    }
+
+    /// An object has gone.
+    pub(crate) fn freed(&self, form: Form, len: usize) {
+        self.objects(form, -1, -(len as i64));
+    }
+
+    fn objects(&self, form: Form, objects: i64, bytes: i64) {
+        let (shard, code) = (&self.0[own_shard()], form.code() as usize);
+        shard.objects[code].fetch_add(objects, Ordering::Relaxed);
+        shard.bytes[code].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Objects of a form, and their bytes.
+    pub(crate) fn of_form(&self, form: Form) -> (u64, u64) {
+        let sum = |of: fn(&Shard) -> &[AtomicI64; FORMS]| {
+            let one = |shard| of(shard)[form.code() as usize].load(Ordering::Relaxed);
+            self.0.iter().map(one).sum::<i64>().max(0) as u64
+        };
+        (sum(|shard| &shard.objects), sum(|shard| &shard.bytes))
+    }
+
+    /// A request was answered after so long.
+    pub(crate) fn took(&self, what: Timed, ns: u64) {
+        let histogram = &self.0[own_shard()].latencies[what as usize];
+        histogram[bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn histogram(&self, what: Timed) -> Histogram {
+        let mut sums = [0; BUCKETS];
+        for shard in &self.0 {
+            for (sum, count) in sums.iter_mut().zip(&shard.latencies[what as usize]) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+
     pub(crate) fn add(&self, event: Event, by: u64) {
         self.0[own_shard()].events[event as usize].fetch_add(by as i64, Ordering::Relaxed);
     }
@@ -85,10 +134,15 @@ impl Counters {
         self.0.iter().map(of).sum::<i64>().max(0) as u64
     }
 
-    /// All events are counted from here on.
+    /// All events and latencies are counted from here on.
     pub(crate) fn forget_events(&self) {
-        for event in self.0.iter().flat_map(|shard| &shard.events) {
-            event.store(0, Ordering::Relaxed);
+        for shard in &self.0 {
+            for event in &shard.events {
+                event.store(0, Ordering::Relaxed);
+            }
+            for count in shard.latencies.iter().flatten() {
+                count.store(0, Ordering::Relaxed);
+            }
         }
     }
 }

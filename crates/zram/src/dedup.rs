@@ -17,6 +17,16 @@ use zs_mm::Backing;
 use zsmalloc::Word;
 
 impl<B: Backing> Store<B> {
+    /// Refuses a pass over blocks' own objects in a store whose blocks have none.
+    pub(crate) fn refuse_shared(&self, what: &str) -> Result<(), Error> {
+        match self.table().shares {
+            None => Ok(()),
+            Some(_) => Err(Error::Invalid(format!(
+                "{what}: not in a store with deduplication, whose objects belong to several blocks"
+            ))),
+        }
+    }
+
     /// A reference to the shared object with these bytes, which is made if there is none.
     pub(crate) fn share(&self, shares: &Shares, form: Form, bytes: &[u8]) -> Result<u32, Error> {
         let hash = shares.hash(form, bytes);
@@ -24,9 +34,9 @@ impl<B: Backing> Store<B> {
             return Ok(number);
         }
         let host = self.arena().host();
-        let number = shares.take(self.arena(), hash, form)?;
+        let number = shares.take(self.arena(), hash)?;
         if let Err(error) = self.fill_shared(number, form, bytes) {
-            shares.leave(host, number, || form);
+            shares.leave(host, number);
             shares.reclaimed(host, number);
             return Err(error);
         }
@@ -82,7 +92,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// The form of an object that the caller has a reference to.
-    fn form_of(&self, index: u32) -> Form {
+    pub(crate) fn form_of(&self, index: u32) -> Form {
         let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
         Mark::of(word.client_bits(&self.pool.layout())).form
     }
@@ -93,7 +103,9 @@ impl<B: Backing> Store<B> {
         mark.locked = false;
         let index = self.table().shared_index(number);
         let free = Word::from_bits(0);
-        Ok(self.pool.store(index, free, mark.bits(), bytes)?)
+        self.pool.store(index, free, mark.bits(), bytes)?;
+        self.counters.stored(form, bytes.len());
+        Ok(())
     }
 
     /// One reference less; with the last one the object goes.
@@ -105,9 +117,11 @@ impl<B: Backing> Store<B> {
             return Ok(());
         };
         let index = self.table().shared_index(number);
-        if shares.leave(self.arena().host(), number, || self.form_of(index)) {
+        if shares.leave(self.arena().host(), number) {
+            let (form, len) = (self.form_of(index), self.read_pinned(index)?.len());
             // `Shares::reclaimed` makes its number free.
             self.pool.free(index)?;
+            self.counters.freed(form, len);
         }
         Ok(())
     }

@@ -45,9 +45,6 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// The backing has no room for a batch.
-    #[error("the backing is full")]
-    BackingFull,
     /// There is no backing.
     #[error("no backing is set")]
     NoBacking,

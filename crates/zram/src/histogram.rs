@@ -1,10 +1,14 @@
 //! How long requests take.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use crate::error::Error;
+use crate::store::Store;
+use zs_mm::Backing;
 
-/// Counts of requests by duration: number i of those below 2^(i + 1) ns that are not in a lower one.
-pub type Histogram = [u64; 40];
+pub(crate) const BUCKETS: usize = 40;
+
+/// Counts of requests by duration: number i of those below 2^(i + 1) ns that are not in a lower one. The last has
+/// all that are longer, too.
+pub type Histogram = [u64; BUCKETS];
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,35 +18,35 @@ pub(crate) enum Timed {
     Discard,
 }
 
-#[derive(Debug)]
-pub(crate) struct Latencies([[AtomicU64; 40]; 3]);
+pub(crate) const TIMED: usize = 3;
 
-impl Default for Latencies {
-    fn default() -> Self {
-        Self([const { [const { AtomicU64::new(0) }; 40] }; 3])
+pub(crate) fn bucket_of(ns: u64) -> usize {
+    (ns.max(1).ilog2() as usize).min(BUCKETS - 1)
+}
+
+impl<B: Backing> Store<B> {
+    /// Counts how long a request took by the host's clock, if it was answered.
+    pub(crate) fn timed(
+        &self,
+        what: Timed,
+        run: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let host = self.arena().host();
+        let start = host.now_ns();
+        run()?;
+        self.counters
+            .took(what, host.now_ns().saturating_sub(start));
+        Ok(())
     }
 }
 
-// Relaxed everywhere: sums, by which nothing is published.
-impl Latencies {
-    pub(crate) fn time<T>(&self, what: Timed, run: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = run();
-        let ns = start.elapsed().as_nanos() as u64;
-        let bucket = (ns.max(1).ilog2() as usize).min(39);
-        self.0[what as usize][bucket].fetch_add(1, Ordering::Relaxed);
-        result
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(crate) fn histogram(&self, what: Timed) -> Histogram {
-        self.0[what as usize]
-            .each_ref()
-            .map(|count| count.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn forget(&self) {
-        for count in self.0.iter().flatten() {
-            count.store(0, Ordering::Relaxed);
-        }
+    #[test]
+    fn buckets_are_powers_of_two() {
+        let buckets = [0, 1, 2, 3, 4, 1023, 1024, u64::MAX].map(bucket_of);
+        assert_eq!(buckets, [0, 0, 1, 1, 2, 9, 10, 39]);
     }
 }

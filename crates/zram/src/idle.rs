@@ -24,9 +24,11 @@ impl<B: Backing> Store<B> {
     /// is not.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access);
+    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access), or if the store
+    /// deduplicates;
     /// [`Error::Forked`].
     pub fn mark_idle(&self, rule: IdleRule) -> Result<u64, Error> {
+        self.refuse_shared("marking as idle")?;
         let now = self.now();
         let mut marked = 0;
         if matches!(rule, IdleRule::OlderThan(_)) && self.table().time(0).is_none() {

@@ -65,6 +65,8 @@ mod stats;
 mod status;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod waiters;
 mod write;

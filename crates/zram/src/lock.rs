@@ -109,19 +109,32 @@ impl<B: Backing> BlockLock<'_, B> {
         }
         .bits();
         let old = self.content();
-        let Some(word) = old.word(true) else {
-            let mut spins = 0;
-            loop {
-                match pool.replace_with_bits(self.block, bits, bytes) {
-                    // A reader is inside, or the mark of idleness has just changed.
-                    Err(zsmalloc::Error::Busy) => self.keep_readers_out()?,
-                    outcome => return Ok(outcome?),
-                }
-                wait(self.store.arena(), &mut spins);
+        if let Some(word) = old.word(true) {
+            pool.store(self.block, word, bits, bytes)?;
+            self.store.counters.stored(mark.form, bytes.len());
+            return self.release(old);
+        }
+        let freed = self.object(old)?;
+        let mut spins = 0;
+        loop {
+            match pool.replace_with_bits(self.block, bits, bytes) {
+                // A reader is inside, or the mark of idleness has just changed.
+                Err(zsmalloc::Error::Busy) => self.keep_readers_out()?,
+                outcome => break outcome?,
             }
+            wait(self.store.arena(), &mut spins);
+        }
+        self.store.counters.freed(freed.0, freed.1);
+        self.store.counters.stored(mark.form, bytes.len());
+        Ok(())
+    }
+
+    /// The form and length of the block's object.
+    fn object(&self, content: Content) -> Result<(Form, usize), Error> {
+        let Content::Object(mark) = content else {
+            return Err(self.corrupt("its object went away under its lock"));
         };
-        pool.store(self.block, word, bits, bytes)?;
-        self.release(old)
+        Ok((mark.form, self.store.read_pinned(self.block)?.len()))
     }
 
     /// Readers to come wait until this lock is given back.
@@ -151,7 +164,7 @@ impl<B: Backing> BlockLock<'_, B> {
         let old = self.content();
         let from = match old.word(true) {
             Some(word) => word,
-            None => self.free_object()?,
+            None => self.free_object(old)?,
         };
         if !self.store.table().change(self.block, from, to) {
             return Err(self.corrupt("its word was changed under its lock"));
@@ -160,8 +173,10 @@ impl<B: Backing> BlockLock<'_, B> {
     }
 
     /// Frees the block's object, and waits until its last reader has left: readers to come wait for the lock.
-    fn free_object(&self) -> Result<Word, Error> {
+    fn free_object(&self, old: Content) -> Result<Word, Error> {
+        let (form, len) = self.object(old)?;
         self.store.pool.free(self.block)?;
+        self.store.counters.freed(form, len);
         let mut spins = 0;
         // Only the word of a finished free is equal to this.
         while self.store.pool.look_at(self.block) != Some(gone()) {

@@ -24,13 +24,13 @@ pub struct StoreOptions {
     pub algorithm: Algorithm,
     /// A dictionary for it: zstd only.
     pub dictionary: Option<Dictionary>,
-    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB. Default: `size`, or half of the
-    /// memory that is available to the process, whichever is less.
+    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB, with blocks of any size.
+    /// Default: [`default_limit`](Self::default_limit).
     pub limit: Option<u64>,
     /// Blocks whose compressed form is longer than so many bytes are stored as they are: 8 to the block size.
     /// Default: as many as let an object share its frame, 31/32 of the block.
     pub raw_above: Option<usize>,
-    /// Store identical blocks once. Shared blocks are neither recompressed nor written back. Default: no.
+    /// Store identical blocks once. Such a store refuses recompression, writeback and marks of idleness. Default: no.
     pub dedup: bool,
     /// Remember when each block was last accessed, for [`IdleRule::OlderThan`](crate::IdleRule); 8 bytes a block.
     /// Default: no.
@@ -56,6 +56,17 @@ impl StoreOptions {
             track_access: false,
             threads: None,
         }
+    }
+
+    /// The limit of a store that is given none, in bytes: a sixteenth more than its size, and 2 MiB, so that blocks
+    /// which do not compress fill it, metadata included; or half of the memory that is available to the process now, if that
+    /// is less.
+    #[must_use]
+    pub fn default_limit(&self) -> u64 {
+        let full = self.size.saturating_add(self.size / 16 + (2 << 20));
+        let least = self.block_size.block_bytes() as u64;
+        full.min(zs_os::memory_available() / 2)
+            .clamp(least, MAX_ARENA_BYTES)
     }
 
     /// Blocks of the largest size.
@@ -87,11 +98,7 @@ impl StoreOptions {
                 )));
             }
             Some(limit) => limit,
-            None => self
-                .size
-                .saturating_add(self.size / 16)
-                .min(zs_os::memory_available() / 2)
-                .clamp(least, MAX_ARENA_BYTES),
+            None => self.default_limit(),
         };
         let whole = limit.max(self.size).saturating_mul(2);
         Ok((limit, whole.clamp(limit, MAX_ARENA_BYTES)))

@@ -26,9 +26,7 @@ impl<B: Backing> Store<B> {
     /// [`Error::OutOfRange`]; [`Error::Io`] and [`Error::Corrupt`] for a written-back block that does not come back as it
     /// was; the buffer's bytes are unspecified then.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let outcome = self
-            .latencies
-            .time(Timed::Read, || self.read_pieces(offset, buffer));
+        let outcome = self.timed(Timed::Read, || self.read_pieces(offset, buffer));
         match &outcome {
             Ok(()) => {
                 self.counters.add(Event::Reads, 1);

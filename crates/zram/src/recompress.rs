@@ -71,9 +71,11 @@ impl<B: Backing> Store<B> {
     /// Compresses blocks again. One recompression works on a store at a time. Works at the memory limit, too.
     ///
     /// # Errors
-    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm, [`Error::Forked`]. What goes
+    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm or the store deduplicates,
+    /// [`Error::Forked`]. What goes
     /// wrong with single blocks is in the report.
     pub fn recompress(&self, wanted: &Recompress) -> Result<RecompressReport, Error> {
+        self.refuse_shared("recompression")?;
         let _alone = self.writeback.begin(Pass::Recompress)?;
         if wanted.priority == 0 {
             return Err(Error::Invalid("priority 0: 1 to 3 are allowed".to_owned()));

@@ -21,7 +21,6 @@ use zs_sync::{AtomicU64, Host, Mutex, MutexGuard, Ordering, Rank, RawLock};
 pub(crate) const SPARE: u32 = 4096;
 
 const NONE: u32 = u32::MAX;
-const FORMS: usize = 6;
 
 /// Shared objects, and the index to find them.
 #[derive(Debug)]
@@ -51,21 +50,8 @@ struct Index {
     free: u32,
     /// Numbers that are not free: of objects, and of those on their way.
     taken: u32,
-    counts: Counts,
-}
-
-/// What there is of shared objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counts {
-    pub(crate) references: u64,
-    /// Objects, by the code of their form.
-    pub(crate) objects: [u64; FORMS],
-}
-
-impl Counts {
-    pub(crate) fn all_objects(&self) -> u64 {
-        self.objects.iter().sum()
-    }
+    references: u64,
+    objects: u64,
 }
 
 impl Index {
@@ -77,7 +63,8 @@ impl Index {
             fresh: 0,
             free: NONE,
             taken: 0,
-            counts: Counts::default(),
+            references: 0,
+            objects: 0,
         }
     }
 
@@ -159,7 +146,7 @@ impl Shares {
         let number = *index.by_hash.get(&hash)?;
         let (references, _) = self.entry_of(number);
         self.set_entry(number, references + 1, hash);
-        index.counts.references += 1;
+        index.references += 1;
         Some(number)
     }
 
@@ -168,12 +155,7 @@ impl Shares {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub(crate) fn take<B: Backing>(
-        &self,
-        arena: &Arena<B>,
-        hash: u32,
-        form: Form,
-    ) -> Result<u32, Error> {
+    pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>, hash: u32) -> Result<u32, Error> {
         let mut index = self.with_room(arena)?;
         let number = index.free;
         let number = if number == NONE {
@@ -184,8 +166,8 @@ impl Shares {
             number
         };
         index.taken += 1;
-        index.counts.references += 1;
-        index.counts.objects[form.code() as usize] += 1;
+        index.references += 1;
+        index.objects += 1;
         self.set_entry(number, 1, hash);
         Ok(number)
     }
@@ -259,19 +241,19 @@ impl Shares {
     }
 
     /// One reference less. With the last one nobody finds the object any more: true, and the caller frees it.
-    pub(crate) fn leave(&self, host: &dyn Host, number: u32, form: impl FnOnce() -> Form) -> bool {
+    pub(crate) fn leave(&self, host: &dyn Host, number: u32) -> bool {
         let mut index = self.index.lock(host);
         let (references, hash) = self.entry_of(number);
         debug_assert!(references > 0, "who leaves had a reference");
         self.set_entry(number, references - 1, hash);
-        index.counts.references -= 1;
+        index.references -= 1;
         if references > 1 {
             return false;
         }
         if index.by_hash.get(&hash) == Some(&number) {
             index.by_hash.remove(&hash);
         }
-        index.counts.objects[form().code() as usize] -= 1;
+        index.objects -= 1;
         true
     }
 
@@ -312,18 +294,17 @@ impl Shares {
         bytes + charged
     }
 
-    pub(crate) fn counts(&self, host: &dyn Host) -> Counts {
-        self.index.lock(host).counts
+    /// References of all objects, and how many objects there are.
+    pub(crate) fn counts(&self, host: &dyn Host) -> (u64, u64) {
+        let index = self.index.lock(host);
+        (index.references, index.objects)
     }
 
-    /// References and objects, counted anew from the entries.
-    pub(crate) fn recount(&self, host: &dyn Host) -> (u64, u64) {
-        let index = self.index.lock(host);
-        let all = (0..index.fresh).map(|number| u64::from(self.entry_of(number).0));
-        all.filter(|references| *references > 0)
-            .fold((0, 0), |(sum, objects), references| {
-                (sum + references, objects + 1)
-            })
+    /// Numbers of objects, and the references of each; for `validate`.
+    pub(crate) fn objects(&self, host: &dyn Host) -> impl Iterator<Item = (u32, u32)> {
+        let fresh = self.index.lock(host).fresh;
+        let all = (0..fresh).map(|number| (number, self.entry_of(number).0));
+        all.filter(|(_, references)| *references > 0)
     }
 
     pub(crate) fn metadata_bytes(&self) -> u64 {

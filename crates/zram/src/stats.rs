@@ -3,20 +3,22 @@
 use crate::content::{Form, Kind, MAX_PRIORITY};
 use crate::counters::Event;
 use crate::histogram::{Histogram, Timed};
-use crate::shares::Counts;
 use crate::store::Store;
 use zcomp::Algorithm;
 use zs_mm::Backing;
 
 /// What one algorithm compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AlgorithmStats {
     /// 0 is the primary algorithm.
     pub priority: u8,
     /// The algorithm.
     pub algorithm: Algorithm,
-    /// Blocks that are stored in its form; shared ones are not among them.
+    /// Blocks that are stored in its form; of those that share an object, one.
     pub blocks: u64,
+    /// Bytes of those objects.
+    pub bytes: u64,
 }
 
 /// What a store holds, and what was done with it. The kernel's names in brackets.
@@ -33,15 +35,15 @@ pub struct StoreStats {
     pub mem_used: u64,
     /// The limit (mem_limit).
     pub mem_limit: u64,
-    /// The most that was held (mem_used_max).
+    /// The most that was held since the store was made or reset (mem_used_max).
     pub mem_used_max: u64,
-    /// Of the memory held, metadata: words, records, descriptors.
+    /// Of the memory held, what are no frames: words, records, descriptors, indexes.
     pub metadata: u64,
-    /// Blocks of one repeated word (same_pages).
+    /// Blocks of one repeated word (same_pages); of those that share an object, one.
     pub same_blocks: u64,
     /// Frames that compaction freed (pages_compacted).
     pub frames_compacted: u64,
-    /// Blocks that are stored raw (huge_pages); of deduplicated ones, the objects that they share.
+    /// Blocks that are stored raw (huge_pages); of those that share an object, one.
     pub huge_blocks: u64,
     /// Blocks that were stored raw since the store was made or reset (huge_pages_since).
     pub huge_since: u64,
@@ -77,11 +79,11 @@ pub struct StoreStats {
     pub backing_used: u64,
     /// Bytes of it that may be used; 0 without one.
     pub backing_size: u64,
-    /// How long reads took.
+    /// How long reads took that were answered.
     pub read_latency: Histogram,
-    /// How long writes took.
+    /// How long writes took that were answered.
     pub write_latency: Histogram,
-    /// How long discards took.
+    /// How long discards and writes of zeros took that were answered.
     pub discard_latency: Histogram,
 }
 
@@ -92,28 +94,28 @@ impl<B: Backing> Store<B> {
         let arena = self.arena().stats();
         let events = |event| self.counters.events(event);
         let blocks = |kind| self.counters.blocks(kind);
-        let algorithms = self.algorithm_stats();
-        let compressed: u64 = algorithms.iter().map(|one| one.blocks).sum();
-        let same = blocks(Kind::Same) + blocks(Kind::Wide);
-        let others = [Kind::Raw, Kind::Backed, Kind::Shared].map(blocks);
-        let shared = self.shared_counts();
+        let full = [Kind::Same, Kind::Object, Kind::Backed, Kind::Shared].map(blocks);
+        let objects = |form| self.counters.of_form(form).0;
+        let shares = self.table().shares.as_ref();
+        let (_, shared_objects) =
+            shares.map_or((0, 0), |shares| shares.counts(self.arena().host()));
         let (backing_used, backing_size) = self.writeback.usage();
-        let latency = |what| self.latencies.histogram(what);
+        let latency = |what| self.counters.histogram(what);
         StoreStats {
             size: self.size(),
-            orig_bytes: (same + compressed + others.iter().sum::<u64>()) * self.block_size() as u64,
+            orig_bytes: full.iter().sum::<u64>() * self.block_size() as u64,
             compr_bytes: self.pool.stats().payload_bytes,
             mem_used: arena.held,
             mem_limit: arena.limit,
             mem_used_max: arena.peak,
-            metadata: arena.metadata,
-            same_blocks: same,
+            metadata: arena.held.saturating_sub(arena.in_use + arena.cached),
+            same_blocks: full[0] + objects(Form::Wide),
             frames_compacted: events(Event::FramesCompacted),
-            huge_blocks: others[0] + shared.objects[Form::Raw.code() as usize],
+            huge_blocks: objects(Form::Raw),
             huge_since: events(Event::RawSince),
-            shared_blocks: others[2],
-            shared_objects: shared.all_objects(),
-            algorithms,
+            shared_blocks: full[3],
+            shared_objects,
+            algorithms: self.algorithm_stats(),
             recompressed: events(Event::Recompressed),
             reads: events(Event::Reads),
             writes: events(Event::Writes),
@@ -122,7 +124,7 @@ impl<B: Backing> Store<B> {
             bytes_written: events(Event::BytesWritten),
             failed_reads: events(Event::FailedReads),
             failed_writes: events(Event::FailedWrites),
-            backing_blocks: others[1],
+            backing_blocks: full[2],
             backing_reads: events(Event::BackingReads),
             backing_writes: events(Event::BackingWrites),
             backing_used,
@@ -133,17 +135,14 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    pub(crate) fn shared_counts(&self) -> Counts {
-        let shares = self.table().shares.as_ref();
-        shares.map_or_else(Counts::default, |shares| shares.counts(self.arena().host()))
-    }
-
     fn algorithm_stats(&self) -> Vec<AlgorithmStats> {
         let one = |priority| {
+            let (blocks, bytes) = self.counters.of_form(Form::Compressed(priority));
             Some(AlgorithmStats {
                 priority,
                 algorithm: self.codecs.get(priority)?.algorithm,
-                blocks: self.counters.blocks(Kind::compressed(priority)),
+                blocks,
+                bytes,
             })
         };
         (0..=MAX_PRIORITY).filter_map(one).collect()

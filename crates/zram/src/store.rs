@@ -3,7 +3,6 @@
 use crate::codecs::Codecs;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::histogram::Latencies;
 use crate::options::{StoreOptions, check_size};
 use crate::table::{BlockTable, TableOptions};
 use crate::waiters::Waiters;
@@ -27,7 +26,6 @@ pub struct Store<B: Backing = AnonBacking> {
     pub(crate) pool: Pool<Arena<B>, BlockTable>,
     pub(crate) codecs: Codecs,
     pub(crate) counters: Counters,
-    pub(crate) latencies: Latencies,
     pub(crate) waiters: Waiters,
     pub(crate) writeback: Writeback,
     /// Bytes; grows only.
@@ -94,7 +92,6 @@ impl<B: Backing> Store<B> {
             pool,
             codecs: Codecs::new(options.threads),
             counters: Counters::default(),
-            latencies: Latencies::default(),
             waiters: Waiters::default(),
             writeback: Writeback::default(),
             size: AtomicU64::new(options.size),
@@ -254,8 +251,8 @@ impl<B: Backing> Store<B> {
         self.discard_all()?;
         self.writeback.forget(self.arena());
         self.counters.forget_events();
-        self.latencies.forget();
         self.trim();
+        self.arena().forget_peak();
         Ok(())
     }
 

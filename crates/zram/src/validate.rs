@@ -1,86 +1,102 @@
 //! Whether it adds up: everything recounted from the words.
 
-use crate::content::{Content, KINDS, Kind};
+use crate::content::{Content, FORMS, Form, KINDS, Kind};
 use crate::store::Store;
 use crate::writeback::UNIT;
 use zs_mm::Backing;
 
+/// What is counted anew.
+#[derive(Default)]
+struct Recount {
+    kinds: [u64; KINDS],
+    /// Objects by the code of their form, and their bytes.
+    forms: [(u64, u64); FORMS],
+    backed_bytes: u64,
+}
+
 impl<B: Backing> Store<B> {
-    /// Recounts everything from the blocks' words: kinds, pieces of the table, references, extents; then the pool, and the
-    /// arena. For tests, while no other thread uses the store; reads every block's word.
+    /// Recounts everything from the blocks' words: kinds, forms, pieces of the table, references, extents; then the
+    /// pool, and the arena. For tests, while no other thread uses the store; reads every block's word.
     ///
     /// # Errors
     /// What does not hold first.
     pub fn validate(&self) -> Result<(), String> {
-        let mut kinds = [0_u64; KINDS];
-        let (mut shared, mut backed_bytes) = (0_u64, 0_u64);
+        let mut found = Recount::default();
         let mut next = 0;
         while let Some(open) = self.table().next_open(next, u32::MAX) {
             for block in open.clone() {
-                let (content, locked) = self.content(block);
-                if locked || content == Content::Between {
-                    return Err(format!("block {block} is in use: {content:?}"));
-                }
-                if block >= self.blocks() && content != Content::Hole {
-                    return Err(format!("block {block} is beyond the end: {content:?}"));
-                }
-                kinds[content.kind() as usize] += 1;
-                match content {
-                    Content::Shared(_) => shared += 1,
-                    Content::Backed(extent) => {
-                        backed_bytes += u64::from(extent.units) * UNIT as u64;
-                    }
-                    Content::Object(mark) if mark.picked => {
-                        return Err(format!("block {block} is still picked"));
-                    }
-                    _ => {}
-                }
+                self.recount_block(block, &mut found)?;
             }
             next = open.end;
         }
-        self.compare_kinds(&kinds)?;
-        let full: u64 = kinds[1..].iter().sum();
+        self.recount_shared(&mut found)?;
+        for kind in [Kind::Same, Kind::Object, Kind::Backed, Kind::Shared] {
+            let counted = self.counters.blocks(kind);
+            same(&format!("{kind:?}"), counted, found.kinds[kind as usize])?;
+        }
+        for (code, (objects, bytes)) in (0..).zip(found.forms) {
+            let form = Form::from_code(code).ok_or("a form without a code")?;
+            let counted = self.counters.of_form(form);
+            same(&format!("objects of {form:?}"), counted.0, objects)?;
+            same(&format!("bytes of {form:?}"), counted.1, bytes)?;
+        }
+        let full = found.kinds[1..].iter().sum();
         same("blocks with content", self.table().counted()?, full)?;
-        same(
-            "bytes in the backing",
-            self.writeback.usage().0,
-            backed_bytes,
-        )?;
-        let counted = self.shared_counts();
-        let host = self.arena().host();
-        let shares = self.table().shares.as_ref();
-        let (refs, objects) = shares.map_or((0, 0), |shares| shares.recount(host));
-        same("references", counted.references, shared)?;
-        same("references of objects", refs, shared)?;
-        same("shared objects", counted.all_objects(), objects)?;
-        let own = full
-            - [Kind::Same, Kind::Backed, Kind::Shared]
-                .map(|kind| kinds[kind as usize])
-                .iter()
-                .sum::<u64>();
-        same("objects", self.pool.stats().objects, own + objects)?;
+        let (used, _) = self.writeback.usage();
+        same("bytes in the backing", used, found.backed_bytes)?;
+        let objects = found.forms.iter().map(|form| form.0).sum();
+        same("objects", self.pool.stats().objects, objects)?;
         self.pool.validate().map_err(|error| format!("{error:?}"))
     }
 
-    fn compare_kinds(&self, kinds: &[u64; KINDS]) -> Result<(), String> {
-        const COUNTED: [Kind; KINDS - 1] = [
-            Kind::Same,
-            Kind::Wide,
-            Kind::Raw,
-            Kind::Backed,
-            Kind::Shared,
-            Kind::Compressed0,
-            Kind::Compressed1,
-            Kind::Compressed2,
-            Kind::Compressed3,
-        ];
-        for kind in COUNTED {
-            same(
-                &format!("{kind:?}"),
-                self.counters.blocks(kind),
-                kinds[kind as usize],
-            )?;
+    fn recount_block(&self, block: u32, found: &mut Recount) -> Result<(), String> {
+        let (content, locked) = self.content(block);
+        if locked || content == Content::Between {
+            return Err(format!("block {block} is in use: {content:?}"));
         }
+        if block >= self.blocks() && content != Content::Hole {
+            return Err(format!("block {block} is beyond the end: {content:?}"));
+        }
+        found.kinds[content.kind() as usize] += 1;
+        match content {
+            Content::Backed(extent) => found.backed_bytes += u64::from(extent.units) * UNIT as u64,
+            Content::Object(mark) if mark.picked || mark.wanted => {
+                return Err(format!("block {block} is still marked: {mark:?}"));
+            }
+            Content::Object(mark) => self.recount_object(block, mark.form, found)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn recount_shared(&self, found: &mut Recount) -> Result<(), String> {
+        let Some(shares) = &self.table().shares else {
+            return Ok(());
+        };
+        let host = self.arena().host();
+        let (mut references, mut objects) = (0, 0);
+        for (number, of_it) in shares.objects(host) {
+            let index = self.table().shared_index(number);
+            self.recount_object(index, self.form_of(index), found)?;
+            references += u64::from(of_it);
+            objects += 1;
+        }
+        let counted = shares.counts(host);
+        same("references", counted.0, references)?;
+        same("shared objects", counted.1, objects)?;
+        same(
+            "shared blocks",
+            found.kinds[Kind::Shared as usize],
+            references,
+        )
+    }
+
+    fn recount_object(&self, index: u32, form: Form, found: &mut Recount) -> Result<(), String> {
+        let guard = self.pool.read(index);
+        let guard = guard.map_err(|error| format!("object {index}: {error}"))?;
+        let (objects, bytes) = &mut found.forms[form.code() as usize];
+        *objects += 1;
+        *bytes += guard.len() as u64;
         Ok(())
     }
 }

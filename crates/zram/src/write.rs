@@ -72,7 +72,7 @@ impl<B: Backing> Store<B> {
         len: usize,
         run: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let outcome = self.latencies.time(Timed::Write, run);
+        let outcome = self.timed(Timed::Write, run);
         match &outcome {
             Ok(()) => {
                 self.counters.add(Event::Writes, 1);

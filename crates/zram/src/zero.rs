@@ -38,9 +38,7 @@ impl<B: Backing> Store<B> {
     /// # Errors
     /// As for [`discard`](Self::discard).
     pub fn write_zeroes(&self, offset: u64, len: u64, zeroes: Zeroes) -> Result<(), Error> {
-        let outcome = self
-            .latencies
-            .time(Timed::Discard, || self.zero_range(offset, len, zeroes));
+        let outcome = self.timed(Timed::Discard, || self.zero_range(offset, len, zeroes));
         let event = match &outcome {
             Ok(()) => Event::Discards,
             Err(_) => Event::FailedWrites,

@@ -1,4 +1,5 @@
 //! One list of operations, driven against the store and against a plain vector of bytes.
+#![allow(clippy::expect_used, clippy::allow_attributes, reason = "tests")]
 
 mod common;
 
@@ -16,7 +17,7 @@ fn cases() -> u32 {
 
 fn run(block_size: BlockSize, dedup: bool, ops: &[Op]) {
     let store = small_store(block_size, dedup);
-    let mut model = Model::new(&store);
+    let mut model = Model::new(&store, dedup);
     for op in ops {
         model.step(&store, op);
         assert_eq!(store.validate(), Ok(()), "after {op:?}");

@@ -1,5 +1,6 @@
-//! The failures that stores of this kind have had, one test a row (`r1_` ... `r26_`); those that need many threads on
-//! one store are in `stress.rs`, those of writeback and other passes in `writeback*.rs` and `passes.rs`.
+//! The failures that stores of this kind have had, one test a row (`r1_` ... `r26_`): here those about the making of a
+//! store, its size and its end. Others are in `requests.rs`, `limits.rs`, `waiting.rs`, `dedup.rs`, `src/tests.rs`
+//! (a reader inside), `writeback*.rs`, `passes.rs`, and `stress.rs` (many threads).
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -9,92 +10,116 @@
 
 mod common;
 
-use common::file::{TestFile, with_file};
-use common::{BLOCK, Fill, block, options, store, text, write};
-use std::sync::Barrier;
+use common::{BLOCK, block, options, store, text, write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zram::*;
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking};
 
-/// Another thread rewrites the source all the time: what is stored is one copy of it, and the neighbours are intact.
+/// A failure at each call that makes a store, and then at each that its first writes need; then a reset, and another
+/// use.
 #[test]
-fn r1_a_source_that_changes_under_the_write() {
-    let store = store();
-    let source: Vec<AtomicU64> = (0..BLOCK / 8).map(|_| AtomicU64::new(0)).collect();
-    let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
-    write(&store, 0, &text(1));
-    write(&store, 2, &text(2));
+fn r11_every_failure_of_setting_up() {
+    for dedup in [false, true] {
+        for call in [Call::Reserve, Call::Commit] {
+            let failures = (1..200)
+                .map(|n| fail_once(call, n, dedup))
+                .take_while(|failed| *failed)
+                .count();
+            assert!((3..199).contains(&failures), "{failures} calls of {call:?}");
+        }
+    }
+}
+
+/// Whether there is an n-th call, which failed.
+fn fail_once(call: Call, n: u64, dedup: bool) -> bool {
+    let backing = FaultBacking::new(HeapBacking::new(4096));
+    let control = backing.control();
+    control.set(call, Fault::Nth(n));
+    let mut options = options(BlockSize::K4);
+    options.dedup = dedup;
+    let store = match Store::with_backing(backing, &zs_os::HOST, options) {
+        Ok(store) => store,
+        Err(error) => {
+            assert!(matches!(error, Error::NoMemory), "{error}");
+            return true;
+        }
+    };
+    let mut out = vec![0; BLOCK];
+    for round in 0..2 {
+        let mut refused = 0;
+        for index in 0..8 {
+            let at = index * BLOCK as u64;
+            let bytes = text(index + 10 * round);
+            let outcome = store.write(at, &bytes);
+            store.read(at, &mut out).expect("readable");
+            match outcome {
+                Ok(()) => assert!(out == bytes),
+                Err(Error::NoMemory) => assert!(out == vec![0; BLOCK]),
+                Err(error) => unreachable!("{error}"),
+            }
+            refused += u64::from(out != bytes);
+        }
+        assert!(refused <= control.failed(call), "one call failed");
+        assert_eq!(store.validate(), Ok(()));
+        store.reset().expect("nobody is attached");
+        assert_eq!(store.validate(), Ok(()));
+    }
+    control.failed(call) > 0
+}
+
+/// Statistics, status and resets while the store grows and its new end is written: what was written beyond a size that
+/// was read before is found, or reset.
+#[test]
+fn r10_resize_and_reset_beside_statistics_and_writes() {
+    const MOST: u64 = 4096;
+    let mut larger = options(BlockSize::K4);
+    (larger.size, larger.max_size) = (BLOCK as u64, Some(MOST * BLOCK as u64));
+    let store = Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, larger).expect("a store");
+    let (stop, looks, resets) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut random = fastrand::Rng::with_seed(7);
             while !stop.load(Ordering::SeqCst) {
-                let word = if random.bool() { random.u64(..) } else { 0 };
-                source[random.usize(..source.len())].store(word, Ordering::SeqCst);
-                changes.fetch_add(1, Ordering::SeqCst);
+                let stats = store.stats();
+                assert!(stats.orig_bytes <= MOST * BLOCK as u64);
+                assert!(stats.mem_used <= stats.mem_limit);
+                let ranges = store
+                    .status(0, stats.size, usize::MAX)
+                    .expect("it only grows");
+                let sum: u64 = ranges.iter().map(|range| range.len).sum();
+                assert_eq!(sum, stats.size);
+                looks.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let mut met = 0;
-        while met < 60 {
-            let before = changes.load(Ordering::SeqCst);
-            let mut copied = Vec::new();
-            let fill = |range: std::ops::Range<usize>, out: &mut [u8]| {
-                for (word, cell) in out.chunks_exact_mut(8).zip(&source[range.start / 8..]) {
-                    word.copy_from_slice(&cell.load(Ordering::SeqCst).to_ne_bytes());
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                match store.reset() {
+                    Ok(()) => drop(resets.fetch_add(1, Ordering::SeqCst)),
+                    Err(error) => assert!(matches!(error, Error::Busy(_)), "{error}"),
                 }
-                copied = out.to_vec();
-            };
-            store.write_from(BLOCK as u64, BLOCK, fill).expect("room");
-            met += u64::from(changes.load(Ordering::SeqCst) != before);
-            assert!(block(&store, 1) == copied);
+            }
+        });
+        for index in 1..MOST {
+            store.resize((index + 1) * BLOCK as u64).expect("larger");
+            write(&store, index, &text(index));
+            let found = block(&store, index);
+            assert!(found == text(index) || found == vec![0; BLOCK]);
+            let client = index.is_multiple_of(64).then(|| store.attach());
+            if let Some(Ok(_)) = client {
+                assert!(matches!(store.reset(), Err(Error::Busy(_))));
+                write(&store, index, &text(1));
+                assert!(block(&store, index) == text(1));
+            }
+        }
+        // Neither of them must have come too late.
+        while looks.load(Ordering::SeqCst) == 0 || resets.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
         }
         stop.store(true, Ordering::SeqCst);
     });
-    assert!(block(&store, 0) == text(1) && block(&store, 2) == text(2));
     assert_eq!(store.validate(), Ok(()));
-}
-
-/// A failure at each call that makes a store, and then at each that its first writes need.
-#[test]
-fn r11_every_failure_of_setting_up() {
-    let mut failures = 0;
-    for call in [Call::Reserve, Call::Commit] {
-        for n in 1..200 {
-            let backing = FaultBacking::new(HeapBacking::new(4096));
-            let control = backing.control();
-            control.set(call, Fault::Nth(n));
-            let store = Store::with_backing(backing, &zs_os::HOST, options(BlockSize::K4));
-            let Ok(store) = store else {
-                failures += 1;
-                continue;
-            };
-            let mut written = Vec::new();
-            for index in 0..8 {
-                if store.write(index * BLOCK as u64, &text(index)).is_ok() {
-                    written.push(index);
-                }
-            }
-            failures += control.failed(call);
-            assert!(written.len() >= 7, "one call failed: {written:?}");
-            let mut out = vec![0; BLOCK];
-            for index in 0..8 {
-                store
-                    .read(index * BLOCK as u64, &mut out)
-                    .expect("readable");
-                let expected = if written.contains(&index) {
-                    text(index)
-                } else {
-                    vec![0; BLOCK]
-                };
-                assert!(out == expected);
-            }
-            store.reset().expect("nobody is attached");
-            assert_eq!(store.validate(), Ok(()));
-            if control.failed(call) == 0 {
-                break;
-            }
-        }
-    }
-    assert!(failures > 3);
+    store.reset().expect("nobody is attached");
+    assert_eq!(store.stats().orig_bytes, 0);
+    assert_eq!(store.validate(), Ok(()));
 }
 
 #[test]
@@ -104,118 +129,41 @@ fn r20_no_reset_with_a_client() {
     let client = store.attach().expect("no reset");
     assert!(matches!(store.reset(), Err(Error::Busy(_))));
     assert!(block(&store, 0) == text(1));
+    let second = store.attach().expect("several may be");
     drop(client);
+    assert!(matches!(store.reset(), Err(Error::Busy(_))));
+    drop(second);
     store.reset().expect("nobody is attached");
     assert!(block(&store, 0) == vec![0; BLOCK]);
 }
 
-/// Eight writers at the limit: it holds, and what was there stays.
+/// Clients come while a reset is under way: they are told to wait, and find nothing afterwards.
 #[test]
-fn r25_at_the_limit_old_data_stays() {
-    let mut options = StoreOptions::new(64 << 20);
-    options.limit = Some(4 << 20);
-    options.max_size = Some(64 << 20);
-    let store =
-        Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, options).expect("a store");
-    let failed = AtomicU64::new(0);
+fn r20_no_client_during_a_reset() {
+    let store = store();
+    let (refused, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        for thread in 0..8_u64 {
-            let (store, failed) = (&store, &failed);
-            scope.spawn(move || {
-                for round in 0..400 {
-                    let index = thread * 256 + round % 200;
-                    let at = index * BLOCK as u64;
-                    let new = Fill::Random(thread << 32 | round).bytes(BLOCK);
-                    let mut before = vec![0; BLOCK];
-                    store.read(at, &mut before).expect("readable");
-                    let outcome = store.write(at, &new);
-                    let mut after = vec![0; BLOCK];
-                    store.read(at, &mut after).expect("readable");
-                    match outcome {
-                        Ok(()) => assert!(after == new),
-                        Err(Error::NoMemory) => {
-                            assert!(after == before, "a failed write changed its block");
-                            failed.fetch_add(1, Ordering::SeqCst);
-                        }
-                        Err(error) => unreachable!("{error}"),
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                match store.attach() {
+                    Ok(client) => {
+                        let found = block(&client, 3);
+                        assert!(found == vec![0; BLOCK] || found == text(3));
+                        write(&client, 3, &text(3));
+                        assert!(block(&client, 3) == text(3), "reset under a client");
                     }
-                    assert!(store.stats().mem_used <= 4 << 20);
+                    Err(error) => {
+                        assert!(matches!(error, Error::Busy(_)), "{error}");
+                        refused.fetch_add(1, Ordering::SeqCst);
+                    }
                 }
-            });
-        }
-    });
-    assert!(failed.load(Ordering::SeqCst) > 0, "the limit was never met");
-    assert_eq!(store.stats().failed_writes, failed.load(Ordering::SeqCst));
-    assert_eq!(store.validate(), Ok(()));
-}
-
-/// The n-th commit fails, for every n: the request fails and its block is as it was.
-#[test]
-fn r25_every_commit_fails_once() {
-    let mut larger = options(BlockSize::K4);
-    (larger.size, larger.max_size) = (1 << 20, None);
-    for n in 1..8 {
-        let backing = FaultBacking::new(HeapBacking::new(4096));
-        let control = backing.control();
-        let store = Store::with_backing(backing, &zs_os::HOST, larger.clone()).expect("a store");
-        store.write(0, &text(0)).expect("room");
-        control.set(Call::Commit, Fault::From(n));
-        let mut model = vec![0; 100 * BLOCK];
-        model[..BLOCK].copy_from_slice(&text(0));
-        for round in 0..120_usize {
-            let at = round * 7 % 100 * BLOCK;
-            let new = Fill::Random(round as u64).bytes(BLOCK);
-            match store.write(at as u64, &new) {
-                Ok(()) => model[at..at + BLOCK].copy_from_slice(&new),
-                Err(Error::NoMemory) => {}
-                Err(error) => unreachable!("{error}"),
             }
-        }
-        let mut out = vec![0; 100 * BLOCK];
-        store.read(0, &mut out).expect("readable");
-        assert!(out == model);
-        assert_eq!(store.validate(), Ok(()));
-        if control.failed(Call::Commit) == 0 {
-            assert!(n > 1, "no commit was met");
-            return;
-        }
-    }
-}
-
-/// A block is locked for as long as its backing takes: others go on, and so does a reader of the block itself.
-#[test]
-fn r26_nobody_waits_for_another_block() {
-    let file = TestFile::new();
-    let store = with_file(&file);
-    write(&store, 0, &text(0));
-    write(&store, 1, &text(1));
-    file.hold(true);
-    let started = Barrier::new(2);
-    std::thread::scope(|scope| {
-        let pass = scope.spawn(|| {
-            started.wait();
-            store.writeback(&WritebackRequest::new(Which::All))
         });
-        started.wait();
-        file.wait_until_somebody_waits();
-        // The pass hangs: every request on every block is answered.
-        for index in 0..4 {
-            assert!(
-                block(&store, index)
-                    == if index < 2 {
-                        text(index)
-                    } else {
-                        vec![0; BLOCK]
-                    }
-            );
+        let mut resets = 0;
+        while resets < 100 || refused.load(Ordering::SeqCst) < 10 {
+            resets += u64::from(store.reset().is_ok());
         }
-        for index in 0..4 {
-            write(&store, index, &text(index + 10));
-        }
-        store.discard(0, store.size()).expect("in range");
-        file.hold(false);
-        pass.join().expect("no panic").expect("it can be written");
+        stop.store(true, Ordering::SeqCst);
     });
-    assert_eq!(store.stats().orig_bytes, 0);
     assert_eq!(store.validate(), Ok(()));
 }

@@ -49,6 +49,11 @@ impl Budget {
         self.peak.load(Ordering::Relaxed)
     }
 
+    /// The most that was held is counted from here on.
+    pub(crate) fn forget_peak(&self) {
+        self.peak.store(self.held(), Ordering::Relaxed);
+    }
+
     /// Sets the limit, at most to the ceiling. Refuses one below what is held, and says how much that
     /// is; nothing has changed then.
     pub(crate) fn set_limit(&self, limit: u64) -> Result<(), u64> {

@@ -11,6 +11,11 @@ impl<B: Backing> Arena<B> {
         self.budget.limit_and_held().0
     }
 
+    /// The most that was held ([`ArenaStats::peak`](crate::ArenaStats::peak)) is counted from here on.
+    pub fn forget_peak(&self) {
+        self.budget.forget_peak();
+    }
+
     /// The largest limit that can be set, in bytes: what tables are sized by.
     pub fn capacity(&self) -> u64 {
         self.options.capacity()

@@ -115,9 +115,10 @@ impl<B: Backing> Store<B> {
     /// on a store at a time. Takes memory for some records beside what the limit counts: at most 1 MiB.
     ///
     /// # Errors
-    /// [`Error::NoBacking`]; [`Error::Busy`]; [`Error::OutOfRange`]; [`Error::Forked`]. What goes wrong with single
+    /// [`Error::NoBacking`]; [`Error::Invalid`] if the store deduplicates; [`Error::Busy`]; [`Error::OutOfRange`]; [`Error::Forked`]. What goes wrong with single
     /// blocks is in the report.
     pub fn writeback(&self, request: &WritebackRequest) -> Result<WritebackReport, Error> {
+        self.refuse_shared("writeback")?;
         let _alone = self.writeback.begin(Pass::Writeback)?;
         if self.arena().is_forked() {
             return Err(Error::Forked);
