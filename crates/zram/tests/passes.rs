@@ -377,7 +377,11 @@ fn r23_all_at_once() {
         let mut random = fastrand::Rng::with_seed(3);
         let mut model: Vec<u64> = (0..COUNT).collect();
         let mut rounds = 0_u64;
-        while rounds < 3000 || ![&written, &smaller, &marked, &met].into_iter().all(enough) {
+        while rounds < 3000
+            || ![&written, &smaller, &marked, &met]
+                .into_iter()
+                .all(is_enough)
+        {
             rounds += 1;
             assert!(
                 rounds < 10_000_000,
