@@ -36,12 +36,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
         install(workspace, &missing())?;
     }
     let packages = missing();
-    if !packages.is_empty() {
-        let how = format!("apt-get install {}", packages.join(" "));
-        if required {
-            bail!("clients are missing: {how}");
-        }
-        println!("some tests will be skipped; get what they need by: {how}");
+    let how = format!(
+        "get what is missing by: apt-get install {}",
+        packages.join(" ")
+    );
+    if required && !packages.is_empty() {
+        bail!("clients are missing; {how}");
     }
     // Of the whole workspace, as in `test`: the same features, so nothing is built again.
     let mut tests = Cmd::cargo(workspace)
@@ -54,10 +54,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     }
     let output = tests.run_and_read()?;
     let mut note = some_passed(&output)?;
-    for line in output.lines() {
-        if let Some(at) = line.find("skipped: ") {
-            note.push_str(&format!("; {}", &line[at..]));
+    for (at, _) in output.match_indices("skipped: ") {
+        let line = output[at..].lines().next().unwrap_or_default();
+        if !note.contains(line) {
+            note.push_str(&format!("; {line}"));
         }
+    }
+    if !packages.is_empty() {
+        note.push_str(&format!("; {how}"));
     }
     Ok(note)
 }

@@ -17,7 +17,7 @@ pub(crate) fn installed(programs: &[&str]) -> bool {
     let missing = missing.join(", ");
     let required = std::env::var_os("ZS_NBD_CLIENTS").is_some();
     assert!(!required, "not installed: {missing}");
-    println!("skipped: {missing} missing; `cargo xtask clients` says how to get it");
+    println!("skipped: {missing} missing (`cargo xtask clients` says how to get it)");
     false
 }
 

@@ -184,7 +184,7 @@ fn nothing_is_lost() {
 }
 
 /// Bytes of tables that stay when what was in them has gone.
-const KEPT: u64 = 256 << 10;
+const KEPT: u64 = 512 << 10;
 
 /// After everything is discarded nothing is held but what tables keep, and all adds up: R2, R7, R24.
 fn leave_nothing(disk: &Disk, size: u64, unused: u64) {
