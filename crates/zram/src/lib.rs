@@ -26,7 +26,7 @@
 //! | `write`, `read`, `zero` | one way through each |
 //! | `same` | blocks of one repeated word |
 //! | `codecs`, `scratch` | algorithms, and buffers to work in |
-//! | `status` | which ranges hold what |
+//! | `status` | which ranges hold what, and what that takes |
 //! | `scan`, `idle`, `recompress` | passes over the store |
 //! | `writeback` | blocks to a file, and back |
 //! | `dedup`, `shares` | identical blocks once |
@@ -81,7 +81,7 @@ pub use recompress::{Recompress, RecompressReport};
 pub use scan::Which;
 pub use snapshot::SnapshotOptions;
 pub use stats::{AlgorithmStats, StoreStats};
-pub use status::{RangeKind, RangeStatus};
+pub use status::{RangeKind, RangeStatus, StoredSize};
 pub use store::{Alone, Attachment, Store};
 pub use writeback::{
     BackingFile, BlockFile, FileId, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,

@@ -1,8 +1,9 @@
-//! Which ranges hold data, zeros or nothing.
+//! Which ranges hold data, zeros or nothing, and what their blocks take.
 
 use crate::content::Content;
 use crate::error::Error;
 use crate::store::Store;
+use crate::writeback::UNIT;
 use zs_mm::Backing;
 
 /// What a range holds.
@@ -25,6 +26,16 @@ pub struct RangeStatus {
     pub kind: RangeKind,
 }
 
+/// Bytes in a row, and what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredSize {
+    /// Bytes, at least 1: of one block, or of any number that take nothing.
+    pub len: u64,
+    /// Bytes that the block takes as it is stored, in memory or in the backing, metadata not counted. A hole and
+    /// a pattern below 2^56 take none; blocks that share an object each take all of it.
+    pub stored: u64,
+}
+
 impl<B: Backing> Store<B> {
     /// What a range holds, from its start: at most `most` ranges, neighbours of different kinds, which may cover
     /// less than was asked about if there are more. Of a block that changes meanwhile, the old or the new.
@@ -34,27 +45,59 @@ impl<B: Backing> Store<B> {
     /// # Errors
     /// [`Error::OutOfRange`].
     pub fn status(&self, offset: u64, len: u64, most: usize) -> Result<Vec<RangeStatus>, Error> {
+        let kind = |block| self.kind_of(block);
+        let found = self.describe(offset, len, most, RangeKind::Hole, kind, |a, b| a == b)?;
+        let status = |(len, kind)| RangeStatus { len, kind };
+        Ok(found.into_iter().map(status).collect())
+    }
+
+    /// What each block of a range takes, from its start; blocks in a row that take nothing are together. Of a block that
+    /// changes meanwhile, the old, the new, or nothing. Otherwise as [`status`](Self::status).
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn stored_sizes(
+        &self,
+        offset: u64,
+        len: u64,
+        most: usize,
+    ) -> Result<Vec<StoredSize>, Error> {
+        let size = |block| self.stored_size_of(block);
+        let nothing = |a: &u64, b: &u64| *a == 0 && *b == 0;
+        let found = self.describe(offset, len, most, 0, size, nothing)?;
+        let stored = |(len, stored)| StoredSize { len, stored };
+        Ok(found.into_iter().map(stored).collect())
+    }
+
+    /// A range as lengths and what `of` says of each block; neighbours that are alike are one.
+    fn describe<T: Copy>(
+        &self,
+        offset: u64,
+        len: u64,
+        most: usize,
+        hole: T,
+        of: impl Fn(u32) -> T,
+        alike: impl Fn(&T, &T) -> bool,
+    ) -> Result<Vec<(u64, T)>, Error> {
         self.check_range(offset, len)?;
         let block_size = self.block_size() as u64;
         let end = offset + len;
-        let mut found: Vec<RangeStatus> = Vec::new();
+        let mut found: Vec<(u64, T)> = Vec::new();
         let mut at = offset;
         while at < end {
             let block = (at / block_size) as u32;
             let last = end.div_ceil(block_size) as u32;
-            let (kind, next) = match self.table().next_open(block, last) {
-                None => (RangeKind::Hole, end),
-                Some(open) if open.start > block => {
-                    (RangeKind::Hole, u64::from(open.start) * block_size)
-                }
-                Some(_) => (self.kind_of(block), u64::from(block + 1) * block_size),
+            let (what, next) = match self.table().next_open(block, last) {
+                None => (hole, end),
+                Some(open) if open.start > block => (hole, u64::from(open.start) * block_size),
+                Some(_) => (of(block), u64::from(block + 1) * block_size),
             };
             let part = next.min(end) - at;
             let full = found.len() == most;
             match found.last_mut() {
-                Some(range) if range.kind == kind => range.len += part,
+                Some((len, before)) if alike(before, &what) => *len += part,
                 _ if full => break,
-                _ => found.push(RangeStatus { len: part, kind }),
+                _ => found.push((part, what)),
             }
             at += part;
         }
@@ -84,6 +127,20 @@ impl<B: Backing> Store<B> {
             Content::Hole => RangeKind::Hole,
             Content::Same(0) => RangeKind::Zero,
             _ => RangeKind::Data,
+        }
+    }
+
+    fn stored_size_of(&self, block: u32) -> u64 {
+        let object = |index| {
+            self.read_pinned(index)
+                .map_or(0, |guard| guard.len() as u64)
+        };
+        match self.content(block).0 {
+            // Freed meanwhile, it takes nothing.
+            Content::Object(_) => object(block),
+            Content::Shared(number) => object(self.table().shared_index(number)),
+            Content::Backed(extent) => u64::from(extent.units) * UNIT as u64,
+            Content::Hole | Content::Same(_) | Content::Between => 0,
         }
     }
 }

@@ -329,3 +329,46 @@ fn a_loaded_store_counts_its_raw_blocks() {
     let stats = copy.stats();
     assert_eq!((stats.huge_blocks, stats.huge_since), (1, 1));
 }
+
+/// What blocks take, of every kind: one by one, but for those that take nothing.
+#[test]
+fn stored_sizes_are_those_of_objects_and_records() {
+    let store = store();
+    let block = BLOCK as u64;
+    assert_eq!(sizes(&store, 0, 20 * block), [(20 * block, 0)]);
+    write(&store, 0, &[7; BLOCK]);
+    write(&store, 1, &Fill::Pattern(u64::MAX / 3 - 1).bytes(BLOCK));
+    write(&store, 2, &Fill::Random(1).bytes(BLOCK));
+    write(&store, 3, &text(1));
+    let found = sizes(&store, 100, 4 * block);
+    let text_takes = found[3].1;
+    assert!((9..block).contains(&text_takes));
+    let expected = [
+        (block - 100, 0),
+        (block, 8),
+        (block, block),
+        (block, text_takes),
+        (100, 0),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(store.stats().compr_bytes, 8 + block + text_takes);
+    let all = WritebackRequest::new(Which::All);
+    assert_eq!(store.writeback(&all).expect("a backing").blocks, 2);
+    let found = sizes(&store, 2 * block, 2 * block);
+    // Records have heads, and are in units.
+    assert!(found[0].1 > block && found[1].1 > text_takes, "{found:?}");
+    assert_eq!(found[0].1 + found[1].1, store.stats().backing_used);
+    assert!(store.stored_sizes(0, store.size() + 1, 9).is_err());
+    assert_eq!(
+        store
+            .stored_sizes(0, store.size(), 2)
+            .expect("in range")
+            .len(),
+        2
+    );
+}
+
+fn sizes(store: &Store<HeapBacking>, offset: u64, len: u64) -> Vec<(u64, u64)> {
+    let found = store.stored_sizes(offset, len, 99).expect("in range");
+    found.into_iter().map(|one| (one.len, one.stored)).collect()
+}

@@ -31,9 +31,10 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
         self.own()?;
         let layout = self.layout();
         let next = |word: Word, target: Target| {
+            // First: the bits of a word that holds no object are no bits of the client.
+            word.checked(target)?;
             let changed = change(word.client_bits(&layout));
-            let after = changed.map(|bits| word.with_client_bits(&layout, bits));
-            word.checked(target).map(|()| after.unwrap_or(word))
+            Ok(changed.map_or(word, |bits| word.with_client_bits(&layout, bits)))
         };
         // Acquire pairs with the Release of the last change, Release with the Acquire of the next.
         let (before, after) = self.transition(Target::word(index), Ordering::AcqRel, next)?;

@@ -226,3 +226,25 @@ fn a_store_to_a_word_that_is_being_freed_waits_for_the_last_reader() {
     assert_eq!(pool.stats().objects, 1);
     pool.validate().expect("valid");
 }
+
+#[test]
+fn only_the_bits_of_objects_are_the_clients() {
+    let (arena, _) = World::arena(PageSize::K4, 4 << 20, 4096).expect("an arena");
+    let pool = SlotTable::pool(&arena, PoolOptions::named("words"), 4).expect("a pool");
+    let asked = std::cell::Cell::new(0);
+    let change = |bits: ClientBits| {
+        asked.set(asked.get() + 1);
+        Some(ClientBits { flags: 7, ..bits })
+    };
+    assert_eq!(pool.change_bits(2, change), Err(Error::Stale));
+    assert_eq!(asked.get(), 0, "asked about a word without an object");
+    let bits = ClientBits {
+        flags: 0x1f,
+        generation: 9,
+    };
+    pool.store(2, pool.client().get(2), bits, &[1; 50])
+        .expect("room");
+    assert_eq!(pool.change_bits(2, change), Ok((bits, true)));
+    assert_eq!(asked.get(), 1);
+    pool.free(2).expect("live");
+}

@@ -19,9 +19,11 @@ struct State {
     good_writes: AtomicI64,
     good_reads: AtomicI64,
     short: AtomicUsize,
+    lost: AtomicBool,
+    panics: AtomicBool,
     held: Mutex<bool>,
     changed: Condvar,
-    waiting: AtomicBool,
+    waiting: AtomicUsize,
 }
 
 /// One call less that succeeds; whether this one does.
@@ -38,22 +40,48 @@ impl TestFile {
             good_writes: AtomicI64::new(-1),
             good_reads: AtomicI64::new(-1),
             short: AtomicUsize::new(usize::MAX),
+            lost: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
             held: Mutex::new(false),
             changed: Condvar::new(),
-            waiting: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
         }))
     }
 
-    /// Writes wait from now on, or go on.
+    /// Reads and writes wait from now on, or go on.
     pub(crate) fn hold(&self, held: bool) {
         *self.0.held.lock().unwrap() = held;
         self.0.changed.notify_all();
     }
 
     pub(crate) fn wait_until_somebody_waits(&self) {
-        while !self.0.waiting.load(Ordering::SeqCst) {
+        self.wait_until_wait(1);
+    }
+
+    /// Until so many calls wait at once.
+    pub(crate) fn wait_until_wait(&self, calls: usize) {
+        while self.0.waiting.load(Ordering::SeqCst) < calls {
             std::thread::yield_now();
         }
+    }
+
+    fn wait_while_held(&self) {
+        let mut held = self.0.held.lock().unwrap();
+        self.0.waiting.fetch_add(1, Ordering::SeqCst);
+        while *held {
+            held = self.0.changed.wait(held).unwrap();
+        }
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Writes are said to succeed, and do nothing.
+    pub(crate) fn lose_writes(&self, lost: bool) {
+        self.0.lost.store(lost, Ordering::SeqCst);
+    }
+
+    /// Writes panic.
+    pub(crate) fn panic(&self, panics: bool) {
+        self.0.panics.store(panics, Ordering::SeqCst);
     }
 
     /// So many writes succeed, and then none; all of them if negative.
@@ -83,6 +111,7 @@ impl TestFile {
 
 impl BlockFile for TestFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.wait_while_held();
         if !is_good(&self.0.good_reads) {
             return Err(io::Error::other("a read that fails"));
         }
@@ -95,16 +124,15 @@ impl BlockFile for TestFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut held = self.0.held.lock().unwrap();
-        while *held {
-            self.0.waiting.store(true, Ordering::SeqCst);
-            held = self.0.changed.wait(held).unwrap();
-        }
-        drop(held);
+        self.wait_while_held();
+        assert!(!self.0.panics.load(Ordering::SeqCst), "as the test asks");
         if !is_good(&self.0.good_writes) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let len = self.part(bytes.len());
+        if self.0.lost.load(Ordering::SeqCst) {
+            return Ok(len);
+        }
         self.bytes(|file| {
             let end = offset as usize + len;
             file.resize(file.len().max(end), 0);
@@ -116,9 +144,21 @@ impl BlockFile for TestFile {
 
 /// A store that writes back to this file.
 pub(crate) fn with_file(file: &TestFile) -> Store<HeapBacking> {
+    with_file_of(file, FILE)
+}
+
+/// The same, with only so many bytes of it.
+pub(crate) fn with_file_of(file: &TestFile, bytes: u64) -> Store<HeapBacking> {
     let store = bare();
     store
-        .set_backing(BackingFile::new(file.clone(), FILE))
+        .set_backing(BackingFile::new(file.clone(), bytes))
         .expect("the first");
     store
+}
+
+/// Writes all blocks back that there are.
+pub(crate) fn write_back(store: &Store<HeapBacking>) -> WritebackReport {
+    store
+        .writeback(&WritebackRequest::new(Which::All))
+        .expect("alone")
 }

@@ -37,16 +37,18 @@ impl Link {
     pub(super) fn ask(&mut self, order: &Order) -> Result<Value, Failure> {
         let mut request = serde_json::to_vec(order).map_err(|error| self.failed(&error))?;
         request.push(b'\n');
-        // The answer may be that there are too many connections, and come before the request: then there is nobody to write to.
+        // The answer may be that there are too many connections, and come before the request: then nobody takes that.
         let sent = self.reader.get_mut().write_all(&request);
-        let line = match control::line(&mut self.reader, MAX_ANSWER) {
-            Ok(Some(line)) => line,
-            Ok(None) => {
-                sent.map_err(|error| self.failed(&error))?;
-                return Err(self.failed(&"the server ended without an answer"));
-            }
-            Err(error) => return Err(self.failed(&error)),
-        };
+        let line = control::line(&mut self.reader, MAX_ANSWER).and_then(|line| match line {
+            None => sent.and(Err(io::ErrorKind::UnexpectedEof.into())),
+            Some(line) => Ok(line),
+        });
+        let line = line.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => self.failed(&"the server has ended"),
+            _ => self.failed(&error),
+        })?;
         match serde_json::from_slice(&line).map_err(|error| self.failed(&error))? {
             Answer::Error(text) => Err(Failure::Failed(text)),
             Answer::Ok(value) => Ok(value),

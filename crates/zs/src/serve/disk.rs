@@ -185,33 +185,53 @@ impl Device for StoreDisk {
         flushed.map_err(|error| of_write(&error))
     }
 
+    fn knows(&self, _context: Context) -> bool {
+        true
+    }
+
     fn block_status(
         &self,
         offset: u64,
         extents: &mut Extents,
         context: Context,
     ) -> Result<(), Errno> {
-        if context != Context::Allocation {
-            return Err(Errno::NotSup);
-        }
         let store = self.store.load();
         let mut at = offset;
         while extents.left() > 0 {
-            let found = store.status(at, extents.left(), PIECES);
-            for range in found.map_err(|error| of_read(&error))? {
-                let status = match range.kind {
-                    RangeKind::Data => Extents::DATA,
-                    RangeKind::Zero => Extents::ZERO,
-                    RangeKind::Hole => Extents::HOLE,
-                };
-                if !extents.push(range.len, status) {
+            let found = states(&store, at, extents.left(), context);
+            for (len, state) in found.map_err(|error| of_read(&error))? {
+                if !extents.push(len, state) {
                     return Ok(());
                 }
-                at += range.len;
+                at += len;
             }
         }
         Ok(())
     }
+}
+
+/// Lengths and states from `offset` on, some of them.
+fn states(
+    store: &Store,
+    offset: u64,
+    len: u64,
+    context: Context,
+) -> Result<Vec<(u64, u64)>, Error> {
+    let allocation = |kind| match kind {
+        RangeKind::Data => Extents::DATA,
+        RangeKind::Zero => Extents::ZERO,
+        RangeKind::Hole => Extents::HOLE,
+    };
+    Ok(match context {
+        Context::Allocation => {
+            let found = store.status(offset, len, PIECES)?.into_iter();
+            found.map(|one| (one.len, allocation(one.kind))).collect()
+        }
+        Context::StoredSize => {
+            let found = store.stored_sizes(offset, len, PIECES)?.into_iter();
+            found.map(|one| (one.len, one.stored)).collect()
+        }
+    })
 }
 
 /// What a client is told of a request that reads.

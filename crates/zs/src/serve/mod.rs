@@ -50,6 +50,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// URI of each disk, and ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first; a second
 /// signal ends it at once. `zs ctl` talks to it through a second socket, PATH.ctl.
 #[derive(Debug, Args)]
+#[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...>")]
 pub(crate) struct Options {
     #[command(flatten)]
     disks: DiskArgs,

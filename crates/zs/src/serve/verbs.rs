@@ -116,8 +116,7 @@ impl Reach {
                 json!({ "writeback_limit_bytes": store.writeback_limit() })
             }
             Request::Limit { bytes } => {
-                let set = store.set_limit(*bytes);
-                set.map_err(|error| of_limit(error, &store))?;
+                store.set_limit(*bytes)?;
                 json!({ "limit_bytes": store.limit() })
             }
             Request::Resize { bytes } => {
@@ -312,12 +311,6 @@ fn of_idle(error: Error, age: Option<u64>) -> Refused {
         }
         (other, _) => other.into(),
     }
-}
-
-/// A limit that is refused: the least would be what is used.
-fn of_limit(error: Error, store: &Store) -> Refused {
-    let used = store.stats().mem_used;
-    Refused(format!("{error}; {used} bytes are in use"))
 }
 
 fn of_busy(error: Error, disk: &StoreDisk) -> Refused {

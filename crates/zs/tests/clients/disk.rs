@@ -1,6 +1,4 @@
 //! A running `zs serve`, and its control socket.
-//!
-//! Data model: `folder -> disk, disk.ctl, whatever a test puts there`; all of it goes with [`Disk`].
 
 #![allow(
     dead_code,
@@ -8,61 +6,37 @@
     reason = "each test program uses a part"
 )]
 
-use crate::common::{ZS, folder};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::common::server::Server;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
 
-/// A server, and a folder for its sockets and for files of the test.
-pub(crate) struct Disk {
-    server: Child,
-    uri: String,
-    folder: TempDir,
-}
+/// A server with one disk, and a folder for files of the test; killed, and its folder removed, if the test fails.
+pub(crate) struct Disk(Server);
 
 impl Disk {
-    /// Returns when clients can connect. `arguments` are those of `zs serve` after `--socket PATH`.
+    /// Returns when clients can connect. `arguments` are those of `zs serve`.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let folder = folder();
-        let mut server = Command::new(ZS)
-            .args(["serve", "--socket"])
-            .arg(folder.path().join("disk"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut uri = String::new();
-        let out = server.stdout.as_mut().unwrap();
-        BufReader::new(out).read_line(&mut uri).unwrap();
-        let uri = uri.trim_end().to_owned();
-        assert!(uri.starts_with("nbd+unix://"), "{uri:?}");
-        Self {
-            server,
-            uri,
-            folder,
-        }
+        Self(Server::with_disks(arguments))
     }
 
     pub(crate) fn uri(&self) -> &str {
-        &self.uri
+        &self.0.uri
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.file("disk")
+        self.0.socket()
     }
 
     /// A file of that name in the test's folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.files().join(name)
     }
 
     pub(crate) fn control(&self) -> Control {
-        Control::connect(&self.file("disk.ctl"))
+        Control::connect(&self.0.folder.path().join("disk.ctl"))
     }
 
     /// One figure of `stat`.
@@ -73,7 +47,7 @@ impl Disk {
 
     /// Bytes of the server's memory, shared libraries not counted.
     pub(crate) fn resident(&self) -> u64 {
-        let path = format!("/proc/{}/smaps_rollup", self.server.id());
+        let path = format!("/proc/{}/smaps_rollup", self.0.number());
         let text = fs::read_to_string(path).unwrap();
         let kilobytes = |name: &str| -> u64 {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap();
@@ -82,27 +56,10 @@ impl Disk {
         (kilobytes("Private_Clean:") + kilobytes("Private_Dirty:")) * 1024
     }
 
-    pub(crate) fn terminate(&self) {
-        kill_process(Pid::from_child(&self.server), Signal::TERM).unwrap();
-    }
-
     /// A signal, and a good end: success, and no socket left.
     #[track_caller]
-    pub(crate) fn end(mut self) {
-        self.terminate();
-        let status = self.server.wait().unwrap();
-        assert!(status.success(), "{status}");
-        for name in ["disk", "disk.ctl"] {
-            assert!(!self.file(name).exists(), "{name} is left");
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Whoever has ended it was quicker.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+    pub(crate) fn end(self) {
+        self.0.terminate();
     }
 }
 
@@ -110,14 +67,14 @@ impl Drop for Disk {
 pub(crate) struct Control(BufReader<UnixStream>);
 
 impl Control {
-    pub(crate) fn connect(path: &Path) -> Self {
+    fn connect(path: &Path) -> Self {
         Self(BufReader::new(UnixStream::connect(path).unwrap()))
     }
 
     /// The answer to a request, or what is wrong with it.
     #[track_caller]
     pub(crate) fn ask(&mut self, request: &Value) -> Result<Value, String> {
-        let line = format!("{request}\n");
+        let line = format!("{}\n", json!({ "request": request }));
         self.0.get_mut().write_all(line.as_bytes()).unwrap();
         let mut answer = String::new();
         self.0.read_line(&mut answer).unwrap();
@@ -128,10 +85,17 @@ impl Control {
         }
     }
 
-    /// One figure of `stat`.
+    /// What there is to know of the disk.
+    #[track_caller]
+    pub(crate) fn stats(&mut self) -> Value {
+        self.ask(&json!({"command": "stat"})).unwrap()[0].take()
+    }
+
+    /// One figure of that, as in `write/bytes`.
     #[track_caller]
     pub(crate) fn stat(&mut self, name: &str) -> u64 {
-        let stat = self.ask(&json!({"command": "stat"})).unwrap();
-        crate::common::number(&stat, name)
+        let stats = self.stats();
+        let figure = stats.pointer(&format!("/{name}")).and_then(Value::as_u64);
+        figure.unwrap_or_else(|| panic!("{name}: {stats}"))
     }
 }

@@ -53,13 +53,13 @@ fn a_killed_client_leaves_whole_blocks() {
     for new in 1..=TRIES {
         tries = new;
         fs::write(&source, image(new)).unwrap();
-        let before = control.stat("bytes_written");
+        let before = control.stat("write/bytes");
         let mut client = Command::new("nbdcopy")
             .args([source.as_os_str(), disk.uri().as_ref()])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while control.stat("bytes_written") == before {}
+        while control.stat("write/bytes") == before {}
         client.kill().unwrap();
         client.wait().unwrap();
         run("nbdcopy", [disk.uri().as_ref(), back.as_os_str()]);
@@ -113,7 +113,7 @@ fn a_server_ends_while_fio_runs() {
             .spawn()
             .unwrap();
         let mut control = disk.control();
-        while control.stat("writes") < 100 {
+        while control.stat("write/requests") < 100 {
             let ended = client.try_wait().unwrap();
             assert!(ended.is_none(), "fio ended: {ended:?}");
         }

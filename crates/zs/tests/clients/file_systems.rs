@@ -119,7 +119,7 @@ fn held(disk: &Disk) -> [u64; 3] {
     control
         .ask(&serde_json::json!({"command": "compact"}))
         .unwrap();
-    ["orig_bytes", "compr_bytes", "mem_used"].map(|name| control.stat(name))
+    ["orig_data_size", "compr_data_size", "mem_used_total"].map(|name| control.stat(name))
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn qemu_io_reads_what_it_wrote() {
                 disk.uri(),
             ],
         );
-        assert_eq!(disk.stat("orig_bytes"), 0, "{options:?}");
+        assert_eq!(disk.stat("orig_data_size"), 0, "{options:?}");
         disk.end();
     }
 }
@@ -116,7 +116,7 @@ fn fio_verifies() {
         );
         assert!(text.contains("READ:") && text.contains("WRITE:"), "{text}");
         assert!(text.contains("err= 0"), "{text}");
-        let written = disk.stat("bytes_written");
+        let written = disk.stat("write/bytes");
         assert!(written >= 120 << 20, "{options:?}: {written} bytes");
         disk.end();
     }

@@ -47,7 +47,7 @@ pub(crate) struct Reply {
     /// Of a read.
     pub(crate) data: Vec<u8>,
     /// Of a block status: lengths and states.
-    pub(crate) extents: Vec<(u64, u32)>,
+    pub(crate) extents: Vec<(u64, u64)>,
 }
 
 pub(crate) struct Connection {
@@ -248,13 +248,13 @@ fn read_chunk(kind: u16, payload: &[u8], asked: &Request, reply: &mut Reply) {
         5 => {
             take.u32();
             while !take.0.is_empty() {
-                reply.extents.push((u64::from(take.u32()), take.u32()));
+                reply.extents.push((take.u32().into(), take.u32().into()));
             }
         }
         6 => {
             take.u32();
             for _ in 0..take.u32() {
-                reply.extents.push((take.u64(), take.u64() as u32));
+                reply.extents.push((take.u64(), take.u64()));
             }
         }
         _ => reply.error = take.u32(),

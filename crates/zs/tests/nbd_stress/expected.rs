@@ -18,7 +18,7 @@ pub(crate) struct Expected {
 struct Kept {
     bytes: Vec<u8>,
     /// What became of the whole block last, if that says which state it is in.
-    state: Option<u32>,
+    state: Option<u64>,
 }
 
 impl Kept {
@@ -97,7 +97,7 @@ impl Expected {
     pub(crate) fn check_states(
         &self,
         range: &Range<u64>,
-        extents: &[(u64, u32)],
+        extents: &[(u64, u64)],
         tally: &Tally,
     ) -> Result<(), String> {
         let mut at = range.start;
@@ -121,7 +121,7 @@ impl Expected {
         Ok(())
     }
 
-    fn check_state(&self, block: u64, state: u32) -> Result<(), String> {
+    fn check_state(&self, block: u64, state: u64) -> Result<(), String> {
         let mine = share(block, self.connection);
         let kept = self.kept.get(&block);
         let empty = kept.is_none_or(|kept| kept.bytes[mine.clone()].iter().all(|byte| *byte == 0));

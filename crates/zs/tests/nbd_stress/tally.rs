@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What must have happened by the end of a run.
-const EXPECTED: [&str; 43] = [
+const EXPECTED: [&str; 46] = [
     "read",
     "read of a part",
     "read across all owners",
@@ -46,8 +46,11 @@ const EXPECTED: [&str; 43] = [
     "beside stat",
     "beside metrics",
     "recompress and writeback at once",
+    "refused beside another writeback",
+    "replies in another order",
     "idle blocks written back",
     "huge blocks written back",
+    "blocks overwritten while they were written back",
     "blocks read back from the backing",
     "blocks written back",
     "blocks recompressed",
@@ -105,6 +108,12 @@ impl Underway {
         let result = run();
         self.0[index].fetch_sub(1, Ordering::SeqCst);
         result
+    }
+
+    /// Whether that verb runs now.
+    pub(crate) fn is(&self, verb: &str) -> bool {
+        let index = VERBS.iter().position(|(name, _)| *name == verb).unwrap();
+        self.0[index].load(Ordering::SeqCst) > 0
     }
 
     /// What runs now.

@@ -13,6 +13,7 @@ pub(crate) const PARTS: &[Part] = &[
     giving_back,
     recompressing,
     writing_back,
+    writing_back,
     marking,
     growing,
     looking,
@@ -29,11 +30,11 @@ fn ask(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, S
     answer.map_err(|error| format!("{request}: {error}"))
 }
 
-/// As [`ask`], of what can be refused because another pass is under way.
+/// As [`ask`], of what is refused while another of its kind is under way.
 fn ask_alone(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, String> {
     match ask(stage, control, request) {
         Err(error) if error.contains("under way") => {
-            stage.tally.add("recompress and writeback at once", 1);
+            stage.tally.add("refused beside another writeback", 1);
             Ok(Value::Null)
         }
         answer => answer,
@@ -64,7 +65,12 @@ fn recompressing(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
     while stage.goes_on() {
         let blocks = ["all", "idle", "huge", "huge_idle"][random.usize(..4)];
         let request = json!({"command": "recompress", "blocks": blocks, "max": random.u64(1..200)});
-        ask_alone(stage, &mut control, &request)?;
+        let before = stage.underway.is("writeback");
+        ask(stage, &mut control, &request)?;
+        let beside = before || stage.underway.is("writeback");
+        stage
+            .tally
+            .add("recompress and writeback at once", beside.into());
     }
     Ok(())
 }
@@ -83,9 +89,15 @@ fn writing_back(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
             "command": "writeback", "blocks": blocks, "form": form, "max": random.u64(1..100),
         });
         let report = ask_alone(stage, &mut control, &request)?;
-        stage
-            .tally
-            .add(what, report["blocks"].as_u64().unwrap_or(0));
+        for (what, name) in [
+            (what, "written_blocks"),
+            (
+                "blocks overwritten while they were written back",
+                "changed_meanwhile_blocks",
+            ),
+        ] {
+            stage.tally.add(what, report[name].as_u64().unwrap_or(0));
+        }
     }
     Ok(())
 }
@@ -121,7 +133,7 @@ fn looking(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
     let mut control = disk.control();
     while stage.goes_on() {
         let stat = ask(stage, &mut control, &json!({"command": "stat"}))?;
-        let figure = |name: &str| crate::common::number(&stat, name);
+        let figure = |name: &str| crate::common::number(&stat[0], name);
         let (used, most) = (figure("mem_used_total"), LIMITS[1]);
         if used > most
             || figure("compr_data_size") > used

@@ -1,0 +1,173 @@
+//! How `zs serve` ends: nothing half done, nothing left.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
+mod common;
+
+use common::server::{Server, names};
+use common::*;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Clients write when the signal comes: each request is answered, or its connection has ended.
+#[test]
+fn a_signal_comes_in_the_middle_of_writes() {
+    const CLIENTS: u64 = 4;
+    let server = Server::start(&["--backing", "auto"]);
+    let (answered, cut) = (AtomicU64::new(0), AtomicU64::new(0));
+    let started = Barrier::new(CLIENTS as usize + 1);
+    std::thread::scope(|scope| {
+        for index in 0..CLIENTS {
+            let mut client = server.client();
+            let (started, answered, cut) = (&started, &answered, &cut);
+            scope.spawn(move || {
+                let mut numbers = Numbers::new(index);
+                started.wait();
+                loop {
+                    let bytes = page(Kind::Records, &mut numbers, 64 << 10);
+                    let at = ((index * 4) << 20) + numbers.below(60) * (64 << 10);
+                    match client.write(at, &bytes) {
+                        Ok(0) => answered.fetch_add(1, Ordering::SeqCst),
+                        Ok(error) => panic!("a write was answered by {error}"),
+                        Err(error) => {
+                            let kinds = [
+                                ErrorKind::UnexpectedEof,
+                                ErrorKind::BrokenPipe,
+                                ErrorKind::ConnectionReset,
+                            ];
+                            assert!(kinds.contains(&error.kind()), "{error}");
+                            cut.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                    };
+                }
+            });
+        }
+        started.wait();
+        while answered.load(Ordering::SeqCst) < 20 {
+            std::thread::yield_now();
+        }
+        server.signal(Signal::TERM);
+    });
+    assert_eq!(cut.load(Ordering::SeqCst), CLIENTS);
+    let (status, folder) = server.wait();
+    assert!(status.success(), "{status}");
+    assert_eq!(names(folder.path()), ["files"]);
+}
+
+/// A snapshot that is being written when the signal comes is not left by halves.
+#[test]
+fn a_signal_comes_in_the_middle_of_a_snapshot() {
+    let mut cut = 0;
+    for round in 0..20 {
+        let server = Server::with_disks(&["--size", "64M", "--limit", "128M"]);
+        let old = server.files().join("disk.snap");
+        fs::write(&old, "the old one").unwrap();
+        let mut numbers = Numbers::new(round);
+        let mut client = server.client();
+        let bytes = page(Kind::Random, &mut numbers, 8 << 20);
+        for at in 0..8 {
+            assert_eq!(client.write(at << 23, &bytes).unwrap(), 0);
+        }
+        client.leave();
+        let mut command = zs(&["ctl", "--socket"]);
+        command.arg(server.socket()).args(["snapshot", "disk.snap"]);
+        let mut command = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Its draft has a name of its own.
+        while names(&server.files()).len() == 1 && command.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        server.signal(Signal::TERM);
+        let output = command.wait_with_output().unwrap();
+        let (status, folder) = server.wait();
+        assert!(status.success(), "{status}");
+        let files = folder.path().join("files");
+        assert_eq!(names(&files), ["disk.snap"]);
+        let left = fs::read(files.join("disk.snap")).unwrap();
+        if output.status.success() {
+            assert!(left.starts_with(b"zramsnap"));
+        } else {
+            assert!(stderr(&output).contains("the server ends"), "{output:?}");
+            assert_eq!(left, b"the old one");
+            cut += 1;
+            break;
+        }
+    }
+    assert!(cut > 0, "no snapshot was ever cut");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let server = Server::start(&["--secondary", "zstd:22"]);
+    let mut client = server.client();
+    let mut numbers = Numbers::new(3);
+    for at in 0..16 {
+        let bytes = page(Kind::Text, &mut numbers, 1 << 20);
+        assert_eq!(client.write(at << 20, &bytes).unwrap(), 0);
+    }
+    let mut command = zs(&["ctl", "--socket"]);
+    command.arg(server.socket()).arg("recompress");
+    let mut long = command.stderr(Stdio::null()).spawn().unwrap();
+    while !stderr(&server.ctl(&["recompress", "huge"])).contains("under way") {
+        assert!(long.try_wait().unwrap().is_none(), "too short a verb");
+    }
+    server.signal(Signal::TERM);
+    // It has come: snapshots are not made any more.
+    while !stderr(&server.ctl(&["snapshot", "x"])).contains("the server ends") {}
+    server.signal(Signal::TERM);
+    let (status, _folder) = server.wait();
+    assert_eq!(status.signal(), Some(15));
+    assert!(!long.wait().unwrap().success());
+}
+
+/// Starts a server for a command, and waits until that has said `ready`.
+fn run(command: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let mut server = Command::new(ZS)
+        .args(["serve", "--size", "1M", "--run", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    (server, out)
+}
+
+#[test]
+fn a_signal_reaches_the_command() {
+    for (signal, name) in [
+        (Signal::TERM, "TERM"),
+        (Signal::INT, "INT"),
+        (Signal::HUP, "HUP"),
+    ] {
+        // It can still use the disk when the signal has come.
+        let script = format!(
+            "trap 'test -S $unixsocket && echo caught; exit 3' {name}; echo ready; sleep 1000 & wait"
+        );
+        let (mut server, mut out) = run(&script);
+        kill_process(Pid::from_child(&server), signal).unwrap();
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "caught\n");
+        assert_eq!(server.wait().unwrap().code(), Some(3));
+    }
+    // Not only the shell: also what it waits for.
+    let (mut server, _out) = run("echo ready; sleep 1000; true");
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(128 + 15));
+}
