@@ -19,6 +19,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// Bytes of replies that the system takes in before their client does, at most (it counts its own records, too, and is asked for
+/// half of that): several replies of 128 KiB, where its default is not much more than one.
+const SEND_BUFFER: usize = 512 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -154,7 +157,11 @@ impl Endpoint {
     /// another user, which is closed.
     pub(crate) fn accept(&self) -> io::Result<Socket> {
         match &self.listener {
-            Listener::Unix(listener) => listener.accept().map(Socket::Unix),
+            Listener::Unix(listener) => {
+                let socket = listener.accept()?;
+                rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
+                Ok(Socket::Unix(socket))
+            }
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 Socket::tcp(stream)
