@@ -211,103 +211,92 @@ impl<'a> Bench<'a> {
         for line in machine::described("bench-own") {
             writeln!(out, "{line}")?;
         }
-        let counted = &self.rounds[1..];
-        let of = |get: &dyn Fn(&Round) -> f64| {
-            median(counted.iter().map(get).collect()).unwrap_or(f64::NAN)
-        };
-        let both = |get: &dyn Fn(&Round) -> Cost| {
-            (of(&|round| get(round).wall), of(&|round| get(round).cpu))
-        };
-        type Get<'g> = &'g dyn Fn(&Round) -> Cost;
-        let rows: [(&str, Get<'_>); 5] = [
-            ("codec alone, same pages and order", &|round| round.codec),
-            ("store, fresh writes (memory touched before)", &|round| {
+        self.print_costs(&mut out)?;
+        self.print_bars(&mut out)?;
+        match device {
+            Some(device) => self.print_device(&mut out, device)?,
+            None => writeln!(
+                out,
+                "bar: random overwrites against the kernel's zram: not measured (--device)"
+            )?,
+        }
+        Ok(())
+    }
+
+    /// The median over the rounds that count.
+    fn of(&self, get: impl Fn(&Round) -> f64) -> f64 {
+        median(self.rounds[1..].iter().map(get).collect()).unwrap_or(f64::NAN)
+    }
+
+    fn print_costs(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let rows: [(&str, fn(&Round) -> Cost); 5] = [
+            ("codec alone, same pages and order", |round| round.codec),
+            ("store, fresh writes (memory touched before)", |round| {
                 round.fresh
             }),
-            ("flat array, random decompressing", &|round| round.flat_read),
-            ("store, random reads", &|round| round.read),
-            ("store, random overwrites", &|round| round.overwrite),
+            ("flat array, random decompressing", |round| round.flat_read),
+            ("store, random reads", |round| round.read),
+            ("store, random overwrites", |round| round.overwrite),
         ];
         writeln!(
             out,
             "{} pages, {} rounds counted; ns a page, wall and CPU",
             self.order.len(),
-            counted.len()
+            self.rounds.len() - 1
         )?;
         for (name, get) in rows {
-            let (wall, cpu) = both(get);
+            let (wall, cpu) = (
+                self.of(|round| get(round).wall),
+                self.of(|round| get(round).cpu),
+            );
             writeln!(out, "  {name}: {wall:.0} {cpu:.0}")?;
         }
-        let ratio = |a: Get<'_>, b: Get<'_>| of(&|round| a(round).cpu / b(round).cpu);
-        bar(
-            &mut out,
-            "fresh writes, share of the codec's speed",
-            ratio(&|round| round.codec, &|round| round.fresh),
-            0.85,
-        )?;
-        bar(
-            &mut out,
-            "random reads, share of the array's speed",
-            ratio(&|round| round.flat_read, &|round| round.read),
-            0.80,
-        )?;
-        let below = |out: &mut dyn io::Write, what: &str, value: f64, most: f64| {
-            let verdict = if value <= most { "met" } else { "missed" };
-            writeln!(out, "bar: {what}: {value:.3}, at most {most}: {verdict}")
-        };
-        below(
-            &mut out,
-            "mem_used over compressed",
-            of(&|round| round.density),
-            1.05,
-        )?;
-        below(
-            &mut out,
+        Ok(())
+    }
+
+    fn print_bars(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let fresh = self.of(|round| round.codec.cpu / round.fresh.cpu);
+        at_least(out, "fresh writes, share of the codec's speed", fresh, 0.85)?;
+        let reads = self.of(|round| round.flat_read.cpu / round.read.cpu);
+        at_least(out, "random reads, share of the array's speed", reads, 0.80)?;
+        let density = self.of(|round| round.density);
+        at_most(out, "mem_used over compressed", density, 1.05)?;
+        let after = self.of(|round| round.after_discard);
+        at_most(
+            out,
             "held over live payload, a random half discarded",
-            of(&|round| round.after_discard),
+            after,
             1.09,
         )?;
-        below(
-            &mut out,
-            "milliseconds of that maintenance",
-            of(&|round| round.trim_ms),
-            2000.0,
-        )?;
-        let Some(device) = device else {
-            writeln!(
-                out,
-                "bar: random overwrites against the kernel's zram: not measured (--device)"
-            )?;
-            return Ok(());
+        let trim = self.of(|round| round.trim_ms);
+        at_most(out, "milliseconds of that maintenance", trim, 2000.0)
+    }
+
+    fn print_device(&self, out: &mut dyn io::Write, device: &[[Cost; 3]]) -> io::Result<()> {
+        let kernel = |which: usize, get: fn(&Cost) -> f64| {
+            median(device.iter().map(|round| get(&round[which])).collect()).unwrap_or(f64::NAN)
         };
-        for (which, name) in ["fresh writes", "random reads", "random overwrites"]
-            .iter()
-            .enumerate()
-        {
-            let all = |get: &dyn Fn(&Cost) -> f64| {
-                median(device.iter().map(|round| get(&round[which])).collect()).unwrap_or(f64::NAN)
-            };
-            writeln!(
-                out,
-                "  kernel's zram, O_DIRECT, {name}: {:.0} {:.0}",
-                all(&|cost| cost.wall),
-                all(&|cost| cost.cpu)
-            )?;
+        let names = ["fresh writes", "random reads", "random overwrites"];
+        for (which, name) in names.iter().enumerate() {
+            let (wall, cpu) = (
+                kernel(which, |cost| cost.wall),
+                kernel(which, |cost| cost.cpu),
+            );
+            writeln!(out, "  kernel's zram, O_DIRECT, {name}: {wall:.0} {cpu:.0}")?;
         }
-        let kernel = median(device.iter().map(|round| round[2].cpu).collect()).unwrap_or(f64::NAN);
-        below(
-            &mut out,
-            "random overwrites, CPU over the kernel's",
-            of(&|round| round.overwrite.cpu) / kernel,
-            1.0,
-        )?;
-        Ok(())
+        let ratio = self.of(|round| round.overwrite.cpu) / kernel(2, |cost| cost.cpu);
+        at_most(out, "random overwrites, CPU over the kernel's", ratio, 1.0)
     }
 }
 
-fn bar(out: &mut dyn io::Write, what: &str, value: f64, least: f64) -> io::Result<()> {
+fn at_least(out: &mut dyn io::Write, what: &str, value: f64, least: f64) -> io::Result<()> {
     let verdict = if value >= least { "met" } else { "missed" };
     writeln!(out, "bar: {what}: {value:.3}, at least {least}: {verdict}")
+}
+
+fn at_most(out: &mut dyn io::Write, what: &str, value: f64, most: f64) -> io::Result<()> {
+    let verdict = if value <= most { "met" } else { "missed" };
+    writeln!(out, "bar: {what}: {value:.3}, at most {most}: {verdict}")
 }
 
 /// The kernel's device, with a size while this lives.

@@ -16,6 +16,11 @@ use zs_mm::{Backing, Charge};
 /// The share of the limit that streams beyond the first ones may take.
 const SHARE: u64 = 16;
 
+/// Frames that are kept for recompression, as long as they are no more than this share of the limit: smaller objects
+/// lie in frames of their own before the larger ones leave any.
+const RESERVED_FRAMES: u64 = 64;
+const RESERVED_SHARE: u64 = 64;
+
 /// One algorithm with its streams. Fixed once set: stored blocks are read by it.
 #[derive(Debug)]
 pub(crate) struct Codec {
@@ -31,10 +36,11 @@ pub(crate) struct Codecs {
     counted: Mutex<Counted>,
 }
 
-/// What the arena counts for streams.
+/// What the arena counts for streams, and for what recompression needs at the limit.
 #[derive(Debug, Default)]
 struct Counted {
     charges: Vec<Charge>,
+    reserve: Option<Charge>,
     /// Bytes of streams beyond the first ones.
     grown: u64,
 }
@@ -99,7 +105,29 @@ impl<B: Backing> Store<B> {
             return Err(is_set());
         }
         codecs.counted().charges.push(charge);
+        if number > 0 {
+            self.reserve_frames();
+        }
         Ok(())
+    }
+
+    /// Counts some frames that nobody has, so that there is room for a recompression at the limit. If there is no room for
+    /// them, the next recompression tries again.
+    pub(crate) fn reserve_frames(&self) {
+        let mut counted = self.codecs.counted();
+        if counted.reserve.is_none() {
+            let frames = RESERVED_FRAMES * self.block_size() as u64;
+            let bytes = frames.min(self.limit() / RESERVED_SHARE);
+            counted.reserve = self.arena().charge(bytes).ok();
+        }
+    }
+
+    /// Gives these frames free; false if there are none.
+    pub(crate) fn use_reserve(&self) -> bool {
+        let reserve = self.codecs.counted().reserve.take();
+        reserve
+            .map(|charge| self.arena().uncharge(charge))
+            .is_some()
     }
 
     /// A stream of this algorithm, lent to the calling thread; it holds one at a time.

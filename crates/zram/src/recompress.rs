@@ -2,7 +2,8 @@
 //!
 //! candidates (the largest first, if only so many are wanted) -> the block's lock -> decompressed -> compressed by the
 //! secondary algorithm -> in a smaller size class? replaced, else marked as tried. Readers go on meanwhile, writers of
-//! this one block wait. With no memory for the smaller object beside the larger one, objects are moved together first.
+//! this one block wait. With no memory for the smaller object beside the larger one, frames are used that were kept back for
+//! this; and objects are moved together.
 
 use crate::content::{Content, Form, Mark};
 use crate::counters::Event;
@@ -86,20 +87,21 @@ impl<B: Backing> Store<B> {
             report: RecompressReport::default(),
             without: 0,
         };
-        match wanted.max_blocks {
+        self.reserve_frames();
+        let scanned = match wanted.max_blocks {
             None => self.each_object(self.all_blocks(), |block, mark| {
                 if run.is_wanted(mark) {
                     self.recompress_or_count(block, &mut run)?;
                 }
                 Ok(true)
-            })?,
+            }),
             Some(most) => {
-                for block in self.largest(&run, most.min(MOST_SORTED))? {
-                    self.recompress_or_count(block, &mut run)?;
-                }
+                let mut blocks = self.largest(&run, most.min(MOST_SORTED))?.into_iter();
+                blocks.try_for_each(|block| self.recompress_or_count(block, &mut run))
             }
-        }
-        Ok(run.report)
+        };
+        self.reserve_frames();
+        scanned.map(|()| run.report)
     }
 
     /// The largest blocks that are wanted.
@@ -129,6 +131,10 @@ impl<B: Backing> Store<B> {
     fn recompress_or_count(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
         let tried = run.report.tried;
         let mut outcome = self.recompress_block(block, run);
+        if matches!(outcome, Err(Error::NoMemory)) && self.use_reserve() {
+            run.report.tried = tried;
+            outcome = self.recompress_block(block, run);
+        }
         if matches!(outcome, Err(Error::NoMemory)) && run.without == 0 {
             // What the pass has made smaller left holes.
             self.compact(CompactBudget::objects(MOVED));

@@ -189,7 +189,8 @@ impl<B: Backing> Store<B> {
     ///
     /// # Errors
     /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`], [`Error::NoMemory`] if the
-    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes.
+    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes. With the first one, some room below the limit
+    /// (64 frames, or a 64th of it) is kept for recompression, and counted as used.
     pub fn set_secondary(
         &self,
         priority: u8,

@@ -1,4 +1,5 @@
 //! One list of operations, driven against the store and against a plain vector of bytes.
+#![allow(clippy::expect_used, clippy::allow_attributes, reason = "tests")]
 
 mod common;
 

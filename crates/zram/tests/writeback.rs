@@ -136,7 +136,7 @@ fn r4_r5_r6_with_four_batches_on_their_way() {
     const COUNT: u64 = 32 * 6;
     let file = TestFile::new();
     let mut larger = options(BlockSize::K4);
-    (larger.size, larger.max_size) = (COUNT * BLOCK as u64, None);
+    (larger.size, larger.max_size) = (COUNT * BLOCK as u64, Some(COUNT * BLOCK as u64));
     let store = Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, larger).expect("a store");
     let zstd = "zstd:9".parse().expect("an algorithm");
     store.set_secondary(1, zstd, None).expect("set once");

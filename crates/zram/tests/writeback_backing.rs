@@ -3,7 +3,8 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::allow_attributes,
-    reason = "tests"
+    clippy::print_stderr,
+    reason = "tests; what is skipped is said"
 )]
 
 mod common;

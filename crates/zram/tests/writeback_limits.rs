@@ -59,7 +59,7 @@ const COUNT: u64 = 32 * 3 + 5;
 /// A store of four batches of blocks.
 fn larger(file: &TestFile) -> Store<HeapBacking> {
     let mut larger = options(BlockSize::K4);
-    (larger.size, larger.max_size) = (COUNT * BLOCK as u64, None);
+    (larger.size, larger.max_size) = (COUNT * BLOCK as u64, Some(COUNT * BLOCK as u64));
     let store = Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, larger).expect("a store");
     let backing = BackingFile::new(file.clone(), FILE);
     store.set_backing(backing).expect("the first");
@@ -224,7 +224,7 @@ fn every_commit_of_a_pass_fails() {
         let backing = FaultBacking::new(HeapBacking::new(4096));
         let control = backing.control();
         let mut larger = options(BlockSize::K4);
-        (larger.size, larger.max_size) = (COUNT * BLOCK as u64, None);
+        (larger.size, larger.max_size) = (COUNT * BLOCK as u64, Some(COUNT * BLOCK as u64));
         let store = Store::with_backing(backing, &zs_os::HOST, larger).expect("a store");
         let zstd = "zstd:9".parse().expect("an algorithm");
         store.set_secondary(1, zstd, None).expect("set once");

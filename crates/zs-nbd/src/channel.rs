@@ -104,6 +104,15 @@ impl Channel {
         Ok(())
     }
 
+    /// Deadlines of [`read`](Self::read) are looked at this often, where waiting for them exactly would cost a system call more:
+    /// at a unix socket.
+    pub(crate) fn look_up_every(&self, time: Duration) -> io::Result<()> {
+        match &self.socket {
+            Socket::Unix(socket) => socket.set_read_timeout(Some(time)),
+            Socket::Tcp(_) => Ok(()),
+        }
+    }
+
     /// Reads some bytes, at least one; none at the end. Once the server ends, that is behind what had arrived then.
     ///
     /// # Errors
@@ -162,9 +171,12 @@ impl Channel {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            if deadline.is_none() && self.socket.is_unix() {
-                // At the end it is shut down for reading, which wakes who waits here.
-                return self.socket.recv(buf);
+            if self.socket.is_unix() {
+                // One call where two would be exact. At the end it is shut down for reading, which wakes who waits here.
+                match self.socket.recv(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    done => return done,
+                }
             }
             match self.socket.recv_now(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -46,7 +46,13 @@ pub(crate) fn serve(
     admit: impl FnOnce() -> Result<(), End>,
 ) -> End {
     let agreed = shake_hands(&mut channel, exports, tls, bounds.handshake);
-    let end = match agreed.and_then(|agreed| admit().map(|()| agreed)) {
+    let agreed = agreed.and_then(|agreed| {
+        admit()?;
+        let looks = channel.look_up_every(bounds.request);
+        looks.map_err(|error| End::of(error, bounds.request))?;
+        Ok(agreed)
+    });
+    let end = match agreed {
         Ok(Some((session, early))) => {
             let connection = Connection::new(&channel, session, early, bounds);
             let attached = connection.session.device().attached(&mut || {

@@ -8,7 +8,6 @@
 
 use crate::socket::Socket;
 use crate::tls::Tls;
-use listenfd::ListenFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -20,6 +19,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// Bytes of replies that the system takes in before their client does, at most (it counts its own records, too, and is asked for
+/// half of that): several replies of 128 KiB, where its default is not much more than one.
+const SEND_BUFFER: usize = 512 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -47,8 +49,8 @@ pub enum EndpointError {
         /// What the system said.
         source: io::Error,
     },
-    /// A socket that was handed to this process is of no use.
-    #[error("a socket handed over at the start: {0}")]
+    /// A TCP port that somebody else bound is of no use.
+    #[error("a TCP port that was handed over: {0}")]
     Inherited(io::Error),
     /// A TCP port could not be had.
     #[error("{address}: {source}")]
@@ -91,36 +93,7 @@ impl Endpoint {
         })
     }
 
-    /// Sockets that somebody else made and will remove, handed to this process as in systemd's socket activation (`LISTEN_PID`,
-    /// `LISTEN_FDS`): unix sockets and TCP ports; none if there are none. Permissions of a socket's file are theirs; who connects
-    /// must still be the server's user, or root. TCP needs `tls` as in [`tcp`](Self::tcp).
-    ///
-    /// The first call takes them, and forgets the variables, so that no process that this one starts finds them.
-    ///
-    /// # Errors
-    /// [`EndpointError::Inherited`] for another kind of descriptor, [`EndpointError::NeedsTls`] or [`EndpointError::Tcp`].
-    pub fn activated(tls: Option<&Tls>) -> Result<Vec<Self>, EndpointError> {
-        let mut handed = ListenFd::from_env();
-        let mut list = Vec::new();
-        for index in 0..handed.len() {
-            let endpoint = match handed.take_unix_listener(index) {
-                Ok(Some(listener)) => {
-                    Self::inherited(listener).map_err(EndpointError::Inherited)?
-                }
-                Ok(None) => continue,
-                // Not a unix socket; it was left there.
-                Err(_) => match handed.take_tcp_listener(index) {
-                    Ok(Some(listener)) => Self::inherited_tcp(listener, tls.cloned())?,
-                    Ok(None) => continue,
-                    Err(error) => return Err(EndpointError::Inherited(error)),
-                },
-            };
-            list.push(endpoint);
-        }
-        Ok(list)
-    }
-
-    /// A unix socket that somebody else made and will remove. Its permissions are theirs; who connects must still be the server's
+    /// A unix socket that somebody else made and will remove, as in socket activation. Its permissions are theirs; who connects must still be the server's
     /// user, or root.
     ///
     /// # Errors
@@ -184,7 +157,11 @@ impl Endpoint {
     /// another user, which is closed.
     pub(crate) fn accept(&self) -> io::Result<Socket> {
         match &self.listener {
-            Listener::Unix(listener) => listener.accept().map(Socket::Unix),
+            Listener::Unix(listener) => {
+                let socket = listener.accept()?;
+                rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
+                Ok(Socket::Unix(socket))
+            }
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 Socket::tcp(stream)

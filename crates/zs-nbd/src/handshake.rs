@@ -17,6 +17,7 @@ pub(crate) fn shake_hands(
 ) -> Result<Option<(Session, Vec<u8>)>, End> {
     let deadline = Instant::now() + time;
     let failed = |error| End::of(error, time);
+    channel.look_up_every(time).map_err(failed)?;
     let security = tls.map_or(Security::Clear, |_| Security::Wanted);
     let mut out = Vec::new();
     let mut handshake = Handshake::new(exports, security, &mut out);

@@ -39,9 +39,10 @@ pub struct Limits {
     pub connections: usize,
     /// Most TCP clients at once that are not through with their handshake; these are not counted as connections.
     pub handshakes: usize,
-    /// Time for a handshake, that of TLS included.
+    /// Time for a handshake, that of TLS included; not zero. At a unix socket it may become twice that, for a client that is not
+    /// silent but slow.
     pub handshake: Duration,
-    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests.
+    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above.
     pub request: Duration,
     /// Bytes of all requests beyond 128 KiB and their replies, of all connections; others wait. A single request that is larger
     /// than this gets all of it.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use zs_nbd::{Dialogue, MemoryDevice};
 
-const SIZE: u64 = 64 << 10;
+const SIZE: u64 = 512 << 10;
 
 #[derive(Clone, Debug)]
 enum Request {
@@ -26,8 +26,12 @@ enum Request {
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
     let at = 0..SIZE + 5000;
-    let len = prop_oneof![0..10_000_u32, Just(4096), Just(u32::MAX)];
-    let payload = prop::collection::vec(1..=255_u8, 0..9000);
+    let len = prop_oneof![0..10_000_u32, Just(4096), Just(200_000), Just(u32::MAX)];
+    // Now and then one that needs a buffer of its own.
+    let payload = prop_oneof![
+        9 => prop::collection::vec(1..=255_u8, 0..9000),
+        1 => (130_000..200_000_usize).prop_map(|len| (0..len).map(|n| n as u8 | 1).collect()),
+    ];
     let one = prop_oneof![
         (at.clone(), payload).prop_map(|(at, payload)| Request::Write(at, payload)),
         (at.clone(), len.clone()).prop_map(|(at, len)| Request::Read(at, len)),

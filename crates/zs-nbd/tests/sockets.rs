@@ -10,12 +10,11 @@ use rustix::fs::FlockOperation;
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use zs_nbd::{Endpoint, EndpointError, Limits, MemoryDevice, Server, Stopped};
@@ -155,7 +154,7 @@ fn of_servers_that_start_at_once_one_wins() {
 fn the_file_goes_before_the_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nbd");
-    for _ in 0..150 {
+    for _ in 0..50 {
         let endpoint = Endpoint::unix(&path).unwrap();
         let mut waiting = UnixStream::connect(&path).unwrap();
         waiting.set_nonblocking(true).unwrap();
@@ -184,7 +183,8 @@ fn inherited_sockets_and_tcp() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("given");
     let unix = Endpoint::inherited(UnixListener::bind(&path).unwrap()).unwrap();
-    let tcp = Endpoint::tcp("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = Endpoint::inherited_tcp(tcp, None).unwrap();
     let address = tcp.tcp_address().unwrap();
     let (server, _) = serve(vec![unix, tcp]);
     Client::connect(&path).write(3, b"shared");
@@ -197,17 +197,14 @@ fn inherited_sockets_and_tcp() {
     assert!(matches!(open, Err(EndpointError::NeedsTls(_))));
 }
 
-/// This program again, for one of the tests below that are none by themselves.
+/// This program again, for the test below that is none by itself.
 fn child(folder: &Path, test: &str) -> Command {
     let program = folder.join("child");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
-    // The descriptors of standard input and output become 3 and 4, as if they had been handed over.
-    let shell =
-        "exec 3<&0 4>&1 0</dev/null 1>&2; LISTEN_PID=$$ exec \"$0\" --ignored --exact \"$1\"";
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(shell).arg(program).arg(test);
+    let mut command = Command::new(program);
+    command.args(["--ignored", "--exact", test]);
     command
 }
 
@@ -241,47 +238,4 @@ fn child_is_turned_away() {
     let greeted = stream.read(&mut [0; GREETING]);
     let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionReset;
     assert!(greeted.map_or_else(refused, |len| len == 0));
-}
-
-/// Socket activation: a unix socket and a TCP port, made here and served by a child.
-#[test]
-fn sockets_are_handed_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("given");
-    let unix = UnixListener::bind(&path).unwrap();
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = tcp.local_addr().unwrap();
-    let mut child = child(folder.path(), "child_serves_what_it_was_handed");
-    let mut child = child
-        .env(CHILD, "")
-        .env("LISTEN_FDS", "2")
-        .stdin(Stdio::from(OwnedFd::from(unix)))
-        .stdout(Stdio::from(OwnedFd::from(tcp)))
-        .spawn()
-        .unwrap();
-    Client::connect(&path).write(3, b"shared");
-    let mut last = Client::connect_tcp(address);
-    assert_eq!(last.read(3, 6), b"shared");
-    drop(last);
-    assert!(child.wait().unwrap().success());
-}
-
-#[test]
-#[ignore = "run with sockets by sockets_are_handed_over"]
-fn child_serves_what_it_was_handed() {
-    if std::env::var_os(CHILD).is_none() {
-        return;
-    }
-    let endpoints = Endpoint::activated(None).unwrap();
-    assert_eq!(endpoints.len(), 2);
-    assert!(Endpoint::activated(None).unwrap().is_empty(), "only once");
-    let (server, notes) = serve(endpoints);
-    let closed = |notes: &Vec<String>| {
-        let closed = notes.iter().filter(|note| note.starts_with("Closed"));
-        closed.count()
-    };
-    while closed(&notes.lock().unwrap()) < 2 {
-        std::thread::yield_now();
-    }
-    assert_eq!(server.stop(LONG), Stopped::InTime);
 }

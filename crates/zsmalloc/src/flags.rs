@@ -31,7 +31,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
         self.own()?;
         let layout = self.layout();
         let next = |word: Word, target: Target| {
-            // First: the bits of a word that holds no object are no bits of the client.
+            // Checked first: the bits of a word without an object are nobody's.
             word.checked(target)?;
             let changed = change(word.client_bits(&layout));
             Ok(changed.map_or(word, |bits| word.with_client_bits(&layout, bits)))

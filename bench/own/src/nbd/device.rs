@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Makes the device, tells its number, and removes it when standard input closes, whoever closes it: as soon as nobody has it open.
 const GUARD: &str = r#"
-trap '' INT TERM HUP
+trap '' INT TERM HUP PIPE
 n=$(cat /sys/class/zram-control/hot_add) || exit 1
 echo lz4 > "/sys/block/zram$n/comp_algorithm" && echo "$1" > "/sys/block/zram$n/disksize" && echo "$n"
 exec > /dev/null

@@ -67,7 +67,7 @@ impl Report {
     }
 
     fn heading(&self) -> Vec<String> {
-        let mut heading = machine::described("bench-own");
+        let mut heading = machine::described("cargo xtask bench");
         heading.push(format!(
             "{} MiB of pages; medians of {} rounds; CPU in seconds a GB; resident: memory held over the pages",
             self.bytes >> 20,

@@ -1,0 +1,281 @@
+//! Models of what meets without a lock: a block's waiters, the pieces of the table, shared objects; on the shipped
+//! modules, which need no store around them.
+//!
+//! Each model has a mutation in `xtask/mutations.toml` under which it fails.
+#![cfg(zs_loom)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "the modules serve a whole store; the models use a part of them"
+)]
+
+#[path = "../src/content.rs"]
+mod content;
+#[path = "../src/error.rs"]
+mod error;
+#[path = "../src/gate.rs"]
+mod gate;
+#[path = "../../zsmalloc/tests/loom_support/mod.rs"]
+mod loom_support;
+#[path = "../src/shares.rs"]
+mod shares;
+#[path = "../src/table.rs"]
+mod table;
+#[path = "../src/waiters.rs"]
+mod waiters;
+
+/// What `content` takes from there.
+mod writeback {
+    pub(crate) const UNIT: usize = 128;
+}
+
+use content::Content;
+use gate::{Entry, Gate};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use loom_support::arena;
+use shares::Shares;
+use table::{BlockTable, TableOptions};
+use waiters::Waiters;
+use zs_sync::{AtomicU32, Guarded64, Host, Ordering, SpinHost};
+use zsmalloc::{Client, Word};
+
+/// Runs a model. An arena has many cells, so one run has more steps than loom's default.
+fn model(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 50_000;
+    builder.check(scenario);
+}
+
+/// Parks for real, so that a lost wake-up is a deadlock, which loom reports.
+#[derive(Debug)]
+struct ParkingHost {
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Host for ParkingHost {
+    fn cpu(&self) -> usize {
+        0
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+
+    fn park(&self, word: &AtomicU32, expected: u32) {
+        let guard = self.lock.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            drop(self.wake.wait(guard).unwrap());
+        }
+    }
+
+    fn unpark(&self, _word: &AtomicU32) {
+        let _guard = self.lock.lock().unwrap();
+        self.wake.notify_one();
+    }
+
+    fn yield_now(&self) {
+        thread::yield_now();
+    }
+}
+
+/// Two locked blocks of one bucket.
+struct Blocks {
+    host: ParkingHost,
+    waiters: Waiters,
+    locked: [AtomicU32; 2],
+}
+
+impl Blocks {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            host: ParkingHost {
+                lock: Mutex::new(()),
+                wake: Condvar::new(),
+            },
+            waiters: Waiters::default(),
+            locked: [AtomicU32::new(1), AtomicU32::new(1)],
+        })
+    }
+
+    fn is_locked(&self, block: u32) -> bool {
+        self.locked[block as usize].load(Ordering::Acquire) == 1
+    }
+
+    fn wait(&self, block: u32) {
+        while self.is_locked(block) {
+            let is_locked = || self.is_locked(block);
+            self.waiters.sleep(&self.host, block, is_locked);
+        }
+    }
+
+    fn unlock(&self, block: u32) {
+        self.locked[block as usize].store(0, Ordering::Release);
+        self.waiters.wake(&self.host, block);
+    }
+}
+
+/// A block is unlocked while somebody goes to sleep: no wake-up is lost.
+#[test]
+fn a_sleeper_is_woken() {
+    model(|| {
+        let blocks = Blocks::new();
+        let waiter = {
+            let blocks = Arc::clone(&blocks);
+            thread::spawn(move || blocks.wait(0))
+        };
+        blocks.unlock(0);
+        waiter.join().unwrap();
+    });
+}
+
+/// Two blocks of one bucket: who sleeps for the second is not woken in place of who sleeps for the first.
+#[test]
+fn sleepers_of_two_blocks_are_woken() {
+    model(|| {
+        let blocks = Blocks::new();
+        let waiters: Vec<_> = (0..2)
+            .map(|block| {
+                let blocks = Arc::clone(&blocks);
+                thread::spawn(move || blocks.wait(block))
+            })
+            .collect();
+        blocks.unlock(0);
+        blocks.unlock(1);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+/// A part of a table with two cells, which its commit and its decommit zero.
+#[derive(Default)]
+struct Part {
+    gate: AtomicU32,
+    cells: [Guarded64; 2],
+}
+
+impl Part {
+    fn zero(&self) {
+        for cell in &self.cells {
+            cell.set(0);
+        }
+    }
+
+    fn work(&self, at: usize) {
+        let gate = Gate(&self.gate);
+        loop {
+            match gate.enter() {
+                Entry::Inside => break,
+                Entry::OnItsWay => thread::yield_now(),
+                Entry::Closed if gate.begin_opening() => {
+                    self.zero();
+                    gate.end_opening(true);
+                    break;
+                }
+                Entry::Closed => {}
+            }
+        }
+        assert_eq!(self.cells[at].get(), 0);
+        self.cells[at].set(7);
+        assert_eq!(self.cells[at].get(), 7, "given back with somebody in it");
+        self.cells[at].set(0);
+        gate.leave(1);
+    }
+
+    fn close(&self) {
+        let gate = Gate(&self.gate);
+        if gate.begin_closing() {
+            self.zero();
+            gate.end_closing(true);
+        }
+    }
+}
+
+/// Two threads enter a part, and a third closes it: nobody is in it when its memory goes.
+#[test]
+fn a_gate_is_closed_beside_two_that_enter() {
+    model(|| {
+        let part = Arc::new(Part::default());
+        let other = {
+            let part = Arc::clone(&part);
+            thread::spawn(move || part.work(1))
+        };
+        let closer = {
+            let part = Arc::clone(&part);
+            thread::spawn(move || part.close())
+        };
+        part.work(0);
+        other.join().unwrap();
+        closer.join().unwrap();
+        assert_eq!(Gate(&part.gate).count(), 0);
+    });
+}
+
+/// A block of a piece gets content while the table is trimmed, and another piece of the group loses its last: groups
+/// count the pieces that are open, and what has content has memory.
+#[test]
+fn a_table_is_trimmed_beside_a_write() {
+    model(|| {
+        let arena = Arc::new(arena());
+        let options = TableOptions {
+            blocks: 16,
+            shares: false,
+            times: false,
+        };
+        let table = Arc::new(BlockTable::new(&arena, options).expect("a table"));
+        table.enter(&arena, 8).expect("room");
+        table.leave(8, false, false);
+        let trimmer = {
+            let (arena, table) = (Arc::clone(&arena), Arc::clone(&table));
+            thread::spawn(move || table.trim(&arena))
+        };
+        table.enter(&arena, 0).expect("room");
+        let word = Content::Same(7).word(false).expect("no object");
+        assert!(table.change(0, Word::from_bits(0), word));
+        table.leave(0, false, true);
+        trimmer.join().unwrap();
+        assert_eq!(table.counted(), Ok(1));
+        assert_eq!(table.next_open(0, 8), Some(0..8));
+        table.trim(&arena);
+        assert_eq!(table.counted(), Ok(1));
+        assert_eq!(table.next_open(8, 16), None);
+    });
+}
+
+/// Somebody takes a reference to a shared object while the last one goes: it keeps the object, or finds none.
+#[test]
+fn a_shared_object_is_found_while_it_goes() {
+    const HASH: u32 = 9;
+    fn leave(shares: &Shares, number: u32, object: &Guarded64) {
+        if shares.leave(&SpinHost, number) {
+            object.set(0);
+            shares.reclaimed(&SpinHost, number);
+        }
+    }
+    model(|| {
+        let arena = arena();
+        let shares = Arc::new(Shares::new(&arena, 8).expect("a table"));
+        let number = shares.take(&arena, HASH).expect("room");
+        let object = Arc::new(Guarded64::default());
+        object.set(1);
+        assert!(shares.publish(&SpinHost, HASH, number));
+        let finder = {
+            let (shares, object) = (Arc::clone(&shares), Arc::clone(&object));
+            thread::spawn(move || {
+                let found = shares.find(&SpinHost, HASH);
+                if let Some(found) = found {
+                    assert_eq!(object.get(), 1, "an object that has gone");
+                    leave(&shares, found, &object);
+                }
+                found.is_some()
+            })
+        };
+        leave(&shares, number, &object);
+        finder.join().unwrap();
+        assert_eq!(shares.counts(&SpinHost), (0, 0));
+        assert_eq!(object.get(), 0);
+    });
+}
