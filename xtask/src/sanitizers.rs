@@ -23,7 +23,7 @@ use crate::report::Failure;
 use crate::workspace::Workspace;
 
 /// The crates with unsafe code.
-const PACKAGES: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
+const PACKAGES: [&str; 6] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zram", "zs-capi"];
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.

@@ -87,6 +87,8 @@ struct Round {
     trim_ms: f64,
 }
 
+type CostOf = fn(&Round) -> Cost;
+
 impl<'a> Bench<'a> {
     fn new(pages: &'a MappedPages) -> Result<Self> {
         let mut stream = Stream::new(Algorithm::Lz4, PAGE)?;
@@ -229,7 +231,7 @@ impl<'a> Bench<'a> {
     }
 
     fn print_costs(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let rows: [(&str, fn(&Round) -> Cost); 5] = [
+        let rows: [(&str, CostOf); 5] = [
             ("codec alone, same pages and order", |round| round.codec),
             ("store, fresh writes (memory touched before)", |round| {
                 round.fresh

@@ -11,15 +11,21 @@ use zs_sync::{AtomicU64, Ordering};
 /// `taken` is what is held, plus `withheld`, plus what a change of the limit has in its hands; it never
 /// passes `ceiling`.
 ///
-/// The counters publish nothing, so all orderings are relaxed; what holds of them follows from their
-/// read-modify-writes alone.
+/// The counters publish nothing, so orderings are relaxed; what holds of them follows from their
+/// read-modify-writes alone. But for the peak: what a change of the limit has in its hands is not held, so no peak is
+/// recorded while one is under way (`changes`, which is ordered with what the change does).
 #[derive(Debug)]
 pub(crate) struct Budget {
     ceiling: u64,
     taken: AtomicU64,
     withheld: AtomicU64,
     peak: AtomicU64,
+    /// Changes of the limit: those under way in the lower half, those that ended in the upper.
+    changes: AtomicU64,
 }
+
+const UNDER_WAY: u64 = 1;
+const ENDED: u64 = 1 << 32;
 
 impl Budget {
     /// A budget of `limit` bytes, which can be set anew up to `ceiling`.
@@ -30,6 +36,7 @@ impl Budget {
             taken: AtomicU64::new(withheld),
             withheld: AtomicU64::new(withheld),
             peak: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -57,6 +64,15 @@ impl Budget {
     /// Sets the limit, at most to the ceiling. Refuses one below what is held, and says how much that
     /// is; nothing has changed then.
     pub(crate) fn set_limit(&self, limit: u64) -> Result<(), u64> {
+        // Relaxed: the Release of what follows makes it known. Release at the end pairs with the Acquire of `charge_up_to`:
+        // who sees the change ended sees what it did.
+        self.changes.fetch_add(UNDER_WAY, Ordering::Relaxed);
+        let outcome = self.change_limit(limit);
+        self.changes.fetch_add(ENDED - UNDER_WAY, Ordering::Release);
+        outcome
+    }
+
+    fn change_limit(&self, limit: u64) -> Result<(), u64> {
         let target = self.ceiling - limit;
         loop {
             let before = self.withheld.load(Ordering::Relaxed);
@@ -65,10 +81,13 @@ impl Budget {
             if self.take_up_to(more, more).is_none() {
                 return Err(self.held());
             }
-            let (now, relaxed) = (target, Ordering::Relaxed);
-            let set = self
-                .withheld
-                .compare_exchange(before, now, relaxed, relaxed);
+            // Release pairs with the Acquire of `charge_up_to`.
+            let set = self.withheld.compare_exchange(
+                before,
+                target,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
             match set {
                 Ok(_) => {
                     self.refund(before.saturating_sub(target));
@@ -89,9 +108,10 @@ impl Budget {
             let room = self.ceiling.saturating_sub(taken).min(want);
             room - room % unit
         };
+        // AcqRel: who charges on top of what a change of the limit took sees that it is under way.
         let before = self
             .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| {
                 let more = fits(taken);
                 (more > 0).then(|| taken + more)
             });
@@ -100,12 +120,17 @@ impl Budget {
 
     /// Charges as many whole `unit`s as fit, up to `want` bytes; returns the bytes charged.
     pub(crate) fn charge_up_to(&self, want: u64, unit: u64) -> u64 {
+        // Acquire: see `set_limit`.
+        let changes = self.changes.load(Ordering::Acquire);
         let Some((before, charge)) = self.take_up_to(want, unit) else {
             return 0;
         };
-        let withheld = self.withheld.load(Ordering::Relaxed);
-        let held = (before + charge).saturating_sub(withheld);
-        self.peak.fetch_max(held, Ordering::Relaxed);
+        let withheld = self.withheld.load(Ordering::Acquire);
+        // Relaxed: the Acquires before it order it.
+        if changes.is_multiple_of(ENDED) && changes == self.changes.load(Ordering::Relaxed) {
+            let held = (before + charge).saturating_sub(withheld);
+            self.peak.fetch_max(held, Ordering::Relaxed);
+        }
         charge
     }
 

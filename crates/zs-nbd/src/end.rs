@@ -2,6 +2,7 @@
 
 use crate::device::Errno;
 use crate::proto::Violation;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -41,6 +42,22 @@ impl End {
         match error.kind() {
             io::ErrorKind::TimedOut => Self::Slow(time),
             _ => Self::Socket(error),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goodbye => write!(f, "the client said goodbye"),
+            Self::Gone { cut: false } => write!(f, "the client was gone"),
+            Self::Gone { cut: true } => write!(f, "the client was gone in the middle of a request"),
+            Self::Violation(violation) => write!(f, "the client broke the protocol: {violation}"),
+            Self::KeptOut(errno) => write!(f, "the disk takes no clients now: {errno}"),
+            Self::Slow(limit) => write!(f, "the client took more than {limit:?}"),
+            Self::TooMany(most) => write!(f, "there are {most} connections already"),
+            Self::Socket(error) => write!(f, "the socket failed: {error}"),
+            Self::Panicked => write!(f, "the disk failed inside"),
         }
     }
 }

@@ -83,6 +83,17 @@ pub enum Event {
     Refused(io::Error),
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened(number) => write!(f, "connection {number}: opened"),
+            Self::Closed(number, end) => write!(f, "connection {number}: {end}"),
+            Self::TooMany(most) => write!(f, "a client was turned away: {most} are connected"),
+            Self::Refused(error) => write!(f, "a client was not let in: {error}"),
+        }
+    }
+}
+
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

@@ -113,7 +113,7 @@ pub(crate) struct Estimate {
     pub(crate) json: bool,
 
     /// Size of a page, and of a frame of the pool [default: 4k; of processes, that of the system]
-    #[arg(long, value_name = "SIZE", value_parser = page_size())]
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     pub(crate) page_size: Option<PageSize>,
 
     /// Most memory that a pool may hold, as in 64M or 1G [default: enough for all pages uncompressed, but no more
@@ -191,7 +191,7 @@ pub(crate) struct SourceArgs {
 pub(crate) struct Job {
     #[arg(long)]
     pub(crate) codec: Algorithm,
-    #[arg(long, value_parser = page_size())]
+    #[arg(long, value_parser = page_size(), ignore_case = true)]
     pub(crate) page_size: PageSize,
     #[arg(long)]
     pub(crate) limit: u64,
@@ -215,7 +215,9 @@ const PAGE_SIZES: [(&str, PageSize); 3] = [
 
 pub(crate) fn page_size() -> impl TypedValueParser<Value = PageSize> {
     PossibleValuesParser::new(PAGE_SIZES.map(|(name, _)| name)).map(|given| {
-        let named = PAGE_SIZES.into_iter().find(|(name, _)| *name == given);
+        let named = PAGE_SIZES
+            .into_iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(&given));
         named.map_or_else(PageSize::default, |(_, size)| size)
     })
 }

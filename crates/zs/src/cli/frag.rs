@@ -54,7 +54,7 @@ pub(crate) struct Frag {
     pub(crate) limit: Option<u64>,
 
     /// Size of a page, and of a frame of the arena [default: 4k; of processes, that of the system]
-    #[arg(long, value_name = "SIZE", value_parser = page_size())]
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     pub(crate) page_size: Option<PageSize>,
 
     /// Draw a picture into this file

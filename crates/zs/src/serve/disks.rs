@@ -32,7 +32,7 @@ pub(super) struct DiskArgs {
     read_only: bool,
 
     /// Bytes that are compressed together
-    #[arg(long, value_name = "SIZE", value_parser = page_size(), default_value = "4k")]
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), default_value = "4k", ignore_case = true)]
     block_size: BlockSize,
 
     /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none

@@ -150,7 +150,7 @@ fn start(
     let verbose = options.verbose;
     let observer = move |event: &Event| {
         if verbose {
-            output::note(&format!("{event:?}"));
+            output::note(&event.to_string());
         }
     };
     let server = Server::start(exports, endpoints, Limits::default(), Arc::new(observer));
