@@ -1,6 +1,6 @@
 //! The hard limit: one counter of every byte held, frames and metadata alike.
 
-use zs_sync::{AtomicU64, Ordering};
+use zs_sync::{AtomicU64, Ordering, Peek as _};
 
 /// Bytes held against the limit of the arena.
 ///
@@ -121,11 +121,11 @@ impl Budget {
     /// Charges as many whole `unit`s as fit, up to `want` bytes; returns the bytes charged.
     pub(crate) fn charge_up_to(&self, want: u64, unit: u64) -> u64 {
         // Acquire: see `set_limit`.
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.changes.peek(Ordering::Acquire);
         let Some((before, charge)) = self.take_up_to(want, unit) else {
             return 0;
         };
-        let withheld = self.withheld.load(Ordering::Acquire);
+        let withheld = self.withheld.peek(Ordering::Acquire);
         // Relaxed: the Acquires before it order it.
         if changes.is_multiple_of(ENDED) && changes == self.changes.load(Ordering::Relaxed) {
             let held = (before + charge).saturating_sub(withheld);

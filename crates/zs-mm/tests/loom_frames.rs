@@ -94,6 +94,28 @@ fn two_users_at_the_limit() {
     });
 }
 
+/// A limit is lowered and raised while another thread charges: what that takes and gives back is in no peak.
+#[test]
+fn charge_against_a_change_of_the_limit() {
+    loom::model(|| {
+        let arena = Arc::new(arena(6));
+        let (before, limit) = (arena.stats().held, arena.stats().limit);
+        let other = {
+            let arena = Arc::clone(&arena);
+            thread::spawn(move || {
+                arena.set_limit(limit - 2 * PAGE as u64).expect("room");
+                arena.set_limit(limit).expect("as it was");
+            })
+        };
+        let charge = arena.charge(64).expect("room");
+        arena.uncharge(charge);
+        other.join().expect("no panic");
+        let stats = arena.stats();
+        assert!(stats.peak <= before + 64, "{stats:?}, {before} before");
+        assert_eq!((stats.held, stats.limit), (before, limit));
+    });
+}
+
 /// Two threads that commit one table: it is charged once.
 #[test]
 fn a_table_grown_by_two() {
