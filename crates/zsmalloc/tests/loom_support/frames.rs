@@ -1,5 +1,7 @@
 //! What the models of frame migration share: the scene, its objects and frames, a migration beside something else.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use crate::loom_support::{TestArena, handle_pool, validate};
 use loom::sync::Arc;
 use loom::thread;

@@ -1,5 +1,7 @@
 //! What the models share: the smallest arena, a pool in it, and the check after a run.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use zs_mm::{Arena, ArenaOptions};
 use zs_os::testing::HeapBacking;
 use zs_sync::SpinHost;
