@@ -12,7 +12,7 @@ impl<B: Backing> Arena<B> {
     /// Makes a pool one of this arena's; the key is what it shows with every claim to a frame.
     ///
     /// # Errors
-    /// [`Error::TooManyPools`] beyond [`MAX_POOLS`].
+    /// [`Error::TooManyPools`] beyond [`MAX_POOLS`](crate::MAX_POOLS).
     pub fn join(&self) -> Result<PoolKey, Error> {
         for (word, ids) in self.pools.iter().enumerate() {
             // Relaxed, here and in `leave`: an id is only a number, nothing is published with it.
