@@ -1,4 +1,5 @@
-//! `bench allocators`: this project beside other allocators, those that can be built; `bench nbd`: its server beside others.
+//! `bench allocators`: this project beside other allocators, those that can be built; `bench nbd`: its server beside others;
+//! `bench store`: its block store beside its codec and the kernel's.
 
 use std::ffi::OsString;
 
@@ -33,12 +34,22 @@ pub(crate) fn allocators(workspace: &Workspace, args: &[OsString]) -> Result<Str
 
 /// Builds `zs` as its users do, and the benchmark, which finds it beside itself, and runs that with `args`.
 pub(crate) fn nbd(workspace: &Workspace, args: &[OsString]) -> Result<String> {
-    for package in ["zs", "bench-own"] {
-        let release = ["build", "--release", "-p", package];
-        Cmd::cargo(workspace).args(release).run()?;
-    }
+    let release = ["build", "--release", "-p", "zs"];
+    Cmd::cargo(workspace).args(release).run()?;
+    own(workspace, "nbd", args)
+}
+
+/// The block store beside its codec and the kernel's zram.
+pub(crate) fn store(workspace: &Workspace, args: &[OsString]) -> Result<String> {
+    own(workspace, "store", args)
+}
+
+/// Builds this project's own benchmarks, and runs one of them with `args`.
+fn own(workspace: &Workspace, verb: &str, args: &[OsString]) -> Result<String> {
+    let release = ["build", "--release", "-p", "bench-own"];
+    Cmd::cargo(workspace).args(release).run()?;
     let program = workspace.target_dir("release").join("bench-own");
-    let bench = Cmd::program(workspace, &program).arg("nbd").args(args);
+    let bench = Cmd::program(workspace, &program).arg(verb).args(args);
     bench.run()?;
     Ok(String::new())
 }

@@ -74,6 +74,12 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
+    /// Run `bench-own store`, the block store beside its codec and the
+    /// kernel's zram, with these arguments (--help lists them)
+    Store {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build `zs`, and run `bench-own nbd`, its server beside others, with
     /// these arguments (--help lists them)
     Nbd {
@@ -216,6 +222,9 @@ impl Verb {
             }
             Self::Bench(BenchVerb::Nbd { args }) => {
                 return Ok(report::step("bench", || bench::nbd(workspace, &args)));
+            }
+            Self::Bench(BenchVerb::Store { args }) => {
+                return Ok(report::step("bench", || bench::store(workspace, &args)));
             }
             Self::Icount(args) => {
                 return Ok(report::step("icount", || {

@@ -8,6 +8,7 @@
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
 //! `nbd`: pages -> NBD -> `zs serve` and rivals, in turn -> times and memory -> bars.
+//! `store`: pages -> block store, bare codec, the kernel's zram, in turn -> times and memory -> bars.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
 //! | module | responsibility |
@@ -22,6 +23,7 @@
 //! | `icount` | operations whose instructions are counted |
 //! | `nbd` | the NBD server beside others |
 //! | `store` | the block store beside its codec, and beside the kernel's |
+//! | `zram_device` | a zram device of the kernel |
 //! | `map_modes` | an object that spans frames: copied, or mapped once more |
 //! | `load` | the objects: which bytes each consists of |
 //! | `holds` | how long locks are held (feature `hold-hook`) |
@@ -50,6 +52,7 @@ mod nbd;
 pub mod numbers;
 mod store;
 mod stress;
+mod zram_device;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

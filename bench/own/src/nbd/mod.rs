@@ -9,13 +9,11 @@
 //! |---|---|
 //! | `client` | a client that keeps a window of requests open |
 //! | `disk` | what is on a disk |
-//! | `device` | a zram device of the kernel |
 //! | `server` | the servers: started, watched, ended |
 //! | `passes` | what is done to them, and what it took |
 //! | `report` | table, CSV, bars |
 
 mod client;
-mod device;
 mod disk;
 mod passes;
 mod report;

@@ -1,6 +1,6 @@
 //! The servers: ours and its rivals, each a process of its own, told to end by the end of its standard input.
 
-use super::device::ZramDevice;
+use crate::zram_device::ZramDevice;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead as _, BufReader};

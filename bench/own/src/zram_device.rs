@@ -24,14 +24,14 @@ exit 1"#;
 
 /// The device, while this lives.
 #[derive(Debug)]
-pub(super) struct ZramDevice {
+pub(crate) struct ZramDevice {
     guard: Child,
     name: String,
 }
 
 impl ZramDevice {
     /// Needs root, and the kernel's zram.
-    pub(super) fn new(bytes: u64) -> Result<Self> {
+    pub(crate) fn new(bytes: u64) -> Result<Self> {
         let mut guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "zram-guard", &bytes.to_string()])
             .stdin(Stdio::piped())
@@ -55,12 +55,12 @@ impl ZramDevice {
     }
 
     /// Where it can be opened.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from("/dev").join(&self.name)
     }
 
     /// What the kernel holds for it.
-    pub(super) fn memory(&self) -> Result<u64> {
+    pub(crate) fn memory(&self) -> Result<u64> {
         let path = format!("/sys/block/{}/mm_stat", self.name);
         let text = fs::read_to_string(&path).context(path)?;
         let used = text.split_ascii_whitespace().nth(2);
@@ -69,7 +69,7 @@ impl ZramDevice {
     }
 
     /// Drops what the page cache has of it: the next reads are the device's.
-    pub(super) fn forget_cache(&self) -> Result<()> {
+    pub(crate) fn forget_cache(&self) -> Result<()> {
         let file = File::open(self.path())?;
         file.sync_all()?;
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).context("dropping the page cache")
