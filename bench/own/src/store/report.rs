@@ -10,8 +10,11 @@ use crate::machine;
 use crate::numbers::median;
 use std::fmt::Write as _;
 
+type CostOf = fn(&Measured) -> Cost;
+type FigureOf = fn(&Measured) -> f64;
+
 /// What one store does beside its codec, and where it is found.
-const ALONE: [(&str, fn(&Measured) -> Cost); 5] = [
+const ALONE: [(&str, CostOf); 5] = [
     ("codec alone, the same pages and order", |round| round.codec),
     ("store, fresh writes, memory never touched", |round| {
         round.first
@@ -31,7 +34,7 @@ enum Limit {
 }
 
 /// What is compared, with what, and in which figure.
-const BARS: [(&str, fn(&Measured) -> f64, Limit); 6] = [
+const BARS: [(&str, FigureOf, Limit); 6] = [
     (
         "fresh writes, share of the codec's speed",
         |round| round.codec.cpu / round.fresh.cpu,
