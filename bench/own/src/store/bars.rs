@@ -5,8 +5,11 @@ use super::memory::{HELD, LOADED, MAINTAINED, RESIDENT};
 use super::requests::{Operation, Shape};
 use super::results::{Clock, Results, cpu, wall};
 
+/// A number made of one round.
+type Share = fn(&Speeds) -> f64;
+
 /// CPU times, in shares of the speed of what is compared.
-const SPEEDS: [(&str, fn(&Speeds) -> f64, f64); 2] = [
+const SPEEDS: [(&str, Share, f64); 2] = [
     (
         "fresh writes, share of the codec's speed",
         |round| round.codec.cpu / round.fresh.cpu,
