@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_round_measures_everything() {
         let mut numbers = XorShift32::new(3);
-        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(16) as u8).collect();
+        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(2) as u8).collect();
         let mut alone = Alone::new(&bytes, 1).unwrap();
         assert_eq!(alone.flat.ends.len(), alone.pages.len());
         let speeds = alone.round().unwrap();

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_halved_store_has_every_figure() {
         let mut numbers = XorShift32::new(3);
-        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(16) as u8).collect();
+        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(2) as u8).collect();
         let mut meter = ProcessMeter::new(0..0).unwrap();
         let (store, figures) = halved(&bytes, &mut meter, 1).unwrap();
         let payload = store.stats().compr_bytes;
