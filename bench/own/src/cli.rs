@@ -40,6 +40,12 @@ pub(crate) enum Command {
     MapModes(MapModes),
     /// How fast and how dense is the block store, beside its codec, and beside the kernel's zram?
     Store(StoreBench),
+    /// One store's memory, of the page file at standard input; `store` calls it.
+    #[command(hide = true)]
+    MeasureStore {
+        /// The seed of its random order.
+        seed: String,
+    },
     /// How fast is `zs serve`, beside nbdkit's disks of memory and on the kernel's zram?
     Nbd(Nbd),
     /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.

@@ -76,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Measure { job } => give_back::measure_as_child(&job),
         Command::Stress(options) => stress::run_and_print(&options),
         Command::MapModes(options) => map_modes::run(&options),
+        Command::MeasureStore { seed } => store::measure_as_child(&seed),
         Command::Store(options) => store::run(&options),
         Command::Nbd(options) => nbd::run(&options),
         Command::Icount { operation } => icount::run(operation),

@@ -1,15 +1,12 @@
 //! One store, by one thread, beside the bare codec on the same pages in the same order, and beside a flat array of the same
-//! compressed forms; then what it holds.
+//! compressed forms.
 
 use super::PAGE;
 use super::cost::{Cost, cost};
 use crate::numbers::XorShift32;
 use anyhow::{Result, ensure};
-use std::ops::Range;
-use std::time::Instant;
 use zcomp::{Algorithm, Compressed, Stream};
-use zram::{MaintainBudget, Store, StoreOptions};
-use zs_os::ProcessMeter;
+use zram::{Store, StoreOptions};
 
 /// What zram takes at most of a page, so that it counts as compressed.
 const MOST: usize = PAGE - PAGE / 32;
@@ -34,12 +31,11 @@ pub(super) struct Alone<'a> {
     order: Vec<u32>,
     stream: Stream,
     flat: Flat,
-    meter: ProcessMeter,
 }
 
 /// What one round measured.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Measured {
+pub(super) struct Speeds {
     pub(super) codec: Cost,
     /// Fresh writes into memory never used before.
     pub(super) first: Cost,
@@ -47,18 +43,10 @@ pub(super) struct Measured {
     pub(super) fresh: Cost,
     pub(super) flat_read: Cost,
     pub(super) read: Cost,
-    /// Held over compressed bytes, loaded.
-    pub(super) density: f64,
-    /// A random half discarded: held, and resident, over the compressed bytes that stay.
-    pub(super) held: f64,
-    pub(super) resident: f64,
-    /// Of the maintenance between.
-    pub(super) maintain_ms: f64,
 }
 
 impl<'a> Alone<'a> {
-    /// `addresses`: where the pages are mapped, which is not counted as resident.
-    pub(super) fn new(bytes: &'a [u8], addresses: Range<usize>, seed: u32) -> Result<Self> {
+    pub(super) fn new(bytes: &'a [u8], seed: u32) -> Result<Self> {
         let (pages, _) = bytes.as_chunks();
         let mut stream = Stream::new(Algorithm::Lz4, PAGE)?;
         let mut flat = Flat::default();
@@ -75,7 +63,6 @@ impl<'a> Alone<'a> {
             order: XorShift32::new(seed).shuffled(pages.len() as u32),
             stream,
             flat,
-            meter: ProcessMeter::new(addresses)?,
         })
     }
 
@@ -84,38 +71,19 @@ impl<'a> Alone<'a> {
     }
 
     /// All that is measured, of a new store.
-    pub(super) fn round(&mut self) -> Result<Measured> {
+    pub(super) fn round(&mut self) -> Result<Speeds> {
         let codec = self.compress()?;
-        let before = self.meter.measure()?;
         let store = Store::new(StoreOptions::new(self.bytes() as u64))?;
         let first = self.write(&store)?;
         // Memory is not given back, so that it is not touched for the first time below.
         store.discard(0, store.size())?;
         let fresh = self.write(&store)?;
-        store.trim();
-        let loaded = store.stats();
-        let flat_read = self.flat_reads()?;
-        let read = self.reads(&store)?;
-        self.churn(&store)?;
-        for index in &self.order[..self.order.len() / 2] {
-            store.discard(place(*index), PAGE as u64)?;
-        }
-        let start = Instant::now();
-        store.maintain(MaintainBudget::UNLIMITED);
-        let maintain_ms = start.elapsed().as_secs_f64() * 1e3;
-        let resident = self.meter.measure()?.saturating_sub(before) as f64;
-        let halved = store.stats();
-        self.verify(&store)?;
-        Ok(Measured {
+        Ok(Speeds {
             codec,
             first,
             fresh,
-            flat_read,
-            read,
-            density: loaded.mem_used as f64 / loaded.compr_bytes as f64,
-            held: halved.mem_used as f64 / halved.compr_bytes as f64,
-            resident: resident / halved.compr_bytes as f64,
-            maintain_ms,
+            flat_read: self.flat_reads()?,
+            read: self.reads(&store)?,
         })
     }
 
@@ -160,39 +128,16 @@ impl<'a> Alone<'a> {
 
     fn reads(&self, store: &Store) -> Result<Cost> {
         let mut out = [0; PAGE];
-        cost(self.bytes(), || {
+        let cost = cost(self.bytes(), || {
             let mut order = self.order.iter();
-            order.try_for_each(|index| Ok(store.read(place(*index), &mut out)?))
-        })
-    }
-
-    /// Each place, and the page that it has after [`churn`](Self::churn).
-    fn churned(&self) -> impl Iterator<Item = (u64, &'a [u8; PAGE])> {
-        let pairs = self.order.iter().zip(self.order.iter().rev());
-        pairs.map(|(to, from)| (place(*to), &self.pages[*from as usize]))
-    }
-
-    /// Overwrites every block, in random order, by a random page.
-    fn churn(&self, store: &Store) -> Result<()> {
-        let mut writes = self.churned();
-        writes.try_for_each(|(at, page)| Ok(store.write(at, page)?))
-    }
-
-    /// The first half is zeroes, the other as it was written last.
-    fn verify(&self, store: &Store) -> Result<()> {
-        let half = self.order.len() / 2;
-        let mut out = [0; PAGE];
-        for (number, (at, page)) in self.churned().enumerate() {
+            order.try_for_each(|index| Ok(store.read(u64::from(*index) * PAGE as u64, &mut out)?))
+        })?;
+        for (page, at) in self.pages.iter().zip((0..).step_by(PAGE)) {
             store.read(at, &mut out)?;
-            let expected = if number < half { &[0; PAGE] } else { page };
-            ensure!(out == *expected, "the block at {at} came back changed");
+            ensure!(out == *page, "the block at {at} came back changed");
         }
-        Ok(())
+        Ok(cost)
     }
-}
-
-fn place(index: u32) -> u64 {
-    u64::from(index) * PAGE as u64
 }
 
 #[cfg(test)]
@@ -203,16 +148,12 @@ mod tests {
     #[test]
     fn a_round_measures_everything() {
         let mut numbers = XorShift32::new(3);
-        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(16) as u8).collect();
-        let mut alone = Alone::new(&bytes, 0..0, 1).unwrap();
+        let bytes: Vec<u8> = (0..8 * LARGE).map(|_| numbers.below(2) as u8).collect();
+        let mut alone = Alone::new(&bytes, 1).unwrap();
         assert_eq!(alone.flat.ends.len(), alone.pages.len());
-        let measured = alone.round().unwrap();
-        for cost in [measured.first, measured.fresh, measured.read] {
-            assert!(cost.wall > 0.0, "{measured:?}");
+        let speeds = alone.round().unwrap();
+        for cost in [speeds.first, speeds.fresh, speeds.read] {
+            assert!(cost.wall > 0.0, "{speeds:?}");
         }
-        assert!(
-            measured.density > 1.0 && measured.held > 1.0,
-            "{measured:?}"
-        );
     }
 }

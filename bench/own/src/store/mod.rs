@@ -1,24 +1,30 @@
 //! `store`: the block store beside its bare codec, and beside the kernel's zram device, on the same pages, in turn.
 //!
-//! `files -> pages -> (codec, flat array, a store alone) -> shares of speed, memory` and
+//! `files -> pages -> (codec, flat array, a store alone) -> shares of speed`, `pages -> a child with one store -> memory`,
 //! `pages -> requests of one size -> threads -> store | zram, pass by pass, in turn -> costs a page -> table, CSV, bars`
 //!
 //! Figures are medians over the rounds, ratios medians of the ratios of each round. Every block is compared after it was written.
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `alone` | one store beside the codec and an array of the same compressed forms, and its memory |
+//! | `alone` | one store beside the codec and an array of the same compressed forms |
+//! | `memory` | what a store holds, measured by a child |
 //! | `cost` | wall and CPU time of a page |
 //! | `disk` | what can be measured: a store, the kernel's device |
 //! | `requests` | which bytes go where, in which order |
 //! | `run` | the passes on both disks, by one thread and by two |
-//! | `report` | table, CSV, bars |
+//! | `results` | medians |
+//! | `bars` | what is to be reached |
+//! | `report` | table and CSV |
 
 mod alone;
+mod bars;
 mod cost;
 mod disk;
+mod memory;
 mod report;
 mod requests;
+mod results;
 mod run;
 
 use crate::note;
@@ -27,11 +33,14 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, value_parser};
 use disk::Kind;
 use report::Report;
+use results::Results;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use zs_mm::PageSize;
-use zs_pages::Collector;
+use zs_pages::{Collector, MappedPages};
+
+pub(crate) use memory::measure_as_child;
 
 /// Bytes of a block, and of a page.
 const PAGE: usize = 4096;
@@ -66,7 +75,37 @@ pub(crate) fn run(options: &StoreBench) -> Result<()> {
     for path in &options.file {
         collector.add_file(path, &mut |_| ())?;
     }
-    let pages = collector.finish()?.0.map()?;
+    let (file, _) = collector.finish()?;
+    let pages = file.map()?;
+    let bytes = whole(&pages)?;
+    let mut kinds = vec![Kind::Store];
+    let absent = disk::no_device();
+    if absent.is_none() {
+        kinds.push(Kind::Zram);
+    }
+    let mut alone = Alone::new(bytes, options.seed)?;
+    let mut results = Results::default();
+    for round in 0..=options.runs {
+        note(&format!("round {round} of {}", options.runs));
+        let speeds = alone.round()?;
+        let memory = memory::measure(&file, options.seed)?;
+        // Who is first changes.
+        kinds.rotate_left(1);
+        let rows = run::round(bytes, &kinds, options.seed)?;
+        if round > 0 {
+            results.add(speeds, memory, rows);
+        }
+    }
+    let report = Report::new(bytes.len(), absent, results);
+    if let Some(path) = &options.csv {
+        fs::write(path, report.csv()).with_context(|| path.display().to_string())?;
+    }
+    let written = io::stdout().lock().write_all(report.text().as_bytes());
+    written.context("standard output")
+}
+
+/// The pages, as far as they are whole large requests.
+fn whole(pages: &MappedPages) -> Result<&[u8]> {
     let bytes = &pages.bytes()[..pages.len() * PAGE / LARGE * LARGE];
     ensure!(
         bytes.len() >= 8 * LARGE,
@@ -74,26 +113,5 @@ pub(crate) fn run(options: &StoreBench) -> Result<()> {
         pages.len(),
         8 * LARGE / PAGE
     );
-    let mut kinds = vec![Kind::Store];
-    let absent = disk::no_device();
-    if absent.is_none() {
-        kinds.push(Kind::Zram);
-    }
-    let mut alone = Alone::new(bytes, pages.addresses(), options.seed)?;
-    let mut report = Report::new(bytes.len(), options.runs, absent);
-    for round in 0..=options.runs {
-        note(&format!("round {round} of {}", options.runs));
-        let measured = alone.round()?;
-        // Who is first changes.
-        kinds.rotate_left(1);
-        let rows = run::round(bytes, &kinds, options.seed)?;
-        if round > 0 {
-            report.add(measured, rows);
-        }
-    }
-    if let Some(path) = &options.csv {
-        fs::write(path, report.csv()).with_context(|| path.display().to_string())?;
-    }
-    let written = io::stdout().lock().write_all(report.text().as_bytes());
-    written.context("standard output")
+    Ok(bytes)
 }

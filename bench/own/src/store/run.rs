@@ -100,7 +100,7 @@ mod tests {
 
     fn pages() -> Vec<u8> {
         let mut numbers = XorShift32::new(3);
-        (0..8 * LARGE).map(|_| numbers.below(16) as u8).collect()
+        (0..8 * LARGE).map(|_| numbers.below(2) as u8).collect()
     }
 
     #[test]
