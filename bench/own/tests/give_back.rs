@@ -32,7 +32,7 @@ fn memory_goes_back_and_every_byte_is_compared() {
         "--copies",
         "2",
         "--free",
-        "75%",
+        "80%",
         "--settle",
         "0",
         "--readers",
@@ -43,7 +43,7 @@ fn memory_goes_back_and_every_byte_is_compared() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    // No set of the bars, so that only the holds have one.
+    // No bar is for this share, so that only the holds have one.
     assert!(text.contains("class lock hold, p99.9"), "{text}");
     assert!(!text.contains("resident over payload after"), "{text}");
 
