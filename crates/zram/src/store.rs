@@ -229,10 +229,10 @@ impl<B: Backing> Store<B> {
     }
 
     /// Discards everything, lets the backing go, forgets the statistics, and gives memory back. Algorithms,
-    /// size and limit stay. Who uses the store without being attached sees blocks discarded one by one.
+    /// size and limits stay. Who uses the store without being attached sees blocks discarded one by one.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, or during another reset, a recompression or a writeback.
+    /// [`Error::Busy`] while a client is attached, or during another reset, a snapshot, a recompression or a writeback.
     pub fn reset(&self) -> Result<(), Error> {
         self.alone()?.reset()
     }
@@ -240,14 +240,16 @@ impl<B: Backing> Store<B> {
     /// Keeps clients from attaching: for a reset, or to put another store in the place of this one.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, or somebody else has the store alone.
+    /// [`Error::Busy`] while a client is attached, a snapshot is being written, or somebody else has the store alone.
     pub fn alone(&self) -> Result<Alone<'_, B>, Error> {
         let mut attached = self.attached();
         if attached.alone {
             return Err(Error::Busy("the store is being reset or replaced"));
         }
         if attached.clients > 0 {
-            return Err(Error::Busy("a client is attached"));
+            return Err(Error::Busy(
+                "a client is attached, or a snapshot is being written",
+            ));
         }
         attached.alone = true;
         Ok(Alone(self))

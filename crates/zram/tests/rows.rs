@@ -137,6 +137,40 @@ fn r20_no_reset_with_a_client() {
     assert!(block(&store, 0) == vec![0; BLOCK]);
 }
 
+/// A file each of whose writes is a moment for something else.
+struct Meanwhile<F>(F);
+
+impl<F: Fn()> std::io::Write for Meanwhile<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a reset leaves would be a snapshot by halves; and during a reset none begins.
+#[test]
+fn r20_no_reset_beside_a_snapshot() {
+    let store = store();
+    write(&store, 0, &text(0));
+    let refused = AtomicU64::new(0);
+    let reset = || {
+        assert!(matches!(store.reset(), Err(Error::Busy(_))));
+        refused.fetch_add(1, Ordering::SeqCst);
+    };
+    store.snapshot(Meanwhile(reset)).expect("nothing fails");
+    // At the header, at the block, at the end.
+    assert_eq!(refused.load(Ordering::SeqCst), 3);
+    let alone = store.alone().expect("it is written");
+    let outcome = store.snapshot(std::io::sink());
+    assert!(matches!(outcome, Err(Error::Busy(_))), "{outcome:?}");
+    drop(alone);
+    store.reset().expect("nobody is attached");
+}
+
 /// Clients come while a reset is under way: they are told to wait, and find nothing afterwards.
 #[test]
 fn r20_no_client_during_a_reset() {

@@ -42,8 +42,10 @@ impl<B: Backing> Store<B> {
     /// a `BufWriter`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written; what [`read`](Self::read) may answer for written-back blocks.
+    /// [`Error::Io`] if it cannot be written; what [`read`](Self::read) may answer for written-back blocks; [`Error::Busy`]
+    /// during a reset, which is refused until the snapshot is written.
     pub fn snapshot(&self, mut to: impl Write) -> Result<(), Error> {
+        let _here = self.attach()?;
         let mut part = Part::default();
         let header = self.put_header(&mut part);
         part.end(&mut to)?;

@@ -5,6 +5,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A place for written-back blocks: bytes at offsets. Calls may come from several threads at once.
 pub trait BlockFile: Send + Sync {
@@ -31,9 +32,11 @@ impl BlockFile for File {
     }
 }
 
-/// A backing: its file, and how much of it may be used.
+/// A backing: its file, and how much of it may be used. A clone is the same file, for a store that takes the place of
+/// another: two stores that write to one lose each other's blocks.
+#[derive(Clone)]
 pub struct BackingFile {
-    pub(crate) file: Box<dyn BlockFile>,
+    pub(crate) file: Arc<dyn BlockFile>,
     pub(crate) capacity: u64,
 }
 
@@ -49,7 +52,7 @@ impl BackingFile {
     /// A file of the caller's own kind.
     pub fn new(file: impl BlockFile + 'static, capacity: u64) -> Self {
         Self {
-            file: Box::new(file),
+            file: Arc::new(file),
             capacity,
         }
     }

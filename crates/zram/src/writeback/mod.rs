@@ -154,7 +154,6 @@ impl Writeback {
         {
             arena.uncharge(charge);
         }
-        *lock(&self.budget) = None;
     }
 
     /// Bytes used, and bytes there are; zeros without a backing.

@@ -2,13 +2,14 @@
 //!
 //! # Locking
 //! The store may be replaced by another one, but only while no client is attached to it: see [`StoreDisk::load`]. Requests look
-//! it up without a lock.
+//! it up without a lock. A load or reset holds `replacing` from its begin to its end, and finds it held with
+//! [`Error::Busy`]: the store that it began with is the one that it replaces.
 
 use super::disks::Backing;
 use arc_swap::ArcSwap;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use zram::{Error, RangeKind, SnapshotOptions, Store, StoreOptions, Zeroes};
 use zs_nbd::{BlockSizes, Content, Context, Device, Errno, Extents, Space};
 
@@ -23,6 +24,7 @@ pub(super) struct StoreDisk {
     options: StoreOptions,
     backing: Option<Backing>,
     store: ArcSwap<Store>,
+    replacing: Mutex<()>,
     clients: AtomicU64,
 }
 
@@ -41,6 +43,7 @@ impl StoreDisk {
             options,
             backing,
             store: ArcSwap::from_pointee(store),
+            replacing: Mutex::default(),
             clients: AtomicU64::new(0),
         }
     }
@@ -61,23 +64,39 @@ impl StoreDisk {
         self.clients.load(Ordering::Relaxed)
     }
 
+    fn replacing(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        match self.replacing.try_lock() {
+            Ok(guard) => Ok(guard),
+            // It guards nothing that can be half done.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(
+                "another load or reset of the disk is under way",
+            )),
+        }
+    }
+
     /// Forgets everything. The backing is a new one, or the same one made empty.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached; what a backing may answer.
+    /// [`Error::Busy`] while a client is attached, or beside a load or another reset; what a backing may answer.
     pub(super) fn reset(&self) -> Result<(), Error> {
+        let _replacing = self.replacing()?;
         let store = self.store();
         let alone = store.alone()?;
+        let backing = self.backing.as_ref().map(Backing::file).transpose()?;
         alone.reset()?;
-        self.give_backing(&store)
+        backing.map_or(Ok(()), |file| store.set_backing(file))
     }
 
-    /// Puts a snapshot's store in the place of this one, as soon as all of it is read. Limit and options stay.
+    /// Puts a snapshot's store in the place of this one, as soon as all of it is read. Limits and options stay. With a
+    /// temporary backing, a new one takes what the limit has no room for; a file is not free before the old contents are
+    /// gone.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, [`Error::Snapshot`], and what a backing may answer: only then the old
-    /// contents are gone.
+    /// [`Error::Busy`] while a client is attached, or beside another load or a reset; [`Error::Snapshot`];
+    /// [`Error::NoMemory`] if limit and backing have no room for it; what a backing may answer. The old contents stay then.
     pub(super) fn load(&self, from: impl Read) -> Result<(), Error> {
+        let _replacing = self.replacing()?;
         let old = self.store();
         // Not for nothing: this is asked again when everything is read.
         drop(old.alone()?);
@@ -87,18 +106,25 @@ impl StoreDisk {
         options.largest = self.options.max_size;
         options.dedup = self.options.dedup;
         options.track_access = self.options.track_access;
-        let new = Store::load(from, &options)?;
+        options.raw_above = self.options.raw_above;
+        let new = match &self.backing {
+            Some(backing @ Backing::Temporary { .. }) => {
+                Store::load_with_file(from, &options, backing.file()?)?
+            }
+            _ => Store::load(from, &options)?,
+        };
         let alone = old.alone()?;
-        // Lets go of the backing, too, which can be locked only once.
+        // It may have been set meanwhile.
+        new.set_limit(old.limit())?;
+        if let Some(Backing::File(file)) = &self.backing {
+            // Both have it now, but the new one writes nothing before it is in its place, and the old one nothing after.
+            new.set_backing(file.clone())?;
+        }
         alone.reset()?;
-        let given = self.give_backing(&new);
+        // Nothing is written back any more, so that this is what is left of it.
+        new.set_writeback_limit(old.writeback_limit());
         self.store.store(Arc::new(new));
-        given
-    }
-
-    fn give_backing(&self, store: &Store) -> Result<(), Error> {
-        let backing = self.backing.as_ref();
-        backing.map_or(Ok(()), |backing| backing.give(store))
+        Ok(())
     }
 }
 
@@ -249,5 +275,82 @@ fn of_write(error: &Error) -> Errno {
     match error {
         Error::OutOfRange { .. } | Error::NoMemory => Errno::NoSpc,
         other => of_read(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn disk(options: StoreOptions) -> StoreDisk {
+        let store = Store::new(options.clone()).unwrap();
+        StoreDisk::new("", false, options, None, store)
+    }
+
+    fn options() -> StoreOptions {
+        StoreOptions::new(1 << 20)
+    }
+
+    fn snapshot(disk: &StoreDisk) -> Vec<u8> {
+        let mut file = Vec::new();
+        disk.store().snapshot(&mut file).unwrap();
+        file
+    }
+
+    /// A file, before whose first byte something else is done.
+    struct Meanwhile<'a, F>(&'a [u8], Option<F>);
+
+    impl<F: FnOnce()> Read for Meanwhile<'_, F> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if let Some(other) = self.1.take() {
+                other();
+            }
+            self.0.read(buf)
+        }
+    }
+
+    #[test]
+    fn one_load_or_reset_at_a_time() {
+        let disk = disk(options());
+        disk.store().write(0, &[1; 4096]).unwrap();
+        let file = snapshot(&disk);
+        disk.store().write(0, &[2; 4096]).unwrap();
+        let first = disk.store();
+        let meanwhile = || {
+            assert!(matches!(disk.load(&file[..]), Err(Error::Busy(_))));
+            assert!(matches!(disk.reset(), Err(Error::Busy(_))));
+            assert!(Arc::ptr_eq(&first, &disk.store()));
+        };
+        disk.load(Meanwhile(&file, Some(meanwhile))).unwrap();
+        assert!(!Arc::ptr_eq(&first, &disk.store()));
+        let mut bytes = [0; 4096];
+        disk.store().read(0, &mut bytes).unwrap();
+        assert!(bytes == [1; 4096]);
+        disk.load(&file[..]).unwrap();
+        disk.reset().unwrap();
+    }
+
+    #[test]
+    fn what_was_set_is_kept_by_a_load() {
+        let mut wanted = options();
+        // No block compresses to less: all are stored as they are.
+        wanted.raw_above = Some(8);
+        wanted.limit = Some(8 << 20);
+        let disk = disk(wanted);
+        disk.store().set_writeback_limit(Some(4096));
+        let file = snapshot(&disk);
+        let meanwhile = || {
+            disk.store().set_limit(6 << 20).unwrap();
+            disk.store().set_writeback_limit(Some(8192));
+        };
+        disk.load(Meanwhile(&file, Some(meanwhile))).unwrap();
+        let store = disk.store();
+        assert_eq!(store.limit(), 6 << 20);
+        assert_eq!(store.writeback_limit(), Some(8192));
+        store.write(0, &b"sixteen letters.".repeat(256)).unwrap();
+        assert_eq!(store.stats().huge_blocks, 1);
+        disk.reset().unwrap();
+        assert_eq!(store.writeback_limit(), Some(8192));
     }
 }

@@ -73,7 +73,8 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "FILE|auto")]
     backing: Option<PathBuf>,
 
-    /// Of `--backing auto`: how long the file may become [default: the size of the disk]
+    /// How much of the backing may be used, 512G at most; longer files and devices need it [default: all of a file or device; of
+    /// auto, the size of the disk or 512G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "backing")]
     backing_size: Option<u64>,
 }
@@ -109,20 +110,29 @@ fn named(text: &str) -> Result<Named, String> {
 }
 
 /// Where a disk's blocks are written back to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Backing {
     Temporary { folder: PathBuf, size: u64 },
-    File(PathBuf),
+    File(BackingFile),
 }
 
 impl Backing {
-    /// Gives it to a store that has none.
-    pub(super) fn give(&self, store: &Store) -> Result<(), Error> {
-        store.set_backing(match self {
-            Self::Temporary { folder, size } => BackingFile::temporary(folder, *size)?,
-            Self::File(path) => BackingFile::open(path)?,
-        })
+    /// A new file, or the one that there is.
+    pub(super) fn file(&self) -> Result<BackingFile, Error> {
+        match self {
+            Self::Temporary { folder, size } => BackingFile::temporary(folder, *size),
+            Self::File(file) => Ok(file.clone()),
+        }
     }
+}
+
+/// The most that a store can use of a backing.
+const MOST_BACKING: u64 = 512 << 30;
+
+/// How long a temporary backing may become.
+fn temporary_size(given: Option<u64>, disk: u64) -> u64 {
+    // Too much of what was given is refused by the store, with what is allowed.
+    given.unwrap_or(disk.min(MOST_BACKING))
 }
 
 impl DiskArgs {
@@ -158,8 +168,10 @@ impl DiskArgs {
             set.map_err(|error| failed(&format!("--secondary {algorithm}: "), error))?;
         }
         let backing = self.backing.as_ref().map(|path| self.backing(path, disk));
+        let backing = backing.transpose();
+        let backing = backing.map_err(|error| failed("--backing: ", error))?;
         if let Some(backing) = &backing {
-            let given = backing.give(&store);
+            let given = backing.file().and_then(|file| store.set_backing(file));
             given.map_err(|error| failed("--backing: ", error))?;
         }
         Ok(StoreDisk::new(
@@ -186,15 +198,19 @@ impl DiskArgs {
         options
     }
 
-    fn backing(&self, path: &Path, disk: &Named) -> Backing {
+    fn backing(&self, path: &Path, disk: &Named) -> Result<Backing, Error> {
         if path != Path::new("auto") {
-            return Backing::File(path.to_owned());
+            let file = BackingFile::open(path)?;
+            return Ok(Backing::File(match self.backing_size {
+                Some(size) => file.limited_to(size),
+                None => file,
+            }));
         }
         let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-        Backing::Temporary {
+        Ok(Backing::Temporary {
             folder: folder.unwrap_or_else(|| OsString::from("/var/tmp")).into(),
-            size: self.backing_size.unwrap_or(disk.size),
-        }
+            size: temporary_size(self.backing_size, disk.size),
+        })
     }
 }
 
@@ -226,6 +242,15 @@ mod tests {
         assert!(size("0").unwrap_err().contains("holds nothing"));
         assert!(size("1").unwrap_err().contains("multiple of 512"));
         assert!(size("9223372036854775808").unwrap_err().contains("largest"));
+    }
+
+    #[test]
+    fn temporary_backings_are_no_longer_than_can_be_used() {
+        assert_eq!(temporary_size(None, 8 << 30), 8 << 30);
+        assert_eq!(temporary_size(None, 1 << 40), 512 << 30);
+        assert_eq!(temporary_size(Some(1 << 20), 1 << 40), 1 << 20);
+        // Which is refused, and not made less in silence.
+        assert_eq!(temporary_size(Some(1 << 40), 8 << 30), 1 << 40);
     }
 
     #[test]

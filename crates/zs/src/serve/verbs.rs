@@ -132,7 +132,7 @@ impl Reach {
             }
             Request::Load { path } => {
                 let from = BufReader::with_capacity(1 << 20, self.files.open(path)?);
-                let loaded = disk.load(from).map_err(|error| of_busy(error, disk));
+                let loaded = disk.load(from).map_err(|error| of_load(error, disk));
                 loaded.map_err(|Refused(text)| Refused(format!("{}: {text}", path.display())))?;
                 json!({ "size_bytes": disk.store().size() })
             }
@@ -310,6 +310,17 @@ fn of_idle(error: Error, age: Option<u64>) -> Refused {
             Refused(format!("{text}: start the server with --track-access"))
         }
         (other, _) => other.into(),
+    }
+}
+
+fn of_load(error: Error, disk: &StoreDisk) -> Refused {
+    match error {
+        Error::NoMemory => Refused(format!(
+            "no room for it below the limit of {} bytes, which zs ctl limit raises; blocks are written back during a load \
+             only with --backing auto",
+            disk.store().limit()
+        )),
+        other => of_busy(other, disk),
     }
 }
 

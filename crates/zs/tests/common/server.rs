@@ -1,7 +1,7 @@
 //! A `zs serve` of a test, and what is asked of it.
 
 use super::nbd::Client;
-use super::{ZS, failure, folder, stdout, zs};
+use super::{Kind, Numbers, ZS, failure, folder, page, stdout, zs};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
@@ -129,4 +129,22 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = names.collect();
     names.sort();
     names
+}
+
+/// Pages of text, from the start of the disk.
+pub(crate) fn fill(server: &Server, pages: usize) -> Vec<u8> {
+    let mut numbers = Numbers::new(7);
+    let mut bytes = Vec::new();
+    for _ in 0..pages {
+        bytes.extend(page(Kind::Text, &mut numbers, 4096));
+    }
+    let mut client = server.client();
+    assert_eq!(client.write(0, &bytes).unwrap(), 0);
+    client.leave();
+    bytes
+}
+
+#[track_caller]
+pub(crate) fn holds(client: &mut Client, bytes: &[u8]) {
+    assert!(client.read(0, bytes.len()).unwrap().unwrap() == bytes);
 }
