@@ -4,9 +4,11 @@
 //! loan of the server's budget, for one request alone; so a batch has one loan at a time at most.
 
 use crate::budget::{Budget, Loan};
+use crate::device::Errno;
 use crate::pace::{FULL_REQUESTS, Pace};
 use crate::proto::{Command, Head, Replies, Violation};
 use crate::session::Session;
+use std::collections::TryReserveError;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub(crate) enum Next {
     Broken(Violation),
     /// Nothing more comes; `cut` if that was in the middle of a request.
     Gone { cut: bool },
+    /// There is no memory for the next request.
+    NoMemory,
 }
 
 /// Who works on a connection's requests, and how fast.
@@ -102,7 +106,10 @@ impl Batch {
                 return Ok(Next::Part);
             }
             let cut = self.filled > self.taken;
-            let len = read(self.room(wanted), cut)?;
+            let Ok(room) = self.room(wanted) else {
+                return Ok(Next::NoMemory);
+            };
+            let len = read(room, cut)?;
             if len == 0 {
                 return Ok(Next::Gone { cut });
             }
@@ -151,7 +158,7 @@ impl Batch {
     }
 
     /// Where the rest of a request of `wanted` bytes is read to.
-    fn room(&mut self, wanted: usize) -> &mut [u8] {
+    fn room(&mut self, wanted: usize) -> Result<&mut [u8], TryReserveError> {
         if self.large.is_none() {
             self.small.copy_within(self.taken..self.filled, 0);
             self.filled -= self.taken;
@@ -159,14 +166,14 @@ impl Batch {
         }
         // Memory follows bytes, not words: only now, with the small buffer full, is it believed to be a large request.
         if self.large.is_none() && self.filled == self.small.len() {
-            let mut large = self.budget.lend(wanted);
+            let mut large = self.budget.lend(wanted)?;
             large[..self.filled].copy_from_slice(&self.small);
             self.large = Some(large);
         }
-        match &mut self.large {
+        Ok(match &mut self.large {
             Some(large) => &mut large[self.filled..wanted],
             None => &mut self.small[self.filled..],
-        }
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -206,7 +213,10 @@ impl Batch {
                 replies.clear();
             }
             if expected > SMALL {
-                let mut loan = self.budget.lend(expected);
+                let Ok(mut loan) = self.budget.lend(expected) else {
+                    session.refuse(head, Errno::NoMem, replies);
+                    continue;
+                };
                 replies.exchange(loan.bytes());
                 session.execute(head, payload, replies);
                 let sent = send(replies.bytes());

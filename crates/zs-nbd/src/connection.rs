@@ -227,6 +227,7 @@ impl<'a> Connection<'a> {
             Ok(Next::Goodbye) => Some(End::Goodbye),
             Ok(Next::Broken(violation)) => Some(violation.into()),
             Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
+            Ok(Next::NoMemory) => Some(End::NoMemory),
             Err(error) => Some(End::of(error, time)),
         };
     }
