@@ -64,9 +64,7 @@ impl Budget {
     pub(crate) fn lend(self: &Arc<Self>, len: usize) -> Result<Loan, TryReserveError> {
         let charge = len.min(self.total);
         let mut state = self.lock();
-        let fits = |spare: &Vec<u8>| (len..=2 * len).contains(&spare.len());
-        if let Some(index) = state.spare.iter().position(fits) {
-            let bytes = state.spare.swap_remove(index);
+        if let Some(bytes) = state.take_spare(len) {
             let charge = bytes.len();
             return Ok(self.loan(bytes, charge));
         }
@@ -96,12 +94,28 @@ impl Budget {
         }
     }
 
+    /// Who waits for a loan.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// A spare buffer for so many bytes. While somebody waits they are theirs, to be given up for what is larger.
+    fn take_spare(&mut self, len: usize) -> Option<Vec<u8>> {
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        let fits = |spare: &Vec<u8>| (len..=len.saturating_mul(2)).contains(&spare.len());
+        let index = self.spare.iter().position(fits)?;
+        Some(self.spare.swap_remove(index))
+    }
+
     /// Whether there are so many bytes, without spare buffers if need be.
     fn has(&mut self, charge: usize) -> bool {
         while self.left < charge {
@@ -170,6 +184,17 @@ mod tests {
         assert_eq!(large.len(), 5 << 20, "larger than all of it");
     }
 
+    #[test]
+    fn a_spare_buffer_is_not_taken_past_who_waits() {
+        let budget = Arc::new(Budget::new(100));
+        drop(budget.lend(30).unwrap());
+        let mut state = budget.lock();
+        state.waiting.push_back(1);
+        assert_eq!(state.take_spare(30), None);
+        state.waiting.clear();
+        assert_eq!(state.take_spare(30), Some(vec![0; 30]));
+    }
+
     /// More than there are addresses.
     #[test]
     fn without_memory_nothing_is_lent() {
@@ -193,7 +218,7 @@ mod tests {
                     told.send(len).unwrap();
                     drop(loan);
                 });
-                while budget.lock().waiting.len() < place {
+                while budget.waiting() < place {
                     std::thread::yield_now();
                 }
             }
