@@ -133,6 +133,32 @@ fn a_second_signal_ends_at_once() {
     assert!(!long.wait().unwrap().success());
 }
 
+/// Somebody removed the sockets of a server, and another one has their names: the first ends, and leaves the other alone.
+#[test]
+fn a_server_whose_path_is_anothers_ends() {
+    let first = Server::start(&[]);
+    let socket = first.socket();
+    fs::remove_file(&socket).unwrap();
+    fs::remove_file(first.folder.path().join("disk.ctl")).unwrap();
+    let mut second = Command::new(ZS)
+        .args(["serve", "--size", "1M", "--socket"])
+        .arg(&socket)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(second.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    first.signal(Signal::TERM);
+    let (status, folder) = first.wait();
+    assert!(status.success(), "{status}");
+    let stat = zs(&["ctl", "--socket"]).arg(&socket).arg("stat").output();
+    assert!(stat.unwrap().status.success());
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert!(second.wait().unwrap().success());
+    assert_eq!(names(folder.path()), ["files"]);
+}
+
 /// Starts a server for a command, and waits until that has said `ready`.
 fn run(command: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
     let mut server = Command::new(ZS)
