@@ -23,8 +23,8 @@ impl<B: Backing> Store<B> {
     /// change one of these blocks, or to read a written-back one.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; [`Error::Io`] and [`Error::Corrupt`] for a written-back block that does not come back as it
-    /// was; the buffer's bytes are unspecified then.
+    /// [`Error::OutOfRange`]; [`Error::Io`], [`Error::Corrupt`] and [`Error::NoMemory`] for a written-back block that does
+    /// not come back as it was; the buffer's bytes are unspecified then.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let len = buffer.len();
         self.read_timed(len, || self.read_pieces(offset, buffer))

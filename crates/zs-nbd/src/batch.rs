@@ -4,11 +4,14 @@
 //! loan of the server's budget, for one request alone; so a batch has one loan at a time at most.
 
 use crate::budget::{Budget, Loan};
+use crate::device::Errno;
 use crate::pace::{FULL_REQUESTS, Pace};
 use crate::proto::{Command, Head, Replies, Violation};
 use crate::session::Session;
+use std::collections::TryReserveError;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bytes of a buffer that is no loan: one request of 128 KiB and its head.
 const SMALL: usize = (128 << 10) + (4 << 10);
@@ -28,6 +31,8 @@ pub(crate) enum Next {
     Broken(Violation),
     /// Nothing more comes; `cut` if that was in the middle of a request.
     Gone { cut: bool },
+    /// There is no memory for the next request.
+    NoMemory,
 }
 
 /// Who works on a connection's requests, and how fast.
@@ -81,17 +86,19 @@ impl Batch {
         self.filled = self.taken;
     }
 
-    /// Reads until there is a whole request, and cuts off as many as make a batch. `read` is told whether a part of a request is
-    /// here; it returns how many bytes it read, none at the end. After an error it may be asked again.
+    /// Reads until there is a whole request, and cuts off as many as make a batch. `read` is told since when a part of a
+    /// request is here, which begins anew with a loan: the wait for that is not its client's fault. It returns how many bytes it
+    /// read, none at the end. After an error it may be asked again.
     pub(crate) fn fill<E>(
         &mut self,
         session: &Session,
         crew: Crew<'_>,
-        mut read: impl FnMut(&mut [u8], bool) -> Result<usize, E>,
+        mut read: impl FnMut(&mut [u8], Option<Instant>) -> Result<usize, E>,
     ) -> Result<Next, E> {
         self.requests.clear();
         self.weight = 0;
         self.long = false;
+        let mut begun = None;
         loop {
             let most = self.share(session, crew);
             let wanted = match self.cut(session, most) {
@@ -102,7 +109,15 @@ impl Batch {
                 return Ok(Next::Part);
             }
             let cut = self.filled > self.taken;
-            let len = read(self.room(wanted), cut)?;
+            match self.make_room(wanted) {
+                Ok(true) => begun = None,
+                Ok(false) => {}
+                Err(_) => return Ok(Next::NoMemory),
+            }
+            if cut && begun.is_none() {
+                begun = Some(Instant::now());
+            }
+            let len = read(self.room(wanted), begun)?;
             if len == 0 {
                 return Ok(Next::Gone { cut });
             }
@@ -150,19 +165,26 @@ impl Batch {
         self.large.as_deref().unwrap_or(&self.small)
     }
 
+    /// Makes room for the rest of a request of `wanted` bytes. Whether that took a new loan, which it may have waited for.
+    fn make_room(&mut self, wanted: usize) -> Result<bool, TryReserveError> {
+        if self.large.is_some() {
+            return Ok(false);
+        }
+        self.small.copy_within(self.taken..self.filled, 0);
+        self.filled -= self.taken;
+        self.taken = 0;
+        // Memory follows bytes, not words: only now, with the small buffer full, is it believed to be a large request.
+        if self.filled < self.small.len() {
+            return Ok(false);
+        }
+        let mut large = self.budget.lend(wanted)?;
+        large[..self.filled].copy_from_slice(&self.small);
+        self.large = Some(large);
+        Ok(true)
+    }
+
     /// Where the rest of a request of `wanted` bytes is read to.
     fn room(&mut self, wanted: usize) -> &mut [u8] {
-        if self.large.is_none() {
-            self.small.copy_within(self.taken..self.filled, 0);
-            self.filled -= self.taken;
-            self.taken = 0;
-        }
-        // Memory follows bytes, not words: only now, with the small buffer full, is it believed to be a large request.
-        if self.large.is_none() && self.filled == self.small.len() {
-            let mut large = self.budget.lend(wanted);
-            large[..self.filled].copy_from_slice(&self.small);
-            self.large = Some(large);
-        }
         match &mut self.large {
             Some(large) => &mut large[self.filled..wanted],
             None => &mut self.small[self.filled..],
@@ -206,7 +228,10 @@ impl Batch {
                 replies.clear();
             }
             if expected > SMALL {
-                let mut loan = self.budget.lend(expected);
+                let Ok(mut loan) = self.budget.lend(expected) else {
+                    session.refuse(head, Errno::NoMem, replies);
+                    continue;
+                };
                 replies.exchange(loan.bytes());
                 session.execute(head, payload, replies);
                 let sent = send(replies.bytes());
@@ -332,6 +357,41 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_wait_for_a_loan_is_not_the_clients_fault() {
+        let session = session();
+        let budget = Arc::new(Budget::new(1 << 20));
+        let held = budget.lend(1 << 20).unwrap();
+        let stream = stream(&[200_000]);
+        let (mut rest, mut begun) = (&stream[..], Vec::new());
+        let given = std::thread::scope(|scope| {
+            let giving = scope.spawn(|| {
+                while budget.waiting() == 0 {
+                    std::thread::yield_now();
+                }
+                let given = Instant::now();
+                drop(held);
+                given
+            });
+            let pace = &Pace::default();
+            let crew = Crew { pace, threads: 1 };
+            let mut batch = Batch::new(&session, Arc::clone(&budget));
+            let next = batch.fill(&session, crew, |buf, since| {
+                begun.push(since);
+                let (piece, later) = rest.split_at(rest.len().min(buf.len()).min(100_000));
+                buf[..piece.len()].copy_from_slice(piece);
+                rest = later;
+                Ok::<usize, ()>(piece.len())
+            });
+            assert!(matches!(next, Ok(Next::Part)), "{next:?}");
+            giving.join().unwrap()
+        });
+        assert_eq!(begun.len(), 3, "{begun:?}");
+        assert_eq!(begun[0], None);
+        assert!(begun[1].unwrap() < given, "in the small buffer");
+        assert!(begun[2].unwrap() >= given, "in the loan");
     }
 
     proptest! {

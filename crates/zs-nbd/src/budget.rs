@@ -8,7 +8,7 @@
 //! # Locking
 //! The budget has a lock, held for a look.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -58,14 +58,15 @@ impl Budget {
     }
 
     /// A buffer of `len` bytes or more; waits until there is room for it. One that is larger than the budget gets all of it.
-    pub(crate) fn lend(self: &Arc<Self>, len: usize) -> Loan {
+    ///
+    /// # Errors
+    /// If the system has no memory for it; others that wait go on.
+    pub(crate) fn lend(self: &Arc<Self>, len: usize) -> Result<Loan, TryReserveError> {
         let charge = len.min(self.total);
         let mut state = self.lock();
-        let fits = |spare: &Vec<u8>| (len..=2 * len).contains(&spare.len());
-        if let Some(index) = state.spare.iter().position(fits) {
-            let bytes = state.spare.swap_remove(index);
+        if let Some(bytes) = state.take_spare(len) {
             let charge = bytes.len();
-            return self.loan(bytes, charge);
+            return Ok(self.loan(bytes, charge));
         }
         state.last += 1;
         let ticket = state.last;
@@ -78,7 +79,11 @@ impl Budget {
         state.left -= charge;
         drop(state);
         self.returned.notify_all();
-        self.loan(vec![0; len], charge)
+        // Without memory this is dropped, which gives back the charge.
+        let mut loan = self.loan(Vec::new(), charge);
+        loan.bytes.try_reserve_exact(len)?;
+        loan.bytes.resize(len, 0);
+        Ok(loan)
     }
 
     fn loan(self: &Arc<Self>, bytes: Vec<u8>, charge: usize) -> Loan {
@@ -89,12 +94,28 @@ impl Budget {
         }
     }
 
+    /// Who waits for a loan.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// A spare buffer for so many bytes. While somebody waits they are theirs, to be given up for what is larger.
+    fn take_spare(&mut self, len: usize) -> Option<Vec<u8>> {
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        let fits = |spare: &Vec<u8>| (len..=len.saturating_mul(2)).contains(&spare.len());
+        let index = self.spare.iter().position(fits)?;
+        Some(self.spare.swap_remove(index))
+    }
+
     /// Whether there are so many bytes, without spare buffers if need be.
     fn has(&mut self, charge: usize) -> bool {
         while self.left < charge {
@@ -151,32 +172,53 @@ mod tests {
     #[test]
     fn spare_buffers_are_used_again_or_given_up() {
         let budget = Arc::new(Budget::new(1 << 20));
-        let mut first = budget.lend(600 << 10);
+        let mut first = budget.lend(600 << 10).unwrap();
         first[0] = 7;
         drop(first);
-        assert_eq!(budget.lend(400 << 10)[0], 7, "the same one");
-        let other = budget.lend(1 << 20);
+        assert_eq!(budget.lend(400 << 10).unwrap()[0], 7, "the same one");
+        let other = budget.lend(1 << 20).unwrap();
         assert_eq!(other[0], 0, "a new one in its place");
         assert_eq!(budget.lock().left, 0);
         drop(other);
-        assert_eq!(budget.lend(5 << 20).len(), 5 << 20, "larger than all of it");
+        let large = budget.lend(5 << 20).unwrap();
+        assert_eq!(large.len(), 5 << 20, "larger than all of it");
+    }
+
+    #[test]
+    fn a_spare_buffer_is_not_taken_past_who_waits() {
+        let budget = Arc::new(Budget::new(100));
+        drop(budget.lend(30).unwrap());
+        let mut state = budget.lock();
+        state.waiting.push_back(1);
+        assert_eq!(state.take_spare(30), None);
+        state.waiting.clear();
+        assert_eq!(state.take_spare(30), Some(vec![0; 30]));
+    }
+
+    /// More than there are addresses.
+    #[test]
+    fn without_memory_nothing_is_lent() {
+        let budget = Arc::new(Budget::new(100));
+        assert!(budget.lend(isize::MAX as usize).is_err());
+        assert_eq!(budget.lock().left, 100);
+        assert_eq!(budget.lend(100).unwrap().len(), 100, "others go on");
     }
 
     /// A large one is first in the queue: a small one that would fit has to wait behind it.
     #[test]
     fn who_waits_first_is_served_first() {
         let budget = Arc::new(Budget::new(100));
-        let held = budget.lend(60);
+        let held = budget.lend(60).unwrap();
         let (told, order) = mpsc::channel();
         std::thread::scope(|scope| {
             for (place, len) in [(1, 100), (2, 30)] {
                 let (budget, told) = (&budget, told.clone());
                 scope.spawn(move || {
-                    let loan = budget.lend(len);
+                    let loan = budget.lend(len).unwrap();
                     told.send(len).unwrap();
                     drop(loan);
                 });
-                while budget.lock().waiting.len() < place {
+                while budget.waiting() < place {
                     std::thread::yield_now();
                 }
             }

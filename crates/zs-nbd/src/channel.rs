@@ -169,7 +169,13 @@ impl Channel {
                 return Ok(len);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(io::ErrorKind::TimedOut.into());
+                // What has come is in time, however late this thread looks.
+                return match self.socket.recv_now(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        Err(io::ErrorKind::TimedOut.into())
+                    }
+                    done => done,
+                };
             }
             if self.socket.is_unix() {
                 // One call where two would be exact. At the end it is shut down for reading, which wakes who waits here.
@@ -260,6 +266,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use std::os::unix::net::UnixStream;
 
     /// Both sides, beyond their handshake.
     fn pair() -> (ClientConnection, ServerConnection) {
@@ -312,6 +319,17 @@ mod tests {
                 end: bytes.len(),
             }
         }
+    }
+
+    #[test]
+    fn what_has_come_is_read_behind_the_deadline() {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        let channel = Channel::new(Socket::Unix(socket), Arc::new(Stop::new().unwrap()));
+        other.write_all(b"here").unwrap();
+        let (mut buf, past) = ([0; 9], Some(Instant::now()));
+        assert_eq!(channel.read(&mut buf, past).unwrap(), 4);
+        let late = channel.read(&mut buf, past).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
     }
 
     proptest! {

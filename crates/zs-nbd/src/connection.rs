@@ -214,19 +214,15 @@ impl<'a> Connection<'a> {
             pace: &self.pace,
             threads: self.bounds.threads,
         };
-        // Of the rest of a request that has begun.
-        let mut deadline = None;
         let next = batch.fill(&self.session, crew, |buf, begun| {
-            if begun && deadline.is_none() {
-                deadline = Some(Instant::now() + time);
-            }
-            self.channel.read(buf, deadline)
+            self.channel.read(buf, begun.map(|begun| begun + time))
         });
         inbox.end = match next {
             Ok(Next::Full | Next::Part) => None,
             Ok(Next::Goodbye) => Some(End::Goodbye),
             Ok(Next::Broken(violation)) => Some(violation.into()),
             Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
+            Ok(Next::NoMemory) => Some(End::NoMemory),
             Err(error) => Some(End::of(error, time)),
         };
     }

@@ -31,7 +31,7 @@ enum Stage<'a> {
 pub enum Progress {
     /// It waits for more.
     Open,
-    /// The client said goodbye.
+    /// The client said goodbye, or there was no memory for its request.
     Over,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Dialogue<'a> {
             });
             match next {
                 Next::Full | Next::Part => {}
-                Next::Goodbye | Next::Gone { .. } => {
+                Next::Goodbye | Next::Gone { .. } | Next::NoMemory => {
                     self.stage = Stage::Over;
                     return Ok(Progress::Over);
                 }

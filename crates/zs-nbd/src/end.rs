@@ -24,6 +24,8 @@ pub enum End {
     Slow(Duration),
     /// A TCP client was through with its handshake and found no place: there are too many connections.
     TooMany(usize),
+    /// The system had no memory for a large request.
+    NoMemory,
     /// The socket failed.
     Socket(io::Error),
     /// The device panicked.
@@ -56,6 +58,7 @@ impl fmt::Display for End {
             Self::KeptOut(errno) => write!(f, "the disk takes no clients now: {errno}"),
             Self::Slow(limit) => write!(f, "the client took more than {limit:?}"),
             Self::TooMany(most) => write!(f, "there are {most} connections already"),
+            Self::NoMemory => write!(f, "there was no memory for a request"),
             Self::Socket(error) => write!(f, "the socket failed: {error}"),
             Self::Panicked => write!(f, "the disk failed inside"),
         }

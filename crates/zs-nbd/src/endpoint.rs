@@ -5,6 +5,9 @@
 //! servers that start at once one gets the name, and whoever finds it can connect. A file that a server left behind is replaced;
 //! one in use is not. Only for that the folder is locked, and nobody waits for the lock: anyone may hold one on a folder like
 //! `/tmp`, for ever.
+//!
+//! # Locking
+//! A listener's file has a lock, held while it is removed.
 
 use crate::socket::Socket;
 use crate::tls::Tls;
@@ -17,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use tempfile::NamedTempFile;
 
 /// Bytes of replies that the system takes in before their client does, at most (it counts its own records, too, and is asked for
@@ -101,7 +105,7 @@ impl Endpoint {
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = PrivateListener {
-            _file: None,
+            file: Mutex::new(None),
             listener,
         };
         Ok(Self {
@@ -184,7 +188,7 @@ impl AsFd for Endpoint {
 #[derive(Debug)]
 pub struct PrivateListener {
     /// None of somebody else's. Dropped first: while the socket listens, nobody takes its name, nor its inode's number.
-    _file: Option<SocketFile>,
+    file: Mutex<Option<SocketFile>>,
     listener: UnixListener,
 }
 
@@ -196,9 +200,17 @@ impl PrivateListener {
     pub fn bind(path: &Path) -> Result<Self, EndpointError> {
         let (listener, file) = SocketFile::bind(path)?;
         Ok(Self {
-            _file: Some(file),
+            file: Mutex::new(Some(file)),
             listener,
         })
+    }
+
+    /// Ends it: nobody connects any more, its file goes, and [`accept`](Self::accept) fails from now on, where it waits, too.
+    pub fn stop(&self) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(file.take());
+        // Of a socket that listens it cannot fail. On Linux it wakes who accepts.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
 
     /// Waits for the next connection.

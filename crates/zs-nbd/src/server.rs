@@ -42,7 +42,8 @@ pub struct Limits {
     /// Time for a handshake, that of TLS included; not zero. At a unix socket it may become twice that, for a client that is not
     /// silent but slow.
     pub handshake: Duration,
-    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above.
+    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above. For a
+    /// request beyond 128 KiB it begins anew once there is memory for it.
     pub request: Duration,
     /// Bytes of all requests beyond 128 KiB and their replies, of all connections; others wait. A single request that is larger
     /// than this gets all of it.

@@ -88,6 +88,12 @@ impl Session {
         }
     }
 
+    /// Answers a request that is not done.
+    pub(crate) fn refuse(&self, head: &Head, errno: Errno, replies: &mut Replies) {
+        replies.answer(head.cookie, head.offset);
+        replies.error(errno, &errno.to_string());
+    }
+
     fn attempt(&self, head: &Head, payload: &[u8], out: &mut Replies) -> Result<(), Refusal> {
         self.check_flags(head)?;
         let device = self.device();

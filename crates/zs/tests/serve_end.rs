@@ -11,8 +11,9 @@ mod common;
 use common::server::{Server, names};
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -133,6 +134,32 @@ fn a_second_signal_ends_at_once() {
     assert!(!long.wait().unwrap().success());
 }
 
+/// Somebody removed the sockets of a server, and another one has their names: the first ends, and leaves the other alone.
+#[test]
+fn a_server_whose_path_is_anothers_ends() {
+    let first = Server::start(&[]);
+    let socket = first.socket();
+    fs::remove_file(&socket).unwrap();
+    fs::remove_file(first.folder.path().join("disk.ctl")).unwrap();
+    let mut second = Command::new(ZS)
+        .args(["serve", "--size", "1M", "--socket"])
+        .arg(&socket)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(second.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    first.signal(Signal::TERM);
+    let (status, folder) = first.wait();
+    assert!(status.success(), "{status}");
+    let stat = zs(&["ctl", "--socket"]).arg(&socket).arg("stat").output();
+    assert!(stat.unwrap().status.success());
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert!(second.wait().unwrap().success());
+    assert_eq!(names(folder.path()), ["files"]);
+}
+
 /// Starts a server for a command, and waits until that has said `ready`.
 fn run(command: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
     let mut server = Command::new(ZS)
@@ -170,4 +197,38 @@ fn a_signal_reaches_the_command() {
     let (mut server, _out) = run("echo ready; sleep 1000; true");
     kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
     assert_eq!(server.wait().unwrap().code(), Some(128 + 15));
+}
+
+/// At a terminal they reach the command anyway: the server goes on for as long as that does.
+#[test]
+fn interrupts_at_a_terminal_are_the_commands() {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let mut options = File::options();
+    let theirs = options.read(true).write(true);
+    let theirs = theirs.open(name.to_str().unwrap()).unwrap();
+    let script = "echo ready; while read word && test $word != end; do echo $word; done; exit 3";
+    let mut server = Command::new(ZS)
+        .args(["serve", "--size", "1M", "--run", script])
+        .stdin(theirs)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ours = File::from(ours);
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let mut answers = |expected: &str| {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), expected);
+    };
+    answers("ready");
+    for word in ["one", "two", "three"] {
+        kill_process(Pid::from_child(&server), Signal::INT).unwrap();
+        writeln!(ours, "{word}").unwrap();
+        answers(word);
+    }
+    writeln!(ours, "end").unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(3));
 }

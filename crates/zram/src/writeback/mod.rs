@@ -215,7 +215,10 @@ impl<B: Backing> Store<B> {
     /// The record of a block whose lock is held.
     pub(crate) fn read_record(&self, block: u32, extent: Extent) -> Result<Record, Error> {
         let attached = self.writeback.attached()?;
-        let mut buffer = vec![0; extent.bytes()];
+        let mut buffer = Vec::new();
+        let reserved = buffer.try_reserve_exact(extent.bytes());
+        reserved.map_err(|_| Error::NoMemory)?;
+        buffer.resize(extent.bytes(), 0);
         let offset = u64::from(extent.start) * UNIT as u64;
         read_all(&*attached.file.file, &mut buffer, offset)
             .map_err(Error::io("reading a block back"))?;

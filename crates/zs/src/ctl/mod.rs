@@ -45,8 +45,9 @@ enum Verb {
     Ask(Request),
     /// Show throughput, memory and latencies as they change; q quits
     Top {
-        /// Seconds between two looks, 1 to 60
-        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=60))]
+        /// Seconds between two looks, 1 to 30
+        // Less than the silence after which the server hangs up.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=30))]
         every: u8,
     },
 }

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output;
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,11 +31,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The control socket, until it is stopped.
 pub(super) struct Console {
     shared: Arc<Shared>,
+    listener: Arc<PrivateListener>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    path: PathBuf,
     reach: Reach,
     stopping: AtomicBool,
     open: AtomicUsize,
@@ -51,20 +51,20 @@ impl Console {
         allowed: Option<&Path>,
     ) -> Result<Self, Failure> {
         let files = Files::below(allowed)?;
-        let listener = PrivateListener::bind(path).map_err(|error| failed(&error))?;
+        let listener = Arc::new(PrivateListener::bind(path).map_err(|error| failed(&error))?);
         let shared = Arc::new(Shared {
-            path: path.to_owned(),
             reach: Reach { disks, files },
             stopping: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             working: Mutex::new(0),
             done: Condvar::new(),
         });
-        let accepting = Arc::clone(&shared);
+        let (accepting, accepted) = (Arc::clone(&shared), Arc::clone(&listener));
         let thread = std::thread::Builder::new().name("control".into());
-        let acceptor = thread.spawn(move || accepting.accept(&listener));
+        let acceptor = thread.spawn(move || accepting.accept(&accepted));
         Ok(Self {
             shared,
+            listener,
             acceptor: Some(acceptor.map_err(|error| failed(&error))?),
         })
     }
@@ -80,12 +80,11 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // SeqCst: the connection that follows orders it anyway.
+        // SeqCst: who is woken below finds it.
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread; without a socket there is nobody to wake.
-        if UnixStream::connect(&self.shared.path).is_ok()
-            && let Some(acceptor) = self.acceptor.take()
-        {
+        // Not by a connection: the path may be another server's by now.
+        self.listener.stop();
+        if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
     }

@@ -5,8 +5,8 @@
 use super::failed;
 use crate::failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::low_level::pipe;
+use signal_hook::low_level::{pipe, unregister};
+use signal_hook::{SigId, flag};
 use std::io::{self, IsTerminal as _, Read as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -23,6 +23,10 @@ pub(super) struct Ending {
     receiver: UnixStream,
     /// The last signal that came.
     signal: Arc<AtomicUsize>,
+    /// Whether the next signal is the second one.
+    again: Arc<AtomicBool>,
+    /// What makes an interrupt the first or the second signal.
+    interrupt: Vec<SigId>,
 }
 
 /// Why the wait is over.
@@ -35,24 +39,32 @@ impl Ending {
     /// Catches INT, TERM and HUP from now on.
     pub(super) fn prepare() -> Result<Self, Failure> {
         let (sender, receiver) = UnixStream::pair().map_err(|error| failed(&error))?;
-        let ending = Self {
+        let mut ending = Self {
             sender,
             receiver,
             signal: Arc::default(),
+            again: Arc::default(),
+            interrupt: Vec::new(),
         };
-        let again = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            ending
-                .catch(signal, &again)
-                .map_err(|error| failed(&error))?;
+        for signal in [SIGTERM, SIGHUP, SIGINT] {
+            let counted = ending.count(signal).map_err(|error| failed(&error))?;
+            ending.catch(signal).map_err(|error| failed(&error))?;
+            if signal == SIGINT {
+                ending.interrupt = counted;
+            }
         }
         Ok(ending)
     }
 
-    /// In the order in which it is done when the signal comes.
-    fn catch(&self, signal: i32, again: &Arc<AtomicBool>) -> io::Result<()> {
-        flag::register_conditional_default(signal, Arc::clone(again))?;
-        flag::register(signal, Arc::clone(again))?;
+    /// Lets this signal end the process if it is the second one. In the order in which it is done when the signal comes.
+    fn count(&self, signal: i32) -> io::Result<Vec<SigId>> {
+        let second = flag::register_conditional_default(signal, Arc::clone(&self.again))?;
+        let first = flag::register(signal, Arc::clone(&self.again))?;
+        Ok(vec![second, first])
+    }
+
+    /// Lets this signal wake who waits.
+    fn catch(&self, signal: i32) -> io::Result<()> {
         flag::register_usize(signal, Arc::clone(&self.signal), signal as usize)?;
         pipe::register(signal, self.sender.try_clone()?)?;
         Ok(())
@@ -81,11 +93,16 @@ impl Ending {
     /// Runs the command to its end. A signal is handed on to it; the command then decides itself when to end.
     ///
     /// Where standard input is no terminal, the command leads a process group, all of which gets the signal. On a terminal it stays
-    /// in the group of the server, or it could not read from it: there an interrupt from the keyboard reaches both anyway, and
-    /// other signals are handed to the shell alone.
+    /// in the group of the server, or it could not read from it: there an interrupt from the keyboard reaches both anyway, so it is
+    /// the command's alone, however often it comes; and other signals are handed to the shell alone.
     pub(super) fn run(&mut self, command: &mut Command) -> Result<ExitStatus, Failure> {
         let recipient = match io::stdin().is_terminal() {
-            true => Recipient::Child,
+            true => {
+                for id in self.interrupt.drain(..) {
+                    unregister(id);
+                }
+                Recipient::Child
+            }
             false => {
                 command.process_group(0);
                 Recipient::Group
@@ -107,6 +124,9 @@ impl Ending {
                 // It has ended meanwhile, which is what was asked for.
                 let _ = id.signal(signal, recipient);
             }
+        }
+        if self.interrupt.is_empty() {
+            self.interrupt = self.count(SIGINT).map_err(|error| failed(&error))?;
         }
         child.wait().map_err(|error| failed(&error))
     }
