@@ -25,8 +25,19 @@ use crate::workspace::Workspace;
 /// The crates with unsafe code.
 const PACKAGES: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
 
-/// More of them for AddressSanitizer. Threads of `zram` meet at locks of `std`, into which ThreadSanitizer cannot see.
-const ADDRESS_PACKAGES: [&str; 1] = ["zram"];
+/// The tests of the store in which threads and passes meet. They meet at locks of `std`, into which ThreadSanitizer cannot
+/// see.
+const STORE_TESTS: [&str; 9] = [
+    "-p",
+    "zram",
+    "--lib",
+    "--test",
+    "stress",
+    "--test",
+    "rows",
+    "--test",
+    "writeback",
+];
 
 /// The tests in which threads meet, in zs-mm (`threads`) and zsmalloc: the others would only meet the
 /// uninstrumented parts of `std`.
@@ -119,20 +130,28 @@ pub(crate) fn prove_and_test(workspace: &Workspace, which: Sanitizer) -> Result<
 }
 
 pub(crate) fn test(workspace: &Workspace, which: Sanitizer) -> Result<String> {
-    let (more, tests, harness): (&[&str], &[&str], &[&str]) = match which {
-        Sanitizer::Address => (&ADDRESS_PACKAGES, &["--tests"], &[]),
-        Sanitizer::Thread => (&[], &THREADED_TESTS, &["--test-threads=1"]),
+    let packages: Vec<&str> = PACKAGES.iter().flat_map(|name| ["-p", name]).collect();
+    let run = |tests: &[&str], harness: &[&str]| {
+        which
+            .cargo(workspace)
+            // Long tests read this and shrink.
+            .env("ZS_SANITIZER", "1")
+            .arg("test")
+            .args(tests)
+            .args(["--target", TARGET, "--"])
+            .args(harness)
+            .run_and_read()
     };
-    let output = which
-        .cargo(workspace)
-        // Long tests read this and shrink.
-        .env("ZS_SANITIZER", "1")
-        .arg("test")
-        .args(PACKAGES.iter().chain(more).flat_map(|name| ["-p", name]))
-        .args(tests)
-        .args(["--target", TARGET, "--"])
-        .args(harness)
-        .run_and_read()?;
+    let output = match which {
+        Sanitizer::Address => {
+            let lower = run(&[&packages[..], &["--tests"]].concat(), &[])?;
+            lower + &run(&STORE_TESTS, &[])?
+        }
+        Sanitizer::Thread => run(
+            &[&packages[..], &THREADED_TESTS].concat(),
+            &["--test-threads=1"],
+        )?,
+    };
     checks::some_passed(&output)
 }
 
