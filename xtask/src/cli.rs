@@ -127,6 +127,9 @@ pub(crate) struct MutantsArgs {
     /// List the mutations and run nothing
     #[arg(long)]
     pub(crate) list: bool,
+    /// Only every third mutation, from this one on; `ci` takes the one that the commit's name says
+    #[arg(long, value_name = "0-2", value_parser = clap::value_parser!(u8).range(0..3))]
+    pub(crate) third: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -308,7 +311,7 @@ impl Step {
             Self::Clients => clients::run(workspace),
             Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
             Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
-            Self::Mutants => mutants::run(workspace, &MutantsArgs::default()),
+            Self::Mutants => mutants::run_a_third(workspace),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
             Self::Capi => capi::run(workspace, &CapiArgs::default()),
