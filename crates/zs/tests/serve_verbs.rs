@@ -336,7 +336,7 @@ fn a_long_verb_is_in_nobodys_way() {
         busy
     };
     let mut interrupted = 0;
-    for _ in 0..10 {
+    for _ in 0..100 {
         fill(&server, 4096);
         let before = number(&server.stat(), "recompressed");
         let mut command = zs(&["ctl", "--socket", server.socket().to_str().unwrap()]);
@@ -352,8 +352,13 @@ fn a_long_verb_is_in_nobodys_way() {
         if ended.is_none() {
             kill_process(Pid::from_child(&long), Signal::INT).unwrap();
         }
-        interrupted += u32::from(!long.wait().unwrap().success());
+        let status = long.wait().unwrap();
         while is_busy() {}
+        if status.code() == Some(1) {
+            // The question was there first, and it was refused.
+            continue;
+        }
+        interrupted += u32::from(!status.success());
         assert!(number(&server.stat(), "recompressed") > before + 4000);
         if interrupted > 0 {
             break;
