@@ -22,7 +22,7 @@ pub(crate) enum Arm {
 
 impl Arm {
     /// The verb; also the build folder, since every flag means other objects.
-    fn verb(self) -> &'static str {
+    pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Loom => "loom",
             Self::Schedule => "schedules",
@@ -44,9 +44,19 @@ impl Arm {
         }
     }
 
-    /// Sets what a build and a run on this arm need.
+    /// What a build takes longest for is what a model hardly runs.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Loom => "model",
+            Self::Schedule => "checked",
+        }
+    }
+
+    /// Sets what `cargo test` needs to build and run on this arm.
     pub(crate) fn configured(self, command: Cmd) -> Cmd {
-        let command = command.env("RUSTFLAGS", self.flags());
+        let command = command
+            .env("RUSTFLAGS", self.flags())
+            .args(["--profile", self.profile()]);
         match self {
             Self::Loom => command.env_default("LOOM_MAX_PREEMPTIONS", MAX_PREEMPTIONS),
             Self::Schedule => command,
@@ -58,11 +68,10 @@ pub(crate) fn run(workspace: &Workspace, arm: Arm, args: &ArmArgs) -> Result<Str
     let mut output = String::new();
     for (package, targets) in targets(workspace, arm, args.target.as_deref())? {
         let mut command = arm
-            .configured(Cmd::cargo(workspace))
+            .configured(Cmd::cargo(workspace).args(["test", "-p", &package]))
             // Clippy does not see what only this arm compiles.
             .env("RUSTFLAGS", format!("{} -D warnings", arm.flags()))
-            .env("CARGO_TARGET_DIR", workspace.target_dir(arm.verb()))
-            .args(["test", "--profile", "checked", "-p", &package]);
+            .env("CARGO_TARGET_DIR", workspace.target_dir(arm.verb()));
         for target in &targets {
             command = command.args(["--test", target]);
         }

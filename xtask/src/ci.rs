@@ -1,25 +1,30 @@
 //! `ci`: every step, two at a time.
 //!
 //! Data model: `steps in order -> two workers, each takes the first step whose build folder nobody uses ->
-//! a child, cargo xtask step NAME, that writes to target/ci/NAME.log -> printed whole when it ended`.
+//! a child, cargo xtask step NAME, that writes to target/ci/NAME.log -> printed whole when it ended ->
+//! a table of times, also in target/ci/summary.txt`.
 //!
 //! Most steps keep one core busy: a chain of crates that compile one after another, one test that takes long
 //! or only waits. Two at a time fill the two cores of a CI machine.
+//!
+//! `--full` runs the same steps, each for longer. Its summary is committed as `bench/results/ci-full.txt`:
+//! the mutations of a short run are chosen by what changed since the commit that it names.
 //!
 //! # Locking
 //!
 //! One mutex guards what waits, what runs and what ended. No worker holds it while a step runs.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum as _;
 
-use crate::cli::{CiArgs, Step};
-use crate::command::Cmd;
+use crate::cli::{CiArgs, Depth, Step};
+use crate::command::{Cmd, Ended};
 use crate::workspace::Workspace;
 
 const WORKERS: usize = 2;
@@ -31,9 +36,16 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 #[derive(Debug)]
 struct Done {
     step: Step,
-    passed: bool,
+    /// Why it failed, in a line; `None` if it passed.
+    failure: Option<String>,
     seconds: f64,
     log: PathBuf,
+}
+
+impl Done {
+    fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +102,7 @@ impl Queue {
     fn put(&self, done: Done, keep_going: bool) {
         let mut state = self.state();
         state.running.retain(|step| *step != done.step);
-        state.stopped |= !done.passed && !keep_going;
+        state.stopped |= !done.passed() && !keep_going;
         state.done.push(done);
         self.ended.notify_all();
     }
@@ -100,8 +112,9 @@ impl State {
     /// Moves the first step whose build folder is free from `waiting` to `running`.
     fn begin_next(&mut self) -> Option<Step> {
         let in_use = |step: &Step| {
-            let folder = step.build_folder();
-            self.running.iter().any(|run| run.build_folder() == folder)
+            let folders = step.build_folders();
+            let mut theirs = self.running.iter().flat_map(|run| run.build_folders());
+            theirs.any(|folder| folders.contains(folder))
         };
         let place = self.waiting.iter().position(|step| !in_use(step))?;
         let step = self.waiting.remove(place);
@@ -127,8 +140,8 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> Result<bool> {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(step) = queue.take() {
-                    let done = run_step(workspace, step, &logs);
-                    if done.passed {
+                    let done = run_step(workspace, step, args.depth(), &logs);
+                    if done.passed() {
                         print_log(&done);
                     }
                     queue.put(done, args.keep_going);
@@ -137,37 +150,61 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> Result<bool> {
         }
     });
     let state = queue.state();
-    // What failed is read first, so it stands last.
-    state
-        .done
-        .iter()
-        .filter(|done| !done.passed)
-        .for_each(print_log);
-    print_times(&state.done);
-    println!("total {:>13.1} s", start.elapsed().as_secs_f64());
-    let failed = state.done.iter().filter(|done| !done.passed).count();
+    let failures = || state.done.iter().filter(|done| !done.passed());
+    // The log of what failed is read first, so it stands last.
+    failures().for_each(print_log);
+    let summary = summary(workspace, args.depth(), &state.done, start.elapsed());
+    fs::write(logs.join("summary.txt"), &summary)?;
+    println!("== summary\n{summary}");
+    let failed = failures().count();
     println!("{}", closing_line(state.done.len() - failed, failed, count));
+    for done in failures() {
+        let why = done.failure.as_deref().unwrap_or_default();
+        let name = done.step.name();
+        let why = why.strip_prefix(&format!("FAIL {name}: ")).unwrap_or(why);
+        println!("FAIL {name}: {why}");
+    }
     Ok(failed == 0)
 }
 
 /// Runs one step as a child, whose output must not be mixed with another's.
-fn run_step(workspace: &Workspace, step: Step, logs: &Path) -> Done {
+fn run_step(workspace: &Workspace, step: Step, depth: Depth, logs: &Path) -> Done {
     let name = step.name();
     let log = logs.join(format!("{name}.log"));
     println!("-- {name} begins, see {}", log.display());
     let begun = Instant::now();
-    let passed = Cmd::new(THIS_PROGRAM, workspace)
-        .args(["step", name])
-        .run_logged(&log)
-        .unwrap_or_else(|error| {
-            println!("{name}: {error:#}");
-            false
-        });
+    let limit = depth.step_limit();
+    let mut child = Cmd::new(THIS_PROGRAM, workspace).args(["step", name]);
+    if depth == Depth::Full {
+        child = child.arg("--full");
+    }
+    let failure = match child.run_logged(&log, limit) {
+        Ok(Ended::Passed) => None,
+        Ok(Ended::Failed) => Some(why(&fs::read_to_string(&log).unwrap_or_default())),
+        Ok(Ended::TimedOut) => Some(format!("not ended after {} s", limit.as_secs())),
+        Err(error) => Some(format!("{error:#}")),
+    };
     Done {
         step,
-        passed,
+        failure,
         seconds: begun.elapsed().as_secs_f64(),
         log,
+    }
+}
+
+/// Returns the line of a failed step's log that tells most: its verdict, or the first error of a compiler.
+fn why(log: &str) -> String {
+    let verdict = log.lines().rev().find(|line| line.starts_with("FAIL "));
+    let vague = verdict.is_none_or(|line| line.contains(": the command failed"));
+    let mut lines = log.lines();
+    let error = lines.find(|line| line.starts_with("error"));
+    match (vague, error) {
+        (true, Some(error)) => {
+            let place = lines.next().map(str::trim).unwrap_or_default();
+            let place = if place.starts_with("-->") { place } else { "" };
+            format!("{error} {place}").trim_end().to_owned()
+        }
+        _ => verdict.unwrap_or("it ended without a verdict").to_owned(),
     }
 }
 
@@ -180,13 +217,22 @@ fn print_log(done: &Done) {
     }
 }
 
-fn print_times(steps: &[Done]) {
-    println!("== times");
+/// Returns what ran, on which commit, and how long it took.
+fn summary(workspace: &Workspace, depth: Depth, steps: &[Done], whole: Duration) -> String {
+    let commit = workspace.commit().unwrap_or_else(|| "unknown".to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let command = match depth {
+        Depth::Short => "cargo xtask ci",
+        Depth::Full => "cargo xtask ci --full",
+    };
+    let mut text = format!("commit {commit}\ncommand {command}\ncores {cores}\n");
     for done in steps {
-        let verdict = if done.passed { "PASS" } else { "FAIL" };
+        let verdict = if done.passed() { "PASS" } else { "FAIL" };
         let name = done.step.name();
-        println!("{verdict} {name:<9} {:>7.1} s", done.seconds);
+        let _ = writeln!(text, "{verdict} {name:<9} {:>7.1} s", done.seconds);
     }
+    let _ = write!(text, "total {:>13.1} s", whole.as_secs_f64());
+    text
 }
 
 fn closing_line(passed: usize, failed: usize, steps: usize) -> String {
@@ -203,7 +249,7 @@ mod tests {
     fn done(step: Step, passed: bool) -> Done {
         Done {
             step,
-            passed,
+            failure: (!passed).then(|| "a reason".to_owned()),
             seconds: 0.0,
             log: PathBuf::new(),
         }
@@ -233,5 +279,18 @@ mod tests {
     fn the_closing_line_tells_what_did_not_run() {
         assert_eq!(closing_line(11, 0, 11), "ci: 11 passed, 0 failed");
         assert_eq!(closing_line(3, 1, 11), "ci: 3 passed, 1 failed, 7 not run");
+    }
+
+    #[test]
+    fn the_line_that_tells_most_is_found() {
+        let verdict = "FAIL test: test a failed at src/a.rs:1:2: no";
+        assert_eq!(why(&format!("error: x\n{verdict}\nrepeat: y")), verdict);
+        let compiler = "error[E0308]: mismatched types\n  --> src/a.rs:1:2\nerror: two\n\
+                        FAIL clippy: the command failed (3 s)\n";
+        assert_eq!(
+            why(compiler),
+            "error[E0308]: mismatched types --> src/a.rs:1:2"
+        );
+        assert_eq!(why("killed"), "it ended without a verdict");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,7 +29,12 @@ pub(crate) enum Verb {
     Ci(CiArgs),
     /// Run one step of `ci` as it does; asan, tsan and fuzz then prove
     /// themselves first
-    Step { step: Step },
+    Step {
+        step: Step,
+        /// As `ci --full` does
+        #[arg(long)]
+        full: bool,
+    },
     /// Check the formatting of every crate
     Fmt,
     /// Check dependency order and what source files may say
@@ -109,6 +115,38 @@ pub(crate) struct CiArgs {
     /// Go on after a failed step
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Run every mutation, fuzz for a minute a target, stress for ten minutes
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+/// How long the steps take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What tells most in a second.
+    Short,
+    /// Everything.
+    Full,
+}
+
+impl Depth {
+    fn of(full: bool) -> Self {
+        if full { Self::Full } else { Self::Short }
+    }
+
+    /// Returns the time after which a step is killed.
+    pub(crate) fn step_limit(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(20 * 60),
+            Self::Full => Duration::from_secs(90 * 60),
+        }
+    }
+}
+
+impl CiArgs {
+    pub(crate) fn depth(&self) -> Depth {
+        Depth::of(self.full)
+    }
 }
 
 #[derive(Debug, Default, Args)]
@@ -127,9 +165,10 @@ pub(crate) struct MutantsArgs {
     /// List the mutations and run nothing
     #[arg(long)]
     pub(crate) list: bool,
-    /// Only every third mutation, from this one on; `ci` takes the one that the commit's name says
-    #[arg(long, value_name = "0-2", value_parser = clap::value_parser!(u8).range(0..3))]
-    pub(crate) third: Option<u8>,
+    /// Only those whose file or test changed since the last full run, and a few others by turns, as
+    /// `ci` does
+    #[arg(long)]
+    pub(crate) few: bool,
 }
 
 #[derive(Debug, Args)]
@@ -202,7 +241,10 @@ impl Verb {
     pub(crate) fn execute(self, workspace: &Workspace) -> Result<bool> {
         let step = match self {
             Self::Ci(args) => return ci::run(workspace, &args),
-            Self::Step { step } => step,
+            Self::Step { step, full } => {
+                let depth = Depth::of(full);
+                return Ok(report::step(step.name(), || step.run(workspace, depth)));
+            }
             Self::Mutants(args) if args.list => {
                 mutants::print_list(workspace, &args)?;
                 return Ok(true);
@@ -244,7 +286,9 @@ impl Verb {
             Self::Pressure => Step::Pressure,
             Self::Clients => Step::Clients,
         };
-        Ok(report::step(step.name(), || step.run(workspace)))
+        Ok(report::step(step.name(), || {
+            step.run(workspace, Depth::Short)
+        }))
     }
 }
 
@@ -286,19 +330,22 @@ impl Step {
     }
 
     /// What it builds in, below `target`: cargo lets nobody else build there meanwhile.
-    pub(crate) fn build_folder(self) -> &'static str {
+    pub(crate) fn build_folders(self) -> &'static [&'static str] {
         match self {
-            Self::Fmt | Self::Layers | Self::Licences | Self::Clippy => "debug",
-            Self::Docs | Self::NoStd | Self::Test | Self::Pressure | Self::Clients => "debug",
-            Self::Loom | Self::Schedules | Self::Mutants => self.name(),
-            Self::Asan | Self::Tsan | Self::Fuzz => self.name(),
-            // And in `release`, where no other step builds.
-            Self::Capi => Self::Asan.name(),
+            Self::Fmt | Self::Layers | Self::Licences | Self::Clippy => &["debug"],
+            Self::Docs | Self::NoStd | Self::Test | Self::Pressure | Self::Clients => &["debug"],
+            Self::Loom => &["loom"],
+            Self::Schedules => &["schedules"],
+            // And a few in `debug`, which it waits for.
+            Self::Mutants => &["loom", "schedules"],
+            Self::Tsan => &["tsan"],
+            // `capi` builds in `release`, too, where no other step does.
+            Self::Asan | Self::Fuzz | Self::Capi => &["asan"],
         }
     }
 
     /// Runs the step as `ci` does and returns a short note for its `PASS` line.
-    pub(crate) fn run(self, workspace: &Workspace) -> Result<String> {
+    pub(crate) fn run(self, workspace: &Workspace, depth: Depth) -> Result<String> {
         match self {
             Self::Fmt => checks::fmt(workspace),
             Self::Layers => layers::run(workspace),
@@ -308,14 +355,20 @@ impl Step {
             Self::NoStd => checks::no_std(workspace),
             Self::Test => checks::test(workspace),
             Self::Pressure => checks::pressure(workspace),
-            Self::Clients => clients::run(workspace),
+            Self::Clients => clients::run(workspace, depth),
             Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),
             Self::Schedules => arms::run(workspace, Arm::Schedule, &ArmArgs::default()),
-            Self::Mutants => mutants::run_a_third(workspace),
+            Self::Mutants => mutants::run(
+                workspace,
+                &MutantsArgs {
+                    few: depth == Depth::Short,
+                    ..MutantsArgs::default()
+                },
+            ),
             Self::Asan => sanitizers::prove_and_test(workspace, Sanitizer::Address),
             Self::Tsan => sanitizers::prove_and_test(workspace, Sanitizer::Thread),
             Self::Capi => capi::run(workspace, &CapiArgs::default()),
-            Self::Fuzz => fuzz::prove_and_run(workspace),
+            Self::Fuzz => fuzz::prove_and_run(workspace, depth),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::env;
 use anyhow::{Result, bail};
 
 use crate::checks::some_passed;
+use crate::cli::Depth;
 use crate::command::Cmd;
 use crate::workspace::Workspace;
 
@@ -26,11 +27,16 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("fstrim", "util-linux"),
 ];
 
-/// How many times as long as in `test` the stress is here: a minute.
-const LONG: &str = "12";
+/// Returns how many times as long as in `test` the stress is here: half a minute, or ten.
+fn times_as_long(depth: Depth) -> &'static str {
+    match depth {
+        Depth::Short => "6",
+        Depth::Full => "120",
+    }
+}
 
 /// Runs the tests that need clients, and returns what was skipped.
-pub(crate) fn run(workspace: &Workspace) -> Result<String> {
+pub(crate) fn run(workspace: &Workspace, depth: Depth) -> Result<String> {
     let required = env::var_os("CI").is_some();
     if required && !missing().is_empty() {
         install(workspace, &missing())?;
@@ -47,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     let mut tests = Cmd::cargo(workspace)
         .args(["test", "--workspace", "--test", "clients"])
         .args(["--test", "nbd_stress", "--", "--nocapture"])
-        .env_default("ZS_LONG", LONG)
+        .env_default("ZS_LONG", times_as_long(depth))
         .env("ZS_MOUNT", "1");
     if packages.is_empty() {
         tests = tests.env("ZS_NBD_CLIENTS", "1");

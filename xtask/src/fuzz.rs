@@ -1,5 +1,5 @@
 //! `fuzz`: the targets of `fuzz/`, built by the nightly compiler as cargo-fuzz builds them, with
-//! AddressSanitizer in Rust and in C.
+//! AddressSanitizer in Rust and in C: in one build with the tests of `asan`.
 //!
 //! Data model: `fuzz/corpus/TARGET (committed seeds) + target/fuzz/corpus/TARGET (earlier finds) ->
 //! libFuzzer -> new finds there, crashes in target/fuzz/artifacts`. cargo-fuzz itself is not needed:
@@ -15,23 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cli::FuzzArgs;
+use crate::cli::{Depth, FuzzArgs};
 use crate::command::{Cmd, Ended};
 use crate::report::Failure;
 use crate::sanitizers::{Sanitizer, TARGET};
 use crate::workspace::Workspace;
-
-/// Coverage as cargo-fuzz asks for it, but for the comparisons: tracing them halves the runs per
-/// second, and what there is to compare with lies in C.
-const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing";
-
-/// The C of liblz4 and libzstd: watched like Rust, and its comparisons, the one kind of feedback
-/// that gcc and clang share, are traced. What is written in assembler could not be watched.
-const C_FLAGS: &str = "-fsanitize=address -fsanitize-coverage=trace-cmp -DZSTD_DISABLE_ASM";
-
-const PROFILE: &str = "checked";
 
 /// Memory that was freed is kept from reuse up to this size; the default of 256 MiB only costs page
 /// faults.
@@ -43,6 +31,9 @@ const LIMITS: [&str; 3] = ["-timeout=10", "-malloc_limit_mb=256", "-rss_limit_mb
 /// A run that does not end by itself by then hangs.
 const GRACE: Duration = Duration::from_secs(60);
 const PROOF_LIMIT: Duration = Duration::from_secs(300);
+
+/// Seconds for each target in `ci --full`.
+const FULL_SECONDS: u32 = 60;
 
 /// A target, and the longest input that is tried, in bytes.
 struct Target {
@@ -89,10 +80,14 @@ const PROOFS: [Proof; 2] = [
 ];
 
 /// What `ci` does: a silent fuzzer says something only after it was seen to find.
-pub(crate) fn prove_and_run(workspace: &Workspace) -> Result<String> {
+pub(crate) fn prove_and_run(workspace: &Workspace, depth: Depth) -> Result<String> {
     let fuzzer = Fuzzer::build(workspace)?;
     let proof = fuzzer.prove()?;
-    let runs = fuzzer.run_all(&FuzzArgs::default())?;
+    let mut args = FuzzArgs::default();
+    if depth == Depth::Full {
+        args.seconds = FULL_SECONDS;
+    }
+    let runs = fuzzer.run_all(&args)?;
     Ok(format!("{proof}; {runs}"))
 }
 
@@ -108,21 +103,28 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<String> {
 /// The programs, built, and the folders around them.
 struct Fuzzer<'w> {
     workspace: &'w Workspace,
+    programs: PathBuf,
     folder: PathBuf,
 }
 
 impl<'w> Fuzzer<'w> {
     fn build(workspace: &'w Workspace) -> Result<Self> {
-        let folder = workspace.target_dir("fuzz");
-        let flags = format!("{} {COVERAGE}", Sanitizer::Address.flags());
-        Cmd::cargo(workspace)
-            .env("RUSTFLAGS", flags)
-            .env(&format!("CFLAGS_{}", TARGET.replace('-', "_")), C_FLAGS)
-            .env("CARGO_TARGET_DIR", &folder)
-            .args(["+nightly", "build", "--package", "fuzz", "--bins"])
-            .args(["--profile", PROFILE, "--target", TARGET])
+        let sanitizer = Sanitizer::Address;
+        sanitizer
+            .cargo(workspace)
+            .args(["build", "--package", "fuzz", "--bins"])
+            .args(["--target", TARGET])
             .run()?;
-        Ok(Self { workspace, folder })
+        let folder = workspace.target_dir("fuzz");
+        let programs = workspace
+            .target_dir(sanitizer.verb())
+            .join(TARGET)
+            .join("debug");
+        Ok(Self {
+            workspace,
+            programs,
+            folder,
+        })
     }
 
     /// One program, told what all of them are told.
@@ -135,7 +137,7 @@ impl<'w> Fuzzer<'w> {
     }
 
     fn binary(&self, name: &str) -> PathBuf {
-        self.folder.join(TARGET).join(PROFILE).join(name)
+        self.programs.join(name)
     }
 
     /// An empty folder for what a program leaves behind.

@@ -20,7 +20,7 @@
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
 //! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
-//! [`test_output`] reads what the test harness prints, [`workspace`] knows the files.
+//! [`test_output`] and [`test_watch`] read what the test harness prints, [`workspace`] knows the files.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -44,6 +44,7 @@ mod mutants;
 mod report;
 mod sanitizers;
 mod test_output;
+mod test_watch;
 mod workspace;
 
 use std::process::ExitCode;

@@ -29,6 +29,28 @@ impl Counts {
     }
 }
 
+/// Returns which test of an output failed first, where, and what it said.
+pub(crate) fn first_failure(output: &str) -> Option<String> {
+    let mut lines = output.lines();
+    let name = lines.find_map(|line| {
+        line.strip_prefix("---- ")?
+            .strip_suffix(" stdout ----")
+            .map(str::to_owned)
+    });
+    let Some(name) = name else {
+        let failed = |line: &str| {
+            let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+            Some(format!("test {name} failed"))
+        };
+        return output.lines().find_map(failed);
+    };
+    let place = lines.find_map(|line| line.split_once(" panicked at "));
+    Some(match (place, lines.next()) {
+        (Some((_, place)), Some(words)) => format!("test {name} failed at {place} {words}"),
+        _ => format!("test {name} failed"),
+    })
+}
+
 /// N of `running N tests`.
 fn announced(line: &str) -> Option<u64> {
     let rest = line.strip_prefix("running ")?;
@@ -62,6 +84,17 @@ mod tests {
             failed: true,
         };
         assert_eq!(Counts::read(output), expected);
+    }
+
+    #[test]
+    fn the_first_failure_is_told_with_its_place_and_words() {
+        let output = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\n\
+                      thread 'a::b' (7) panicked at src/a.rs:3:5:\nassertion failed: x\nnote: no\n";
+        let expected = "test a::b failed at src/a.rs:3:5: assertion failed: x";
+        assert_eq!(first_failure(output).as_deref(), Some(expected));
+        let bare = first_failure("test a::b ... FAILED\n");
+        assert_eq!(bare.as_deref(), Some("test a::b failed"));
+        assert_eq!(first_failure("test a::b ... ok\n"), None);
     }
 
     #[test]

@@ -88,21 +88,43 @@ impl Workspace {
         Ok(files)
     }
 
+    /// Returns the commit that is checked out, where there is a repository.
+    pub(crate) fn commit(&self) -> Option<String> {
+        Some(self.git(&["rev-parse", "HEAD"])?.trim().to_owned())
+    }
+
+    /// Returns the files that differ from those of a commit; `None` if the repository does not have it.
+    pub(crate) fn changed_since(&self, commit: &str) -> Option<Vec<PathBuf>> {
+        let names = self.git(&["diff", "--name-only", "-z", commit, "--"])?;
+        let names = names.split_terminator('\0');
+        Some(names.map(PathBuf::from).collect())
+    }
+
     fn git_files(&self) -> Option<Vec<PathBuf>> {
+        let text = self.git(&[
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])?;
+        let names = text.split_terminator('\0');
+        Some(names.map(PathBuf::from).collect())
+    }
+
+    /// Returns what a command of git prints about the workspace, if it succeeds.
+    fn git(&self, arguments: &[&str]) -> Option<String> {
         let output = Command::new("git")
             // CI often checks out as another user than the one that runs.
             .args(["-c", "safe.directory=*", "-C"])
             .arg(&self.root)
-            .args(["ls-files", "-z", "--cached", "--others"])
-            .arg("--exclude-standard")
+            .args(arguments)
             .output()
             .ok()?;
         if !output.status.success() {
             return None;
         }
-        let text = String::from_utf8(output.stdout).ok()?;
-        let names = text.split('\0').filter(|name| !name.is_empty());
-        Some(names.map(PathBuf::from).collect())
+        String::from_utf8(output.stdout).ok()
     }
 
     /// The Rust files among [`Self::files`].

@@ -1,7 +1,7 @@
 //! The list of mutations: its format, and applying one replacement.
 
 use std::fmt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -103,6 +103,16 @@ impl Mutation {
 }
 
 impl TestRef {
+    /// Returns where the target's source lies: a folder, or a file without its ending.
+    pub(super) fn source(&self) -> PathBuf {
+        let package = Path::new("crates").join(&self.package);
+        if self.target == "lib" {
+            package.join("src")
+        } else {
+            package.join("tests").join(&self.target)
+        }
+    }
+
     /// The options of `cargo test` that choose the target.
     pub(super) fn target_args(&self) -> Vec<&str> {
         if self.target == "lib" {

@@ -8,10 +8,12 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`few`] | which of them a short run takes |
 //! | [`list`] | the file format, and applying one replacement |
 //! | [`tree`] | the copy of the workspace that gets broken |
 //! | [`verdict`] | what a run of a test says about a mutation |
 
+mod few;
 mod list;
 mod tree;
 mod verdict;
@@ -32,6 +34,9 @@ use crate::report::Failure;
 use crate::workspace::Workspace;
 
 const LIST: &str = "xtask/mutations.toml";
+
+/// The summary of the last run of everything; its first line names the commit.
+const FULL_RUN: &str = "bench/results/ci-full.txt";
 
 /// A first build compiles every dependency.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
@@ -57,34 +62,17 @@ pub(crate) fn print_list(workspace: &Workspace, args: &MutantsArgs) -> Result<()
     Ok(())
 }
 
-/// What `ci` does, whose time is short: a third of them, another one with most commits, and the same for one commit.
-pub(crate) fn run_a_third(workspace: &Workspace) -> Result<String> {
-    // Without a repository there is no name: the first third.
-    let commit = Cmd::new("git", workspace)
-        .args(["rev-parse", "HEAD"])
-        .run_and_read()
-        .unwrap_or_default();
-    let sum: u32 = commit.trim().bytes().map(u32::from).sum();
-    let args = MutantsArgs {
-        third: Some((sum % 3) as u8),
-        ..MutantsArgs::default()
-    };
-    let outcome = run(workspace, &args)?;
-    Ok(format!("third {} of 0 to 2: {outcome}", sum % 3))
-}
-
 pub(crate) fn run(workspace: &Workspace, args: &MutantsArgs) -> Result<String> {
     let mut mutations = selected(workspace, args)?;
     // Before anything is built: an entry that no longer applies costs no waiting.
     for mutation in &mutations {
         mutation.apply(&workspace.read(Path::new(&mutation.file))?)?;
     }
-    if let Some(third) = args.third {
-        let mut places = 0..;
-        mutations.retain(|_| {
-            let place = places.next().unwrap_or(0);
-            place % 3 == u32::from(third)
-        });
+    let mut note = String::new();
+    if args.few {
+        let all = mutations.len();
+        mutations = few(workspace, mutations);
+        note = format!("; {} of {all}, `--full` runs all", mutations.len());
     }
     let bench = Bench::new(workspace)?;
     bench.check_unchanged(&mutations)?;
@@ -101,7 +89,20 @@ pub(crate) fn run(workspace: &Workspace, args: &MutantsArgs) -> Result<String> {
         });
     }
     print_table(&rows);
-    conclude(&rows)
+    Ok(conclude(&rows)? + &note)
+}
+
+/// Returns the mutations of a short run.
+fn few(workspace: &Workspace, mutations: Vec<Mutation>) -> Vec<Mutation> {
+    let base = workspace
+        .read(Path::new(FULL_RUN))
+        .ok()
+        .and_then(|text| Some(text.lines().next()?.strip_prefix("commit ")?.to_owned()));
+    let changed = base.and_then(|base| workspace.changed_since(&base));
+    // The same commit has the same turn.
+    let turn = workspace.commit().unwrap_or_default();
+    let turn = turn.bytes().map(usize::from).sum();
+    few::choose(mutations, changed.as_deref(), turn)
 }
 
 /// The entries whose name contains the filter.
@@ -229,7 +230,12 @@ impl<'a> Bench<'a> {
     }
 
     fn command(&self, test: &TestRef, cfg: Cfg) -> Cmd {
-        let builds = self.folder.join("target").join(cfg.name());
+        // The folder of the step that builds with the same flags: dependencies are built once.
+        let builds = match cfg {
+            Cfg::None => self.workspace.target_dir(""),
+            Cfg::Loom => self.workspace.target_dir(Arm::Loom.verb()),
+            Cfg::Schedule => self.workspace.target_dir(Arm::Schedule.verb()),
+        };
         let command = Cmd::cargo(self.workspace)
             .current_dir(self.tree.root())
             .env("CARGO_TARGET_DIR", builds)
@@ -239,10 +245,8 @@ impl<'a> Bench<'a> {
             .args(test.target_args());
         match cfg {
             Cfg::None => command,
-            Cfg::Loom => Arm::Loom.configured(command).args(["--profile", "mutant"]),
-            Cfg::Schedule => Arm::Schedule
-                .configured(command)
-                .args(["--profile", "checked"]),
+            Cfg::Loom => Arm::Loom.configured(command),
+            Cfg::Schedule => Arm::Schedule.configured(command),
         }
     }
 
