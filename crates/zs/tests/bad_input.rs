@@ -9,7 +9,7 @@
 mod common;
 
 use common::*;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::geteuid;
 use std::fs::{self, File, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -263,67 +263,6 @@ fn a_full_standard_output_is_an_error() {
     let output = command.stdout(full).output().unwrap();
     let text = failure(&output, 1);
     assert!(text.contains("standard output: No space left"), "{text}");
-}
-
-/// The processes whose parent is `parent`.
-fn children(parent: u32) -> Vec<i32> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let is_child = |pid: &i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; behind it come state and parent.
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        rest.split_ascii_whitespace().nth(1) == Some(&parent.to_string())
-    };
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(is_child).collect()
-}
-
-/// How often the tool is started, until a child was met at work.
-const MOST_STARTS: usize = 20;
-
-/// Starts the tool and ends its first measuring child; what it says then, or `None` if that child had
-/// done its work before it was found, or before the signal came.
-fn told_of_a_killed_child(path: &Path, signal: Signal) -> Option<String> {
-    let mut command = zs(&["estimate", "--json", "--file"]);
-    command
-        .arg(path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut tool = command.spawn().unwrap();
-    let child = loop {
-        if let Some(&child) = children(tool.id()).first() {
-            break child;
-        }
-        if tool.try_wait().unwrap().is_some() {
-            return None;
-        }
-        std::thread::yield_now();
-    };
-    // Gone already: then the tool says of a later one, or of none, that it died.
-    let _ = kill_process(Pid::from_raw(child).unwrap(), signal);
-    let output = tool.wait_with_output().unwrap();
-    let met = !output.status.success() && !stderr(&output).contains("child for zstd");
-    met.then(|| failure(&output, 1))
-}
-
-#[test]
-fn a_measuring_child_that_is_killed_is_reported() {
-    let folder = folder();
-    let path = write(&folder, "mixture", &mixture(3, 16384));
-    for (signal, expected) in [
-        (
-            Signal::KILL,
-            "the measuring child for lz4 died by signal 9; if the system killed it for want of memory",
-        ),
-        (
-            Signal::TERM,
-            "the measuring child for lz4 died by signal 15",
-        ),
-    ] {
-        let text = (0..MOST_STARTS).find_map(|_| told_of_a_killed_child(&path, signal));
-        let text = text.expect("a child is met at work");
-        assert!(text.contains(expected), "{text}");
-    }
 }
 
 #[test]

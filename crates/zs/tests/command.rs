@@ -11,6 +11,7 @@ mod common;
 use common::memory::{HELD, HOLD, largest};
 use common::users::{as_nobody, mount_small, world_readable};
 use common::*;
+use rustix::process::{Pid, Signal, getpgid, kill_process};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
@@ -104,41 +105,54 @@ fn a_descendant_that_may_not_be_read_is_said() {
 
 #[test]
 fn the_command_goes_on_if_the_tool_is_killed_while_it_is_stopped() {
-    // It takes a new page now and then, so that it is stopped again and again; its state is looked at only after the kill.
+    // It takes a new page now and then, so that it is stopped again and again.
     let script =
         "exec >/dev/null; while :; do x=$x$x.; x=${x:-y}; case ${#x} in ????????*) x=y; esac; done";
-    let mut stopped = 0;
-    for _ in 0..40 {
-        let mut tool = zs(&["estimate", "--", "sh", "-c", script]);
-        // What is left over if this fails must not keep the test's own output open.
-        tool.stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut tool = tool.spawn().unwrap();
-        let command = wait_for_child(tool.id(), "sh");
-        // The kill falls anywhere; half of the time the command stands still.
-        while state(command) != Some('T') && stopped < 3 && tool.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        stopped += u32::from(state(command) == Some('T'));
-        tool.kill().unwrap();
-        tool.wait().unwrap();
-        // The guard sees the end of its input and wakes it; until then it is waited for, though not for ever.
-        let killed = Instant::now();
-        while state(command) == Some('T') {
-            assert!(
-                killed.elapsed() < Duration::from_secs(60),
-                "nobody wakes it"
-            );
-            std::thread::yield_now();
-        }
-        let pid = rustix::process::Pid::from_raw(command as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        if stopped == 3 {
-            break;
-        }
+    let mut tool = zs(&["estimate", "--", "sh", "-c", script]);
+    // What is left over if this fails must not keep the test's own output open.
+    tool.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut tool = tool.spawn().unwrap();
+    let command = wait_for_child(tool.id(), "sh");
+    // Once the tool stands still, nobody continues the command that it has stopped.
+    while !both_stand_still(tool.id(), command) {
+        assert!(tool.try_wait().unwrap().is_none(), "the tool ended");
     }
-    assert!(stopped > 0, "it was never met standing still");
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    // The guard sees the end of its input and wakes it; until then it is waited for, though not for ever.
+    let killed = Instant::now();
+    while state(command) == Some('T') {
+        assert!(
+            killed.elapsed() < Duration::from_secs(60),
+            "nobody wakes it"
+        );
+        std::thread::yield_now();
+    }
+    signal(command, Signal::KILL);
+}
+
+/// Stops the tool if its command is stopped; whether the command then still is. Otherwise both go on.
+fn both_stand_still(tool: u32, command: u32) -> bool {
+    if state(command) != Some('T') {
+        std::thread::yield_now();
+        return false;
+    }
+    signal(tool, Signal::STOP);
+    while state(tool) != Some('T') {
+        std::thread::yield_now();
+    }
+    let still = state(command) == Some('T');
+    if !still {
+        signal(tool, Signal::CONT);
+    }
+    still
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// The state of a process, one letter; `None` if there is none.
@@ -149,8 +163,7 @@ fn state(pid: u32) -> Option<char> {
 
 /// The child of a process that has so a name, and is not the guard, which has a process group of its own.
 fn wait_for_child(parent: u32, name: &str) -> u32 {
-    let group =
-        |pid: u32| rustix::process::getpgid(rustix::process::Pid::from_raw(pid as i32)).ok();
+    let group = |pid: u32| getpgid(Pid::from_raw(pid as i32)).ok();
     loop {
         for entry in fs::read_dir("/proc").unwrap() {
             let Ok(pid) = entry

@@ -11,13 +11,10 @@ mod common;
 use common::nbd::Client;
 use common::server::{Server, fill, holds, names};
 use common::*;
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Stdio;
 
 #[test]
 fn figures_follow_the_data() {
@@ -312,59 +309,6 @@ fn disks_have_stores_of_their_own_and_metrics() {
     server.told(&["--export", "a", "trim"]);
     client.leave();
     other.leave();
-    server.terminate();
-}
-
-/// A long verb of one client is in nobody's way, and goes on when its client is interrupted.
-#[test]
-fn a_long_verb_is_in_nobodys_way() {
-    let server = Server::start(&["--secondary", "zstd:22"]);
-    let mut console =
-        BufReader::new(UnixStream::connect(server.folder.path().join("disk.ctl")).unwrap());
-    let mut ask = |request: &[u8]| {
-        console.get_mut().write_all(request).unwrap();
-        let mut line = String::new();
-        console.read_line(&mut line).unwrap();
-        line
-    };
-    let mut is_busy = || {
-        let another = ask(b"{\"request\":{\"command\":\"recompress\",\"blocks\":\"huge\"}}\n");
-        let busy = another.contains("a recompression is under way");
-        assert!(busy || another.starts_with("{\"ok\""), "{another}");
-        // Meanwhile, whoever asks something else is answered.
-        assert!(ask(b"{\"request\":{\"command\":\"trim\"}}\n").starts_with("{\"ok\""));
-        busy
-    };
-    let mut interrupted = 0;
-    for _ in 0..100 {
-        fill(&server, 4096);
-        let before = number(&server.stat(), "recompressed");
-        let mut command = zs(&["ctl", "--socket", server.socket().to_str().unwrap()]);
-        let mut long = command
-            .arg("recompress")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut ended = None;
-        while ended.is_none() && !is_busy() {
-            ended = long.try_wait().unwrap();
-        }
-        if ended.is_none() {
-            kill_process(Pid::from_child(&long), Signal::INT).unwrap();
-        }
-        let status = long.wait().unwrap();
-        while is_busy() {}
-        if status.code() == Some(1) {
-            // The question was there first, and it was refused.
-            continue;
-        }
-        interrupted += u32::from(!status.success());
-        assert!(number(&server.stat(), "recompressed") > before + 4000);
-        if interrupted > 0 {
-            break;
-        }
-    }
-    assert!(interrupted > 0, "the long verb was never seen");
     server.terminate();
 }
 

@@ -39,18 +39,24 @@ fn r1_a_source_that_changes_under_the_write() {
                 changes.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let mut met = 0;
-        while met < 60 {
-            let before = changes.load(Ordering::SeqCst);
+        for _ in 0..60 {
             let mut copied = Vec::new();
             let fill = |range: std::ops::Range<usize>, out: &mut [u8]| {
-                for (word, cell) in out.chunks_exact_mut(8).zip(&source[range.start / 8..]) {
+                let before = changes.load(Ordering::SeqCst);
+                for (at, (word, cell)) in out
+                    .chunks_exact_mut(8)
+                    .zip(&source[range.start / 8..])
+                    .enumerate()
+                {
+                    // In the middle, the other thread is waited for.
+                    while at == BLOCK / 16 && changes.load(Ordering::SeqCst) == before {
+                        std::thread::yield_now();
+                    }
                     word.copy_from_slice(&cell.load(Ordering::SeqCst).to_ne_bytes());
                 }
                 copied = out.to_vec();
             };
             store.write_from(BLOCK as u64, BLOCK, fill).expect("room");
-            met += u64::from(changes.load(Ordering::SeqCst) != before);
             assert!(block(&store, 1) == copied);
         }
         stop.store(true, Ordering::SeqCst);

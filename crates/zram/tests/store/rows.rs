@@ -191,9 +191,19 @@ fn r20_no_client_during_a_reset() {
                 }
             }
         });
-        let mut resets = 0;
-        while resets < 100 || refused.load(Ordering::SeqCst) < 10 {
-            resets += u64::from(store.reset().is_ok());
+        for _ in 0..100 {
+            // The client is attached now and then only.
+            let alone = loop {
+                match store.alone() {
+                    Ok(alone) => break alone,
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
+            let before = refused.load(Ordering::SeqCst);
+            while refused.load(Ordering::SeqCst) == before {
+                std::thread::yield_now();
+            }
+            alone.reset().expect("nobody is attached");
         }
         stop.store(true, Ordering::SeqCst);
     });

@@ -18,7 +18,7 @@ const SIGKILL: i32 = 9;
 /// Measures one codec in a process that does nothing else.
 pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> {
     let codec = job.codec.to_string();
-    let mut child = Command::new(SELF)
+    let child = Command::new(SELF)
         .arg0("zs")
         .args(["measure", "--codec", &codec])
         .args(["--page-size", &job.page_size.to_string()])
@@ -34,8 +34,14 @@ pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> 
         .map_err(|error| Failure::Failed(format!("{SELF} cannot be started: {error}")))?;
     let passes = if job.free.is_some() { 3 } else { 2 };
     let mut progress = Progress::measuring(name(job.codec), passes * pages.pages());
-    let last = listen(&mut child, &mut progress);
+    let measured = result(child, &codec, &mut progress);
     progress.finish();
+    measured
+}
+
+/// Waits for the child's last word.
+fn result(mut child: Child, codec: &str, progress: &mut Progress) -> Result<Measured, Failure> {
+    let last = listen(&mut child, progress);
     let status = child.wait();
     match last {
         Some(Message::Measured(measured)) => Ok(*measured),
@@ -88,6 +94,29 @@ fn how_it_ended(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A child that says how far it is, and dies in the middle of its work by a signal of its own.
+    #[test]
+    fn a_measuring_child_that_is_killed_is_reported() {
+        for (signal, expected) in [
+            (
+                "KILL",
+                "the measuring child for lz4 died by signal 9; if the system killed it for want of memory",
+            ),
+            ("TERM", "the measuring child for lz4 died by signal 15"),
+        ] {
+            let step = serde_json::to_string(&Message::Progress(1)).unwrap();
+            let script = format!("echo '{step}'; kill -{signal} $$");
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", &script]).stdout(Stdio::piped());
+            let mut progress = Progress::measuring("lz4", 2);
+            let failed = result(command.spawn().unwrap(), "lz4", &mut progress);
+            let Err(Failure::Failed(text)) = failed else {
+                unreachable!("{failed:?}");
+            };
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn an_end_without_a_result_is_explained() {

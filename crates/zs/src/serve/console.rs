@@ -19,6 +19,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use zs_nbd::PrivateListener;
 
+#[cfg(test)]
+mod tests;
+
 /// Most connections at once.
 const CONNECTIONS: usize = 16;
 
