@@ -1,6 +1,4 @@
 //! Any bytes as a dictionary.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::dictionary(bytes);
-});
+fuzz::target!(fuzz::dictionary);

@@ -1,6 +1,4 @@
 //! Operations on handle pools, against the model.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::handle_pools(bytes);
-});
+fuzz::target!(fuzz::handle_pools);

@@ -1,6 +1,4 @@
 //! A seeded fault: see `fuzz::over_read`.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::over_read(bytes);
-});
+fuzz::target!(fuzz::over_read);

@@ -1,6 +1,4 @@
 //! A seeded fault: see `fuzz::forgotten_faults`.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::forgotten_faults(bytes);
-});
+fuzz::target!(fuzz::forgotten_faults);

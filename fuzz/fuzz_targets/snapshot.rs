@@ -1,6 +1,4 @@
 //! Any bytes as a snapshot.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::snapshot(bytes);
-});
+fuzz::target!(fuzz::snapshot);

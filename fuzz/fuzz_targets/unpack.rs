@@ -1,6 +1,4 @@
 //! Any bytes as a file of pages and as a `.zst` file.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::unpack(bytes);
-});
+fuzz::target!(fuzz::unpack);

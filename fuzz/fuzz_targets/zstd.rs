@@ -1,6 +1,4 @@
 //! Any bytes as a compressed page, and as a page, by zstd.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fuzz::zstd(bytes);
-});
+fuzz::target!(fuzz::zstd);

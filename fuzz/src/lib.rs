@@ -27,3 +27,35 @@ pub use ops::{client_words, handle_pools};
 pub use proof::{forgotten_faults, over_read};
 pub use store::{dictionary, snapshot};
 pub use unpack::unpack;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use libfuzzer_sys;
+
+/// Makes a function the target of the fuzzer that this program is.
+///
+/// libFuzzer is C++ that takes long to compile, so an ordinary build (one without `--cfg fuzzing`) has a program
+/// that says so instead.
+#[macro_export]
+macro_rules! target {
+    ($function:path) => {
+        #[cfg(fuzzing)]
+        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            $function(bytes);
+        });
+
+        #[cfg(not(fuzzing))]
+        fn main() -> std::process::ExitCode {
+            $crate::not_for_fuzzing()
+        }
+    };
+}
+
+/// Tells how a fuzz target is built.
+#[cfg(not(fuzzing))]
+#[doc(hidden)]
+#[expect(clippy::print_stderr, reason = "it is the program's only output")]
+pub fn not_for_fuzzing() -> std::process::ExitCode {
+    eprintln!("error: built without --cfg fuzzing; run `cargo xtask fuzz` or `cargo fuzz run`");
+    std::process::ExitCode::FAILURE
+}

@@ -110,11 +110,8 @@ struct Fuzzer<'w> {
 impl<'w> Fuzzer<'w> {
     fn build(workspace: &'w Workspace) -> Result<Self> {
         let sanitizer = Sanitizer::Address;
-        sanitizer
-            .cargo(workspace)
-            .args(["build", "--package", "fuzz", "--bins"])
-            .args(["--target", TARGET])
-            .run()?;
+        // The targets are built for the tests of their package.
+        sanitizer.tests(workspace).arg("--no-run").run()?;
         let folder = workspace.target_dir("fuzz");
         let programs = workspace
             .target_dir(sanitizer.verb())

@@ -23,12 +23,11 @@ use crate::report::Failure;
 use crate::workspace::Workspace;
 
 /// The crates with unsafe code.
-const PACKAGES: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
+const UNSAFE: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
 
-/// The store's tests, and those of them in which threads and passes meet. They meet at locks of `std`, into
-/// which ThreadSanitizer cannot see.
-const STORE_TESTS: [&str; 5] = ["-p", "zram", "--lib", "--test", "store"];
-const STORE_FILTER: [&str; 3] = ["stress::", "rows::", "writeback::"];
+/// What AddressSanitizer watches beside them. ThreadSanitizer does not: the threads of a store meet at locks of
+/// `std`, into which it cannot see.
+const WATCHED: [&str; 2] = ["zram", "fuzz"];
 
 /// The tests in which threads meet: the others would only meet the uninstrumented parts of `std`.
 const THREADED_TESTS: [&str; 2] = ["--test", "threads"];
@@ -112,6 +111,25 @@ impl Sanitizer {
     }
 }
 
+impl Sanitizer {
+    /// `cargo test` of all that it watches. Whoever needs a program of the same build takes this command, too:
+    /// with fewer packages, what they share would have fewer features, and be built again.
+    pub(crate) fn tests(self, workspace: &Workspace) -> Cmd {
+        let command = self
+            .cargo(workspace)
+            // Long tests read this and shrink.
+            .env("ZS_SANITIZER", "1")
+            .args(["test", "--target", TARGET])
+            .args(UNSAFE.iter().flat_map(|name| ["-p", name]));
+        match self {
+            Self::Address => command
+                .args(WATCHED.iter().flat_map(|name| ["-p", name]))
+                .arg("--tests"),
+            Self::Thread => command.args(THREADED_TESTS),
+        }
+    }
+}
+
 /// What `ci` does: a silent sanitizer says something only after it was seen to speak.
 pub(crate) fn prove_and_test(workspace: &Workspace, which: Sanitizer) -> Result<String> {
     let proof = prove(workspace, which)?;
@@ -120,29 +138,12 @@ pub(crate) fn prove_and_test(workspace: &Workspace, which: Sanitizer) -> Result<
 }
 
 pub(crate) fn test(workspace: &Workspace, which: Sanitizer) -> Result<String> {
-    let packages: Vec<&str> = PACKAGES.iter().flat_map(|name| ["-p", name]).collect();
-    let run = |tests: &[&str], harness: &[&str]| {
-        which
-            .cargo(workspace)
-            // Long tests read this and shrink.
-            .env("ZS_SANITIZER", "1")
-            .arg("test")
-            .args(tests)
-            .args(["--target", TARGET, "--"])
-            .args(harness)
-            .run_and_read()
+    let command = which.tests(workspace);
+    let command = match which {
+        Sanitizer::Address => command.arg("--"),
+        Sanitizer::Thread => command.args(["--", "--test-threads=1"]),
     };
-    let output = match which {
-        Sanitizer::Address => {
-            let lower = run(&[&packages[..], &["--tests"]].concat(), &[])?;
-            lower + &run(&STORE_TESTS, &STORE_FILTER)?
-        }
-        Sanitizer::Thread => run(
-            &[&packages[..], &THREADED_TESTS].concat(),
-            &["--test-threads=1"],
-        )?,
-    };
-    checks::some_passed(&output)
+    checks::some_passed(&command.run_and_read()?)
 }
 
 pub(crate) fn prove(workspace: &Workspace, which: Sanitizer) -> Result<String> {
