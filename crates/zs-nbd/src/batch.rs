@@ -287,6 +287,7 @@ mod tests {
     use crate::export::{Export, Exports};
     use crate::memory::MemoryDevice;
     use crate::proto::{Handshake, Security, Step};
+    use crate::refusals::Refusals;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -295,13 +296,15 @@ mod tests {
         let disk = Arc::new(MemoryDevice::new(1 << 20).unwrap());
         let exports = Exports::new(vec![Export::new("", "", disk).unwrap()]).unwrap();
         let mut out = Vec::new();
-        let mut handshake = Handshake::new(&exports, Security::Clear, &mut out);
+        let untold = Arc::new(Refusals::untold());
+        let mut handshake =
+            Handshake::new(&exports, Security::Clear, Arc::clone(&untold), &mut out);
         let opening = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0";
         let (_, step) = handshake.advance(opening, &mut out).unwrap();
         let Step::Begin(agreement) = step else {
             panic!("{step:?}");
         };
-        Session::new(agreement)
+        Session::new(agreement, untold)
     }
 
     /// Writes and reads of these lengths in turn.

@@ -17,6 +17,7 @@ use crate::end::End;
 use crate::export::Exports;
 use crate::handshake::shake_hands;
 use crate::pace::Pace;
+use crate::refusals::Refusals;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::tls::Tls;
@@ -37,15 +38,17 @@ pub(crate) struct Bounds {
     pub(crate) budget: Arc<Budget>,
 }
 
-/// Serves a connection to its end. Once its handshake is over, `admit` says whether there is a place for it.
+/// Serves a connection to its end. Once its handshake is over, `admit` says whether there is a place for it. What the client is
+/// refused, `refusals` tells.
 pub(crate) fn serve(
     mut channel: Channel,
     exports: &Exports,
     tls: Option<&Tls>,
     bounds: Bounds,
+    refusals: Refusals,
     admit: impl FnOnce() -> Result<(), End>,
 ) -> End {
-    let agreed = shake_hands(&mut channel, exports, tls, bounds.handshake);
+    let agreed = shake_hands(&mut channel, exports, tls, refusals, bounds.handshake);
     let agreed = agreed.and_then(|agreed| {
         admit()?;
         let looks = channel.look_up_every(bounds.request);

@@ -272,7 +272,14 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.text())
+    }
+}
+
+impl Errno {
+    /// The same in words.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
             Self::Perm => "not permitted",
             Self::Io => "input or output failed",
             Self::NoMem => "no memory",
@@ -281,7 +288,7 @@ impl fmt::Display for Errno {
             Self::Overflow => "too large for one reply",
             Self::NotSup => "not supported",
             Self::Shutdown => "the server ends",
-        })
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::budget::Budget;
 use crate::export::Exports;
 use crate::pace::Pace;
 use crate::proto::{Handshake, Security, Step, Violation};
+use crate::refusals::Refusals;
 use crate::session::Session;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub struct Dialogue<'a> {
 
 #[derive(Debug)]
 enum Stage<'a> {
-    Handshake(Handshake<'a>),
+    Handshake(Handshake<'a>, Arc<Refusals>),
     Requests(Session, Box<Batch>),
     Over,
 }
@@ -38,8 +39,10 @@ pub enum Progress {
 impl<'a> Dialogue<'a> {
     /// Begins one; `out` gets the greeting.
     pub fn new(exports: &'a Exports, out: &mut Vec<u8>) -> Self {
+        let refusals = Arc::new(Refusals::untold());
+        let handshake = Handshake::new(exports, Security::Clear, Arc::clone(&refusals), out);
         Self {
-            stage: Stage::Handshake(Handshake::new(exports, Security::Clear, out)),
+            stage: Stage::Handshake(handshake, refusals),
             pending: Vec::new(),
         }
     }
@@ -49,7 +52,7 @@ impl<'a> Dialogue<'a> {
     /// # Errors
     /// [`Violation`] if the protocol has no answer: the connection has to be closed. What has been appended is still to be sent.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, Violation> {
-        let Stage::Handshake(handshake) = &mut self.stage else {
+        let Stage::Handshake(handshake, refusals) = &mut self.stage else {
             return self.requests(bytes, out);
         };
         self.pending.extend_from_slice(bytes);
@@ -64,7 +67,7 @@ impl<'a> Dialogue<'a> {
                     return Ok(Progress::Over);
                 }
                 Step::Begin(agreement) => {
-                    let session = Session::new(agreement);
+                    let session = Session::new(agreement, Arc::clone(refusals));
                     // One request at a time: it never waits.
                     let batch = Batch::new(&session, Arc::new(Budget::new(0)));
                     self.stage = Stage::Requests(session, Box::new(batch));

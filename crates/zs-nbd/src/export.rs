@@ -1,6 +1,8 @@
 //! Devices by name.
 
 use crate::device::Device;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -81,7 +83,11 @@ pub enum InvalidExport {
 
 /// All exports of a server. The first is the default one, which clients get that ask for an empty name.
 #[derive(Clone, Debug)]
-pub struct Exports(Vec<Export>);
+pub struct Exports {
+    list: Vec<Export>,
+    /// Where in the list the export of a name is.
+    by_name: HashMap<String, usize>,
+}
 
 impl Exports {
     /// A set of exports, the default one first.
@@ -92,23 +98,26 @@ impl Exports {
         if list.is_empty() {
             return Err(InvalidExport::None);
         }
+        let mut by_name = HashMap::with_capacity(list.len());
         for (index, export) in list.iter().enumerate() {
-            if list[..index].iter().any(|other| other.name == export.name) {
-                return Err(InvalidExport::Twice);
-            }
+            match by_name.entry(export.name.clone()) {
+                Entry::Occupied(_) => return Err(InvalidExport::Twice),
+                Entry::Vacant(free) => free.insert(index),
+            };
         }
-        Ok(Self(list))
+        Ok(Self { list, by_name })
     }
 
     /// All of them.
     #[must_use]
     pub fn list(&self) -> &[Export] {
-        &self.0
+        &self.list
     }
 
     /// The export of that name; of an empty name that none has, the first.
     pub(crate) fn find(&self, name: &str) -> Option<&Export> {
-        let named = self.0.iter().find(|export| export.name == name);
-        named.or_else(|| self.0.first().filter(|_| name.is_empty()))
+        let default = || name.is_empty().then_some(0);
+        let index = self.by_name.get(name).copied().or_else(default)?;
+        self.list.get(index)
     }
 }

@@ -21,6 +21,7 @@
 //! | `export` | devices by name |
 //! | `memory` | a device of plain memory |
 //! | `proto` | the protocol: bytes in, bytes out |
+//! | `refusals` | options and requests that were answered with an error, each kind told once |
 //! | `session` | one request after the other, against the device |
 //! | `batch` | whole requests, cut from what was read, and their replies |
 //! | `budget` | one bound on the memory of all large requests |
@@ -38,8 +39,8 @@
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel`, `budget` and `server`, described there; those of the last two are held for a look,
-//! the budget's maybe with `inbox` held. A device is called with `inbox` held at most.
+//! Locks are those of `connection`, `channel`, `budget`, `refusals` and `server`, described there; those of the last three are held
+//! for a look, that of the budget or of the refusals maybe with `inbox` held. A device is called with `inbox` held at most.
 
 #![forbid(unsafe_code)]
 
@@ -56,6 +57,7 @@ mod handshake;
 mod memory;
 mod pace;
 mod proto;
+mod refusals;
 mod server;
 mod session;
 mod socket;
@@ -69,5 +71,6 @@ pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
 pub use memory::MemoryDevice;
 pub use proto::Violation;
+pub use refusals::Declined;
 pub use server::{Event, Limits, Observer, Server, Stopped};
 pub use tls::{Tls, TlsError};

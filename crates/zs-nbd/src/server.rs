@@ -9,6 +9,7 @@ use crate::connection::{self, Bounds};
 use crate::end::End;
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
+use crate::refusals::{Declined, Refusals};
 use crate::socket::Socket;
 use crate::stop::Stop;
 use crate::tls::Tls;
@@ -39,8 +40,8 @@ pub struct Limits {
     pub connections: usize,
     /// Most TCP clients at once that are not through with their handshake; these are not counted as connections.
     pub handshakes: usize,
-    /// Time for a handshake, that of TLS included; not zero. At a unix socket it may become twice that, for a client that is not
-    /// silent but slow.
+    /// Time for a handshake, that of TLS included; not zero. A client that was told the list of exports gets a tenth of it more
+    /// for each, to ask about one by one. At a unix socket it may become twice that, for a client that is not silent but slow.
     pub handshake: Duration,
     /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above. For a
     /// request beyond 128 KiB it begins anew once there is memory for it.
@@ -76,6 +77,8 @@ impl Default for Limits {
 pub enum Event {
     /// A client connected; connections are numbered from 1.
     Opened(u64),
+    /// An option or a request was answered with an error. Of each connection and kind the first one is told.
+    Declined(u64, Declined),
     /// A connection ended.
     Closed(u64, End),
     /// A client was turned away: there are too many connections.
@@ -88,6 +91,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opened(number) => write!(f, "connection {number}: opened"),
+            Self::Declined(number, declined) => write!(f, "connection {number}: {declined}"),
             Self::Closed(number, end) => write!(f, "connection {number}: {end}"),
             Self::TooMany(most) => write!(f, "a client was turned away: {most} are connected"),
             Self::Refused(error) => write!(f, "a client was not let in: {error}"),
@@ -366,8 +370,11 @@ impl Entry {
             threads: limits.threads.max(1),
             budget: Arc::clone(&shared.budget),
         };
+        let (told, number) = (Arc::clone(shared), self.number);
+        let refusals = Refusals::new(move |declined| told.tell(&Event::Declined(number, declined)));
         let served = catch_unwind(AssertUnwindSafe(|| {
-            connection::serve(channel, &shared.exports, tls, bounds, || self.admit())
+            let admit = || self.admit();
+            connection::serve(channel, &shared.exports, tls, bounds, refusals, admit)
         }));
         let end = served.unwrap_or(End::Panicked);
         shared.tell(&Event::Closed(self.number, end));

@@ -2,6 +2,8 @@
 
 use crate::device::{Context, Device, Errno, Extents, Space};
 use crate::proto::{Agreement, Command, Head, Mode, Replies, flag};
+use crate::refusals::Refusals;
+use std::sync::Arc;
 
 /// Most pieces of one block status in one context: 64 KiB of them.
 const MAX_EXTENTS: usize = 4096;
@@ -12,11 +14,14 @@ const LONG: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Session {
     agreement: Agreement,
+    refusals: Arc<Refusals>,
 }
 
 /// Why a request fails, in the protocol's words and in people's.
 struct Refusal {
     errno: Errno,
+    /// Which of the mistakes that there are it is.
+    kind: &'static str,
     text: String,
 }
 
@@ -24,19 +29,28 @@ impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         Self {
             errno,
-            text: errno.to_string(),
+            kind: errno.text(),
+            text: errno.text().to_owned(),
         }
     }
 }
 
-fn refuse<T>(errno: Errno, text: impl Into<String>) -> Result<T, Refusal> {
-    let text = text.into();
-    Err(Refusal { errno, text })
+/// Refuses for a reason that needs no figures.
+fn refuse<T>(errno: Errno, kind: &'static str) -> Result<T, Refusal> {
+    refuse_with(errno, kind, kind.to_owned())
+}
+
+fn refuse_with<T>(errno: Errno, kind: &'static str, text: String) -> Result<T, Refusal> {
+    Err(Refusal { errno, kind, text })
 }
 
 impl Session {
-    pub(crate) fn new(agreement: Agreement) -> Self {
-        Self { agreement }
+    /// Of what was agreed upon. Whatever is answered with an error is told to `refusals`.
+    pub(crate) fn new(agreement: Agreement, refusals: Arc<Refusals>) -> Self {
+        Self {
+            agreement,
+            refusals,
+        }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -84,14 +98,20 @@ impl Session {
     pub(crate) fn execute(&self, head: &Head, payload: &[u8], replies: &mut Replies) {
         replies.answer(head.cookie, head.offset);
         if let Err(refusal) = self.attempt(head, payload, replies) {
-            replies.error(refusal.errno, &refusal.text);
+            self.decline(head, &refusal, replies);
         }
     }
 
     /// Answers a request that is not done.
     pub(crate) fn refuse(&self, head: &Head, errno: Errno, replies: &mut Replies) {
         replies.answer(head.cookie, head.offset);
-        replies.error(errno, &errno.to_string());
+        self.decline(head, &errno.into(), replies);
+    }
+
+    fn decline(&self, head: &Head, refusal: &Refusal, replies: &mut Replies) {
+        let asked = head.command.name();
+        self.refusals.note(asked, refusal.kind, &refusal.text);
+        replies.error(refusal.errno, &refusal.text);
     }
 
     fn attempt(&self, head: &Head, payload: &[u8], out: &mut Replies) -> Result<(), Refusal> {
@@ -105,13 +125,18 @@ impl Session {
         self.check_range(head)?;
         let (offset, len) = (head.offset, head.length);
         match head.command {
+            Command::Read if len == 0 => {
+                out.no_data();
+                return Ok(());
+            }
             Command::Read => {
                 // At most the largest block, which has 32 bits.
                 let unbroken = head.flags & flag::DF != 0;
-                out.data(len as usize, unbroken, |buf| device.read(offset, buf));
+                out.data(len as usize, unbroken, |buf| device.read(offset, buf))?;
                 return Ok(());
             }
             Command::BlockStatus => return self.block_status(head, out),
+            _ if len == 0 => {}
             Command::Write => device.write(offset, payload)?,
             Command::Trim => device.trim(offset, len)?,
             Command::Cache => device.prefetch(offset, len)?,
@@ -133,27 +158,23 @@ impl Session {
     }
 
     fn check_flags(&self, head: &Head) -> Result<(), Refusal> {
-        let structured = self.agreement.mode != Mode::Simple;
+        // In simple replies every read comes unbroken, and in compact headers every write says its payload's length: there
+        // these flags have one meaning, too.
         let known = flag::FUA
             | match head.command {
-                Command::Read if structured => flag::DF,
-                Command::Write if self.agreement.mode == Mode::Extended => flag::PAYLOAD_LEN,
+                Command::Read => flag::DF,
+                Command::Write => flag::PAYLOAD_LEN,
                 Command::WriteZeroes => flag::NO_HOLE | flag::FAST_ZERO,
                 Command::BlockStatus => flag::REQ_ONE,
                 Command::Unknown(code) => {
-                    return refuse(Errno::Inval, format!("there is no command {code}"));
+                    let text = format!("there is no command {code}");
+                    return refuse_with(Errno::Inval, "unknown", text);
                 }
                 _ => 0,
             };
         if head.flags & !known != 0 {
             let text = format!("flags {:#x}; allowed here are {known:#x}", head.flags);
-            return refuse(Errno::Inval, text);
-        }
-        if head.command == Command::Write
-            && self.agreement.mode == Mode::Extended
-            && head.flags & flag::PAYLOAD_LEN == 0
-        {
-            return refuse(Errno::Inval, "a write without NBD_CMD_FLAG_PAYLOAD_LEN");
+            return refuse_with(Errno::Inval, "flags", text);
         }
         Ok(())
     }
@@ -169,25 +190,28 @@ impl Session {
         if writes && device.read_only() {
             return refuse(Errno::Perm, "the export is read-only");
         }
-        if len == 0 {
-            return refuse(Errno::Inval, "a length of 0");
+        if len == 0 && head.command == Command::BlockStatus {
+            return refuse(
+                Errno::Inval,
+                "a length of 0, of which there is nothing to tell",
+            );
         }
         let sizes = device.block_sizes();
         let grain = u64::from(sizes.minimum);
         if offset % grain != 0 || len % grain != 0 {
             let text = format!("offset {offset}, length {len}: not multiples of {grain}");
-            return refuse(Errno::Inval, text);
+            return refuse_with(Errno::Inval, "not multiples", text);
         }
         let size = device.size();
         if offset.checked_add(len).is_none_or(|end| end > size) {
             let grows = matches!(head.command, Command::Write | Command::WriteZeroes);
             let errno = if grows { Errno::NoSpc } else { Errno::Inval };
             let text = format!("offset {offset}, length {len}: past the end, {size}");
-            return refuse(errno, text);
+            return refuse_with(errno, "past the end", text);
         }
         if head.command == Command::Read && len > u64::from(sizes.maximum) {
             let text = format!("length {len}: the most is {}", sizes.maximum);
-            return refuse(Errno::Inval, text);
+            return refuse_with(Errno::Inval, "too long", text);
         }
         Ok(())
     }

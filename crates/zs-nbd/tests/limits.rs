@@ -4,14 +4,15 @@
 
 mod client;
 
+use client::dialect::{Dialect, Speaker};
 use client::probe::{Call, Probe, SIZE, Setup};
-use client::{Client, GREETING, READ, WRITE, request, write};
+use client::{Client, GREETING, INFO, LIST, READ, WRITE, go, option, request, write};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
-use zs_nbd::{Limits, MemoryDevice};
+use std::time::{Duration, Instant};
+use zs_nbd::{Device, Endpoint, Export, Exports, Limits, MemoryDevice, Server};
 
 /// A time that only clients exceed that wait for ever.
 const SHORT: Duration = Duration::from_millis(50);
@@ -32,6 +33,57 @@ fn who_says_nothing_is_asked_to_leave() {
     assert_eq!(greeting.len(), GREETING);
     let notes = setup.stop().join("\n");
     assert!(notes.contains("Closed(1, Slow(50ms))"), "{notes}");
+}
+
+/// Nothing else bounds how many options a client may send.
+#[test]
+fn who_asks_without_end_is_asked_to_leave() {
+    let setup = setup(Limits {
+        handshake: SHORT,
+        ..Limits::default()
+    });
+    let mut asking = UnixStream::connect(setup.path()).unwrap();
+    let mut taking = asking.try_clone().unwrap();
+    let taken = std::thread::spawn(move || std::io::copy(&mut taking, &mut std::io::sink()));
+    asking.write_all(&3_u32.to_be_bytes()).unwrap();
+    let many = option(LIST, &[]).repeat(100);
+    while asking.write_all(&many).is_ok() {}
+    // It is cut off with or without an error.
+    let _ = taken.join().unwrap();
+    while setup.server.connections() > 0 {
+        std::thread::yield_now();
+    }
+    let notes = setup.stop().join("\n");
+    assert!(notes.contains("Closed(1, Slow(55ms))"), "{notes}");
+}
+
+/// A tenth of a handshake's time for each: asked about one by one, over a slow line, many take longer than a handshake may.
+#[test]
+fn a_listing_has_time_for_each_export() {
+    const EXPORTS: usize = 4000;
+    let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(SIZE).unwrap());
+    let named = |number| Export::new(format!("{number}"), "", Arc::clone(&device)).unwrap();
+    let exports = Exports::new((0..EXPORTS).map(named).collect()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nbd");
+    let limits = Limits {
+        handshake: SHORT,
+        ..Limits::default()
+    };
+    let endpoint = Endpoint::unix(&path).unwrap();
+    let server = Server::start(exports, vec![endpoint], limits, Arc::new(|_| ())).unwrap();
+    let mut speaker = Speaker::greeted(&path, Dialect::Structured);
+    let begun = Instant::now();
+    assert_eq!(speaker.option(LIST, b""), Ok(()));
+    for number in (0..EXPORTS).cycle() {
+        let asked = go(&number.to_string(), &[1, 2, 3]);
+        assert_eq!(speaker.option(INFO, &asked), Ok(()), "{number}");
+        if number + 1 == EXPORTS && begun.elapsed() > SHORT * 2 {
+            break;
+        }
+    }
+    speaker.quit();
+    drop(server);
 }
 
 #[test]

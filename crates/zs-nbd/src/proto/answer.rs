@@ -1,6 +1,8 @@
 //! Answers to options.
 
+use super::option::name;
 use crate::device::Context;
+use crate::refusals::Refusals;
 
 const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 
@@ -17,6 +19,20 @@ pub(super) mod rep {
     pub(in crate::proto) const UNKNOWN: u32 = 0x8000_0006;
     pub(in crate::proto) const BLOCK_SIZE_REQD: u32 = 0x8000_0008;
     pub(in crate::proto) const EXT_HEADER_REQD: u32 = 0x8000_000a;
+
+    /// The name of an error.
+    pub(super) const fn name(error: u32) -> &'static str {
+        match error {
+            UNSUP => "NBD_REP_ERR_UNSUP",
+            POLICY => "NBD_REP_ERR_POLICY",
+            INVALID => "NBD_REP_ERR_INVALID",
+            TLS_REQD => "NBD_REP_ERR_TLS_REQD",
+            UNKNOWN => "NBD_REP_ERR_UNKNOWN",
+            BLOCK_SIZE_REQD => "NBD_REP_ERR_BLOCK_SIZE_REQD",
+            EXT_HEADER_REQD => "NBD_REP_ERR_EXT_HEADER_REQD",
+            _ => "an error",
+        }
+    }
 }
 
 /// Items of `NBD_REP_INFO`.
@@ -31,6 +47,7 @@ pub(super) mod item {
 #[derive(Debug)]
 pub(super) struct Answers<'a> {
     pub(super) option: u32,
+    pub(super) refusals: &'a Refusals,
     pub(super) out: &'a mut Vec<u8>,
 }
 
@@ -47,6 +64,7 @@ impl Answers<'_> {
     }
 
     pub(super) fn refuse(&mut self, kind: u32, why: &str) {
+        self.refusals.note(name(self.option), rep::name(kind), why);
         self.send(kind, &[why.as_bytes()]);
     }
 

@@ -9,6 +9,8 @@ use super::wire::Reader;
 use super::{Mode, Violation};
 use crate::device::Context;
 use crate::export::{Export, Exports};
+use crate::refusals::Refusals;
+use std::sync::Arc;
 
 const INIT: &[u8; 8] = b"NBDMAGIC";
 
@@ -18,8 +20,6 @@ const NO_ZEROES: u16 = 2;
 
 /// With so many bytes of answers, they are sent before the next option is looked at.
 const FULL_BYTES: usize = 64 << 10;
-/// Most options of one handshake: a client needs less than ten.
-const MAX_OPTIONS: u32 = 1000;
 
 /// Whether a connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +63,22 @@ pub(crate) struct Handshake<'a> {
     security: Security,
     has_flags: bool,
     zeroes: bool,
-    options: u32,
+    /// Exports that the client was told of, and may ask about one by one.
+    listed: usize,
     mode: Mode,
     /// Of which export, and which of its contexts.
     selected: Option<(String, Vec<Context>)>,
+    refusals: Arc<Refusals>,
 }
 
 impl<'a> Handshake<'a> {
     /// Begins one, with the server's greeting.
-    pub(crate) fn new(exports: &'a Exports, security: Security, out: &mut Vec<u8>) -> Self {
+    pub(crate) fn new(
+        exports: &'a Exports,
+        security: Security,
+        refusals: Arc<Refusals>,
+        out: &mut Vec<u8>,
+    ) -> Self {
         out.extend(INIT);
         out.extend(I_HAVE_OPT.to_be_bytes());
         out.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
@@ -80,9 +87,10 @@ impl<'a> Handshake<'a> {
             security,
             has_flags: false,
             zeroes: true,
-            options: 0,
+            listed: 0,
             mode: Mode::Simple,
             selected: None,
+            refusals,
         }
     }
 
@@ -105,10 +113,6 @@ impl<'a> Handshake<'a> {
             let Some((option, data)) = next_option(&mut rest)? else {
                 return Ok((taken, Step::More));
             };
-            self.options += 1;
-            if self.options > MAX_OPTIONS {
-                return Err(Violation::Options(MAX_OPTIONS));
-            }
             let step = self.option(option, data, out)?;
             if matches!(step, Step::StartTls) && !rest.is_empty() {
                 return Err(Violation::BehindStartTls);
@@ -121,6 +125,11 @@ impl<'a> Handshake<'a> {
                 return Ok((taken, Step::Send));
             }
         }
+    }
+
+    /// How many exports the client was told of by `NBD_OPT_LIST`.
+    pub(crate) fn listed(&self) -> usize {
+        self.listed
     }
 
     /// TLS has begun: whatever was agreed upon before is void.
@@ -140,7 +149,12 @@ impl<'a> Handshake<'a> {
     }
 
     fn option(&mut self, option: u32, data: &[u8], out: &mut Vec<u8>) -> Result<Step, Violation> {
-        let mut answers = Answers { option, out };
+        let refusals = Arc::clone(&self.refusals);
+        let mut answers = Answers {
+            option,
+            refusals: &refusals,
+            out,
+        };
         let plain = matches!(
             option,
             LIST | START_TLS | STRUCTURED_REPLY | EXTENDED_HEADERS
@@ -204,7 +218,8 @@ impl<'a> Handshake<'a> {
         Step::More
     }
 
-    fn list(&self, answers: &mut Answers<'_>) {
+    fn list(&mut self, answers: &mut Answers<'_>) {
+        self.listed = self.exports.list().len();
         for export in self.exports.list() {
             let name = export.name().as_bytes();
             let len = (name.len() as u32).to_be_bytes();
@@ -263,7 +278,7 @@ impl<'a> Handshake<'a> {
         if selects {
             self.selected = None;
         }
-        if self.mode == Mode::Simple {
+        if selects && self.mode == Mode::Simple {
             return answers.refuse(rep::INVALID, "structured replies first");
         }
         let queries = match Queries::parse(data) {
@@ -351,7 +366,6 @@ fn matches(query: &str, context: Context, exactly: bool) -> bool {
 mod tests {
     use super::*;
     use crate::memory::MemoryDevice;
-    use std::sync::Arc;
 
     /// Options whose answers are much longer: they are sent in between.
     #[test]
@@ -363,7 +377,8 @@ mod tests {
         });
         let exports = Exports::new(list.collect()).unwrap();
         let mut out = Vec::new();
-        let mut handshake = Handshake::new(&exports, Security::Clear, &mut out);
+        let untold = Arc::new(Refusals::untold());
+        let mut handshake = Handshake::new(&exports, Security::Clear, untold, &mut out);
         let list = [&b"IHAVEOPT\0\0\0\x03\0\0\0\0"[..]; 256].concat();
         let input = [&3_u32.to_be_bytes(), &list[..]].concat();
         let (mut rest, mut sent) = (&input[..], 0);

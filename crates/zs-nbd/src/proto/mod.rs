@@ -55,9 +55,6 @@ pub enum Violation {
     /// An export asked for in the way that knows no errors.
     #[error("NBD_OPT_EXPORT_NAME for an export that is not to be had that way")]
     NoSuchExport,
-    /// Options without end.
-    #[error("more than {0} options")]
-    Options(u32),
     /// Bytes behind STARTTLS that are not encrypted.
     #[error("bytes in clear behind STARTTLS")]
     BehindStartTls,

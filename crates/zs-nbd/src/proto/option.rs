@@ -20,6 +20,23 @@ pub(super) const LIST_META_CONTEXT: u32 = 9;
 pub(super) const SET_META_CONTEXT: u32 = 10;
 pub(super) const EXTENDED_HEADERS: u32 = 11;
 
+/// The name of an option.
+pub(super) const fn name(option: u32) -> &'static str {
+    match option {
+        EXPORT_NAME => "NBD_OPT_EXPORT_NAME",
+        ABORT => "NBD_OPT_ABORT",
+        LIST => "NBD_OPT_LIST",
+        START_TLS => "NBD_OPT_STARTTLS",
+        INFO => "NBD_OPT_INFO",
+        GO => "NBD_OPT_GO",
+        STRUCTURED_REPLY => "NBD_OPT_STRUCTURED_REPLY",
+        LIST_META_CONTEXT => "NBD_OPT_LIST_META_CONTEXT",
+        SET_META_CONTEXT => "NBD_OPT_SET_META_CONTEXT",
+        EXTENDED_HEADERS => "NBD_OPT_EXTENDED_HEADERS",
+        _ => "another option",
+    }
+}
+
 /// The next whole option, taken from the front.
 pub(super) fn next_option<'a>(
     input: &mut Reader<'a>,
@@ -73,7 +90,7 @@ pub(super) struct Inquiry<'a> {
 impl<'a> Inquiry<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
         let mut data = Reader(data);
-        let export = name(&mut data)?;
+        let export = export_name(&mut data)?;
         let count = usize::from(data.u16().ok_or(Malformed::Lengths)?);
         if data.0.len() != 2 * count {
             return Err(Malformed::Lengths);
@@ -100,7 +117,7 @@ pub(super) struct Queries<'a> {
 impl<'a> Queries<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
         let mut data = Reader(data);
-        let export = name(&mut data)?;
+        let export = export_name(&mut data)?;
         // The count is the client's word; the data, which is bounded, decides.
         let count = data.u32().ok_or(Malformed::Lengths)?;
         let mut list = Vec::new();
@@ -119,7 +136,7 @@ fn text<'a>(data: &mut Reader<'a>) -> Result<&'a str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)
 }
 
-fn name<'a>(data: &mut Reader<'a>) -> Result<&'a str, Malformed> {
+fn export_name<'a>(data: &mut Reader<'a>) -> Result<&'a str, Malformed> {
     let name = text(data)?;
     if name.len() > MAX_STRING {
         return Err(Malformed::LongName);

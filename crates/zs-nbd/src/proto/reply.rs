@@ -77,6 +77,14 @@ impl Replies {
         self.to = To { cookie, offset };
     }
 
+    /// Success of a read of no bytes, which in structured replies no simple one may answer.
+    pub(crate) fn no_data(&mut self) {
+        match self.mode {
+            Mode::Simple => self.simple(0),
+            Mode::Structured | Mode::Extended => self.chunk(NONE, DONE, 0),
+        }
+    }
+
     /// Success, without data.
     pub(crate) fn done(&mut self) {
         match self.mode {
@@ -97,13 +105,16 @@ impl Replies {
         self.put(text);
     }
 
-    /// `len` bytes that `read` writes; or holes and data; or its error, and then none of them. Unbroken, they come as one chunk.
+    /// `len` bytes that `read` writes; or holes and data. Unbroken, they come as one chunk.
+    ///
+    /// # Errors
+    /// That of `read`; then nothing was appended.
     pub(crate) fn data(
         &mut self,
         len: usize,
         unbroken: bool,
         read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
-    ) {
+    ) -> Result<(), Errno> {
         let begin = self.len;
         if self.mode == Mode::Simple {
             self.simple(0);
@@ -127,9 +138,10 @@ impl Replies {
             }
             Err(errno) => {
                 self.len = begin;
-                self.error(errno, &errno.to_string());
+                return Err(errno);
             }
         }
+        Ok(())
     }
 
     /// Makes holes of long zeroes in the last `len` bytes, whose reply begins at `begin`. What is written in place of a hole, its

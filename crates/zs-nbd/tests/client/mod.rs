@@ -3,6 +3,7 @@
 #![allow(clippy::allow_attributes, reason = "which part differs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
 
+pub(crate) mod dialect;
 pub(crate) mod probe;
 pub(crate) mod talk;
 
