@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Fragment an arena, mend it, and draw both
     Frag(Frag),
     /// Serve a disk of compressed memory to whoever speaks NBD
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     /// Ask or tell a running `zs serve` something
     Ctl(ctl::Options),
     /// Measures one codec on the page file at standard input; `estimate` calls it.

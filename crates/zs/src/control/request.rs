@@ -161,7 +161,7 @@ pub(crate) enum Request {
     },
     /// Forget everything; no client may be connected
     Reset,
-    /// Statistics in Prometheus' text format
+    /// Statistics for Prometheus, as OpenMetrics
     Metrics,
     /// Write everything to a file that the server makes or replaces
     Snapshot {

@@ -15,20 +15,19 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to the server whose NBD socket is at `socket`.
-    pub(super) fn open(socket: &Path) -> Result<Self, Failure> {
-        let path = control::beside(socket);
-        let stream = UnixStream::connect(&path).map_err(|error| {
+    /// Connects to a control socket, which `argument` named.
+    pub(super) fn open(path: &Path, argument: &str) -> Result<Self, Failure> {
+        let stream = UnixStream::connect(path).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    "; is a zs serve running with that --socket?"
+                    format!("; is a zs serve running with that {argument}?")
                 }
-                _ => "",
+                _ => String::new(),
             };
             Failure::Failed(format!("{}: {error}{hint}", path.display()))
         })?;
         Ok(Self {
-            path,
+            path: path.to_owned(),
             reader: BufReader::new(stream),
         })
     }

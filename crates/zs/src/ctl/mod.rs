@@ -10,7 +10,7 @@ mod link;
 mod text;
 mod top;
 
-use crate::control::{Order, Request};
+use crate::control::{self, Order, Request};
 use crate::failure::Failure;
 use crate::output;
 use clap::{Args, Subcommand};
@@ -25,7 +25,11 @@ use std::process::ExitCode;
 pub(crate) struct Options {
     /// The server's unix socket; that for control lies beside it
     #[arg(long, short, value_name = "PATH")]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
+
+    /// Instead: its control socket, as in the server's --control
+    #[arg(long, value_name = "PATH", conflicts_with = "socket")]
+    control: Option<PathBuf>,
 
     /// Which disk, if the server has several
     #[arg(long, value_name = "NAME")]
@@ -52,8 +56,22 @@ enum Verb {
     },
 }
 
+impl Options {
+    /// The connection to the server that is meant.
+    fn link(&self) -> Result<Link, Failure> {
+        match (&self.socket, &self.control) {
+            (_, Some(path)) => Link::open(path, "--control"),
+            (Some(socket), None) => Link::open(&control::beside(socket), "--socket"),
+            (None, None) => Err(Failure::Usage(
+                "which server? --socket PATH names its unix socket, --control PATH its control socket"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let mut link = Link::open(&options.socket)?;
+    let mut link = options.link()?;
     let export = options.export.clone();
     match &options.verb {
         Verb::Ask(request) => {

@@ -12,7 +12,6 @@ use crate::failure::Failure;
 use crate::output;
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -48,13 +47,13 @@ struct Shared {
 }
 
 impl Console {
+    /// Lets in who connects to a socket that listens.
     pub(super) fn start(
-        path: &Path,
+        listener: PrivateListener,
         disks: Vec<Arc<StoreDisk>>,
-        allowed: Option<&Path>,
+        files: Files,
     ) -> Result<Self, Failure> {
-        let files = Files::below(allowed)?;
-        let listener = Arc::new(PrivateListener::bind(path).map_err(|error| failed(&error))?);
+        let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
             reach: Reach { disks, files },
             stopping: AtomicBool::new(false),

@@ -1,4 +1,5 @@
-//! Statistics in Prometheus' text format (version 0.0.4): each metric once, with a sample for each disk.
+//! Statistics as OpenMetrics (version 1.0): each metric once, with a sample for each disk. Readers of Prometheus' older text
+//! format take it, too: to them what is new in it is a remark.
 
 use crate::control::{Buckets, Operations, Stat};
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ const BUCKETS: Range<usize> = 7..34;
 
 /// A metric with one sample a disk.
 struct Metric {
+    /// No counter has that of a gauge: they are told apart without `_total`.
     name: &'static str,
     kind: &'static str,
     help: &'static str,
@@ -95,35 +97,33 @@ const METRICS: [Metric; 23] = [
         s.backing_size
     }),
     counter(
-        "zs_huge_blocks_total",
+        "zs_huge_blocks_stored",
         "Blocks that were stored as they are.",
         |s| s.huge_pages_since,
     ),
     counter(
-        "zs_frames_compacted_total",
+        "zs_frames_compacted",
         "Frames that compaction freed.",
         |s| s.pages_compacted,
     ),
     counter(
-        "zs_recompressed_blocks_total",
+        "zs_recompressed_blocks",
         "Blocks that recompression made smaller.",
         |s| s.recompressed,
     ),
     counter(
-        "zs_backing_read_blocks_total",
+        "zs_backing_read_blocks",
         "Blocks read from the backing.",
         |s| s.bd_reads,
     ),
     counter(
-        "zs_backing_written_blocks_total",
+        "zs_backing_written_blocks",
         "Blocks written to the backing.",
         |s| s.bd_writes,
     ),
-    counter("zs_failed_reads_total", "Reads that failed.", |s| {
-        s.failed_reads
-    }),
+    counter("zs_failed_reads", "Reads that failed.", |s| s.failed_reads),
     counter(
-        "zs_failed_writes_total",
+        "zs_failed_writes",
         "Writes and discards that failed.",
         |s| s.failed_writes,
     ),
@@ -134,9 +134,14 @@ pub(super) fn text(stats: &[Stat]) -> String {
     let mut page = Page(String::new());
     for metric in &METRICS {
         page.begin(metric.name, metric.kind, metric.help);
+        let suffix = if metric.kind == "counter" {
+            "_total"
+        } else {
+            ""
+        };
+        let name = format!("{}{suffix}", metric.name);
         for stat in stats {
-            let labels = export(stat);
-            page.sample(metric.name, &labels, (metric.value)(stat));
+            page.sample(&name, &export(stat), (metric.value)(stat));
         }
     }
     page.begin(
@@ -155,11 +160,7 @@ pub(super) fn text(stats: &[Stat]) -> String {
             page.sample("zs_algorithm_blocks", &labels, one.blocks);
         }
     }
-    page.begin(
-        "zs_request_bytes_total",
-        "counter",
-        "Bytes read and written.",
-    );
+    page.begin("zs_request_bytes", "counter", "Bytes read and written.");
     each_operation(stats, |labels, name, operations| {
         if name != "discard" {
             page.sample("zs_request_bytes_total", labels, operations.bytes);
@@ -169,6 +170,7 @@ pub(super) fn text(stats: &[Stat]) -> String {
     each_operation(stats, |labels, _, operations| {
         page.histogram(labels, operations);
     });
+    page.0.push_str("# EOF\n");
     page.0
 }
 
@@ -199,9 +201,16 @@ fn escape(value: &str) -> String {
 struct Page(String);
 
 impl Page {
+    /// What is said of a metric before its samples. A counter's samples have the name and `_total`.
     fn begin(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.0, "# TYPE {name} {kind}");
+        let units = ["bytes", "seconds"];
+        let has = |unit: &&str| name.ends_with(&format!("_{unit}"));
+        if let Some(unit) = units.iter().find(|unit| has(unit)) {
+            let _ = writeln!(self.0, "# UNIT {name} {unit}");
+        }
+        let _ = writeln!(self.0, "# HELP {name} {help}");
     }
 
     fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {

@@ -22,7 +22,6 @@ mod report;
 mod snapshots;
 mod verbs;
 
-use crate::control;
 use crate::failure::Failure;
 use crate::output;
 use clap::Args;
@@ -30,7 +29,8 @@ use console::Console;
 use disk::StoreDisk;
 use disks::DiskArgs;
 use ending::Ending;
-use place::Place;
+use place::{Place, tcp_address};
+use snapshots::Files;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 use zs_nbd::{
-    Device, Endpoint, Event, Export, Exports, InvalidExport, Limits, Server, Stopped, Tls,
+    Device, Event, Export, Exports, InvalidExport, Limits, PrivateListener, Server, Stopped, Tls,
 };
 
 /// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what it did.
@@ -47,8 +47,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Serve disks of compressed memory to whoever speaks NBD
 ///
 /// Without --socket, at a unix socket in a new folder that only its owner can enter, or at those that LISTEN_FDS names. Prints the
-/// URI of each disk, and ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first; a second
-/// signal ends it at once. `zs ctl` talks to it through a second socket, PATH.ctl.
+/// URIs of each disk, unless --run or LISTEN_FDS is given, and ends with a signal (INT, TERM, HUP): requests that have arrived are
+/// finished and answered first; a second signal ends it at once. `zs ctl` talks to it through a second socket.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...>")]
 pub(crate) struct Options {
@@ -59,8 +59,12 @@ pub(crate) struct Options {
     #[arg(long, short, short_alias = 'U', value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Also listen at an address and port; any user of this machine comes in, and beyond it --tls is needed
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Where the socket for `zs ctl` is made [default: the path of the unix socket and .ctl; with LISTEN_FDS there is none]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    /// Also listen at an address and port, 0 for a free one; any user of this machine comes in, and beyond it --tls is needed
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = tcp_address)]
     tcp: Option<SocketAddr>,
 
     /// Of --tcp: the server's certificate, its key, and the authority whose clients come in, in PEM files
@@ -75,12 +79,12 @@ pub(crate) struct Options {
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
-    /// Serve for as long as this command of the shell runs, which finds the first disk in $uri and the socket in $unixsocket; ends as
-    /// the command does
+    /// Serve for as long as this command of the shell runs, which finds the first disk in $uri, all URIs in $uris and the socket in
+    /// $unixsocket; ends as the command does
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
-    /// Say on standard error who connects, and how connections end
+    /// Say on standard error who connects, what clients are refused, and how connections end
     #[arg(long, short)]
     verbose: bool,
 }
@@ -90,30 +94,40 @@ fn failed(what: &dyn std::fmt::Display) -> Failure {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let mut place = Place::new(options.socket.as_deref())?;
+    let mut place = Place::new(options.socket.as_deref(), options.control.as_deref())?;
+    let files = Files::below(options.allow_dir.as_deref())?;
+    if options.allow_dir.is_some() && place.control().is_none() {
+        let text = "--allow-dir: without a control socket nobody names files: add --control PATH";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let disks = options.disks.open()?;
     let mut ending = Ending::prepare()?;
+    // Before the first client is let in, whose server has one then.
+    let control = place.control().map(PrivateListener::bind).transpose();
+    let control = control.map_err(|error| failed(&error))?;
     let server = start(options, &mut place, &disks)?;
-    let beside = control::beside(place.socket());
-    let console = Console::start(&beside, disks.clone(), options.allow_dir.as_deref())?;
+    let console = control.map(|socket| Console::start(socket, disks.clone(), files));
+    let console = console.transpose()?;
     let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
-    let uris: Vec<String> = disks.iter().map(|disk| place.uri(disk.name())).collect();
+    let uris = place.uris(disks.iter().map(|disk| disk.name()));
     let code = match &options.run {
         Some(command) => {
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", command]);
-            // There is a disk at least.
             shell.env("uri", uris.first().map_or("", String::as_str));
-            shell.env("unixsocket", place.socket());
+            shell.env("uris", uris.join("\n"));
+            shell.envs(place.socket().map(|path| ("unixsocket", path)));
             ending::exit_code(ending.run(&mut shell)?)
         }
         None => {
-            output::print(&format!("{}\n", uris.join("\n")))?;
+            place.announce(&uris, options.verbose)?;
             ending.wait()?;
             ExitCode::SUCCESS
         }
     };
-    console.stop();
+    if let Some(console) = console {
+        console.stop();
+    }
     match server.stop(GRACE) {
         Stopped::InTime => {}
         Stopped::CutOff => output::note("clients that did not take their replies were cut off"),
@@ -142,11 +156,7 @@ fn start(
         }
         _ => None,
     };
-    let mut endpoints = place.endpoints()?;
-    if let Some(address) = options.tcp {
-        let endpoint = Endpoint::tcp(address, tls);
-        endpoints.push(endpoint.map_err(|error| failed(&error))?);
-    }
+    let endpoints = place.listen(options.tcp, tls)?;
     let verbose = options.verbose;
     let observer = move |event: &Event| {
         if verbose {

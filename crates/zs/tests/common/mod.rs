@@ -4,6 +4,7 @@
 
 pub(crate) mod memory;
 pub(crate) mod nbd;
+pub(crate) mod openmetrics;
 pub(crate) mod server;
 pub(crate) mod users;
 

@@ -81,7 +81,9 @@ impl Setup {
         store.write(0, &contents()).unwrap();
         let disk = Arc::new(StoreDisk::new("", false, options, None, store));
         let (path, files) = (folder.path().join("ctl"), folder.path().join("files"));
-        let console = Console::start(&path, vec![Arc::clone(&disk)], Some(&files)).unwrap();
+        let socket = PrivateListener::bind(&path).unwrap();
+        let files = Files::below(Some(&files)).unwrap();
+        let console = Console::start(socket, vec![Arc::clone(&disk)], files).unwrap();
         Self {
             folder,
             file,
