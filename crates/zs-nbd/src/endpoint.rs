@@ -101,8 +101,9 @@ impl Endpoint {
     /// user, or root.
     ///
     /// # Errors
-    /// If it cannot be made non-blocking.
+    /// If it does not listen, or cannot be made non-blocking.
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
+        must_listen(&listener)?;
         listener.set_nonblocking(true)?;
         let listener = PrivateListener {
             file: Mutex::new(None),
@@ -119,6 +120,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::NeedsTls`], [`EndpointError::Inherited`] or [`EndpointError::Tcp`].
     pub fn inherited_tcp(listener: TcpListener, tls: Option<Tls>) -> Result<Self, EndpointError> {
+        must_listen(&listener).map_err(EndpointError::Inherited)?;
         let address = listener.local_addr().map_err(EndpointError::Inherited)?;
         if tls.is_none() && !address.ip().is_loopback() {
             return Err(EndpointError::NeedsTls(address));
@@ -282,6 +284,15 @@ impl Drop for SocketFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Refuses a socket at which nobody can arrive: it would be waited at for ever.
+fn must_listen(socket: impl AsFd) -> io::Result<()> {
+    if rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Ok(());
+    }
+    let text = "the socket does not listen";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 /// The folder of `path`.

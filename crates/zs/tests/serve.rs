@@ -8,7 +8,6 @@
 
 mod common;
 
-use common::nbd::Client;
 use common::server::Server;
 use common::*;
 use std::fs;
@@ -16,7 +15,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 #[test]
 fn a_server_is_asked_and_ended() {
@@ -127,47 +126,6 @@ fn a_command_has_the_disk_while_it_runs() {
     assert_eq!(run("kill -9 $$").status.code(), Some(128 + 9));
 }
 
-/// The server finds its socket as descriptor 3, and that it is meant for this process.
-fn activated(listener: UnixListener, arguments: &str) -> Command {
-    let script = format!("LISTEN_PID=$$ LISTEN_FDS=1 exec {ZS} serve --size 1M {arguments} 3<&0");
-    let mut command = Command::new("sh");
-    let listener = std::os::fd::OwnedFd::from(listener);
-    command.args(["-c", &script]).stdin(listener);
-    command
-}
-
-#[test]
-fn a_socket_can_be_handed_over() {
-    let folder = folder();
-    let socket = folder.path().join("disk");
-    let listener = || {
-        fs::remove_file(&socket).ok();
-        UnixListener::bind(&socket).unwrap()
-    };
-    // Before the server runs: whoever started it has its socket already.
-    let waiting = listener();
-    let early = std::thread::spawn({
-        let socket = socket.clone();
-        move || Client::connect(&socket, "").unwrap().leave()
-    });
-    let mut server = activated(waiting, "")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    early.join().unwrap();
-    let pid = rustix::process::Pid::from_child(&server);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(server.wait().unwrap().success());
-    assert!(socket.exists(), "it is not the server's own");
-    assert!(!folder.path().join("disk.ctl").exists());
-    let text = failure(&activated(listener(), "--socket x").output().unwrap(), 2);
-    assert!(text.contains("LISTEN_FDS"), "{text}");
-    let pair = UnixStream::pair().unwrap().0;
-    let wrong = UnixListener::from(std::os::fd::OwnedFd::from(pair));
-    let text = failure(&activated(wrong, "").output().unwrap(), 1);
-    assert!(text.contains("LISTEN_FDS"), "{text}");
-}
-
 fn serve(arguments: &[&str]) -> Output {
     let output = zs(&["serve", "--run", "true"]).args(arguments).output();
     output.unwrap()
@@ -184,7 +142,8 @@ fn wrong_arguments_are_named() {
         ),
         (&["--size", "8E"], "is no size"),
         (&["--size", "1M", "--tls", "a", "b", "c"], "--tcp"),
-        (&["--size", "1M", "--tcp", "localhost"], "--tcp"),
+        (&["--size", "1M", "--tcp", "localhost:0"], "names of hosts"),
+        (&["--size", "1M", "--tcp", "127.0.0.1"], "127.0.0.1:10809"),
         (
             &["--size", "1M", "-a", "lzo"],
             "expected lz4, lz4hc, lz4hc:LEVEL, zstd",
@@ -215,7 +174,10 @@ fn wrong_arguments_are_named() {
         assert!(text.contains(part), "{arguments:?}: {text}");
     }
     let text = failure(&zs(&["ctl", "stat"]).output().unwrap(), 2);
-    assert!(text.contains("--socket"), "{text}");
+    assert!(
+        text.contains("--socket") && text.contains("--control"),
+        "{text}"
+    );
     let text = failure(
         &zs(&["ctl", "--socket", "x", "explode"]).output().unwrap(),
         2,

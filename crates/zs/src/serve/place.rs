@@ -5,7 +5,9 @@ use crate::control;
 use crate::failure::Failure;
 use crate::output;
 use listenfd::ListenFd;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zs_nbd::{Endpoint, Tls};
@@ -43,7 +45,11 @@ impl Place {
         let (socket, folder) = match asked.filter(|path| *path != Path::new("-")) {
             Some(path) => (absolute(path)?, None),
             None => {
-                let folder = tempfile::Builder::new().prefix("zs-").tempdir();
+                let mut folder = tempfile::Builder::new();
+                folder
+                    .prefix("zs-")
+                    .permissions(Permissions::from_mode(0o700));
+                let folder = folder.tempdir();
                 let folder = folder.map_err(|error| failed(&error))?;
                 (folder.path().join("nbd"), Some(folder))
             }
@@ -70,7 +76,9 @@ impl Place {
             let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
             socket = socket.or(path);
             let endpoint = Endpoint::inherited(listener);
-            inherited.push(endpoint.map_err(|error| failed(&error))?);
+            let endpoint =
+                endpoint.map_err(|error| failed(&format!("socket {index} of LISTEN_FDS: {error}")));
+            inherited.push(endpoint?);
         }
         Ok(Self {
             socket,

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const NOBODY: u32 = 65534;
+/// A user who owns nothing.
+pub(crate) const NOBODY: u32 = 65534;
 
 /// A folder that every user can enter, with the tool in it: nobody may not be able to reach the one that it was built in.
 pub(crate) fn world_readable() -> TempDir {
