@@ -1,6 +1,6 @@
-//! Clients that others wrote, where they are installed: qemu-img, qemu-io, nbdinfo, nbdcopy, fio. A missing one is named and
-//! skipped; with `ZS_NBD_CLIENTS=1`, set where all are installed, it fails the test. On Debian and Ubuntu they come with
-//! `apt-get install qemu-utils libnbd-bin fio`.
+//! Clients that others wrote, where they are installed, of whatever version: qemu-img, qemu-io, nbdinfo, nbdcopy, fio. A missing
+//! one is named and skipped: every dialect is tested without them (`dialects.rs`). On Debian and Ubuntu they come with `apt-get
+//! install qemu-utils libnbd-bin fio`.
 
 #![expect(
     clippy::unwrap_used,
@@ -69,8 +69,6 @@ impl Disk {
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = match Command::new(program).args(arguments).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let required = std::env::var_os("ZS_NBD_CLIENTS").is_some();
-            assert!(!required, "{program} is not installed");
             println!("skipped: {program} is not installed");
             return None;
         }
@@ -96,7 +94,6 @@ fn nbdinfo_maps_an_untouched_disk() {
     let info = output("nbdinfo", &["--json", &disk.uri()]).unwrap();
     for part in [
         "\"export-size\": 67108864",
-        "\"structured\": true",
         "\"can_multi_conn\": true",
         "\"can_fast_zero\": false",
         "\"block_size_maximum\": 33554432",

@@ -175,6 +175,26 @@ fn nbdinfo_says_what_is_there() {
     disk.end();
 }
 
+/// Of each it asks the server several things, over one connection.
+#[test]
+fn nbdinfo_lists_500_disks() {
+    if !installed(&["nbdinfo"]) {
+        return;
+    }
+    let exports: Vec<String> = (0..500).map(|number| format!("disk{number}=1M")).collect();
+    let arguments = exports.iter().flat_map(|export| ["--export", export]);
+    let disk = Disk::start(&arguments.collect::<Vec<_>>());
+    let list = run("nbdinfo", ["--list", "--json", disk.uri()]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let exports = list["exports"].as_array().unwrap();
+    assert_eq!(exports.len(), 500);
+    for (number, export) in exports.iter().enumerate() {
+        assert_eq!(export["export-name"], format!("disk{number}"));
+        assert_eq!(export["export-size"], MIB);
+    }
+    disk.end();
+}
+
 /// A disk larger than memory would be costs nothing, and is looked at without going over all of it.
 #[test]
 fn a_large_empty_disk_takes_no_memory() {
