@@ -84,12 +84,14 @@ impl<B: Backing> Store<B> {
     }
 
     fn write_piece(&self, piece: &Piece, data: &[u8]) -> Result<(), Error> {
-        with_scratch(self.block_size(), |scratch| {
-            if data.len() == self.block_size() {
-                self.write_block(piece.block, data, &mut scratch.coded)
-            } else {
-                self.write_part(piece, scratch, data)
-            }
+        self.with_room(|| {
+            with_scratch(self.block_size(), |scratch| {
+                if data.len() == self.block_size() {
+                    self.write_block(piece.block, data, &mut scratch.coded)
+                } else {
+                    self.write_part(piece, scratch, data)
+                }
+            })
         })
     }
 
