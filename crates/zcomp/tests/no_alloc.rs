@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{Random, algorithms, pages};
-use zcomp::{Algorithm, Compressed, Stream, Streams};
+use zcomp::{Compressed, Stream, Streams};
 
 struct Counting;
 

@@ -45,7 +45,10 @@ impl<B: Backing> Store<B> {
         mut fill: impl FnMut(std::ops::Range<usize>, &mut [u8]),
     ) -> Result<(), Error> {
         self.write_timed(len, || {
-            let mut copy = vec![0; len.min(self.block_size())];
+            let part = len.min(self.block_size());
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(part).map_err(|_| Error::NoMemory)?;
+            copy.resize(part, 0);
             for piece in self.pieces(offset, len)? {
                 let copy = &mut copy[..piece.request.len()];
                 fill(piece.request.clone(), copy);

@@ -296,6 +296,9 @@ impl<B: Backing> Run<'_, '_, '_, B> {
             return Ok(false);
         }
         let (salt, buffer) = (self.stamp.salt, &mut self.batch.buffer);
+        buffer
+            .try_reserve(extent.bytes())
+            .map_err(|_| Error::NoMemory)?;
         with_scratch(store.block_size(), |scratch| {
             let Scratch {
                 block: plain,

@@ -24,6 +24,7 @@ struct State {
     /// The file as it was when it was synced last.
     synced: Mutex<Vec<u8>>,
     lose_unsynced: AtomicBool,
+    bad_every: AtomicUsize,
     panics_at_sync: AtomicBool,
     syncs_held: Mutex<bool>,
     punches_held: Mutex<bool>,
@@ -53,6 +54,7 @@ impl TestFile {
             punched: AtomicUsize::new(0),
             synced: Mutex::new(vec![0; FILE as usize]),
             lose_unsynced: AtomicBool::new(false),
+            bad_every: AtomicUsize::new(usize::MAX),
             panics_at_sync: AtomicBool::new(false),
             syncs_held: Mutex::new(false),
             punches_held: Mutex::new(false),
@@ -120,6 +122,11 @@ impl TestFile {
         self.0.good_syncs.store(count, Ordering::SeqCst);
     }
 
+    /// Each n-th sync fails.
+    pub(crate) fn bad_every(&self, n: usize) {
+        self.0.bad_every.store(n, Ordering::SeqCst);
+    }
+
     pub(crate) fn syncs(&self) -> usize {
         self.0.syncs.load(Ordering::SeqCst)
     }
@@ -175,9 +182,10 @@ impl BlockFile for TestFile {
             !self.0.panics_at_sync.load(Ordering::SeqCst),
             "as the test asks"
         );
-        self.0.syncs.fetch_add(1, Ordering::SeqCst);
         let mut synced = self.0.synced.lock().unwrap();
-        if is_good(&self.0.good_syncs) {
+        let number = self.0.syncs.fetch_add(1, Ordering::SeqCst) + 1;
+        let every = self.0.bad_every.load(Ordering::SeqCst);
+        if is_good(&self.0.good_syncs) && !number.is_multiple_of(every) {
             self.bytes(|bytes| synced.clone_from(bytes));
             return Ok(());
         }
