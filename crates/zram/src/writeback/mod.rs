@@ -153,7 +153,9 @@ impl Writeback {
 
     /// Lets the backing go, of which nothing is used any more. The caller has begun a pass.
     pub(crate) fn forget<B: Backing>(&self, arena: &Arena<B>) {
-        if let Some(attached) = lock(&self.backing).take()
+        // Without the lock: whoever lets it go waits for a hole that is being punched.
+        let attached = lock(&self.backing).take();
+        if let Some(attached) = attached
             && let Some(charge) = lock(&attached.charge).take()
         {
             arena.uncharge(charge);

@@ -6,10 +6,8 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::file::{TestFile, with_file_of, write_back};
-use common::{BLOCK, Fill, bare, block, text, write};
+use crate::common::file::{TestFile, with_file_of, write_back};
+use crate::common::{BLOCK, Fill, bare, block, text, write};
 use std::os::unix::fs::MetadataExt;
 use zram::*;
 

@@ -6,9 +6,7 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::Fill;
+use crate::common::Fill;
 use zram::*;
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking};
 
@@ -69,7 +67,7 @@ fn small_discards_empty_a_full_disk() {
         ] {
             let mut small = options(block_size);
             // Text needs more than the disk to fill the limit.
-            small.size = 64 << 20;
+            small.size = 16 << 20;
             small.max_size = Some(small.size);
             let store =
                 Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, small).expect("a store");
