@@ -41,7 +41,7 @@ pub(crate) trait Codec: Send {
 ///
 /// # Memory
 /// All of it is taken by [`Stream::new`]. `lz4` needs none, but 17 KiB of stack while it compresses. `zstd` takes
-/// 0.2 MiB (level 1, pages of 4 KiB) to 18 MiB (level 22, 1 MiB). `lz4hc` has 256 KiB a thread, `deflate` 0.1 to 9 MiB a stream. One exception: a `zstd` stream that meets
+/// 0.2 MiB (level 1, pages of 4 KiB) to 18 MiB (level 22, 1 MiB). `lz4hc` takes 320 KiB, `deflate` 0.1 to 9 MiB. One exception: a `zstd` stream that meets
 /// over a hundred pages in a row far shorter than its `page_len` shrinks its memory, and takes it back when a longer
 /// one comes; give each page length a stream of its own where that matters.
 pub struct Stream {
@@ -76,7 +76,7 @@ impl Stream {
         }
         let codec: Box<dyn Codec> = match algorithm {
             Algorithm::Lz4 => Box::new(Lz4),
-            Algorithm::Lz4hc(level) => Box::new(Lz4hc(level)),
+            Algorithm::Lz4hc(level) => Box::new(Lz4hc::new(level)?),
             Algorithm::Zstd(level) => Box::new(Zstd::new(level, page_len, dictionary)?),
             Algorithm::Deflate(level) => Box::new(Deflate::new(level)?),
             Algorithm::None => Box::new(Raw),
@@ -100,8 +100,8 @@ impl Stream {
         self.page_len
     }
 
-    /// Bytes of working memory that the stream takes, and for `lz4hc` what each thread takes that compresses: as the library
-    /// tells for `zstd`, and at most a tenth too many for the others.
+    /// Bytes of working memory that the stream takes: as the library tells for `zstd`, and at most a tenth too many for the
+    /// others.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.codec.memory()

@@ -16,10 +16,11 @@ use zs_mm::{Backing, Charge};
 /// The share of the limit that streams beyond the first ones may take.
 const SHARE: u64 = 16;
 
-/// Frames that are kept for recompression, as long as they are no more than this share of the limit: smaller objects
-/// lie in frames of their own before the larger ones leave any.
+/// Frames that are kept for recompression, and for parts of blocks that are zeroed, as long as they are no more than this share
+/// of the limit, but for the least number: smaller objects lie in frames of their own before the larger ones leave any.
 const RESERVED_FRAMES: u64 = 64;
 const RESERVED_SHARE: u64 = 64;
+const RESERVED_LEAST: u64 = 2;
 
 /// One algorithm with its streams. Fixed once set: stored blocks are read by it.
 #[derive(Debug)]
@@ -105,19 +106,18 @@ impl<B: Backing> Store<B> {
             return Err(is_set());
         }
         codecs.counted().charges.push(charge);
-        if number > 0 {
-            self.reserve_frames();
-        }
+        self.reserve_frames();
         Ok(())
     }
 
-    /// Counts some frames that nobody has, so that there is room for a recompression at the limit. If there is no room for
-    /// them, the next recompression tries again.
+    /// Counts some frames that nobody has, so that there is room for smaller objects at the limit. If there is no room for
+    /// them, whoever could use them tries again.
     pub(crate) fn reserve_frames(&self) {
         let mut counted = self.codecs.counted();
         if counted.reserve.is_none() {
-            let frames = RESERVED_FRAMES * self.block_size() as u64;
-            let bytes = frames.min(self.limit() / RESERVED_SHARE);
+            let frame = self.block_size() as u64;
+            let share = self.limit() / RESERVED_SHARE;
+            let bytes = share.clamp(RESERVED_LEAST * frame, RESERVED_FRAMES * frame);
             counted.reserve = self.arena().charge(bytes).ok();
         }
     }

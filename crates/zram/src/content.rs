@@ -8,11 +8,11 @@
 //! | client state 2 | same-filled: a pattern below 2^56; or, with bit 56, one of 32 bits, twice |
 //! | client state 3 | written back: an extent of the backing |
 //! | client state 4 | shared: the number of a shared object |
-//! | live | an object: compressed, raw, or a wide pattern of 8 bytes |
+//! | live | an object: compressed, raw, a wide pattern of 8 bytes, or compressed and padded |
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
-//! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern); and of
-//! its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
+//! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern, 6 padded);
+//! and of its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
 //! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
 //! lock: readers wait for it.
 
@@ -38,7 +38,7 @@ const PATTERN_BITS: u32 = 56;
 const TWICE: u64 = 1 << PATTERN_BITS;
 
 /// How many codes of forms there are.
-pub(crate) const FORMS: usize = 6;
+pub(crate) const FORMS: usize = 7;
 
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
@@ -52,6 +52,8 @@ pub(crate) enum Form {
     Raw,
     /// One 8-byte word, repeated.
     Wide,
+    /// Compressed, in an object that is longer than that (`padding`).
+    Padded,
 }
 
 impl Form {
@@ -60,6 +62,7 @@ impl Form {
             Self::Compressed(algorithm) => algorithm & MAX_PRIORITY,
             Self::Raw => 4,
             Self::Wide => 5,
+            Self::Padded => 6,
         }
     }
 
@@ -68,6 +71,7 @@ impl Form {
             0..=MAX_PRIORITY => Some(Self::Compressed(code)),
             4 => Some(Self::Raw),
             5 => Some(Self::Wide),
+            6 => Some(Self::Padded),
             _ => None,
         }
     }
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn marks_round_trip() {
-        for code in 0..=5 {
+        for code in 0..FORMS as u8 {
             for bits in 0..128_u8 {
                 let mark = Mark {
                     form: Form::from_code(code).expect("a form"),

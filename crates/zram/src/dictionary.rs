@@ -13,11 +13,12 @@ const SAMPLES: usize = 100;
 impl<B: Backing> Store<B> {
     /// Learns a zstd dictionary of at most `max_len` bytes (256 to 1 MiB) from blocks all over the store, some hundred
     /// times as many bytes as the dictionary has. Use it for a [secondary algorithm](Self::set_secondary), or for the primary
-    /// one of another store. Takes some 0.1 s a MiB of samples, and memory for them beside what the limit counts. No
+    /// one of another store. Takes some 0.1 s a MiB of samples, and memory for them, and as much
+    /// again for zstd's tables several times over, beside what the limit counts, until it returns. No
     /// block counts as accessed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another length; [`Error::Codec`] if the blocks are too few, or have nothing in common.
+    /// [`Error::Invalid`] for another length; [`Error::NoMemory`]; [`Error::Codec`] if the blocks are too few, or have nothing in common.
     pub fn train_dictionary(&self, max_len: usize) -> Result<Dictionary, Error> {
         if !(256..=MAX_DICTIONARY_LEN).contains(&max_len) {
             return Err(Error::Invalid(format!(
@@ -55,6 +56,8 @@ impl<B: Backing> Store<B> {
                 ..
             } = scratch;
             self.decode(block, mark.form, guard.contiguous(joined)?, plain)?;
+            let room = samples.try_reserve(plain.len());
+            room.map_err(|_| Error::NoMemory)?;
             samples.extend_from_slice(plain);
             Ok(true)
         })

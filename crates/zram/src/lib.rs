@@ -23,8 +23,8 @@
 //! | `table`, `gate` | the words: sparse, and the pool's client; what of them has memory |
 //! | `lock`, `waiters` | the lock of one block |
 //! | `range` | requests cut into blocks |
-//! | `write`, `read`, `zero` | one way through each |
-//! | `same` | blocks of one repeated word |
+//! | `write`, `read`, `zero`, `shrink` | one way through each; zeros in a part of a block |
+//! | `same`, `padding` | blocks of one repeated word, and objects longer than what is in them |
 //! | `codecs`, `scratch` | algorithms, and buffers to work in |
 //! | `status` | which ranges hold what, and what that takes |
 //! | `scan`, `idle`, `recompress` | passes over the store |
@@ -53,6 +53,7 @@ mod idle;
 mod lock;
 mod manage;
 mod options;
+mod padding;
 mod range;
 mod read;
 mod recompress;
@@ -60,6 +61,7 @@ mod same;
 mod scan;
 mod scratch;
 mod shares;
+mod shrink;
 mod snapshot;
 mod stats;
 mod status;

@@ -39,14 +39,65 @@ impl<B: Backing> Store<B> {
             return Err(Error::Forked);
         }
         self.table().enter(self.arena(), block)?;
+        Ok(self.lock_inside(block))
+    }
+
+    /// Locks a block, unless its part of the table has no memory: then it is a hole.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub(crate) fn lock_if_open(&self, block: u32) -> Result<Option<BlockLock<'_, B>>, Error> {
+        if self.arena().is_forked() {
+            return Err(Error::Forked);
+        }
+        let is_open = self.table().enter_if_open(self.arena(), block);
+        Ok(is_open.then(|| self.lock_inside(block)))
+    }
+
+    /// Locks a block that holds an object, and says which; `None` if it holds something else by then. Who holds the lock of
+    /// an object never waits for the backing, so that this does not either.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub(crate) fn lock_object(
+        &self,
+        block: u32,
+    ) -> Result<Option<(BlockLock<'_, B>, Mark)>, Error> {
         let mut spins = 0;
-        loop {
+        while let (Content::Object(_) | Content::Between, _) = self.content(block) {
+            if self.arena().is_forked() {
+                return Err(Error::Forked);
+            }
+            if !self.table().enter_if_open(self.arena(), block) {
+                return Ok(None);
+            }
             if let Some(before) = self.try_lock(block) {
-                return Ok(BlockLock {
+                let lock = BlockLock {
                     store: self,
                     block,
                     before,
-                });
+                };
+                let Content::Object(mark) = lock.content() else {
+                    return Ok(None);
+                };
+                return Ok(Some((lock, mark)));
+            }
+            self.table().leave(block, false, false);
+            wait(self.arena(), &mut spins);
+        }
+        Ok(None)
+    }
+
+    /// Locks a block whose part of the table this thread has entered.
+    fn lock_inside(&self, block: u32) -> BlockLock<'_, B> {
+        let mut spins = 0;
+        loop {
+            if let Some(before) = self.try_lock(block) {
+                return BlockLock {
+                    store: self,
+                    block,
+                    before,
+                };
             }
             self.wait_unlocked(block, &mut spins);
         }
@@ -114,10 +165,36 @@ impl<B: Backing> BlockLock<'_, B> {
             self.store.counters.stored(mark.form, bytes.len());
             return self.release(old);
         }
+        self.renew(old, mark, bytes, || {
+            pool.replace_with_bits(self.block, bits, bytes)
+        })
+    }
+
+    /// The block's object gets other bytes in its own place, as many as it has: no memory is needed.
+    pub(crate) fn overwrite(&self, mark: Mark, bytes: &[u8]) -> Result<(), Error> {
+        let bits = Mark {
+            locked: true,
+            ..mark
+        }
+        .bits();
+        self.renew(self.content(), mark, bytes, || {
+            let pool = &self.store.pool;
+            pool.write_with_bits(self.block, bits, bytes)
+        })
+    }
+
+    /// Gives the block's object other bytes at a moment without readers.
+    fn renew(
+        &self,
+        old: Content,
+        mark: Mark,
+        bytes: &[u8],
+        renew: impl Fn() -> Result<(), zsmalloc::Error>,
+    ) -> Result<(), Error> {
         let freed = self.object(old)?;
         let mut spins = 0;
         loop {
-            match pool.replace_with_bits(self.block, bits, bytes) {
+            match renew() {
                 // A reader is inside, or the mark of idleness has just changed.
                 Err(zsmalloc::Error::Busy) => self.keep_readers_out()?,
                 outcome => break outcome?,

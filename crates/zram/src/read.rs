@@ -12,6 +12,7 @@ use crate::content::{Content, Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
+use crate::padding;
 use crate::same::fill;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
@@ -104,7 +105,10 @@ impl<B: Backing> Store<B> {
                     }
                 }
                 Content::Backed(_) | Content::Shared(_) => {
-                    let lock = self.lock(block)?;
+                    // Discarded meanwhile, with all of its piece: a hole.
+                    let Some(lock) = self.lock_if_open(block)? else {
+                        continue;
+                    };
                     let content = lock.content();
                     return self.read_locked(block, content, out, joined);
                 }
@@ -219,6 +223,11 @@ impl<B: Backing> Store<B> {
                 for word in out.chunks_exact_mut(8) {
                     word.copy_from_slice(bytes);
                 }
+            }
+            Form::Padded => {
+                let inner = padding::unpad(bytes);
+                let (form, bytes) = inner.ok_or_else(|| corrupt("no padding".to_owned()))?;
+                return self.decode(block, form, bytes, out);
             }
             Form::Raw | Form::Wide => {
                 return Err(corrupt(format!(

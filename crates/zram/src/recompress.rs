@@ -5,7 +5,7 @@
 //! this one block wait. With no memory for the smaller object beside the larger one, frames are used that were kept back for
 //! this; and objects are moved together.
 
-use crate::content::{Content, Form, Mark};
+use crate::content::{Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::lock::{BlockLock, Coded};
@@ -18,8 +18,8 @@ use std::collections::BinaryHeap;
 use zs_mm::Backing;
 use zsmalloc::CompactBudget;
 
-/// The most blocks that one call sorts by size.
-const MOST_SORTED: usize = 1 << 20;
+/// The most blocks that one call sorts by size: 1 MiB beside what the limit counts.
+const MOST_SORTED: usize = 1 << 16;
 
 /// Objects that are moved when there is no memory for a smaller object, and blocks for which that is not done again if it
 /// was in vain.
@@ -36,7 +36,7 @@ pub struct Recompress {
     pub which: Which,
     /// Only objects of at least so many bytes.
     pub threshold: usize,
-    /// At most so many blocks are tried, the largest first: a million in one call. All of them, in order, without.
+    /// At most so many blocks are tried, the largest first: 65536 in one call. All of them, in order, without.
     pub max_blocks: Option<usize>,
 }
 
@@ -110,6 +110,8 @@ impl<B: Backing> Store<B> {
         if most == 0 {
             return Ok(Vec::new());
         }
+        heap.try_reserve_exact(most.saturating_add(1))
+            .map_err(|_| Error::NoMemory)?;
         self.each_object(self.all_blocks(), |block, mark| {
             if run.is_wanted(mark) {
                 let len = self.pool.read(block).map_or(0, |guard| guard.len());
@@ -155,8 +157,7 @@ impl<B: Backing> Store<B> {
     }
 
     fn recompress_block(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
-        let lock = self.lock(block)?;
-        let Content::Object(mark) = lock.content() else {
+        let Some((lock, mark)) = self.lock_object(block)? else {
             return Ok(());
         };
         if !run.is_wanted(mark) {
@@ -227,7 +228,7 @@ impl Run<'_> {
         let has_it = match mark.form {
             Form::Compressed(number) => number >= self.wanted.priority,
             Form::Wide => true,
-            Form::Raw => false,
+            Form::Raw | Form::Padded => false,
         };
         let was_tried = mark.tried & bit(self.wanted.priority) != 0;
         !has_it && !was_tried && self.wanted.which.takes(mark, self.secondaries)

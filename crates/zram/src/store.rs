@@ -167,6 +167,17 @@ impl<B: Backing> Store<B> {
             })
     }
 
+    /// Runs what may find no memory; once more, if what nothing uses could be given back meanwhile.
+    pub(crate) fn with_room<T>(
+        &self,
+        mut run: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match run() {
+            Err(Error::NoMemory) if self.pool.trim() > 0 => run(),
+            outcome => outcome,
+        }
+    }
+
     /// The most bytes that the store may hold.
     pub fn limit(&self) -> u64 {
         self.arena().limit()
@@ -189,8 +200,7 @@ impl<B: Backing> Store<B> {
     ///
     /// # Errors
     /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`], [`Error::NoMemory`] if the
-    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes. With the first one, some room below the limit
-    /// (64 frames, or a 64th of it) is kept for recompression, and counted as used.
+    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes.
     pub fn set_secondary(
         &self,
         priority: u8,

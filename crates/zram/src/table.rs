@@ -1,7 +1,9 @@
 //! The blocks' words: a sparse table, and the pool's client.
 //!
 //! block -> piece -> word, and with access tracking the second of the last access beside it. A piece is 512 blocks, or
-//! what a granule of memory holds; it has memory while it has a block that is no hole, or somebody is at work in it.
+//! what a granule of memory holds; it has memory while it has a block that is no hole, or somebody is at work in it. A
+//! discard of all of a piece gives its memory back; of other pieces that hold nothing a trim does, which whoever finds no
+//! memory asks for.
 //! piece -> group (1024 pieces, whose cells fill a granule), which has memory while one of its pieces has. Of an
 //! empty store only the groups' cells are there: 2 KiB a terabyte. The cell of each is a [`Gate`].
 //!
@@ -142,6 +144,19 @@ impl BlockTable {
         }
     }
 
+    /// Keeps the piece of a block open until [`leave`](Self::leave); false if it is closed.
+    pub(crate) fn enter_if_open<B: Backing>(&self, arena: &Arena<B>, block: u32) -> bool {
+        let gate = self.gate(block / self.piece);
+        let mut spins = 0;
+        loop {
+            match gate.enter() {
+                Entry::Inside => return true,
+                Entry::OnItsWay => wait(arena, &mut spins),
+                Entry::Closed => return false,
+            }
+        }
+    }
+
     /// Commits a piece, and is in it then; false if somebody else does.
     #[cold]
     fn open<B: Backing>(&self, arena: &Arena<B>, piece: u32) -> Result<bool, Error> {
@@ -239,6 +254,21 @@ impl BlockTable {
         None
     }
 
+    /// From `block` on, below `end`, the blocks of its piece.
+    pub(crate) fn piece_from(&self, block: u32, end: u32) -> Range<u32> {
+        let next = (block / self.piece + 1).saturating_mul(self.piece);
+        block..next.min(end)
+    }
+
+    /// Gives the memory of these blocks' piece back, and of its group, if they are all of it and nothing is in it.
+    pub(crate) fn close_if_empty<B: Backing>(&self, arena: &Arena<B>, blocks: &Range<u32>) {
+        let piece = blocks.start / self.piece;
+        let is_whole = self.piece_from(piece * self.piece, self.blocks) == *blocks;
+        if is_whole && self.close_empty(arena, piece) > 0 {
+            self.close_group(arena, piece / self.group);
+        }
+    }
+
     /// The cell of a block's last access; `None` if that is not tracked. Written by who is in the piece, or pins
     /// the block's object.
     pub(crate) fn time(&self, block: u32) -> Option<&AtomicU64> {
@@ -269,17 +299,21 @@ impl BlockTable {
     }
 
     fn trim_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> u64 {
-        let gate = self.group_gate(group);
-        if !gate.is_open() {
+        if !self.group_gate(group).is_open() {
             return 0;
         }
         let pieces = self.pieces_of(group);
-        let mut bytes = pieces.map(|piece| self.close_empty(arena, piece)).sum();
-        if gate.begin_closing() {
-            let given = arena.decommit_cells(&self.pieces, self.pieces_cells(group));
-            gate.end_closing(given > 0);
-            bytes += given;
+        let bytes: u64 = pieces.map(|piece| self.close_empty(arena, piece)).sum();
+        bytes + self.close_group(arena, group)
+    }
+
+    fn close_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> u64 {
+        let gate = self.group_gate(group);
+        if !gate.begin_closing() {
+            return 0;
         }
+        let bytes = arena.decommit_cells(&self.pieces, self.pieces_cells(group));
+        gate.end_closing(bytes > 0);
         bytes
     }
 

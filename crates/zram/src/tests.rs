@@ -228,3 +228,78 @@ fn a_locked_block_that_is_on_its_way_is_an_error() {
         Err(crate::Error::Corrupt { block: 3, .. })
     ));
 }
+
+/// What is written into an object that is longer: read, loaded from a snapshot, written back in both forms, recompressed,
+/// zeroed again, it is what it was.
+#[test]
+fn padded_objects_are_what_they_were() {
+    use crate::scratch::{Scratch, with_scratch};
+    use crate::writeback::{BackingFile, RecordForm, WritebackRequest};
+    use crate::{Recompress, SnapshotOptions, Which};
+    let store = store(8);
+    let zstd = "zstd:3".parse().expect("an algorithm");
+    store.set_secondary(1, zstd, None).expect("set once");
+    let backing = BackingFile::temporary(&std::env::temp_dir(), 1 << 20);
+    store
+        .set_backing(backing.expect("a file"))
+        .expect("the first");
+    let mut random = fastrand::Rng::with_seed(9);
+    let raw: Vec<u8> = (0..BLOCK).map(|_| random.u8(..)).collect();
+    let text = |stamp| -> Vec<u8> {
+        let words = (0..BLOCK).map(|at| if at % 3 == 0 { raw[at] } else { stamp });
+        words.collect()
+    };
+    let befores = [raw.clone(), text(1), text(2), text(3)];
+    let mut model = befores.clone();
+    for (block, bytes) in (0..).zip(&befores) {
+        write(&store, block, bytes);
+    }
+    let wanted = Recompress {
+        priority: 1,
+        which: Which::All,
+        threshold: 0,
+        max_blocks: Some(1),
+    };
+    assert_eq!(store.recompress(&wanted).expect("alone").tried, 1);
+    for from in [4000, 2000, 100] {
+        for (block, bytes) in (0..).zip(&mut model) {
+            bytes[from..].fill(0);
+            let lock = store.lock(block).expect("open");
+            with_scratch(BLOCK, |scratch: &mut Scratch| {
+                scratch.block.copy_from_slice(bytes);
+                store.put_in_place(&lock, block, scratch)
+            })
+            .expect("shorter");
+            drop(lock);
+            let Content::Object(mark) = store.content(block).0 else {
+                unreachable!("it stays an object");
+            };
+            assert_eq!(mark.form == Form::Padded, bytes[..50] != raw[..50]);
+            assert!(read(&store, block) == *bytes, "block {block} from {from}");
+        }
+        assert_eq!(store.validate(), Ok(()));
+    }
+    let mut file = Vec::new();
+    store.snapshot(&mut file).expect("memory");
+    let options = SnapshotOptions::default();
+    let loaded =
+        Store::load_with_backing(HeapBacking::new(4096), &zs_os::HOST, &file[..], &options)
+            .expect("a snapshot");
+    for form in [RecordForm::Compressed, RecordForm::Raw] {
+        let request = WritebackRequest {
+            max_blocks: 2,
+            form,
+            ..WritebackRequest::new(Which::All)
+        };
+        assert_eq!(store.writeback(&request).expect("alone").blocks, 2);
+    }
+    let mut again = Vec::new();
+    store.snapshot(&mut again).expect("memory");
+    for (block, bytes) in (0..).zip(&model) {
+        assert!(read(&store, block) == *bytes && read(&loaded, block) == *bytes);
+    }
+    assert!(again.len() >= file.len());
+    assert_eq!(store.validate(), Ok(()));
+    store.discard(0, store.size()).expect("in range");
+    assert_eq!(store.stats().compr_bytes, 0);
+}

@@ -45,7 +45,10 @@ impl<B: Backing> Store<B> {
         mut fill: impl FnMut(std::ops::Range<usize>, &mut [u8]),
     ) -> Result<(), Error> {
         self.write_timed(len, || {
-            let mut copy = vec![0; len.min(self.block_size())];
+            let part = len.min(self.block_size());
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(part).map_err(|_| Error::NoMemory)?;
+            copy.resize(part, 0);
             for piece in self.pieces(offset, len)? {
                 let copy = &mut copy[..piece.request.len()];
                 fill(piece.request.clone(), copy);
@@ -84,12 +87,14 @@ impl<B: Backing> Store<B> {
     }
 
     fn write_piece(&self, piece: &Piece, data: &[u8]) -> Result<(), Error> {
-        with_scratch(self.block_size(), |scratch| {
-            if data.len() == self.block_size() {
-                self.write_block(piece.block, data, &mut scratch.coded)
-            } else {
-                self.write_part(piece, scratch, data)
-            }
+        self.with_room(|| {
+            with_scratch(self.block_size(), |scratch| {
+                if data.len() == self.block_size() {
+                    self.write_block(piece.block, data, &mut scratch.coded)
+                } else {
+                    self.write_part(piece, scratch, data)
+                }
+            })
         })
     }
 

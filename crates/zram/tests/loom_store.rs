@@ -245,6 +245,52 @@ fn a_table_is_trimmed_beside_a_write() {
     });
 }
 
+/// A piece is discarded and closed, and with it its group, while others read there, and write there again: a reader finds
+/// what was there or a hole, and what is written stays.
+#[test]
+fn a_piece_is_closed_beside_a_reader_and_a_writer() {
+    let word = |pattern| Content::Same(pattern).word(false).expect("no object");
+    let hole = Word::from_bits(0);
+    model(move || {
+        let arena = Arc::new(arena());
+        let options = TableOptions {
+            blocks: 16,
+            shares: false,
+            times: false,
+        };
+        let table = Arc::new(BlockTable::new(&arena, options).expect("a table"));
+        table.enter(&arena, 0).expect("room");
+        assert!(table.change(0, hole, word(7)));
+        table.leave(0, false, true);
+        let whole = table.piece_from(0, 16);
+        let other = {
+            let (arena, table) = (Arc::clone(&arena), Arc::clone(&table));
+            thread::spawn(move || {
+                // A late reader, that knows the word as it was.
+                table.change(0, word(7), word(7));
+                if table.enter_if_open(&arena, 1) {
+                    assert!(table.change(1, hole, word(9)), "memory that has gone");
+                    table.leave(1, false, true);
+                    return true;
+                }
+                false
+            })
+        };
+        table.enter(&arena, 0).expect("room");
+        assert!(table.change(0, word(7), hole));
+        table.leave(0, true, false);
+        table.close_if_empty(&arena, &whole);
+        let written = other.join().unwrap();
+        assert_eq!(table.counted(), Ok(u64::from(written)));
+        assert_eq!(table.next_open(0, 16).is_some(), written);
+        if !written {
+            assert!(!table.enter_if_open(&arena, 0));
+            table.enter(&arena, 0).expect("its memory came back");
+            table.leave(0, false, false);
+        }
+    });
+}
+
 /// Somebody takes a reference to a shared object while the last one goes: it keeps the object, or finds none.
 #[test]
 fn a_shared_object_is_found_while_it_goes() {

@@ -16,6 +16,7 @@
 //! | `folder` | files below one folder, whatever their names say |
 //! | `numa` | memory nodes |
 //! | `fork` | which process this is, and whether a forked child shares its memory |
+//! | `hole` | storage of files given back |
 //! | `host` | the hooks of the core: CPU, clock, parking |
 //! | `errno` | `errno`, for callers that are C programs |
 //! | `copy_threads` | batches of frames copied by several threads |
@@ -43,6 +44,7 @@ mod errno;
 mod file_lock;
 mod folder;
 mod fork;
+mod hole;
 mod host;
 mod map;
 mod memfd;
@@ -67,11 +69,12 @@ pub use decay_thread::DecayThread;
 pub use errno::{Errno, set_errno};
 pub use file_lock::{lock_file, open_claimed};
 pub use folder::Folder;
+pub use hole::punch_hole;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
 pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
 pub use page::os_page_size;
-pub use periodic::Stopping;
+pub use periodic::{PeriodicThread, Stopping};
 pub use pressure::{
     MemoryEvents, Pressure, PressureError, PressureSource, PressureWatcher, StallTrigger,
 };

@@ -10,10 +10,10 @@ use std::time::Duration;
 /// An interval of 0 would be a thread that never rests.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The thread; dropping it wakes it and waits until it has ended. In a forked child, where it is not, nothing is
-/// waited for.
+/// A thread that does one thing again and again. Dropping it wakes it, and waits until it has ended: as long as the work
+/// takes that is under way. In a forked child, where it is not, nothing is waited for.
 #[derive(Debug)]
-pub(crate) struct PeriodicThread {
+pub struct PeriodicThread {
     /// The number of the process that has the thread: see `fork`.
     owner: u64,
     stop: Arc<Stopping>,
@@ -30,8 +30,11 @@ pub struct Stopping {
 }
 
 impl PeriodicThread {
-    /// Starts a thread that calls `work` after every interval of rest.
-    pub(crate) fn spawn(
+    /// Starts a thread that calls `work` after every interval of rest, of 1 ms at least.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn spawn(
         name: &str,
         interval: Duration,
         mut work: impl FnMut(&Stopping) + Send + 'static,

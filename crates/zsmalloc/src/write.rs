@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::insert::ClientBits;
 use crate::pool::Pool;
 use crate::word::Word;
 use zs_mm::ArenaRef;
@@ -21,6 +22,30 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// [`Error::Stale`]; [`Error::TooLarge`] if the range leaves the object; [`Error::Busy`] with a
     /// reader inside or while mapped for writing.
     pub fn write(&self, key: C::Key, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        self.overwrite(key, offset, bytes, None)
+    }
+
+    /// Like [`write`](Self::write) from the object's start, and changes the client's bits of the word in the same moment:
+    /// whoever finds the new bytes finds the new bits. Needs no memory.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn write_with_bits(
+        &self,
+        key: C::Key,
+        bits: ClientBits,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        self.overwrite(key, 0, bytes, Some(bits))
+    }
+
+    fn overwrite(
+        &self,
+        key: C::Key,
+        offset: usize,
+        bytes: &[u8],
+        bits: Option<ClientBits>,
+    ) -> Result<(), Error> {
         self.own()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         let mut backoff = self.backoff();
@@ -42,7 +67,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 unsafe { part.write(self.arena().payload(), bytes) };
                 Some(Ok(()))
             };
-            self.end_exclusive(target.index, exclusive, exclusive.live());
+            let live = exclusive.live();
+            let live = match (&outcome, bits) {
+                (Some(Ok(())), Some(bits)) => live.with_client_bits(&self.layout, bits),
+                _ => live,
+            };
+            self.end_exclusive(target.index, exclusive, live);
             if let Some(outcome) = outcome {
                 return outcome;
             }

@@ -148,7 +148,9 @@ impl<B: Backing> Store<B> {
                     if pattern != 0 && self.shown(block) < self.block_size() {
                         return Err(bad(format!("block {block} goes on behind the end")));
                     }
-                    self.with_room(|| self.put(&self.lock(block)?, block, Coded::Same(pattern)))?;
+                    self.with_backed_room(|| {
+                        self.put(&self.lock(block)?, block, Coded::Same(pattern))
+                    })?;
                 }
                 TAG_OBJECT => self.load_object(from, block, &mut object)?,
                 _ => return Err(bad(format!("a record with the tag {tag}"))),
@@ -169,7 +171,8 @@ impl<B: Backing> Store<B> {
         let form = Form::from_code(form)
             .filter(|form| match form {
                 Form::Compressed(number) => self.codecs.get(*number).is_some(),
-                _ => true,
+                Form::Raw | Form::Wide => true,
+                Form::Padded => false,
             })
             .ok_or_else(|| bad(format!("block {block} has the unknown form {form}")))?;
         let bytes = object
@@ -187,12 +190,12 @@ impl<B: Backing> Store<B> {
                 false => Err(bad(format!("block {block} goes on behind the end"))),
             }
         })?;
-        self.with_room(|| self.put(&self.lock(block)?, block, Coded::Object(form, bytes)))
+        self.with_backed_room(|| self.put(&self.lock(block)?, block, Coded::Object(form, bytes)))
     }
 
     /// Stores something; at the limit what was loaded so far is written back first, if it can be.
-    fn with_room(&self, store: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
-        match store() {
+    fn with_backed_room(&self, store: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        match self.with_room(&store) {
             Err(Error::NoMemory) => {}
             outcome => return outcome,
         }

@@ -4,6 +4,7 @@ use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
 use crate::content::{Content, Form, MAX_PRIORITY, Mark};
 use crate::error::Error;
 use crate::lock::Coded;
+use crate::padding::strip;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use std::io::Write;
@@ -106,7 +107,9 @@ impl<B: Backing> Store<B> {
         if self.content(block) == (Content::Hole, false) {
             return Ok(false);
         }
-        let lock = self.lock(block)?;
+        let Some(lock) = self.lock_if_open(block)? else {
+            return Ok(false);
+        };
         bytes.clear();
         let form = match lock.content() {
             Content::Hole | Content::Between => return Ok(false),
@@ -120,8 +123,9 @@ impl<B: Backing> Store<B> {
             }
             Content::Backed(extent) => {
                 let record = self.read_record(block, extent)?;
-                bytes.extend_from_slice(record.bytes());
-                record.form
+                let (form, inner) = strip(record.form, record.bytes());
+                bytes.extend_from_slice(inner);
+                form
             }
         };
         drop(lock);
@@ -129,7 +133,7 @@ impl<B: Backing> Store<B> {
         let shown = (header.size - start).min(self.block_size() as u64) as usize;
         let is_known = match form {
             Form::Compressed(number) => header.codecs[number as usize],
-            Form::Raw | Form::Wide => true,
+            Form::Raw | Form::Wide | Form::Padded => true,
         };
         if is_known && shown == self.block_size() {
             put_record(part, block, form, bytes);
@@ -161,7 +165,13 @@ impl<B: Backing> Store<B> {
         let spans = guard.spans();
         bytes.extend_from_slice(spans.first);
         bytes.extend_from_slice(spans.second);
-        Ok(Mark::of(word.client_bits(&self.pool.layout())).form)
+        let form = Mark::of(word.client_bits(&self.pool.layout())).form;
+        let (form, len) = {
+            let (form, inner) = strip(form, bytes);
+            (form, inner.len())
+        };
+        bytes.truncate(len);
+        Ok(form)
     }
 }
 

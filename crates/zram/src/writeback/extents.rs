@@ -1,9 +1,14 @@
 //! Which units of the backing are taken: a bit each, and above them a bit for each 64 that are all taken.
 //!
 //! units wanted -> words from where the last search ended -> the first run that is long enough. A search looks at so many words
-//! and no more before it lets others have the lock, and then goes on.
+//! and no more before it lets others have the lock, and then goes on. Each look moves it on, so that it ends: after the last
+//! unit it begins again from the first, and ends where it began.
+//!
+//! extent freed -> its pages that hold nothing else are dead -> taken by whoever punches a hole there -> put back.
 
+use super::dead::{DeadPages, PAGE_UNITS};
 use crate::content::Extent;
+use std::ops::Range;
 
 /// Bytes of a unit.
 pub(crate) const UNIT: usize = 128;
@@ -11,15 +16,20 @@ pub(crate) const UNIT: usize = 128;
 /// The most bytes that a backing may have: 512 GiB, of which the last unit is not used.
 pub(crate) const MOST_BYTES: u64 = (UNIT as u64) << 32;
 
-/// Words that are looked at in one go: some microseconds.
+/// Looks in one go: some microseconds.
 const LOOKS: u32 = 1024;
+
+/// The most pages that become a hole at once: 4 MiB.
+const HOLE_PAGES: u32 = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Extents {
     /// What lies behind the last unit is taken.
     bits: Vec<u64>,
     full: Vec<u64>,
+    dead: DeadPages,
     units: u32,
+    /// Units of extents.
     used: u32,
     /// Where the next search begins.
     hint: u32,
@@ -29,14 +39,14 @@ pub(crate) struct Extents {
     freed: u64,
 }
 
-/// How far a search has come.
+/// How far a search has come: from the hint to the end, and then from the start to the hint.
 #[derive(Debug)]
 pub(crate) struct Search {
     units: u32,
     at: u32,
-    /// Where it ends, once it has begun again from the start.
-    end: Option<u32>,
+    /// Where it began; once it has begun again from the start, it ends there.
     first: u32,
+    again: bool,
     freed: u64,
 }
 
@@ -57,7 +67,7 @@ impl Extents {
     /// Bytes of memory that so many units need.
     pub(crate) fn bytes_for(units: u32) -> u64 {
         let (words, groups) = Self::words(units);
-        (words + groups) as u64 * 8
+        (words + groups) as u64 * 8 + DeadPages::bytes_for(units / PAGE_UNITS + 1)
     }
 
     /// All free; `None` if there is no memory for the bits.
@@ -79,6 +89,7 @@ impl Extents {
         Some(Self {
             bits,
             full,
+            dead: DeadPages::new(units / PAGE_UNITS + 1)?,
             units,
             missing: u32::MAX,
             ..Self::default()
@@ -98,8 +109,8 @@ impl Extents {
         self.used == self.units
     }
 
-    fn mark(&mut self, start: u32, units: u16, taken: bool) {
-        let (mut at, end) = (start, start + u32::from(units));
+    fn mark(&mut self, start: u32, units: u32, taken: bool) {
+        let (mut at, end) = (start, start + units);
         while at < end {
             let index = at as usize / 64;
             let here = (64 - at % 64).min(end - at);
@@ -126,8 +137,8 @@ impl Extents {
         Search {
             units: units.into(),
             at: self.hint,
-            end: None,
             first: self.hint,
+            again: false,
             freed: self.freed,
         }
     }
@@ -137,65 +148,65 @@ impl Extents {
         if search.units >= self.missing {
             return Found::Nowhere;
         }
-        let mut looks = LOOKS;
-        loop {
-            if let Some(start) = self.find(search, &mut looks) {
-                self.mark(start, search.units as u16, true);
-                self.used += search.units;
-                self.hint = start + search.units;
-                return Found::Run(start);
-            }
-            if looks == 0 {
-                return Found::GoOn;
-            }
-            if search.end.is_some() {
+        for _ in 0..LOOKS {
+            let end = if search.again {
+                search.first
+            } else {
+                self.units
+            };
+            if search.at < end {
+                if let Some(start) = self.look(search) {
+                    self.take_run(start, search.units);
+                    return Found::Run(start);
+                }
+            } else if search.again {
                 // Only if nothing came free behind the search's back.
                 if search.freed == self.freed {
                     self.missing = search.units;
                 }
                 return Found::Nowhere;
+            } else {
+                (search.at, search.again) = (0, true);
             }
-            (search.at, search.end) = (0, Some(search.first));
         }
+        Found::GoOn
     }
 
-    /// The next run that is long enough; `None` at the end, or when there were enough looks.
-    fn find(&self, search: &mut Search, looks: &mut u32) -> Option<u32> {
-        while *looks > 0 {
-            let start = self.next_free(search.at, looks)?;
-            search.at = start;
-            if search.end.is_some_and(|end| start >= end) {
-                return None;
-            }
-            let run = self.free_from(start, search.units);
-            *looks = looks.saturating_sub(run / 64 + 1);
-            if run == search.units {
-                return Some(start);
-            }
-            search.at = start + run;
+    fn take_run(&mut self, start: u32, units: u32) {
+        self.mark(start, units, true);
+        for page in pages_of(start, units) {
+            self.dead.remove(page);
         }
-        None
+        self.used += units;
+        self.hint = start + units;
     }
 
-    /// The first free unit from `at` on.
-    fn next_free(&self, at: u32, looks: &mut u32) -> Option<u32> {
-        let word = at as usize / 64;
-        let free = !self.bits.get(word)? & (u64::MAX << (at % 64));
-        if free != 0 {
-            return Some(word as u32 * 64 + free.trailing_zeros());
+    /// One look, which moves the search on: the run where it is then, if that is long enough.
+    fn look(&self, search: &mut Search) -> Option<u32> {
+        let free = !self.bits[search.at as usize / 64] >> (search.at % 64);
+        if free == 0 {
+            search.at = self.behind_full(search.at / 64 + 1);
+            return None;
         }
-        let first = word + 1;
-        let mut mask = u64::MAX << (first % 64);
-        for group in first / 64..self.full.len() {
-            *looks = looks.saturating_sub(1);
-            let open = !self.full[group] & mask;
-            if open != 0 {
-                let word = group * 64 + open.trailing_zeros() as usize;
-                return Some(word as u32 * 64 + self.bits[word].trailing_ones());
-            }
-            mask = u64::MAX;
-        }
-        None
+        let start = search.at + free.trailing_zeros();
+        let run = self.free_from(start, search.units);
+        search.at = start + run;
+        // A run that begins where the search did was seen when it began.
+        let is_new = !search.again || start < search.first;
+        (run == search.units && is_new).then_some(start)
+    }
+
+    /// The unit where the full words from this one on end; at the latest where its 64 words do.
+    fn behind_full(&self, word: u32) -> u32 {
+        let (group, at) = (word as usize / 64, word % 64);
+        let open = self.full.get(group).map_or(0, |full| !full >> at);
+        let full = if open == 0 {
+            64 - at
+        } else {
+            open.trailing_zeros()
+        };
+        // Behind the last unit there may be as many words as that.
+        (word + full).saturating_mul(64)
     }
 
     /// Free units from `at` on, at most so many.
@@ -230,122 +241,44 @@ impl Extents {
 
     pub(crate) fn free(&mut self, extent: Extent) {
         let units = u32::from(extent.units);
-        self.mark(extent.start, extent.units, false);
         self.used -= units;
+        self.release(extent.start, units);
+        for page in pages_of(extent.start, units) {
+            if self.free_from(page * PAGE_UNITS, PAGE_UNITS) == PAGE_UNITS {
+                self.dead.insert(page);
+            }
+        }
+    }
+
+    /// Takes dead pages for a hole, as units. They belong to nobody until they are [put back](Self::put_back).
+    pub(crate) fn take_dead(&mut self) -> Option<Range<u32>> {
+        let pages = self.dead.take(HOLE_PAGES)?;
+        let units = pages.start * PAGE_UNITS..pages.end * PAGE_UNITS;
+        self.mark(units.start, units.end - units.start, true);
+        Some(units)
+    }
+
+    pub(crate) fn put_back(&mut self, units: Range<u32>) {
+        self.release(units.start, units.end - units.start);
+    }
+
+    fn release(&mut self, start: u32, units: u32) {
+        self.mark(start, units, false);
         self.freed += 1;
         if self.missing < u32::MAX {
             // No longer one than the one that has just come about is free: others have not changed.
             let most = u32::from(u16::MAX);
-            let before = self.free_before(extent.start, most);
-            let run = before + units + self.free_from(extent.start + units, most);
+            let before = self.free_before(start, most);
+            let run = before + units + self.free_from(start + units, most);
             self.missing = self.missing.max(run + 1);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn take(extents: &mut Extents, units: u16) -> Option<Extent> {
-        let mut search = extents.search(units);
-        loop {
-            match extents.take(&mut search) {
-                Found::Run(start) => {
-                    return Some(Extent {
-                        start,
-                        units,
-                        round: 0,
-                    });
-                }
-                Found::Nowhere => return None,
-                Found::GoOn => {}
-            }
-        }
-    }
-
-    #[test]
-    fn every_unit_is_taken_once_and_found_again() {
-        let mut extents = Extents::new(200).expect("memory");
-        let first: Vec<_> = std::iter::from_fn(|| take(&mut extents, 7)).collect();
-        assert_eq!((first.len(), extents.used()), (28, 196));
-        assert_eq!(take(&mut extents, 5), None);
-        assert_eq!(take(&mut extents, 4).map(|extent| extent.start), Some(196));
-        extents.free(first[3]);
-        extents.free(first[4]);
-        assert_eq!(take(&mut extents, 15), None);
-        assert_eq!(take(&mut extents, 14).map(|extent| extent.start), Some(21));
-        assert_eq!(extents.used(), 200);
-    }
-
-    /// Random extents against a plain vector of flags: each search finds a run if and only if there is one.
-    #[test]
-    fn as_a_vector_of_flags() {
-        let mut random = fastrand::Rng::with_seed(5);
-        for units in [1_u32, 63, 64, 65, 700, 64 * 64 + 1] {
-            let mut extents = Extents::new(units).expect("memory");
-            let mut taken = vec![false; units as usize];
-            let mut live: Vec<Extent> = Vec::new();
-            let (mut refused, mut after_a_refusal) = (0, 0);
-            for _ in 0..4000 {
-                if random.u8(..9) < 5 {
-                    let wanted = random.u16(1..=(units as u16).min(140));
-                    let there = taken
-                        .chunk_by(|a, b| a == b)
-                        .any(|run| !run[0] && run.len() >= wanted.into());
-                    let extent = take(&mut extents, wanted);
-                    assert_eq!(extent.is_some(), there, "{wanted} of {units}");
-                    refused += u32::from(!there);
-                    if let Some(extent) = extent {
-                        after_a_refusal += u32::from(refused > 0);
-                        let start = extent.start as usize;
-                        taken[start..start + usize::from(wanted)]
-                            .iter_mut()
-                            .for_each(|flag| assert!(!std::mem::replace(flag, true)));
-                        live.push(extent);
-                    }
-                } else if !live.is_empty() {
-                    let extent = live.swap_remove(random.usize(..live.len()));
-                    let start = extent.start as usize;
-                    taken[start..start + usize::from(extent.units)].fill(false);
-                    extents.free(extent);
-                }
-            }
-            assert!(refused > 0 && after_a_refusal > 0);
-            assert_eq!(
-                extents.used() as usize,
-                taken.iter().filter(|flag| **flag).count()
-            );
-        }
-    }
-
-    /// A search that finds nothing looks at a bounded number of words each time it has the lock, and the next one of
-    /// this length at none.
-    #[test]
-    fn a_full_backing_is_searched_in_pieces() {
-        let units = 64 * 64 * 3 * LOOKS;
-        let mut extents = Extents::new(units).expect("memory");
-        for _ in 0..units / 512 {
-            take(&mut extents, 512).expect("room");
-        }
-        // One unit in each word.
-        for word in 0..units / 64 {
-            extents.free(Extent {
-                start: word * 64,
-                units: 1,
-                round: 0,
-            });
-        }
-        let mut search = extents.search(2);
-        let mut gos = 1;
-        while extents.take(&mut search) == Found::GoOn {
-            gos += 1;
-        }
-        assert!(gos >= units / 64 / LOOKS, "{gos}");
-        assert_eq!(extents.take(&mut extents.search(2)), Found::Nowhere);
-        assert!(matches!(
-            extents.take(&mut extents.search(1)),
-            Found::Run(_)
-        ));
-    }
+/// The pages that some units touch.
+fn pages_of(start: u32, units: u32) -> Range<u32> {
+    start / PAGE_UNITS..(start + units).div_ceil(PAGE_UNITS)
 }
+
+#[cfg(test)]
+mod tests;

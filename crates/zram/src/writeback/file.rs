@@ -20,6 +20,23 @@ pub trait BlockFile: Send + Sync {
     /// # Errors
     /// The system's.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns once the storage itself has what was written: before that, a write may still be lost. A block's memory is
+    /// given up only then.
+    ///
+    /// # Errors
+    /// The system's, for any write since the last call: nothing that was written since then counts as written.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Gives the storage of a range back that holds nothing any more: a multiple of 4 KiB, which may be written again
+    /// later. It need not do anything, and does not by default.
+    ///
+    /// # Errors
+    /// The system's; the range stays as it is then.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
 }
 
 impl BlockFile for File {
@@ -30,6 +47,19 @@ impl BlockFile for File {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, offset)
     }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        zs_os::punch_hole(self, offset, len)
+    }
+}
+
+/// What a file of the caller's own kind answers whose code panicked.
+pub(crate) fn panicked<T>() -> io::Result<T> {
+    Err(io::Error::other("the backing's own code panicked"))
 }
 
 /// A backing: its file, and how much of it may be used. A clone is the same file, for a store that takes the place of

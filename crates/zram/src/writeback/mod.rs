@@ -1,13 +1,14 @@
 //! WRITEBACK: objects to a file or device, and back.
 //!
-//! candidate -> marked *picked* -> pinned, a place taken, its bytes into a record -> up to 32 records in one write, four writes
-//! at once -> for each: the block's lock; still picked? word -> extent, object freed; used meanwhile? extent freed. A read finds the
-//! extent under the block's lock, and verifies the record.
+//! candidate -> marked *picked* -> a place taken -> pinned, its bytes into a record -> up to 32 records in one write, four writes
+//! at once -> after some thousand records, and at the end: the file synced -> for each: the block's lock; still picked? word ->
+//! extent, object freed; used meanwhile? extent freed. A read finds the extent under the block's lock, and verifies the record.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `file` | the file or device |
-//! | `extents` | which parts of it are taken |
+//! | `place` | the file in use: parts taken and freed, holes punched |
+//! | `extents`, `dead` | which parts are taken, and which hold nothing any more |
 //! | `record` | what a block looks like there |
 //! | `pass` | one writeback: picked, written, switched |
 //! | `writers` | the threads that write |
@@ -17,9 +18,11 @@
 //! One lock for the extents, and one for the budget, each held for a moment. The backing is set, and taken away by a reset,
 //! under a lock that reads and writes share. No block is locked while records are written.
 
+mod dead;
 mod extents;
 mod file;
 mod pass;
+mod place;
 mod record;
 mod writers;
 
@@ -28,15 +31,21 @@ use crate::counters::Event;
 use crate::error::Error;
 use crate::store::Store;
 pub(crate) use extents::UNIT;
-use extents::{Extents, Found, MOST_BYTES};
+use extents::{Extents, MOST_BYTES};
 use file::read_all;
 pub use file::{BackingFile, BlockFile, FileId};
 pub use pass::{RecordForm, WritebackEnd, WritebackReport, WritebackRequest};
+use place::Place;
 use record::Record;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 use zs_mm::{Arena, Backing, Charge};
+use zs_os::PeriodicThread;
+
+/// How often holes are punched.
+const PUNCH_EVERY: Duration = Duration::from_secs(1);
 
 /// A store's backing, and what may be written to it.
 #[derive(Debug, Default)]
@@ -66,15 +75,31 @@ pub(crate) struct Stamp {
 /// A backing in use.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    file: BackingFile,
-    extents: Mutex<Extents>,
+    place: Arc<Place>,
     charge: Mutex<Option<Charge>>,
     /// In the checksums of this use of the file.
     salt: u32,
     rounds: AtomicU32,
+    /// Punches holes; without it the file keeps its space.
+    _puncher: Option<PeriodicThread>,
 }
 
 impl Attached {
+    fn new(place: Place, charge: Charge) -> Self {
+        let place = Arc::new(place);
+        let puncher = PeriodicThread::spawn("zram-holes", PUNCH_EVERY, {
+            let place = Arc::clone(&place);
+            move |stop| place.punch(|| !stop.is_asked())
+        });
+        Self {
+            place,
+            charge: Mutex::new(Some(charge)),
+            salt: RandomState::new().hash_one(0) as u32,
+            rounds: AtomicU32::new(0),
+            _puncher: puncher.ok(),
+        }
+    }
+
     fn next_round(&self) -> Stamp {
         // Relaxed: only a number unlike the last ones is wanted.
         let round = self.rounds.fetch_add(1, Ordering::Relaxed) as u16 % record::ROUNDS;
@@ -82,27 +107,6 @@ impl Attached {
             salt: self.salt,
             round,
         }
-    }
-
-    /// Takes a place of so many units, wherever there is one. The lock is let go now and then.
-    fn take(&self, units: u16) -> Option<u32> {
-        let mut search = lock(&self.extents).search(units);
-        loop {
-            let found = lock(&self.extents).take(&mut search);
-            match found {
-                Found::Run(start) => return Some(start),
-                Found::Nowhere => return None,
-                Found::GoOn => std::thread::yield_now(),
-            }
-        }
-    }
-
-    fn free(&self, extent: Extent) {
-        lock(&self.extents).free(extent);
-    }
-
-    fn is_full(&self) -> bool {
-        lock(&self.extents).is_full()
     }
 }
 
@@ -149,7 +153,9 @@ impl Writeback {
 
     /// Lets the backing go, of which nothing is used any more. The caller has begun a pass.
     pub(crate) fn forget<B: Backing>(&self, arena: &Arena<B>) {
-        if let Some(attached) = lock(&self.backing).take()
+        // Without the lock: whoever lets it go waits for a hole that is being punched.
+        let attached = lock(&self.backing).take();
+        if let Some(attached) = attached
             && let Some(charge) = lock(&attached.charge).take()
         {
             arena.uncharge(charge);
@@ -159,17 +165,16 @@ impl Writeback {
     /// Bytes used, and bytes there are; zeros without a backing.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let backing = lock(&self.backing);
-        backing.as_ref().map_or((0, 0), |attached| {
-            let extents = lock(&attached.extents);
-            let bytes = |units: u32| u64::from(units) * UNIT as u64;
-            (bytes(extents.used()), bytes(extents.units()))
-        })
+        backing
+            .as_ref()
+            .map_or((0, 0), |attached| attached.place.usage())
     }
 }
 
 impl<B: Backing> Store<B> {
     /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A bit for each 128 bytes of
-    /// it, and a 64th of that, is kept in memory.
+    /// it, and some 20th of that, is kept in memory, within the limit. A thread gives storage back that holds nothing
+    /// any more ([`BlockFile::punch`]), once a second.
     ///
     /// # Errors
     /// [`Error::Busy`] if it has one; [`Error::Invalid`] if this one is shorter than one block's record, or longer than
@@ -188,17 +193,11 @@ impl<B: Backing> Store<B> {
             return Err(Error::Busy("the store has a backing: reset it first"));
         }
         let charge = self.arena().charge(Extents::bytes_for(units))?;
-        let Some(extents) = Extents::new(units) else {
+        let Some(place) = Place::new(file, units) else {
             self.arena().uncharge(charge);
             return Err(Error::NoMemory);
         };
-        *backing = Some(Arc::new(Attached {
-            file,
-            extents: Mutex::new(extents),
-            charge: Mutex::new(Some(charge)),
-            salt: RandomState::new().hash_one(0) as u32,
-            rounds: AtomicU32::new(0),
-        }));
+        *backing = Some(Arc::new(Attached::new(place, charge)));
         Ok(())
     }
 
@@ -220,7 +219,7 @@ impl<B: Backing> Store<B> {
         reserved.map_err(|_| Error::NoMemory)?;
         buffer.resize(extent.bytes(), 0);
         let offset = u64::from(extent.start) * UNIT as u64;
-        read_all(&*attached.file.file, &mut buffer, offset)
+        read_all(&*attached.place.file.file, &mut buffer, offset)
             .map_err(Error::io("reading a block back"))?;
         self.counters.add(Event::BackingReads, 1);
         Record::parse(buffer, block, extent, attached.salt).map_err(|what| Error::Corrupt {
@@ -232,7 +231,7 @@ impl<B: Backing> Store<B> {
     /// The extent of a block is not used any more.
     pub(crate) fn free_extent(&self, extent: Extent) {
         if let Ok(attached) = self.writeback.attached() {
-            attached.free(extent);
+            attached.place.free(extent);
         }
     }
 }

@@ -14,12 +14,16 @@ use crate::error::Error;
 use crate::scan::{Secondaries, Which};
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
+use std::io;
 use std::ops::Range;
 use zs_mm::Backing;
 
 /// Records that are written at once, and bytes of them: two of the largest fit.
 const BATCH: usize = 32;
 const BATCH_BYTES: usize = 192 << 10;
+
+/// Records that are written before the file is synced, and their blocks are switched.
+const SYNCED: usize = 2048;
 
 /// Batches in a row that fail before a pass gives up.
 const FAILURES: u32 = 4;
@@ -70,7 +74,7 @@ pub enum WritebackEnd {
     Limit,
     /// The backing had no room for some of them.
     Full,
-    /// Four writes in a row failed.
+    /// Four writes in a row failed, or the file did not keep what was written ([`BlockFile::sync`](crate::BlockFile::sync)).
     Failed,
 }
 
@@ -111,7 +115,9 @@ pub(crate) struct Batch {
 
 impl<B: Backing> Store<B> {
     /// Writes blocks back: their memory is given up, and they are read from the backing when they are asked for. Others
-    /// use the store meanwhile; a block that they read or overwrite stays in memory. One writeback works
+    /// use the store meanwhile; a block that they read or overwrite stays in memory. The memory of a block is given up when
+    /// the file says that its storage has the record: after each 2048 records, and at the end. If it says that it has
+    /// not, all of these blocks stay in memory, whatever it says later. One writeback works
     /// on a store at a time. Takes memory for some records beside what the limit counts: at most 1 MiB.
     ///
     /// # Errors
@@ -133,8 +139,9 @@ impl<B: Backing> Store<B> {
                 attached: &attached,
                 stamp: attached.next_round(),
                 secondaries: self.codecs.secondaries(),
-                writers: Writers::new(scope, &*attached.file.file),
+                writers: Writers::new(scope, &*attached.place.file.file),
                 batch: Batch::default(),
+                written: Vec::new(),
                 picked: 0,
                 failures: 0,
                 report: WritebackReport::default(),
@@ -192,6 +199,8 @@ struct Run<'a, 'scope, 'env, B: Backing> {
     secondaries: Secondaries,
     writers: Writers<'scope, 'env>,
     batch: Batch,
+    /// Records that were written since the last sync.
+    written: Vec<(u32, Extent)>,
     /// Blocks whose records were begun.
     picked: u64,
     /// Batches in a row that failed.
@@ -212,7 +221,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
                     self.submit(false);
                 }
             }
-            let full = self.report.end == WritebackEnd::Full && self.attached.is_full();
+            let full = self.report.end == WritebackEnd::Full && self.attached.place.is_full();
             let over = [WritebackEnd::Limit, WritebackEnd::Failed].contains(&self.report.end);
             Ok(!full && !over)
         })
@@ -242,30 +251,55 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         }
     }
 
-    /// Appends the record of a block; false if it has changed, or has no place.
+    /// Appends the record of a block; false if it has changed, or has no place. The place is taken first: a search may be
+    /// long, and a block that is pinned keeps its writers waiting.
     fn append(&mut self, block: u32) -> bool {
-        let store = self.store;
-        let Ok(guard) = store.read_pinned(block) else {
+        let Some(len) = self.record_len(block) else {
             return false;
-        };
-        // While it is pinned the object stays, and so does its form; the mark tells whether it is the one picked.
-        let (Content::Object(mark), _) = store.content(block) else {
-            return false;
-        };
-        if !mark.picked {
-            return false;
-        }
-        let as_stored = self.request.form == RecordForm::Compressed;
-        let len = if as_stored {
-            guard.len()
-        } else {
-            store.block_size()
         };
         let Some(extent) = self.reserve(units_for(len)) else {
             return false;
         };
+        match self.encode(block, extent) {
+            Ok(true) => {
+                self.batch.places.push((block, extent));
+                self.picked += 1;
+                return true;
+            }
+            Ok(false) => {}
+            Err(error) => self.report.fail(1, error),
+        }
+        self.give_back(extent);
+        false
+    }
+
+    /// Bytes of a block's record; `None` if it is no object any more.
+    fn record_len(&self, block: u32) -> Option<usize> {
+        match self.request.form {
+            RecordForm::Raw => Some(self.store.block_size()),
+            RecordForm::Compressed => Some(self.store.read_pinned(block).ok()?.len()),
+        }
+    }
+
+    /// Appends the record of a block for this extent; false if the block has changed.
+    fn encode(&mut self, block: u32, extent: Extent) -> Result<bool, Error> {
+        let store = self.store;
+        let Ok(guard) = store.read_pinned(block) else {
+            return Ok(false);
+        };
+        // While it is pinned the object stays, and so does its form; the mark tells whether it is the one picked.
+        let (Content::Object(mark), _) = store.content(block) else {
+            return Ok(false);
+        };
+        let as_stored = self.request.form == RecordForm::Compressed;
+        if !mark.picked || as_stored && units_for(guard.len()) != extent.units {
+            return Ok(false);
+        }
         let (salt, buffer) = (self.stamp.salt, &mut self.batch.buffer);
-        let appended = with_scratch(store.block_size(), |scratch| {
+        buffer
+            .try_reserve(extent.bytes())
+            .map_err(|_| Error::NoMemory)?;
+        with_scratch(store.block_size(), |scratch| {
             let Scratch {
                 block: plain,
                 joined,
@@ -278,19 +312,8 @@ impl<B: Backing> Run<'_, '_, '_, B> {
                 store.decode(block, mark.form, bytes, plain)?;
                 append(buffer, block, extent, salt, Form::Raw, plain);
             }
-            Ok::<(), Error>(())
-        });
-        match appended {
-            Ok(()) => {
-                self.batch.places.push((block, extent));
-                self.picked += 1;
-            }
-            Err(error) => {
-                self.give_back(extent);
-                self.report.fail(1, error);
-            }
-        }
-        self.batch.places.last().is_some_and(|last| last.0 == block)
+            Ok(true)
+        })
     }
 
     /// A place for a record, and its bytes taken off the limit.
@@ -300,7 +323,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
             self.report.end = WritebackEnd::Limit;
             return None;
         }
-        let Some(start) = self.attached.take(units) else {
+        let Some(start) = self.attached.place.take(units) else {
             self.store.writeback.refund(bytes);
             self.report.end = WritebackEnd::Full;
             self.report.skipped += 1;
@@ -315,7 +338,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     }
 
     fn give_back(&self, extent: Extent) {
-        self.attached.free(extent);
+        self.attached.place.free(extent);
         self.store.writeback.refund(extent.bytes() as u64);
     }
 
@@ -324,34 +347,63 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         if let Some(written) = self.writers.submit(batch, is_last) {
             self.complete(written);
         }
+        if self.written.len() >= SYNCED {
+            self.settle();
+        }
     }
 
-    /// Switches the blocks of a batch to their extents, or leaves them.
     fn complete(&mut self, (batch, outcome): Written) {
-        if let Err(error) = outcome {
-            for (block, extent) in &batch.places {
-                self.store.unpick(*block);
-                self.give_back(*extent);
+        match outcome {
+            Ok(()) => {
+                self.failures = 0;
+                self.written.extend(batch.places);
             }
-            let error = Error::io("writing blocks back")(error);
-            self.report.fail(batch.places.len(), error);
-            self.failures += 1;
-            if self.failures == FAILURES {
-                self.report.end = WritebackEnd::Failed;
+            Err(error) => {
+                self.abandon(&batch.places, error);
+                self.failures += 1;
+                if self.failures == FAILURES {
+                    self.report.end = WritebackEnd::Failed;
+                }
             }
+        }
+    }
+
+    /// Leaves blocks as they are, and frees their extents.
+    fn abandon(&mut self, places: &[(u32, Extent)], error: io::Error) {
+        for (block, extent) in places {
+            self.store.unpick(*block);
+            self.give_back(*extent);
+        }
+        let error = Error::io("writing blocks back")(error);
+        self.report.fail(places.len(), error);
+    }
+
+    /// Syncs the file, and switches the blocks of all records that were written since it was synced last to their
+    /// extents. No write is under way meanwhile: a sync that fails tells of some write, nobody knows of which, and
+    /// the next one may succeed though that write was lost.
+    fn settle(&mut self) {
+        while let Some(written) = self.writers.finished() {
+            self.complete(written);
+        }
+        let places = std::mem::take(&mut self.written);
+        if places.is_empty() {
             return;
         }
-        self.failures = 0;
-        for (block, extent) in &batch.places {
+        if let Err(error) = self.attached.place.sync() {
+            self.abandon(&places, error);
+            self.report.end = WritebackEnd::Failed;
+            return;
+        }
+        for (block, extent) in &places {
             self.report.bytes += extent.bytes() as u64;
             if self.store.switch(*block, *extent) {
                 self.report.blocks += 1;
             } else {
-                self.attached.free(*extent);
+                self.attached.place.free(*extent);
                 self.report.changed += 1;
             }
         }
-        let written = batch.places.len() as u64;
+        let written = places.len() as u64;
         self.store.counters.add(Event::BackingWrites, written);
     }
 
@@ -359,9 +411,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         if !self.batch.places.is_empty() {
             self.submit(true);
         }
-        while let Some(written) = self.writers.finished() {
-            self.complete(written);
-        }
+        self.settle();
         self.report
     }
 }

@@ -9,7 +9,7 @@
 //! None.
 
 use super::UNIT;
-use super::file::{BlockFile, write_all};
+use super::file::{BlockFile, panicked, write_all};
 use super::pass::Batch;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,6 +112,5 @@ fn write(file: &dyn BlockFile, batch: &Batch) -> io::Result<()> {
         Ok(())
     };
     // A file of the caller's own kind that panics must not leave the pass waiting for this batch.
-    catch_unwind(AssertUnwindSafe(runs))
-        .unwrap_or_else(|_| Err(io::Error::other("the backing's own code panicked")))
+    catch_unwind(AssertUnwindSafe(runs)).unwrap_or_else(|_| panicked())
 }

@@ -18,6 +18,16 @@ struct State {
     bytes: Mutex<Vec<u8>>,
     good_writes: AtomicI64,
     good_reads: AtomicI64,
+    good_syncs: AtomicI64,
+    syncs: AtomicUsize,
+    punched: AtomicUsize,
+    /// The file as it was when it was synced last.
+    synced: Mutex<Vec<u8>>,
+    lose_unsynced: AtomicBool,
+    bad_every: AtomicUsize,
+    panics_at_sync: AtomicBool,
+    syncs_held: Mutex<bool>,
+    punches_held: Mutex<bool>,
     short: AtomicUsize,
     lost: AtomicBool,
     panics: AtomicBool,
@@ -39,6 +49,15 @@ impl TestFile {
             bytes: Mutex::new(vec![0; FILE as usize]),
             good_writes: AtomicI64::new(-1),
             good_reads: AtomicI64::new(-1),
+            good_syncs: AtomicI64::new(-1),
+            syncs: AtomicUsize::new(0),
+            punched: AtomicUsize::new(0),
+            synced: Mutex::new(vec![0; FILE as usize]),
+            lose_unsynced: AtomicBool::new(false),
+            bad_every: AtomicUsize::new(usize::MAX),
+            panics_at_sync: AtomicBool::new(false),
+            syncs_held: Mutex::new(false),
+            punches_held: Mutex::new(false),
             short: AtomicUsize::new(usize::MAX),
             lost: AtomicBool::new(false),
             panics: AtomicBool::new(false),
@@ -66,7 +85,11 @@ impl TestFile {
     }
 
     fn wait_while_held(&self) {
-        let mut held = self.0.held.lock().unwrap();
+        self.wait_while(&self.0.held);
+    }
+
+    fn wait_while(&self, held: &Mutex<bool>) {
+        let mut held = held.lock().unwrap();
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
         while *held {
             held = self.0.changed.wait(held).unwrap();
@@ -94,6 +117,49 @@ impl TestFile {
         self.0.good_reads.store(count, Ordering::SeqCst);
     }
 
+    /// So many syncs succeed; one fails, and then they succeed again.
+    pub(crate) fn good_syncs(&self, count: i64) {
+        self.0.good_syncs.store(count, Ordering::SeqCst);
+    }
+
+    /// Each n-th sync fails.
+    pub(crate) fn bad_every(&self, n: usize) {
+        self.0.bad_every.store(n, Ordering::SeqCst);
+    }
+
+    pub(crate) fn syncs(&self) -> usize {
+        self.0.syncs.load(Ordering::SeqCst)
+    }
+
+    /// A sync that fails takes back what was written since the last one.
+    pub(crate) fn lose_unsynced(&self, lose: bool) {
+        self.0.lose_unsynced.store(lose, Ordering::SeqCst);
+    }
+
+    /// Syncs panic.
+    pub(crate) fn panic_at_sync(&self, panics: bool) {
+        self.0.panics_at_sync.store(panics, Ordering::SeqCst);
+    }
+
+    /// Syncs wait from now on, or go on.
+    pub(crate) fn hold_syncs(&self, held: bool) {
+        *self.0.syncs_held.lock().unwrap() = held;
+        self.0.changed.notify_all();
+    }
+
+    /// Holes wait, after their bytes have gone, or go on.
+    pub(crate) fn hold_punches(&self, held: bool) {
+        *self.0.punches_held.lock().unwrap() = held;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until so many bytes have become holes.
+    pub(crate) fn wait_until_punched(&self, bytes: usize) {
+        while self.0.punched.load(Ordering::SeqCst) < bytes {
+            std::thread::yield_now();
+        }
+    }
+
     /// No call takes more bytes than that.
     pub(crate) fn at_most(&self, bytes: usize) {
         self.0.short.store(bytes, Ordering::SeqCst);
@@ -110,6 +176,37 @@ impl TestFile {
 }
 
 impl BlockFile for TestFile {
+    fn sync(&self) -> io::Result<()> {
+        self.wait_while(&self.0.syncs_held);
+        assert!(
+            !self.0.panics_at_sync.load(Ordering::SeqCst),
+            "as the test asks"
+        );
+        let mut synced = self.0.synced.lock().unwrap();
+        let number = self.0.syncs.fetch_add(1, Ordering::SeqCst) + 1;
+        let every = self.0.bad_every.load(Ordering::SeqCst);
+        if is_good(&self.0.good_syncs) && !number.is_multiple_of(every) {
+            self.bytes(|bytes| synced.clone_from(bytes));
+            return Ok(());
+        }
+        // What was lost is told once: the next call knows nothing of it.
+        self.0.good_syncs.store(-1, Ordering::SeqCst);
+        if self.0.lose_unsynced.load(Ordering::SeqCst) {
+            self.bytes(|bytes| bytes.clone_from(&synced));
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.bytes(|bytes| {
+            let end = bytes.len().min((offset + len) as usize);
+            bytes[offset as usize..end].fill(0);
+        });
+        self.wait_while(&self.0.punches_held);
+        self.0.punched.fetch_add(len as usize, Ordering::SeqCst);
+        Ok(())
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.wait_while_held();
         if !is_good(&self.0.good_reads) {

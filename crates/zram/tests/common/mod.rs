@@ -129,6 +129,21 @@ pub(crate) fn options(block_size: BlockSize) -> StoreOptions {
 }
 
 pub(crate) fn small_store(block_size: BlockSize, dedup: bool) -> Store<HeapBacking> {
+    let capacity = 40 * block_size.bytes() as u64;
+    let file = BackingFile::temporary(&std::env::temp_dir(), capacity);
+    small_store_on(block_size, dedup, file.expect("a file"))
+}
+
+/// The same with a backing that is soon full, and loses what it was given at each third sync.
+pub(crate) fn store_on_a_bad_file(block_size: BlockSize, dedup: bool) -> Store<HeapBacking> {
+    let file = file::TestFile::new();
+    file.lose_unsynced(true);
+    file.bad_every(3);
+    let file = BackingFile::new(file, 10 * block_size.bytes() as u64);
+    small_store_on(block_size, dedup, file)
+}
+
+fn small_store_on(block_size: BlockSize, dedup: bool, file: BackingFile) -> Store<HeapBacking> {
     let mut options = options(block_size);
     options.dedup = dedup;
     let store =
@@ -138,10 +153,7 @@ pub(crate) fn small_store(block_size: BlockSize, dedup: bool) -> Store<HeapBacki
             .set_secondary(number, name.parse().expect("an algorithm"), None)
             .expect("set once");
     }
-    let backing = BackingFile::temporary(&std::env::temp_dir(), 40 * block_size.bytes() as u64);
-    store
-        .set_backing(backing.expect("a file"))
-        .expect("the first");
+    store.set_backing(file).expect("the first");
     store
 }
 

@@ -4,6 +4,7 @@
 mod common;
 mod dedup;
 mod front_end;
+mod full;
 mod limits;
 mod passes;
 mod prop_store;
@@ -12,7 +13,9 @@ mod rows;
 mod snapshot;
 mod starving;
 mod stress;
+mod stress_full;
 mod waiting;
 mod writeback;
 mod writeback_backing;
+mod writeback_holes;
 mod writeback_limits;

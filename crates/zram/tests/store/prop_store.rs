@@ -1,7 +1,8 @@
-//! One list of operations, driven against the store and against a plain vector of bytes.
+//! One list of operations, driven against the store, whose backing is soon full and fails late, and against a plain vector of
+//! bytes.
 #![allow(clippy::expect_used, clippy::allow_attributes, reason = "tests")]
 
-use crate::common::{Model, Op, small_store};
+use crate::common::{Model, Op, store_on_a_bad_file};
 use proptest::prelude::*;
 use zram::BlockSize;
 
@@ -14,7 +15,7 @@ fn cases() -> u32 {
 }
 
 fn run(block_size: BlockSize, dedup: bool, ops: &[Op]) {
-    let store = small_store(block_size, dedup);
+    let store = store_on_a_bad_file(block_size, dedup);
     let mut model = Model::new(&store, dedup);
     for op in ops {
         model.step(&store, op);

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use zram::*;
+use zs_os::testing::HeapBacking;
 
 /// A block is locked for as long as its backing takes: others go on, and so does a reader of the block itself.
 #[test]
@@ -71,6 +72,10 @@ impl SlowFile {
 }
 
 impl BlockFile for SlowFile {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
         let mut let_go = self.0.let_go.lock().unwrap();
@@ -92,6 +97,37 @@ impl BlockFile for SlowFile {
     }
 }
 
+/// All that a control connection may ask for, with objects of other blocks beside.
+fn upkeep_goes_on(store: &Store<HeapBacking>) {
+    let size = 32 * BLOCK as u64;
+    assert_eq!(store.stats().backing_blocks, 1);
+    assert!(store.stored_sizes(0, size, 99).is_ok());
+    assert!(store.mark_idle(IdleRule::All).expect("alone") > 0);
+    let wanted = Recompress {
+        priority: 1,
+        which: Which::All,
+        threshold: 0,
+        max_blocks: None,
+    };
+    assert!(store.recompress(&wanted).expect("alone").tried > 0);
+    assert!(store.recompress(&wanted).expect("alone").tried == 0);
+    store.compact(CompactBudget::UNLIMITED);
+    store.maintain(MaintainBudget::UNLIMITED);
+    store.trim();
+    store.set_limit(15 << 20).expect("more than is held");
+    store.set_limit(16 << 20).expect("more than is held");
+    store.set_writeback_limit(Some(1 << 20));
+    // The hanging block is no object: a writeback passes it by.
+    let report = store
+        .writeback(&WritebackRequest::new(Which::All))
+        .expect("alone");
+    assert_eq!((report.failed, report.changed), (0, 0));
+    assert!(report.blocks > 20);
+    let client = store.attach().expect("no reset");
+    assert!(matches!(store.reset(), Err(Error::Busy(_))));
+    drop(client);
+}
+
 /// A block is locked for as long as its backing takes to give it: blocks beside it are read, written, discarded and asked
 /// about meanwhile.
 #[test]
@@ -104,6 +140,9 @@ fn r26_a_slow_backing_holds_up_its_block_alone() {
     store
         .set_backing(BackingFile::new(file.clone(), 1 << 20))
         .expect("the first");
+    store
+        .set_secondary(1, "zstd:9".parse().expect("an algorithm"), None)
+        .expect("set once");
     write(&store, 2, &text(2));
     store
         .writeback(&WritebackRequest::new(Which::All))
@@ -119,6 +158,7 @@ fn r26_a_slow_backing_holds_up_its_block_alone() {
             store.discard(index * BLOCK as u64, 100).expect("in range");
             assert!(store.status(0, 32 * BLOCK as u64, 99).is_ok());
         }
+        upkeep_goes_on(&store);
         assert_eq!(
             file.0.waiting.load(Ordering::SeqCst),
             1,

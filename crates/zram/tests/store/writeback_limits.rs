@@ -105,6 +105,115 @@ fn r22_a_backing_that_fails_from_the_nth_write_on() {
     }
 }
 
+/// A store of some thousand blocks: its writeback syncs several times.
+fn of_several_syncs(file: &TestFile) -> Store<HeapBacking> {
+    const BLOCKS: u64 = 2048 * 3 + 500;
+    let mut larger = options(BlockSize::K4);
+    (larger.size, larger.max_size) = (BLOCKS * BLOCK as u64, Some(BLOCKS * BLOCK as u64));
+    let store = Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, larger).expect("a store");
+    let backing = BackingFile::new(file.clone(), BLOCKS * 128);
+    store.set_backing(backing).expect("the first");
+    let mut bytes = vec![7; BLOCK];
+    for index in 0..BLOCKS {
+        bytes[..8].copy_from_slice(&index.to_le_bytes());
+        write(&store, index, &bytes);
+    }
+    store.set_writeback_limit(Some(BLOCKS * 128));
+    store
+}
+
+fn check_stamps(store: &Store<HeapBacking>) {
+    for index in 0..store.size() / BLOCK as u64 {
+        let bytes = block(store, index);
+        assert!(bytes[..8] == index.to_le_bytes() && bytes[8..] == [7; BLOCK - 8]);
+    }
+    assert_eq!(store.validate(), Ok(()));
+}
+
+/// The file takes every write, and says late that it lost some: at the n-th sync, for every n, and at the next one that all
+/// is well. What was written since the last good sync stays in memory; it is lost in the file.
+#[test]
+fn a_backing_that_fails_late() {
+    let mut good = 0;
+    loop {
+        let file = TestFile::new();
+        let store = of_several_syncs(&file);
+        let blocks = store.size() / BLOCK as u64;
+        let before = store.stats().compr_bytes;
+        file.good_syncs(good);
+        file.lose_unsynced(true);
+        let report = write_back(&store);
+        let stats = store.stats();
+        assert_eq!(stats.backing_blocks, report.blocks);
+        assert_eq!(stats.backing_writes, report.blocks);
+        assert_eq!(store.writeback_limit(), Some(blocks * 128 - report.bytes));
+        assert_eq!(stats.backing_used, report.bytes);
+        check_stamps(&store);
+        if report.failed == 0 {
+            assert_eq!((report.blocks, report.end), (blocks, WritebackEnd::Done));
+            assert_eq!(file.syncs() as i64, good);
+            assert!(good > 2, "several syncs");
+            return;
+        }
+        assert_eq!(report.end, WritebackEnd::Failed);
+        assert!(report.failed >= 100 && report.first_error.is_some());
+        if report.blocks == 0 {
+            assert_eq!(stats.compr_bytes, before, "no memory was given up");
+        }
+        // It is well again: the rest goes, too.
+        let report = write_back(&store);
+        assert_eq!((report.failed, report.end), (0, WritebackEnd::Done));
+        assert_eq!(store.stats().backing_blocks, blocks);
+        check_stamps(&store);
+        store.discard(0, store.size()).expect("in range");
+        assert_eq!(store.stats().backing_used, 0);
+        good += 1;
+    }
+}
+
+/// Blocks that are overwritten, discarded or read while the file syncs are as they are then.
+#[test]
+fn blocks_change_while_the_backing_syncs() {
+    for good in [0, 1] {
+        let file = TestFile::new();
+        let store = larger(&file);
+        file.good_syncs(good);
+        file.hold_syncs(true);
+        std::thread::scope(|scope| {
+            let pass = scope.spawn(|| write_back(&store));
+            file.wait_until_somebody_waits();
+            assert_eq!(store.stats().backing_blocks, 0);
+            write(&store, 0, &text(500));
+            store.discard(BLOCK as u64, BLOCK as u64).expect("in range");
+            assert!(block(&store, 2) == text(2));
+            file.hold_syncs(false);
+            let report = pass.join().expect("no panic");
+            match good {
+                0 => assert_eq!((report.blocks, report.failed), (0, COUNT)),
+                _ => assert_eq!((report.blocks, report.changed), (COUNT - 3, 3)),
+            }
+        });
+        assert!(block(&store, 0) == text(500) && block(&store, 1) == [0; BLOCK]);
+        for index in 2..COUNT {
+            assert!(block(&store, index) == text(index));
+        }
+        assert_eq!(store.validate(), Ok(()));
+    }
+}
+
+/// A panic in the backing's own code at a sync is a failure.
+#[test]
+fn a_sync_that_panics() {
+    let file = TestFile::new();
+    let store = larger(&file);
+    file.panic_at_sync(true);
+    let report = write_back(&store);
+    assert_eq!((report.end, report.failed), (WritebackEnd::Failed, COUNT));
+    file.panic_at_sync(false);
+    assert_eq!(write_back(&store).blocks, COUNT);
+    check_all(&store);
+}
+
 /// Four failures in a row end a pass; a panic in the backing's own code is one.
 #[test]
 fn r22_a_pass_gives_up() {
