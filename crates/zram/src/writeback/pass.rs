@@ -146,8 +146,10 @@ impl<B: Backing> Store<B> {
                 failures: 0,
                 report: WritebackReport::default(),
             };
-            run.scan(blocks)?;
-            Ok(run.finish())
+            let scanned = run.scan(blocks);
+            // Also after an error: what was written is switched, nothing stays marked.
+            let report = run.finish();
+            scanned.map(|()| report)
         })
     }
 

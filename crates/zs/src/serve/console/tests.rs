@@ -59,6 +59,11 @@ impl BlockFile for SlowFile {
         file[offset as usize..end].copy_from_slice(bytes);
         Ok(bytes.len())
     }
+
+    fn sync(&self) -> io::Result<()> {
+        self.wait_while_held();
+        Ok(())
+    }
 }
 
 /// A console of one disk, whose backing is a slow file.
