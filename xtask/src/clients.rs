@@ -1,8 +1,9 @@
 //! `clients`: `zs serve` against programs that others wrote, and under the long stress.
 //!
-//! Of each program the version that is installed is used, and told. On a machine of CI (`CI` is set) missing ones are installed
-//! first, where that can be done; a test of a program that is still missing is skipped and named. What every client may do is
-//! tested without them: `zs-nbd/tests/dialects.rs`.
+//! Of each program the version that is installed is used, and told. On a machine of CI (`CI` is
+//! set) missing ones are installed first, where that can be done; a test of a program that is still
+//! missing is skipped and named. What every client may do is tested without them:
+//! `zs-nbd/tests/dialects.rs`.
 
 use std::env;
 use std::process::Command;
@@ -88,7 +89,7 @@ pub(crate) fn run(workspace: &Workspace, depth: Depth) -> Result<String> {
 }
 
 impl Program {
-    /// The first line of what it says of its version; `None` if it is not there.
+    /// Returns the first line of what it says of its version; `None` if it is not there.
     fn version(&self) -> Option<String> {
         let output = Command::new(self.name).arg(self.version).output().ok()?;
         // Some say it on standard error.
@@ -99,7 +100,7 @@ impl Program {
     }
 }
 
-/// The packages of programs that are not there.
+/// Returns the packages of programs that are not there.
 fn missing() -> Vec<&'static str> {
     let path = env::var_os("PATH").unwrap_or_default();
     let there = |name: &str| env::split_paths(&path).any(|dir| dir.join(name).exists());
@@ -109,7 +110,8 @@ fn missing() -> Vec<&'static str> {
     packages
 }
 
-/// Installs what can be had. One package at a time: one that does not go with what is installed keeps no other away.
+/// Installs what can be had. One package at a time: one that does not go with what is installed
+/// keeps no other away.
 fn install(workspace: &Workspace, packages: &[&str]) {
     let apt_get = |arguments: &[&str]| {
         // Another step of CI may be installing something, too.

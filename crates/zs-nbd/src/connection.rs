@@ -38,8 +38,8 @@ pub(crate) struct Bounds {
     pub(crate) budget: Arc<Budget>,
 }
 
-/// Serves a connection to its end. Once its handshake is over, `admit` says whether there is a place for it. What the client is
-/// refused, `refusals` tells.
+/// Serves a connection to its end. Once its handshake is over, `admit` says whether there is a
+/// place for it. What the client is refused, `refusals` tells.
 pub(crate) fn serve(
     mut channel: Channel,
     exports: &Exports,

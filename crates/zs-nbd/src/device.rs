@@ -277,7 +277,7 @@ impl fmt::Display for Errno {
 }
 
 impl Errno {
-    /// The same in words.
+    /// Returns the same in words.
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Perm => "not permitted",

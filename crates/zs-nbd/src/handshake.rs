@@ -65,8 +65,8 @@ pub(crate) fn shake_hands(
     }
 }
 
-/// The time for a handshake in which so many exports were listed: a tenth more for each, since they are asked about one by one,
-/// over a slow line maybe.
+/// Returns the time for a handshake in which so many exports were listed: a tenth more for each,
+/// since they are asked about one by one, over a slow line maybe.
 fn allowed(time: Duration, listed: usize) -> Duration {
     let listed = u32::try_from(listed).unwrap_or(u32::MAX);
     time.saturating_add((time / 10).saturating_mul(listed))

@@ -39,8 +39,9 @@
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel`, `budget`, `refusals` and `server`, described there; those of the last three are held
-//! for a look, that of the budget or of the refusals maybe with `inbox` held. A device is called with `inbox` held at most.
+//! Locks are those of `connection`, `channel`, `budget`, `refusals` and `server`, described there;
+//! those of the last three are held for a look, that of the budget or of the refusals maybe with
+//! `inbox` held. A device is called with `inbox` held at most.
 
 #![forbid(unsafe_code)]
 

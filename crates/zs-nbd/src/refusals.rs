@@ -40,8 +40,9 @@ impl Refusals {
         Self::new(|_| ())
     }
 
-    /// Tells that the option or request `asked` was refused, unless one of its kind was told before. Both `asked` and `kind` come
-    /// from short lists, whatever clients send: so what is remembered is bounded.
+    /// Tells that the option or request `asked` was refused, unless one of its kind was told
+    /// before. Both `asked` and `kind` come from short lists, whatever clients send: so what is
+    /// remembered is bounded.
     pub(crate) fn note(&self, asked: &'static str, kind: &'static str, detail: &str) {
         let is_new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

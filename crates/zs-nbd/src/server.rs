@@ -40,8 +40,9 @@ pub struct Limits {
     pub connections: usize,
     /// Most TCP clients at once that are not through with their handshake; these are not counted as connections.
     pub handshakes: usize,
-    /// Time for a handshake, that of TLS included; not zero. A client that was told the list of exports gets a tenth of it more
-    /// for each, to ask about one by one. At a unix socket it may become twice that, for a client that is not silent but slow.
+    /// Time for a handshake, that of TLS included; not zero. A client that was told the list of
+    /// exports gets a tenth of it more for each, to ask about one by one. At a unix socket it may
+    /// become twice that, for a client that is not silent but slow.
     pub handshake: Duration,
     /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above. For a
     /// request beyond 128 KiB it begins anew once there is memory for it.
@@ -77,7 +78,8 @@ impl Default for Limits {
 pub enum Event {
     /// A client connected; connections are numbered from 1.
     Opened(u64),
-    /// An option or a request was answered with an error. Of each connection and kind the first one is told.
+    /// An option or a request was answered with an error. Of each connection and kind the first one
+    /// is told.
     Declined(u64, Declined),
     /// A connection ended.
     Closed(u64, End),

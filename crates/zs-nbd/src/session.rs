@@ -45,7 +45,7 @@ fn refuse_with<T>(errno: Errno, kind: &'static str, text: String) -> Result<T, R
 }
 
 impl Session {
-    /// Of what was agreed upon. Whatever is answered with an error is told to `refusals`.
+    /// Begins one with what was agreed upon. What is answered with an error, `refusals` tells.
     pub(crate) fn new(agreement: Agreement, refusals: Arc<Refusals>) -> Self {
         Self {
             agreement,
@@ -158,8 +158,8 @@ impl Session {
     }
 
     fn check_flags(&self, head: &Head) -> Result<(), Refusal> {
-        // In simple replies every read comes unbroken, and in compact headers every write says its payload's length: there
-        // these flags have one meaning, too.
+        // In simple replies every read comes unbroken, and in compact headers every write says its
+        // payload's length: there these flags have one meaning, too.
         let known = flag::FUA
             | match head.command {
                 Command::Read => flag::DF,

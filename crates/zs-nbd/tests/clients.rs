@@ -1,6 +1,7 @@
-//! Clients that others wrote, where they are installed, of whatever version: qemu-img, qemu-io, nbdinfo, nbdcopy, fio. A missing
-//! one is named and skipped: every dialect is tested without them (`dialects.rs`). On Debian and Ubuntu they come with `apt-get
-//! install qemu-utils libnbd-bin fio`.
+//! Clients that others wrote, where they are installed, of whatever version: qemu-img, qemu-io,
+//! nbdinfo, nbdcopy, fio. A missing one is named and skipped: every dialect is tested without them
+//! (`dialects.rs`). On Debian and Ubuntu they come with `apt-get install qemu-utils libnbd-bin
+//! fio`.
 
 #![expect(
     clippy::unwrap_used,

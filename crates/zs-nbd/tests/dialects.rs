@@ -1,4 +1,5 @@
-//! Every dialect of the protocol, by a client of the tests' own: what works does not depend on which programs are installed.
+//! Every dialect of the protocol, by a client of the tests' own: what works does not depend on
+//! which programs are installed.
 
 mod client;
 
@@ -85,7 +86,8 @@ fn a_write_needs_no_payload_flag() {
     );
 }
 
-/// A request of nothing has nothing to do. It does not reach the device, but it must be one that might be done.
+/// A request of nothing has nothing to do. It does not reach the device, but it must be one that
+/// might be done.
 #[test]
 fn no_bytes_are_read_and_written_with_success() {
     let setup = Setup::memory();
@@ -120,7 +122,8 @@ fn flags_of_one_meaning_are_taken() {
     }
 }
 
-/// With `-v` a user learns why a client fails; and a client that fails without end does not fill the log.
+/// With `-v` a user learns why a client fails; and a client that fails without end does not fill
+/// the log.
 #[test]
 fn each_refusal_is_told_once_a_kind_and_client() {
     let setup = Setup::memory();
@@ -171,7 +174,7 @@ fn each_refusal_is_told_once_a_kind_and_client() {
     }
 }
 
-/// The device of `READ` and `WRITE` of these tests is the same whatever the dialect: a sanity check of the client itself.
+/// Checks the client itself: its dialects differ where the protocol says so, and nowhere else.
 #[test]
 fn dialects_differ_on_the_wire() {
     let heads = Dialect::ALL.map(|dialect| dialect.request(READ, 0, 1, 2, 3));

@@ -57,7 +57,8 @@ fn who_asks_without_end_is_asked_to_leave() {
     assert!(notes.contains("Closed(1, Slow(55ms))"), "{notes}");
 }
 
-/// A tenth of a handshake's time for each: asked about one by one, over a slow line, many take longer than a handshake may.
+/// A tenth of a handshake's time for each: asked about one by one, over a slow line, many take
+/// longer than a handshake may.
 #[test]
 fn a_listing_has_time_for_each_export() {
     const EXPORTS: usize = 4000;

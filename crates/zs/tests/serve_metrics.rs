@@ -20,7 +20,8 @@ fn value(text: &str, sample: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {sample}: {text}")).1
 }
 
-/// A gauge `zs_huge_blocks` beside a counter `zs_huge_blocks_total` kept strict parsers from reading anything.
+/// A gauge `zs_huge_blocks` beside a counter `zs_huge_blocks_total` kept strict parsers from
+/// reading anything.
 #[test]
 fn metrics_are_open_metrics() {
     let server = Server::with_disks(&["--export", "a=1M", "--export", "b \"\\c=2M", "-a", "zstd"]);

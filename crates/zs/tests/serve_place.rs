@@ -40,8 +40,8 @@ fn terminated(server: Child) -> Output {
     output
 }
 
-/// libnbd starts a server with its own standard output, to which it writes data, and a socket in a folder that it removes at the
-/// end, which fails if anything else is in it.
+/// libnbd starts a server with its own standard output, to which it writes data, and a socket in a
+/// folder that it removes at the end, which fails if anything else is in it.
 #[test]
 fn a_server_that_is_lent_a_socket_prints_and_leaves_nothing() {
     let folder = folder();

@@ -20,7 +20,7 @@ pub(super) mod rep {
     pub(in crate::proto) const BLOCK_SIZE_REQD: u32 = 0x8000_0008;
     pub(in crate::proto) const EXT_HEADER_REQD: u32 = 0x8000_000a;
 
-    /// The name of an error.
+    /// Returns the name of an error.
     pub(super) const fn name(error: u32) -> &'static str {
         match error {
             UNSUP => "NBD_REP_ERR_UNSUP",

@@ -127,7 +127,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// How many exports the client was told of by `NBD_OPT_LIST`.
+    /// Returns how many exports the client was told of by `NBD_OPT_LIST`.
     pub(crate) fn listed(&self) -> usize {
         self.listed
     }

@@ -20,7 +20,7 @@ pub(super) const LIST_META_CONTEXT: u32 = 9;
 pub(super) const SET_META_CONTEXT: u32 = 10;
 pub(super) const EXTENDED_HEADERS: u32 = 11;
 
-/// The name of an option.
+/// Returns the name of an option.
 pub(super) const fn name(option: u32) -> &'static str {
     match option {
         EXPORT_NAME => "NBD_OPT_EXPORT_NAME",

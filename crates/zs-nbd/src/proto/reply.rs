@@ -77,7 +77,8 @@ impl Replies {
         self.to = To { cookie, offset };
     }
 
-    /// Success of a read of no bytes, which in structured replies no simple one may answer.
+    /// Answers a read of no bytes, which a simple reply may not where structured ones were agreed
+    /// upon.
     pub(crate) fn no_data(&mut self) {
         match self.mode {
             Mode::Simple => self.simple(0),

@@ -47,7 +47,7 @@ impl From<u16> for Command {
 }
 
 impl Command {
-    /// Its name in the protocol.
+    /// Returns its name in the protocol.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Read => "NBD_CMD_READ",
@@ -111,8 +111,9 @@ impl Head {
         })
     }
 
-    /// Bytes that follow the head, whether the request is a good one or not. Those of a write always do: QEMU (8.2 to 10.0 at
-    /// least) does not announce them in extended headers, where the protocol asks for it.
+    /// Bytes that follow the head, whether the request is a good one or not. Those of a write
+    /// always do: QEMU (8.2 to 10.0 at least) does not announce them in extended headers, where the
+    /// protocol asks for it.
     ///
     /// # Errors
     /// If they are more than `most`.

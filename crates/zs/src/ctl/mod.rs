@@ -57,7 +57,7 @@ enum Verb {
 }
 
 impl Options {
-    /// The connection to the server that is meant.
+    /// Connects to the server that is meant.
     fn link(&self) -> Result<Link, Failure> {
         match (&self.socket, &self.control) {
             (_, Some(path)) => Link::open(path, "--control"),

@@ -1,5 +1,5 @@
-//! Statistics as OpenMetrics (version 1.0): each metric once, with a sample for each disk. Readers of Prometheus' older text
-//! format take it, too: to them what is new in it is a remark.
+//! Statistics as OpenMetrics (version 1.0): each metric once, with a sample for each disk. Readers
+//! of Prometheus' older text format take it, too: to them what is new in it is a remark.
 
 use crate::control::{Buckets, Operations, Stat};
 use std::fmt::Write as _;

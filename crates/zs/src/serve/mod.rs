@@ -46,9 +46,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Serve disks of compressed memory to whoever speaks NBD
 ///
-/// Without --socket, at a unix socket in a new folder that only its owner can enter, or at those that LISTEN_FDS names. Prints the
-/// URIs of each disk, unless --run or LISTEN_FDS is given, and ends with a signal (INT, TERM, HUP): requests that have arrived are
-/// finished and answered first; a second signal ends it at once. `zs ctl` talks to it through a second socket.
+/// Without --socket, at a unix socket in a new folder that only its owner can enter, or at those
+/// that LISTEN_FDS names. Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and
+/// ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first;
+/// a second signal ends it at once. `zs ctl` talks to it through a second socket.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...>")]
 pub(crate) struct Options {
@@ -59,11 +60,13 @@ pub(crate) struct Options {
     #[arg(long, short, short_alias = 'U', value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Where the socket for `zs ctl` is made [default: the path of the unix socket and .ctl; with LISTEN_FDS there is none]
+    /// Where the socket for `zs ctl` is made [default: the path of the unix socket and .ctl; with
+    /// LISTEN_FDS there is none]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// Also listen at an address and port, 0 for a free one; any user of this machine comes in, and beyond it --tls is needed
+    /// Also listen at an address and port, 0 for a free one; any user of this machine comes in, and
+    /// beyond it --tls is needed
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = tcp_address)]
     tcp: Option<SocketAddr>,
 
@@ -79,8 +82,8 @@ pub(crate) struct Options {
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
-    /// Serve for as long as this command of the shell runs, which finds the first disk in $uri, all URIs in $uris and the socket in
-    /// $unixsocket; ends as the command does
+    /// Serve for as long as this command of the shell runs, which finds the first disk in $uri, all
+    /// URIs in $uris and the socket in $unixsocket; ends as the command does
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 

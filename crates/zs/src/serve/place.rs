@@ -28,8 +28,9 @@ pub(super) struct Place {
 impl Place {
     /// At a path; in a new folder that only its owner can enter; or where somebody listens already (`LISTEN_FDS`).
     ///
-    /// The control socket lies at its own path, or beside that of NBD. Where that was handed over its folder is somebody
-    /// else's, who may not let this user write there, or may want to remove it: then only a path makes one.
+    /// The control socket lies at its own path, or beside that of NBD. Where that was handed over
+    /// its folder is somebody else's, who may not let this user write there, or may want to remove
+    /// it: then only a path makes one.
     pub(super) fn new(asked: Option<&Path>, control: Option<&Path>) -> Result<Self, Failure> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(|error| failed(&error));
         let control = control.map(absolute).transpose()?;
@@ -89,12 +90,12 @@ impl Place {
         })
     }
 
-    /// The unix socket of NBD, if it has a path.
+    /// Returns the path of the unix socket of NBD, if it has one.
     pub(super) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
-    /// Where the socket for `zs ctl` belongs, if there is to be one.
+    /// Returns where the socket for `zs ctl` belongs, if there is to be one.
     pub(super) fn control(&self) -> Option<&Path> {
         self.control.as_deref()
     }
@@ -123,8 +124,9 @@ impl Place {
         Ok(endpoints)
     }
 
-    /// Tells where the disks are. On standard output, but for a server that was handed its socket: whoever did that knows where
-    /// it is, and may have lent its own standard output (as libnbd does, for data).
+    /// Tells where the disks are. On standard output, but for a server that was handed its socket:
+    /// whoever did that knows where it is, and may have lent its own standard output (as libnbd
+    /// does, for data).
     pub(super) fn announce(&self, uris: &[String], verbose: bool) -> Result<(), Failure> {
         if self.inherited.is_none() {
             return output::print(&format!("{}\n", uris.join("\n")));
@@ -137,8 +139,8 @@ impl Place {
         Ok(())
     }
 
-    /// The URIs of disks: those of the unix socket in the order of the disks, then those of TCP. Letters that mean something in a
-    /// URI are escaped.
+    /// Returns the URIs of disks: those of the unix socket in the order of the disks, then those of
+    /// TCP. Letters that mean something in a URI are escaped.
     pub(super) fn uris<'a>(&self, disks: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
         let socket = self.socket.as_ref();
         let socket = socket.map(|path| escape(path.as_os_str().as_encoded_bytes(), b"/"));
@@ -152,7 +154,8 @@ impl Place {
     }
 }
 
-/// What --tcp is given. A name may mean several addresses, or another one tomorrow; whom to let in is not left to that.
+/// Reads what --tcp is given. A name may mean several addresses, or another one tomorrow; whom to
+/// let in is not left to that.
 pub(super) fn tcp_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an address and a port, as in 127.0.0.1:10809 or [::1]:10809; names of hosts are \

@@ -1,4 +1,5 @@
-//! The grammar of OpenMetrics 1.0, as far as gauges, counters and histograms go; as strict as the parsers of Prometheus' clients.
+//! The grammar of OpenMetrics 1.0, as far as gauges, counters and histograms go; as strict as the
+//! parsers of Prometheus' clients.
 
 use std::collections::HashSet;
 
