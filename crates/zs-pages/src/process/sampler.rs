@@ -1,7 +1,7 @@
 //! Which pages are read, and their reading.
 
-use super::census::{Census, Run};
-use super::pagemap::Pagemap;
+use super::census::{Census, Run, STRATA, kind_of};
+use super::pagemap::{Kind, Pagemap};
 use super::proc_dir::ProcDir;
 use super::unread::UnreadReason;
 use crate::error::Error;
@@ -126,9 +126,9 @@ impl<'a> Sampler<'a> {
     pub(super) fn sample(
         &mut self,
         census: &Census,
-        picks: [u64; 2],
+        picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; 2], Stop> {
+    ) -> Result<[Sampled; STRATA], Stop> {
         let before = self.spool.len();
         let read = self.sample_strata(census, picks, progress);
         if read.is_err() {
@@ -140,20 +140,23 @@ impl<'a> Sampler<'a> {
     fn sample_strata(
         &mut self,
         census: &Census,
-        picks: [u64; 2],
+        picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; 2], Stop> {
+    ) -> Result<[Sampled; STRATA], Stop> {
         let dir = census.reopen().map_err(Stop::Process)?;
         let failed = |file, source| Stop::Process(UnreadReason::of(file, &dir, source));
         let mut process = Open {
             memory: dir.file("mem").map_err(|source| failed("mem", source))?,
             map: Pagemap::open(&dir, self.page).map_err(|source| failed("pagemap", source))?,
+            kind: Kind::Anonymous,
             source: PathBuf::from(format!("/proc/{}/mem", census.pid)),
             dir: &dir,
         };
         let mut rng = self.rng.fork();
-        let mut sampled = [Sampled::default(), Sampled::default()];
-        for ((stratum, picks), sampled) in census.strata.iter().zip(picks).zip(&mut sampled) {
+        let mut sampled: [Sampled; STRATA] = Default::default();
+        for (index, sampled) in sampled.iter_mut().enumerate() {
+            let (stratum, picks) = (&census.strata[index], picks[index]);
+            process.kind = kind_of(index);
             choose(&stratum.runs, picks, &mut rng, &mut |run| {
                 self.read_run(&mut process, run, sampled, progress)
             })?;
@@ -228,6 +231,8 @@ impl<'a> Sampler<'a> {
 struct Open<'a> {
     memory: File,
     map: Pagemap,
+    /// What its pages are that are being read.
+    kind: Kind,
     /// For messages.
     source: PathBuf,
     dir: &'a ProcDir,
@@ -239,7 +244,7 @@ impl Open<'_> {
         let mut runs: Vec<Run> = Vec::new();
         let found = self
             .map
-            .entries(pages, &mut |page, _| match runs.last_mut() {
+            .entries(self.kind, pages, &mut |page, _| match runs.last_mut() {
                 Some(run) if run.start + run.pages == page => run.pages += 1,
                 _ => runs.push(Run {
                     start: page,
@@ -259,7 +264,7 @@ impl Open<'_> {
             let place = address + filled as u64;
             match self.memory.read_at(&mut buffer[filled..], place) {
                 // The process has no memory any more.
-                Ok(0) => return Err(Stop::Process(UnreadReason::Ended)),
+                Ok(0) => return Err(Stop::Process(UnreadReason::empty("mem", self.dir))),
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(error) => {

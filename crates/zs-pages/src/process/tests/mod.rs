@@ -2,11 +2,12 @@
 
 pub(super) mod holder;
 
-use super::census::Census;
-use super::pagemap::Pagemap;
+use super::census::{Census, STRATA};
+use super::pagemap::{Kind, Pagemap};
 use super::proc_dir::ProcDir;
 use super::sampler::{Sampler, Stop};
-use super::seen::SeenPlaces;
+use super::seen::Seen;
+use super::shared_memory::SharedMemory;
 use super::smaps::Skip;
 use super::survey::{SampleOptions, Survey, survey};
 use super::unread::UnreadReason;
@@ -24,6 +25,13 @@ const OWN_PAGES: u64 = 900;
 const ALL: SampleOptions = SampleOptions {
     bytes: 1 << 40,
     seed: 1,
+    shared: false,
+};
+
+/// The same with shared memory.
+const SHARED: SampleOptions = SampleOptions {
+    shared: true,
+    ..ALL
 };
 
 /// The numbers of the marked pages of a sample, in its order.
@@ -37,6 +45,15 @@ fn marked(survey: &Survey) -> Vec<u64> {
 
 fn sample(pids: &[u32], options: SampleOptions) -> Survey {
     survey(pids, options, &mut |_| ()).unwrap()
+}
+
+fn census(pid: u32) -> Census {
+    Census::take(pid, PAGE as u64, false, &mut Seen::default()).unwrap()
+}
+
+/// Picks of all anonymous pages of its own.
+fn all_own(census: &Census) -> [u64; STRATA] {
+    [census.strata[0].pages, 0, 0]
 }
 
 /// Why the one process was not read.
@@ -69,6 +86,7 @@ fn a_seed_chooses_the_same_pages_and_another_others() {
         let options = SampleOptions {
             bytes: 200 * PAGE as u64,
             seed,
+            ..ALL
         };
         let survey = sample(&[holder.pid()], options);
         assert_eq!(survey.processes[0].sampled(), 200);
@@ -99,7 +117,7 @@ fn without_the_scan_the_same_pages_are_found_but_for_those_of_zeros() {
         let mut pages = BTreeSet::new();
         for mapping in mappings.iter().filter(|mapping| mapping.anonymous > 0) {
             let addresses = mapping.addresses.clone();
-            map.anonymous(addresses, &mut |page, _| {
+            map.pages(Kind::Anonymous, addresses, &mut |page, _| {
                 pages.insert(page);
             })
             .unwrap();
@@ -147,7 +165,7 @@ fn pages_that_forks_share_are_counted_once() {
         (1500.0..1500.0 + 2.0 * OWN_PAGES as f64).contains(&memory),
         "{memory}"
     );
-    let [own, shared] = survey.processes[0].strata;
+    let [own, shared, _] = survey.processes[0].strata;
     assert!(own.pages >= 500 && own.weight == 1.0, "{own:?}");
     if shared.pages == 0 {
         let mut pages = marked(&survey);
@@ -179,13 +197,12 @@ fn pages_that_change_meanwhile_are_counted() {
 #[test]
 fn pages_that_go_between_count_and_sample_are_counted() {
     let mut holder = Holder::start("leaving");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     assert!(census.strata[0].pages >= 1000);
     holder.go_on();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled =
-        Sampler::new(&mut spool, 1).sample(&census, [census.strata[0].pages, 0], &mut |_| ());
-    let Ok([sampled, _]) = sampled else {
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
         panic!("the process still runs");
     };
     assert!((500..600).contains(&sampled.vanished), "{sampled:?}");
@@ -196,12 +213,11 @@ fn pages_that_go_between_count_and_sample_are_counted() {
 #[test]
 fn pages_that_are_dropped_between_count_and_sample_are_no_pages_of_zeros() {
     let mut holder = Holder::start("dropping");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     holder.go_on();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let picks = [census.strata[0].pages, 0];
-    let sampled = Sampler::new(&mut spool, 1).sample(&census, picks, &mut |_| ());
-    let Ok([sampled, _]) = sampled else {
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
         panic!("the process still runs");
     };
     assert!((500..600).contains(&sampled.vanished), "{sampled:?}");
@@ -219,7 +235,7 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
     let mut input = shell.stdin.take().unwrap();
     // The census of what is not yet a shell is tried again.
     let census = loop {
-        let census = Census::take(pid, PAGE as u64, &mut SeenPlaces::default()).unwrap();
+        let census = census(pid);
         if census.stat.name == "sh" {
             break census;
         }
@@ -234,7 +250,7 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
         .read_exact(&mut answer)
         .unwrap();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled = Sampler::new(&mut spool, 1).sample(&census, [1, 0], &mut |_| ());
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, [1, 0, 0], &mut |_| ());
     assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
     assert_eq!(spool.len(), 0);
     drop(input);
@@ -244,11 +260,10 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
 #[test]
 fn of_a_process_that_ends_between_count_and_sample_nothing_is_kept() {
     let holder = Holder::start("marked");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     drop(holder);
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled =
-        Sampler::new(&mut spool, 1).sample(&census, [census.strata[0].pages, 0], &mut |_| ());
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
     assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
     assert_eq!(spool.len(), 0);
 }
@@ -306,4 +321,113 @@ fn the_list_has_this_process_and_its_children() {
     let mut child = child;
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn shared_memory_is_told_and_left_out_unless_it_is_asked_for() {
+    let holder = Holder::start("marked");
+    let survey = sample(&[holder.pid()], ALL);
+    let process = &survey.processes[0];
+    // A test program that lies on a tmpfs is shared memory itself.
+    let told = process.shared_memory.unwrap();
+    assert!(told >= 1000 * PAGE as u64, "{process:?}");
+    assert_eq!(process.shared().pages, 0);
+    assert_eq!(marked(&survey).len(), 1000);
+    let survey = sample(&[holder.pid()], SHARED);
+    let process = &survey.processes[0];
+    assert_eq!(process.shared().sampled, process.shared().pages);
+    assert!(process.shared().pages >= 1000, "{process:?}");
+    assert_eq!(marked(&survey).len(), 2000);
+}
+
+#[test]
+fn each_page_of_shared_memory_counts_once_however_many_map_it() {
+    let mut holder = Holder::start_with("shared memory", 2);
+    let mut pids = vec![holder.pid()];
+    pids.append(&mut holder.numbers);
+    let survey = sample(&pids, SHARED);
+    assert_eq!(survey.processes.len(), 3, "{:?}", survey.unread);
+    // 400 of one, 300 of the other, none of the holes; what is mapped twice, or by all three, once.
+    let mut pages = marked(&survey);
+    pages.sort_unstable();
+    let mut all: Vec<u64> = (0..400).chain(0..300).collect();
+    all.sort_unstable();
+    assert_eq!(pages, all);
+    let [first, others @ ..] = &survey.processes[..] else {
+        panic!("there are three");
+    };
+    assert!(first.shared().pages >= 700 && first.counted_elsewhere >= 200);
+    for process in others {
+        assert_eq!(process.shared().pages, 0, "{process:?}");
+        assert!(process.counted_elsewhere >= 700, "{process:?}");
+    }
+    // Their proportional shares add up to what there is.
+    let told = survey
+        .processes
+        .iter()
+        .map(|process| process.shared_memory.unwrap());
+    let told: u64 = told.sum();
+    let pages = first.shared().pages * PAGE as u64;
+    assert!(told.abs_diff(pages) < 64 << 10, "{told} {pages}");
+}
+
+#[test]
+fn without_the_scan_the_same_shared_memory_is_found() {
+    let holder = Holder::start_with("shared memory", 2);
+    let dir = ProcDir::open(holder.pid()).unwrap();
+    let mappings = smaps::parse(&dir.read("smaps").unwrap());
+    let memory = SharedMemory::of(&dir);
+    let list = |by_entries: bool| {
+        let mut map = Pagemap::open(&dir, PAGE as u64).unwrap();
+        if by_entries {
+            map.without_scan();
+        }
+        let mut pages = BTreeSet::new();
+        for mapping in mappings
+            .iter()
+            .filter(|mapping| memory.object(&mapping.file).is_some())
+        {
+            let addresses = mapping.addresses.clone();
+            map.pages(Kind::SharedMemory, addresses, &mut |page, _| {
+                pages.insert(page);
+            })
+            .unwrap();
+        }
+        pages
+    };
+    let scanned = list(false);
+    assert!(scanned.len() >= 900, "{}", scanned.len());
+    assert_eq!(scanned, list(true));
+}
+
+#[test]
+fn a_process_whose_first_thread_ended_is_read_through_another() {
+    let holder = Holder::start("headless");
+    let stat = ProcDir::open(holder.pid()).unwrap().stat().unwrap();
+    assert!(stat.has_ended(), "{stat:?}");
+    let survey = sample(&[holder.pid()], ALL);
+    let mut pages = marked(&survey);
+    pages.sort_unstable();
+    assert_eq!(pages, (0..1000).collect::<Vec<_>>());
+    assert_eq!(survey.processes[0].name, stat.name);
+    // It is a child that runs, for whoever watches a command.
+    let below = list::descendants(std::process::id()).unwrap();
+    let found = below.iter().find(|(pid, _)| *pid == holder.pid()).unwrap();
+    assert!(!found.1.has_ended(), "{found:?}");
+}
+
+#[test]
+fn a_file_of_a_process_that_has_gone_is_no_file_that_is_missing() {
+    let holder = Holder::start("marked");
+    let dir = ProcDir::open(holder.pid()).unwrap();
+    drop(holder);
+    for file in ["stat", "smaps", "mem"] {
+        let source = dir.file(file).unwrap_err();
+        let reason = UnreadReason::of(file, &dir, source);
+        assert!(matches!(reason, UnreadReason::Ended), "{reason}");
+        assert!(matches!(
+            UnreadReason::empty(file, &dir),
+            UnreadReason::Ended
+        ));
+    }
 }
