@@ -98,7 +98,7 @@ fn a_descendant_that_may_not_be_read_is_said() {
     assert!(
         unread
             .iter()
-            .any(|one| one["reason"].as_str().unwrap().starts_with("refused")),
+            .any(|one| one["reason"].as_str().unwrap().starts_with("mem: refused")),
         "{report}"
     );
 }

@@ -349,8 +349,8 @@ fn no_huge_zero(region: Region) -> Region {
     region
 }
 
-/// A child that shares everything, has mapped every page of some regions, and waits until this process ends. A process
-/// that reads its number knows that it is there, but not that it has read: that is said by a pipe.
+/// Starts a child that shares everything, maps every page of some regions, and waits for the end of this process; returns
+/// when it has mapped them.
 fn fork_and_wait(touched: &[Region]) {
     let (mut ready, mut done) = std::io::pipe().unwrap();
     // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are async-signal-safe.
