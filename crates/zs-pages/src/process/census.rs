@@ -324,3 +324,48 @@ fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Systems on which a test may reserve hugetlb pages are few: mappings as they tell of them.
+    #[test]
+    fn shared_hugetlb_pages_are_left_out_once_and_said() {
+        let dir = ProcDir::open(process::id()).unwrap();
+        let mut seen = Seen::default();
+        let mut bytes = |address: u64, offset: u64, inode: u64| {
+            let end = address + (8 << 20);
+            let text = format!(
+                "{address:x}-{end:x} rw-s {offset:08x} 00:0f {inode} /anon_hugepage (deleted)\n\
+                 Pss: 0 kB\nShared_Hugetlb: 4096 kB\nVmFlags: rd wr sh ht \n"
+            );
+            let mut census = Census {
+                pid: 1,
+                stat: dir.stat().unwrap(),
+                strata: Default::default(),
+                swapped: 0,
+                counted_elsewhere: 0,
+                skipped: Skipped::default(),
+                shared_memory: None,
+            };
+            let mut count = Count {
+                census: &mut census,
+                map: Pagemap::open(&dir, 4096).unwrap(),
+                page: 4096,
+                seen: &mut seen,
+                memory: SharedMemory::default(),
+                skipped_anonymous: 0,
+            };
+            for mapping in smaps::parse(text.as_bytes()) {
+                assert_eq!(count.mapping(&mapping, false).unwrap(), 0);
+            }
+            census.skipped.bytes(Skip::HugeTlb)
+        };
+        assert_eq!(bytes(64 << 20, 0, 7), 4 << 20);
+        // Another process, at another address; one that shows half of it; another file.
+        assert_eq!(bytes(32 << 20, 0, 7), 0);
+        assert_eq!(bytes(32 << 20, 4 << 20, 7), 2 << 20);
+        assert_eq!(bytes(32 << 20, 0, 8), 4 << 20);
+    }
+}

@@ -132,7 +132,7 @@ mod tests {
         for namespace in [None, Some(1), Some(2)] {
             let mut fresh = 0;
             seen.add(in_namespace(namespace), 0..5, &mut |run| {
-                fresh += run.end - run.start
+                fresh += run.end - run.start;
             });
             assert_eq!(fresh, 5, "{namespace:?}");
         }

@@ -352,6 +352,8 @@ fn no_huge_zero(region: Region) -> Region {
 /// Starts a child that shares everything, maps every page of some regions, and waits for the end of this process; returns
 /// when it has mapped them.
 fn fork_and_wait(touched: &[Region]) {
+    // Asked for here: a child that runs late might see its parent gone already, and wait for ever.
+    let parent = std::process::id();
     let (mut ready, mut done) = std::io::pipe().unwrap();
     // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are async-signal-safe.
     let pid = unsafe { libc::fork() };
@@ -361,7 +363,6 @@ fn fork_and_wait(touched: &[Region]) {
             region.read();
         }
         done.write_all(b"x").unwrap();
-        let parent = std::os::unix::process::parent_id();
         while std::os::unix::process::parent_id() == parent {
             let pause = libc::timespec {
                 tv_sec: 0,
