@@ -4,13 +4,13 @@
 //! together meet nowhere.
 
 use crate::connection::{Connection, FAST_ZERO, FUA, Mode, NO_HOLE, Reply, Request, UNBROKEN};
-use crate::contents::{fill, stamp, stamp_of, stamped, writer};
+use crate::contents::{fill, number, stamp, stamp_of, stamped, writer};
 use crate::disk::Disk;
-use crate::expected::Expected;
+use crate::expected::{Before, Expected};
 use crate::history::Found;
 use crate::layout::{BLOCK, COMMON, blocks, territory, within};
 use crate::nbd::{CACHE, FLUSH, READ, STATUS, TRIM, WRITE, ZEROES};
-use crate::tally::{VERBS, name};
+use crate::tally::{VERBS, name, size};
 use crate::{Fault, Stage, bytes};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -28,11 +28,21 @@ const FAULTS: u32 = 16;
 /// How often a worker connects again: once in so many exchanges.
 const AGAIN: u32 = 500;
 
+/// What a server answers that has no room (`NBD_ENOSPC`).
+const NO_ROOM: u32 = 28;
+
+fn is_whole(request: &Request) -> bool {
+    let block = BLOCK as u64;
+    request.offset.is_multiple_of(block) && request.len.is_multiple_of(block)
+}
+
 /// A request, and what is known when it is sent.
 struct Asked {
     request: Request,
     /// Common blocks that it reads or writes, and when that began.
     common: Vec<(u64, u64)>,
+    /// The connection's own blocks before it, if it changes some.
+    before: Before,
 }
 
 pub(crate) struct Worker<'a> {
@@ -46,6 +56,8 @@ pub(crate) struct Worker<'a> {
     /// The first that was written to common blocks, which a worker at fault will send again.
     old: HashMap<u64, Vec<u8>>,
     writes: u32,
+    /// Whether a write was refused, and none taken since.
+    is_refused: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -63,10 +75,11 @@ impl<'a> Worker<'a> {
             number,
             random: fastrand::Rng::with_seed(seed << 8 | number),
             connection: Connection::open(&disk.socket(), mode),
-            expected: Expected::new(number),
+            expected: Expected::new(number, stage.regime.is_tight),
             fault,
             old: HashMap::new(),
             writes: 0,
+            is_refused: false,
         }
     }
 
@@ -169,6 +182,7 @@ impl<'a> Worker<'a> {
                 payload: Vec::new(),
             },
             common: Vec::new(),
+            before: Vec::new(),
         };
         let common: Vec<u64> = blocks(&range)
             .filter(|block| COMMON.contains(block))
@@ -176,6 +190,7 @@ impl<'a> Worker<'a> {
         let modifies = [WRITE, TRIM, ZEROES].contains(&command);
         let count = |what: &'static str| self.stage.tally.add(what, 1);
         count(name(command, &range, !common.is_empty()));
+        size(command, &range).map(count);
         if modifies && self.random.u8(..4) == 0 {
             count("FUA");
             asked.request.flags |= FUA;
@@ -189,7 +204,10 @@ impl<'a> Worker<'a> {
         }
         match command {
             WRITE if common.is_empty() => {
-                asked.request.payload = fill(self.random.u64(..), len as usize);
+                asked.request.payload = fill(
+                    number(&mut self.random, self.stage.regime.is_tight),
+                    len as usize,
+                );
             }
             ZEROES => {
                 if self.random.bool() {
@@ -209,7 +227,7 @@ impl<'a> Worker<'a> {
                 .push((block, self.begin(command, block, &mut asked.request)));
         }
         if modifies && asked.common.is_empty() {
-            self.expected.keep(&asked.request);
+            asked.before = self.expected.keep(&asked.request);
         }
         if command == WRITE {
             self.be_at_fault(&mut asked.request);
@@ -278,12 +296,14 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn check(&self, asked: &Asked, reply: &Reply) -> Result<(), String> {
-        if reply.error != 0 {
+    fn check(&mut self, asked: &Asked, reply: &Reply) -> Result<(), String> {
+        let request = &asked.request;
+        let range = request.offset..request.offset + request.len;
+        let is_refused = reply.error == NO_ROOM && self.may_be_refused(request);
+        if reply.error != 0 && !is_refused {
             return Err(format!("error {}", reply.error));
         }
-        let range = asked.request.offset..asked.request.offset + asked.request.len;
-        match asked.request.command {
+        match request.command {
             READ => {
                 for block in blocks(&range) {
                     self.expected.check_data(block, &range, &reply.data)?;
@@ -292,17 +312,75 @@ impl<'a> Worker<'a> {
                     let (in_range, _) = within(&range, *block);
                     self.check_common(*block, *begun, &reply.data[in_range])?;
                 }
+                Ok(())
             }
-            STATUS => {
-                self.expected
-                    .check_states(&range, &reply.extents, &self.stage.tally)?;
-            }
+            STATUS => self
+                .expected
+                .check_states(&range, &reply.extents, &self.stage.tally),
             // Those at fault were not sent as such.
-            _ => {
+            command => {
                 for (block, begun) in &asked.common {
-                    self.stage.histories.end_write(*block, *begun);
+                    self.stage.histories.end_write(*block, *begun, is_refused);
                 }
+                self.count_refusal(command, is_refused);
+                if is_refused || self.may_round(request) {
+                    self.settle(asked, is_refused)?;
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// Whether there may be no room for a request: for what was written, and for what is left of blocks that are zeroed in
+    /// part; never for a discard, nor for whole blocks of zeroes.
+    fn may_be_refused(&self, request: &Request) -> bool {
+        let may = match request.command {
+            WRITE => true,
+            ZEROES => !is_whole(request),
+            _ => false,
+        };
+        self.stage.regime.is_tight && may
+    }
+
+    /// Whether parts of blocks may stay as they were, though a request was answered with success.
+    fn may_round(&self, request: &Request) -> bool {
+        self.stage.regime.is_tight && request.command == TRIM && !is_whole(request)
+    }
+
+    fn count_refusal(&mut self, command: u16, is_refused: bool) {
+        let what = match (command, is_refused) {
+            (WRITE, true) => "write refused for want of room",
+            (_, true) => "zeroes of a part refused for want of room",
+            (WRITE, false) if self.is_refused => "write taken after one that was refused",
+            _ => return,
+        };
+        self.stage.tally.add(what, 1);
+        self.is_refused = command == WRITE && is_refused;
+    }
+
+    /// Reads what a request may have changed or not: each block is as before, or as asked for.
+    fn settle(&mut self, asked: &Asked, is_refused: bool) -> Result<(), String> {
+        let request = &asked.request;
+        let range = request.offset..request.offset + request.len;
+        let read = Request {
+            command: READ,
+            flags: 0,
+            payload: Vec::new(),
+            ..*request
+        };
+        let exchanged = self.connection.exchange(&[read]);
+        let (replies, _) = exchanged.map_err(|error| error.to_string())?;
+        if replies[0].error != 0 {
+            return Err(format!("read again: error {}", replies[0].error));
+        }
+        for (block, before) in &asked.before {
+            let kept = (*block, before.clone());
+            let stayed = self.expected.settle(kept, &range, &replies[0].data)?;
+            let what = match is_refused {
+                true => "blocks that a refused write left as they were",
+                false => "parts that a discard left as they were",
+            };
+            self.stage.tally.add(what, stayed.into());
         }
         Ok(())
     }
