@@ -232,19 +232,20 @@ fn leave_nothing(disk: &Disk, size: u64, unused: u64) {
 /// The faults of the test's own client are noticed, each by the check that is there for it.
 #[test]
 fn a_client_at_fault_is_noticed() {
-    for (fault, expected) in [
-        (Fault::WrongByte, "differ"),
-        (Fault::LostWrite, "differ"),
-        (Fault::TornBlock, "is torn"),
-        (Fault::LateWrite, "cannot be there"),
-    ] {
-        let disk = start(&regime::ROOM);
-        let time = Duration::from_secs(60);
-        let outcome = perform(&disk, &regime::ROOM, 1, time, fault);
-        let wrong = outcome
-            .err()
-            .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
-        assert!(wrong.contains(expected), "{fault:?}: {wrong}");
+    for regime in [&regime::ROOM, &regime::LIMIT] {
+        for (fault, expected) in [
+            (Fault::WrongByte, "differ"),
+            (Fault::LostWrite, "differ"),
+            (Fault::TornBlock, "is torn"),
+            (Fault::LateWrite, "cannot be there"),
+        ] {
+            let disk = start(regime);
+            let outcome = perform(&disk, regime, 1, Duration::from_secs(60), fault);
+            let wrong = outcome
+                .err()
+                .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
+            assert!(wrong.contains(expected), "{fault:?}: {wrong}");
+        }
     }
 }
 
