@@ -108,6 +108,9 @@ pub(super) struct Sampler<'a> {
     rng: Rng,
     first: Vec<u8>,
     second: Vec<u8>,
+    /// What a test has done between the two readings of some pages.
+    #[cfg(test)]
+    pub(super) between: Option<&'a mut dyn FnMut()>,
 }
 
 impl<'a> Sampler<'a> {
@@ -118,6 +121,8 @@ impl<'a> Sampler<'a> {
             rng: Rng::with_seed(seed),
             first: vec![0; CHUNK as usize],
             second: vec![0; CHUNK as usize],
+            #[cfg(test)]
+            between: None,
         }
     }
 
@@ -211,6 +216,10 @@ impl<'a> Sampler<'a> {
     fn read(&mut self, process: &Open<'_>, run: Run) -> Result<bool, Stop> {
         let (len, address) = ((run.pages * self.page) as usize, run.start * self.page);
         let first = process.read(&mut self.first[..len], address)?;
+        #[cfg(test)]
+        if let Some(between) = &mut self.between {
+            between();
+        }
         Ok(first && process.read(&mut self.second[..len], address)?)
     }
 

@@ -208,8 +208,8 @@ impl Region {
 pub(super) struct Held(Region);
 
 /// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted; `skipped`, some hundred of each kind
-/// that is left out; `shared`, 1000 marked pages shared with three forks, and 500 of its own; `changing`, 1000 pages that a thread never stops
-/// writing to; `shared memory`, 400 marked pages of a shared mapping and 300 of a memfd, which the process shows twice, in part, and
+/// that is left out; `shared`, 1000 marked pages shared with three forks, and 500 of its own; `threads`, 1000 marked
+/// pages, and a thread more; `changing`, 1000 marked pages, all of which change when it goes on; `shared memory`, 400 marked pages of a shared mapping and 300 of a memfd, which the process shows twice, in part, and
 /// two forks of it share; `headless`, 1000 marked pages, and a first thread that has ended; `leaving` and `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
 pub(super) fn hold(kind: &str) -> Held {
     const PAGES: usize = 1000;
@@ -267,18 +267,15 @@ pub(super) fn hold(kind: &str) -> Held {
             end_first_thread();
             Held(held)
         }
-        "changing" => {
-            let held = Region::marked(PAGES, private);
-            std::thread::spawn(move || {
-                // The whole of it, not its pointer alone.
-                let region: Region = held;
-                for salt in 1.. {
-                    region.mark(salt);
+        "threads" => {
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::park();
                 }
             });
-            Held(held)
+            Held(Region::marked(PAGES, private))
         }
-        "leaving" | "dropping" => Held(Region::marked(PAGES, private)),
+        "leaving" | "dropping" | "changing" => Held(Region::marked(PAGES, private)),
         kind => panic!("{kind} is no kind"),
     }
 }
@@ -387,6 +384,7 @@ impl Held {
         match kind {
             "leaving" => half.unmap(),
             "dropping" => half.drop_pages(),
+            "changing" => self.0.mark(1),
             _ => (),
         }
     }

@@ -183,15 +183,28 @@ fn pages_that_forks_share_are_counted_once() {
 
 #[test]
 fn pages_that_change_meanwhile_are_counted() {
-    let holder = Holder::start("changing");
-    let changed = |seed| {
-        let survey = sample(&[holder.pid()], SampleOptions { seed, ..ALL });
-        let process = &survey.processes[0];
-        assert!(process.changed() <= process.sampled());
-        process.changed()
+    let mut holder = Holder::start("changing");
+    let census = census(holder.pid());
+    let mut is_marked_anew = false;
+    let mut mark_anew = || {
+        if !is_marked_anew {
+            holder.go_on();
+            is_marked_anew = true;
+        }
     };
-    // The thread that writes may not run between two reads, but not so often.
-    assert!((0..1000).any(|seed| changed(seed) > 0));
+    let mut spool = Spool::new(PageSize::K4).unwrap();
+    let mut sampler = Sampler::new(&mut spool, 1);
+    sampler.between = Some(&mut mark_anew);
+    let sampled = sampler.sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
+        panic!("the process still runs");
+    };
+    // Those of the first step: the others were read once they had changed.
+    assert!(
+        (1..=256 + OWN_PAGES).contains(&sampled.changed),
+        "{sampled:?}"
+    );
+    assert!(sampled.changed <= sampled.pages);
 }
 
 #[test]
@@ -296,7 +309,7 @@ fn a_kernel_thread_has_no_memory() {
 
 #[test]
 fn a_thread_is_not_taken_for_a_process() {
-    let holder = Holder::start("changing");
+    let holder = Holder::start("threads");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", holder.pid())).unwrap();
     let tasks = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
     let thread = tasks
