@@ -63,7 +63,7 @@ fn the_sample_is_of_the_largest_moment() {
     let command = &report["command"];
     let most = number(command, "largest_bytes");
     let sampled = number(command, "bytes_at_sample");
-    assert!(most >= HELD, "{command}");
+    assert!(most >= HELD * 4 / 5, "{command}");
     assert!(sampled * 5 >= most * 4, "{command}");
     assert!(number(largest(&report), "memory_bytes") * 5 >= HELD * 4);
 }
@@ -88,7 +88,7 @@ fn a_descendant_that_may_not_be_read_is_said() {
         .unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let command = &report["command"];
-    assert!(number(command, "largest_bytes") >= HELD, "{report}");
+    assert!(number(command, "largest_bytes") >= HELD * 4 / 5, "{report}");
     let processes = report["processes"].as_array().unwrap();
     if processes.iter().any(|process| process["command"] == NAME) {
         println!("skipped: set-user-id programs are not started so here (nosuid)");

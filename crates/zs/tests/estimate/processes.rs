@@ -1,16 +1,8 @@
 //! `zs estimate` of processes that run.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
-
-mod common;
-
-use common::memory::{HELD, Holder, MEMORY, NAME, hold_by, largest};
-use common::users::{as_nobody, world_readable};
-use common::*;
+use crate::common::memory::{HELD, Holder, MEMORY, NAME, hold_by, largest};
+use crate::common::users::{as_nobody, world_readable};
+use crate::common::*;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {

@@ -1,20 +1,9 @@
 //! `zs estimate` and `zs capture` where something of the system is missing or shut: the cause is said.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what they skip"
-)]
-
-mod common;
-#[path = "common/mounts.rs"]
-mod mounts;
-
-use common::memory::Holder;
-use common::users::{NOBODY, world_readable};
-use common::*;
-use mounts::{Mount, be_child, run_with};
+use crate::common::memory::Holder;
+use crate::common::users::{NOBODY, world_readable};
+use crate::common::*;
+use crate::mounts::{Mount, be_child, run_with};
 use std::path::Path;
 
 /// Not a test of its own: what [`run_with`] starts.

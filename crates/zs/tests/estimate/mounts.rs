@@ -17,7 +17,7 @@ const PROGRAM: &str = "ZS_TEST_PROGRAM";
 const USER: &str = "ZS_TEST_USER";
 
 /// What the child is: a test of each program that uses this module must call [`be_child`].
-const CHILD: &str = "a_child_with_mounts_of_its_own";
+const CHILD: &str = "places::a_child_with_mounts_of_its_own";
 
 /// A file system, its place and its options; `ro` makes it read-only.
 pub(crate) type Mount = (&'static str, &'static str, &'static str);

@@ -1,14 +1,6 @@
 //! Shared memory of processes: told, and sampled where that is asked for.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
@@ -63,7 +55,7 @@ impl Drop for Sharer {
 fn again(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
-        "a_process_that_shares",
+        "shared_memory::a_process_that_shares",
         "--exact",
         "--nocapture",
         "--test-threads=1",

@@ -1,15 +1,6 @@
 //! Files with holes: zeros that are neither read nor written.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what they skip"
-)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
