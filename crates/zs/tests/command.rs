@@ -8,7 +8,9 @@
 
 mod common;
 
-use common::memory::{HELD, NAME, hold, hold_by, largest, stop_with_child};
+use common::memory::{
+    HELD, NAME, hold, hold_and_end, hold_by, hold_bytes, largest, stop_with_child,
+};
 use common::users::{as_nobody, mount_small, unmount, world_readable};
 use common::*;
 use rustix::process::{Pid, Signal, getpgid, kill_process};
@@ -27,11 +29,6 @@ fn report(words: &[&str], code: i32) -> serde_json::Value {
     let output = watch(&["--json"], words);
     assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Holds memory and ends, sampled or not.
-fn hold_and_end() -> String {
-    hold_by(&std::env::current_exe().unwrap(), 0)
 }
 
 #[test]
@@ -80,7 +77,7 @@ fn a_descendant_that_may_not_be_read_is_said() {
     let suid = folder.path().join("suid-holder");
     fs::copy(std::env::current_exe().unwrap(), &suid).unwrap();
     fs::set_permissions(&suid, PermissionsExt::from_mode(0o4755)).unwrap();
-    let script = format!("{} >/dev/null", hold_by(&suid, HELD * 85 / 100));
+    let script = format!("{} >/dev/null", hold_by(&suid));
     let mut command = as_nobody(&folder);
     let output = command
         .args(["estimate", "--json", "--", "sh", "-c", &script])
@@ -315,11 +312,13 @@ fn a_signal_to_the_tool_alone_is_passed_on() {
     }
 }
 
+/// It stops itself when no sample is due, since there was much more memory before; then there is more than ever.
 #[test]
 fn a_process_that_stopped_itself_is_not_woken() {
     let script = format!(
-        "sh -c 'kill -STOP $$; exit 5' & p=$!; until [ \"$state\" = T ]; do read -r _ _ state _ </proc/$p/stat; done; {} >/dev/null; read -r _ _ state _ </proc/$p/stat; kill -CONT $p; wait $p; echo $state",
-        hold()
+        "{} >/dev/null; sh -c 'kill -STOP $$; exit 5' & p=$!; until [ \"$state\" = T ]; do read -r _ _ state _ </proc/$p/stat; done; {} >/dev/null; read -r _ _ state _ </proc/$p/stat; kill -CONT $p; wait $p; echo $state",
+        hold(),
+        hold_bytes(2 * HELD)
     );
     let output = watch(&["--json"], &["sh", "-c", &script]);
     assert!(output.status.success());

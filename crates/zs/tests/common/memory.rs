@@ -25,19 +25,40 @@ pub(crate) const NAME: &str = "zs-holder";
 /// What a process is to do, in its environment.
 const ROLE: &str = "ZS_TEST_HOLD";
 
-/// Bytes that a holder takes at a time.
+/// Bytes that a holder takes at a time, the same each time: no page of them can be compressed.
 const STEP: usize = 256 << 10;
 
 /// A command for `sh`: it holds [`HELD`] bytes, says so on standard output, and ends when it was sampled at 85 % of that or
 /// more. The tool samples again whenever there is a tenth more, so that this moment comes.
 pub(crate) fn hold() -> String {
-    hold_by(&env::current_exe().unwrap(), HELD * 85 / 100)
+    hold_bytes(HELD)
 }
 
-/// The same by a copy of this program, which ends when it was sampled at so many bytes or more: at once if that is 0.
-pub(crate) fn hold_by(program: &Path, sampled_at: u64) -> String {
+/// The same of so many bytes.
+pub(crate) fn hold_bytes(held: u64) -> String {
+    command(&env::current_exe().unwrap(), held, enough(held))
+}
+
+/// As [`hold`] by a copy of this program.
+pub(crate) fn hold_by(program: &Path) -> String {
+    command(program, HELD, enough(HELD))
+}
+
+/// As [`hold`], but it ends whether it was sampled or not.
+pub(crate) fn hold_and_end() -> String {
+    command(&env::current_exe().unwrap(), HELD, 0)
+}
+
+fn enough(held: u64) -> u64 {
+    held * 85 / 100
+}
+
+fn command(program: &Path, held: u64, sampled_at: u64) -> String {
     let arguments = role().join(" ");
-    format!("{ROLE}={sampled_at} {} {arguments}", program.display())
+    format!(
+        "{ROLE}={held}/{sampled_at} {} {arguments}",
+        program.display()
+    )
 }
 
 /// A command that stops itself whenever its child, a holder, was stopped, and then continues it.
@@ -56,24 +77,31 @@ fn role() -> [&'static str; 4] {
 fn a_process_that_holds() {
     match env::var(ROLE).as_deref() {
         Ok("parent") => stop_whenever_a_child_does(),
-        Ok(role) => hold_memory(role.parse().ok()),
+        Ok("input") => hold_memory(HELD, None),
+        Ok(role) => {
+            let (held, sampled_at) = role.split_once('/').unwrap();
+            hold_memory(held.parse().unwrap(), Some(sampled_at.parse().unwrap()));
+        }
         Err(_) => {}
     }
 }
 
-/// Holds memory until it was sampled at so many bytes, or, with none given, until its input ends.
-fn hold_memory(sampled_at: Option<u64>) {
+/// Holds bytes until it was sampled at so many of them, or, with no number given, until its input ends.
+fn hold_memory(bytes: u64, sampled_at: Option<u64>) {
     std::fs::write("/proc/self/comm", NAME).unwrap();
     let continued = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGCONT, continued.clone()).unwrap();
     // Who samples a process stops it, and has it go on.
     let was_continued = || continued.swap(false, Ordering::Relaxed);
     let mut numbers = Numbers::new(u64::from(std::process::id()));
-    let mut held: Vec<u8> = Vec::with_capacity(HELD as usize);
+    let step: Vec<u8> = (0..STEP / 8)
+        .flat_map(|_| numbers.next().to_ne_bytes())
+        .collect();
+    let bytes = bytes as usize;
+    let mut held: Vec<u8> = Vec::with_capacity(bytes);
     let mut last = 0;
-    while held.len() < HELD as usize {
-        let step = STEP.min(HELD as usize - held.len());
-        held.extend((0..step / 8).flat_map(|_| numbers.next().to_ne_bytes()));
+    while held.len() < bytes {
+        held.extend_from_slice(&step[..STEP.min(bytes - held.len())]);
         if was_continued() {
             last = held.len() as u64;
         }
