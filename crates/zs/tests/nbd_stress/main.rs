@@ -19,6 +19,7 @@
 //! | `connection` | the protocol: several requests at once, in three modes |
 //! | `history` | blocks that all connections write |
 //! | `expected` | what a connection's own bytes must be |
+//! | `room` | requests for which there is none |
 //! | `worker` | one connection's requests |
 //! | `upkeep` | what is done to the store meanwhile |
 //! | `tally` | counts, none of which may be zero |
@@ -46,6 +47,7 @@ mod expected;
 mod history;
 mod layout;
 mod regime;
+mod room;
 mod tally;
 mod upkeep;
 mod worker;

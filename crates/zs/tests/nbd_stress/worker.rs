@@ -10,6 +10,7 @@ use crate::expected::{Before, Expected};
 use crate::history::Found;
 use crate::layout::{BLOCK, COMMON, blocks, territory, within};
 use crate::nbd::{CACHE, FLUSH, READ, STATUS, TRIM, WRITE, ZEROES};
+use crate::room::NO_ROOM;
 use crate::tally::{VERBS, name, size};
 use crate::{Fault, Stage, bytes};
 use std::collections::HashMap;
@@ -28,36 +29,28 @@ const FAULTS: u32 = 16;
 /// How often a worker connects again: once in so many exchanges.
 const AGAIN: u32 = 500;
 
-/// What a server answers that has no room (`NBD_ENOSPC`).
-const NO_ROOM: u32 = 28;
-
-fn is_whole(request: &Request) -> bool {
-    let block = BLOCK as u64;
-    request.offset.is_multiple_of(block) && request.len.is_multiple_of(block)
-}
-
 /// A request, and what is known when it is sent.
-struct Asked {
-    request: Request,
+pub(crate) struct Asked {
+    pub(crate) request: Request,
     /// Common blocks that it reads or writes, and when that began.
-    common: Vec<(u64, u64)>,
+    pub(crate) common: Vec<(u64, u64)>,
     /// The connection's own blocks before it, if it changes some.
-    before: Before,
+    pub(crate) before: Before,
 }
 
 pub(crate) struct Worker<'a> {
-    stage: &'a Stage,
+    pub(crate) stage: &'a Stage,
     disk: &'a Disk,
     number: u64,
     random: fastrand::Rng,
-    connection: Connection,
-    expected: Expected,
+    pub(crate) connection: Connection,
+    pub(crate) expected: Expected,
     fault: Fault,
     /// The first that was written to common blocks, which a worker at fault will send again.
     old: HashMap<u64, Vec<u8>>,
     writes: u32,
     /// Whether a write was refused, and none taken since.
-    is_refused: bool,
+    pub(crate) is_refused: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -329,60 +322,6 @@ impl<'a> Worker<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Whether there may be no room for a request: for what was written, and for what is left of blocks that are zeroed in
-    /// part; never for a discard, nor for whole blocks of zeroes.
-    fn may_be_refused(&self, request: &Request) -> bool {
-        let may = match request.command {
-            WRITE => true,
-            ZEROES => !is_whole(request),
-            _ => false,
-        };
-        self.stage.regime.is_tight && may
-    }
-
-    /// Whether parts of blocks may stay as they were, though a request was answered with success.
-    fn may_round(&self, request: &Request) -> bool {
-        self.stage.regime.is_tight && request.command == TRIM && !is_whole(request)
-    }
-
-    fn count_refusal(&mut self, command: u16, is_refused: bool) {
-        let what = match (command, is_refused) {
-            (WRITE, true) => "write refused for want of room",
-            (_, true) => "zeroes of a part refused for want of room",
-            (WRITE, false) if self.is_refused => "write taken after one that was refused",
-            _ => return,
-        };
-        self.stage.tally.add(what, 1);
-        self.is_refused = command == WRITE && is_refused;
-    }
-
-    /// Reads what a request may have changed or not: each block is as before, or as asked for.
-    fn settle(&mut self, asked: &Asked, is_refused: bool) -> Result<(), String> {
-        let request = &asked.request;
-        let range = request.offset..request.offset + request.len;
-        let read = Request {
-            command: READ,
-            flags: 0,
-            payload: Vec::new(),
-            ..*request
-        };
-        let exchanged = self.connection.exchange(&[read]);
-        let (replies, _) = exchanged.map_err(|error| error.to_string())?;
-        if replies[0].error != 0 {
-            return Err(format!("read again: error {}", replies[0].error));
-        }
-        for (block, before) in &asked.before {
-            let kept = (*block, before.clone());
-            let stayed = self.expected.settle(kept, &range, &replies[0].data)?;
-            let what = match is_refused {
-                true => "blocks that a refused write left as they were",
-                false => "parts that a discard left as they were",
-            };
-            self.stage.tally.add(what, stayed.into());
-        }
-        Ok(())
     }
 
     fn check_common(&self, block: u64, begun: u64, data: &[u8]) -> Result<(), String> {
