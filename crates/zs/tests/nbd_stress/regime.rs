@@ -25,8 +25,8 @@ pub(crate) static ROOM: Regime = Regime {
 
 /// Limits, a backing and a budget of writeback that are all too small for the disk.
 pub(crate) static LIMIT: Regime = Regime {
-    arguments: &["--limit", "5M", "--backing", "auto", "--backing-size", "1M"],
-    limits: 2 << 20..5 << 20,
+    arguments: &["--limit", "3M", "--backing", "auto", "--backing-size", "1M"],
+    limits: 2 << 20..3 << 20,
     is_tight: true,
     expected: [&ALWAYS, &AT_THE_LIMIT],
 };
