@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::page_file::PageFile;
-use crate::source::Reader;
+use crate::source::{Reader, Step};
 use crate::spool::Spool;
 use std::path::{Path, PathBuf};
 use zs_mm::PageSize;
@@ -19,6 +19,8 @@ pub struct Source {
     pub bytes: u64,
     /// Zeros that were added to fill its last page.
     pub padding: u64,
+    /// Of its bytes, those in holes: zeros that were neither read nor written.
+    pub holes: u64,
     /// Whether it was a `.zst` file, and was unpacked.
     pub unpacked: bool,
 }
@@ -68,6 +70,7 @@ impl Collector {
     /// with the bytes that each step added. An empty file adds no page. The same file may be added again.
     ///
     /// The file is read once, from start to end; disk space bounds what a `.zst` file may unpack to.
+    /// Whole pages in holes of the file are neither read nor written: they become holes here.
     ///
     /// # Errors
     /// All but [`Error::NotPages`] and [`Error::Map`]. Nothing was added then.
@@ -82,25 +85,35 @@ impl Collector {
     }
 
     fn append(&mut self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Source, Error> {
-        let page = self.spool.page_size().bytes();
+        let page = self.spool.page_size();
+        let whole = page.bytes();
         let mut reader = Reader::open(path)?;
-        let mut bytes = 0;
-        loop {
-            let got = reader.fill(path, &mut self.buffer)?;
-            // Only the last step is shorter than a chunk, so that only it is padded.
-            let padded = got.next_multiple_of(page);
-            self.buffer[got..padded].fill(0);
-            self.spool.append(&self.buffer[..padded], path)?;
-            bytes += got as u64;
-            progress(got as u64);
-            if got < CHUNK {
-                break;
-            }
+        let (mut bytes, mut holes) = (0_u64, 0);
+        // A step of no whole number of pages is the last, so that only it is padded.
+        while bytes.is_multiple_of(whole as u64) {
+            let stepped = match reader.step(path, page, &mut self.buffer)? {
+                Step::Read(got) => {
+                    let padded = got.next_multiple_of(whole);
+                    self.buffer[got..padded].fill(0);
+                    self.spool.append(&self.buffer[..padded], path)?;
+                    got as u64
+                }
+                Step::Hole(len) => {
+                    let padded = len.next_multiple_of(whole as u64);
+                    self.spool.append_hole(padded, path)?;
+                    holes += len;
+                    len
+                }
+                Step::End => break,
+            };
+            bytes += stepped;
+            progress(stepped);
         }
         Ok(Source {
             path: path.to_owned(),
             bytes,
-            padding: bytes.next_multiple_of(page as u64) - bytes,
+            padding: bytes.next_multiple_of(whole as u64) - bytes,
+            holes,
             unpacked: reader.unpacks(),
         })
     }

@@ -1,8 +1,8 @@
 //! What can go wrong on the way from a source to pages.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Why a source could not be added, or the pages not be had. Displayed, it names the file.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +42,9 @@ pub enum Error {
     },
     /// No file for the pages could be made.
     #[error(
-        "no file for the pages can be made in {folder:?}: {source}; set TMPDIR to a folder that can be written to"
+        "no file for the pages can be made: {0}; set TMPDIR to a folder that can be written to"
     )]
-    Create {
-        /// Where it was to be.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Create(Refusals),
     /// The file for the pages cannot grow any further.
     #[error(
         "no room in {folder:?} for the pages of {path:?}: {source}; set TMPDIR to a folder on a disk with more room"
@@ -76,6 +71,11 @@ pub enum Error {
     /// The processes could not be listed.
     #[error("/proc: {0}")]
     Proc(io::Error),
+    /// Nothing is mounted at `/proc`.
+    #[error(
+        "/proc is not mounted, and zs reads there what takes how much memory: mount it (mount -t proc proc /proc)"
+    )]
+    NoProc,
     /// What is mounted at `/proc` numbers processes otherwise.
     #[error(
         "/proc is that of another pid namespace, so that processes cannot be found in it: mount one of this (unshare --mount-proc)"
@@ -110,7 +110,33 @@ pub enum Error {
     Map(io::Error),
 }
 
+/// Folders in which no file could be made, and what the system said of each.
+#[derive(Debug)]
+pub struct Refusals(pub Vec<(PathBuf, io::Error)>);
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (folder, source)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{folder:?}: {source}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Error {
+    pub(crate) fn no_folder(folder: &Path, source: io::Error) -> Self {
+        // The name of the file that was not made says nothing.
+        let source = source
+            .raw_os_error()
+            .or_else(|| {
+                let inner = source.get_ref()?.source()?;
+                inner.downcast_ref::<io::Error>()?.raw_os_error()
+            })
+            .map_or(source, io::Error::from_raw_os_error);
+        Self::Create(Refusals(vec![(folder.to_owned(), source)]))
+    }
+
     pub(crate) fn output(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Output { path, source }

@@ -21,15 +21,19 @@
 //! | `source` | one file: opened with checks, unpacked |
 //! | `collector` | files laid end to end, padded to whole pages |
 //! | `process` | the anonymous pages of processes, sampled |
+//! | `holes` | which parts of a file are holes |
 //! | `spool` | the file that they are appended to |
 //! | `page_file` | the same when it is whole, and its mapping |
+//! | `data_pages` | its pages that are no holes |
 //! | `private_file` | a file with a name for captured pages |
 //! | `fill` | pages of one repeated word |
 //! | `error` | what can go wrong |
 
 mod collector;
+mod data_pages;
 mod error;
 mod fill;
+mod holes;
 mod page_file;
 mod private_file;
 mod process;
@@ -37,11 +41,12 @@ mod source;
 mod spool;
 
 pub use collector::{Collector, Source};
-pub use error::Error;
+pub use data_pages::DataPages;
+pub use error::{Error, Refusals};
 pub use fill::same_filled;
 pub use page_file::{MappedPages, PageFile};
 pub use private_file::PrivateFile;
 pub use process::{
-    SampleOptions, SampledProcess, SampledStratum, Skip, Skipped, Survey, Unread, UnreadReason,
-    WatchedCommand, all_processes, printable, survey, system_page_size, watch,
+    STRATA, SampleOptions, SampledProcess, SampledStratum, Skip, Skipped, Survey, Unread,
+    UnreadReason, WatchedCommand, all_processes, printable, survey, system_page_size, watch,
 };

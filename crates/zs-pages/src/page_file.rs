@@ -1,13 +1,15 @@
 //! The file that pages end up in, and its mapping: the one place with `unsafe`.
 
+use crate::data_pages::{DataPages, Extent};
 use crate::error::Error;
+use crate::holes::{Part, part_at};
 use memmap2::{Mmap, UncheckedAdvice};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use zs_mm::PageSize;
 
 /// A file of whole pages, at least one, that has no name and is only read.
@@ -20,6 +22,8 @@ pub struct PageFile {
     file: File,
     page: PageSize,
     len: u64,
+    /// Ranges of bytes that are no holes: whole pages, in order.
+    data: Vec<Range<u64>>,
 }
 
 impl PageFile {
@@ -58,7 +62,12 @@ impl PageFile {
         ];
         match checks.into_iter().find(|&(holds, _)| !holds) {
             Some((_, reason)) => Err(Error::NotPages(reason)),
-            None => Ok(Self { file, page, len }),
+            None => Ok(Self {
+                data: data_of(&file, len, page).map_err(Error::Map)?,
+                file,
+                page,
+                len,
+            }),
         }
     }
 
@@ -76,9 +85,22 @@ impl PageFile {
         self.len >> self.page.shift()
     }
 
-    /// Writes all pages. The outer error is of this file, the inner of `out`.
-    pub(crate) fn write_to(&self, out: &mut impl io::Write) -> Result<io::Result<()>, Error> {
-        Ok(out.write_all(&self.map()?.map))
+    /// The number of pages that are no holes.
+    pub fn data_pages(&self) -> u64 {
+        let lengths = self.data.iter().map(|range| range.end - range.start);
+        lengths.sum::<u64>() >> self.page.shift()
+    }
+
+    /// Writes all pages to an empty file, holes as holes. The outer error is of this file, the inner
+    /// of `out`.
+    pub(crate) fn write_to(&self, out: &File) -> Result<io::Result<()>, Error> {
+        let pages = self.map()?;
+        let write = |range: &Range<u64>| {
+            let bytes = &pages.bytes()[range.start as usize..range.end as usize];
+            out.write_all_at(bytes, range.start)
+        };
+        let grown = out.set_len(self.len);
+        Ok(grown.and_then(|()| self.data.iter().try_for_each(write)))
     }
 
     /// Maps the whole file, for reading.
@@ -93,8 +115,37 @@ impl PageFile {
         Ok(MappedPages {
             map,
             page: self.page,
+            extents: self.extents(),
         })
     }
+
+    fn extents(&self) -> Vec<Extent> {
+        let mut first = 0;
+        let extents = self.data.iter().map(|range| {
+            let number = |byte: u64| (byte >> self.page.shift()) as usize;
+            let pages = number(range.start)..number(range.end);
+            let extent = Extent { first, pages };
+            first = extent.end();
+            extent
+        });
+        extents.collect()
+    }
+}
+
+/// The ranges of a file that are no holes.
+fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>> {
+    let mut data = Vec::new();
+    let mut at = 0;
+    while at < len {
+        at = match part_at(file, at, page)? {
+            Part::Hole(end) => end,
+            Part::Data(end) => {
+                data.push(at..end.min(len));
+                end
+            }
+        };
+    }
+    Ok(data)
 }
 
 /// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first touched.
@@ -102,6 +153,7 @@ impl PageFile {
 pub struct MappedPages {
     map: Mmap,
     page: PageSize,
+    extents: Vec<Extent>,
 }
 
 impl MappedPages {
@@ -132,6 +184,15 @@ impl MappedPages {
     /// All pages, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.map.chunks_exact(self.page.bytes())
+    }
+
+    /// The pages that are no holes.
+    pub fn data(&self) -> DataPages<'_> {
+        DataPages::of(self)
+    }
+
+    pub(crate) fn extents(&self) -> &[Extent] {
+        &self.extents
     }
 
     /// Lets go of memory that a range of pages takes in this process; they stay in the system's cache of the file, and are

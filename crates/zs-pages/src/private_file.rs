@@ -39,7 +39,7 @@ impl PrivateFile {
         })
     }
 
-    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, and waits until the disk has them.
+    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, holes as holes, and waits until the disk has them.
     ///
     /// # Errors
     /// [`Error::Exists`] or [`Error::Output`], and no file is left; or [`Error::Map`].
@@ -48,11 +48,11 @@ impl PrivateFile {
         options.write(true).create_new(true).mode(0o600);
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&self.path);
-        let mut file = file.map_err(|source| match source.kind() {
+        let file = file.map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists(self.path.clone()),
             _ => Error::output(&self.path, source),
         })?;
-        let written = pages.write_to(&mut file).and_then(|written| {
+        let written = pages.write_to(&file).and_then(|written| {
             // A disk that is full may say so only now.
             let written = written.and_then(|()| file.sync_all());
             written.map_err(|source| Error::output(&self.path, source))

@@ -1,16 +1,35 @@
-//! One file: opened with checks, unpacked if it is a `.zst`.
+//! One file: opened with checks, unpacked if it is a `.zst`, its holes passed over.
 
 use crate::error::Error;
+use crate::holes::{Part, part_at};
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use zs_mm::PageSize;
 
-/// The bytes of a file.
+/// The bytes of a file, from start to end.
 pub(crate) enum Reader {
-    Plain(File),
+    Plain {
+        file: File,
+        /// Where the next byte is read.
+        at: u64,
+        /// The bytes up to here are no hole.
+        data_end: u64,
+    },
     Zstd(Box<zstd::Decoder<'static, io::BufReader<File>>>),
+}
+
+/// What a reader found next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes, now in the buffer. No whole number of pages: the file ends here.
+    Read(usize),
+    /// So many zeros that were not read. No whole number of pages: the file ends here.
+    Hole(u64),
+    /// Nothing: the file has ended.
+    End,
 }
 
 impl Reader {
@@ -29,7 +48,11 @@ impl Reader {
         let file = file.map_err(refused)?;
         check_kind(path, file.metadata().map_err(refused)?.file_type())?;
         if !is_zstd(path) {
-            return Ok(Self::Plain(file));
+            return Ok(Self::Plain {
+                file,
+                at: 0,
+                data_end: 0,
+            });
         }
         let decoder = zstd::Decoder::new(file).map_err(refused)?;
         Ok(Self::Zstd(Box::new(decoder)))
@@ -40,23 +63,18 @@ impl Reader {
         matches!(self, Self::Zstd(_))
     }
 
-    /// Fills the buffer as far as the file goes; less than all of it only at the file's end.
-    pub(crate) fn fill(&mut self, path: &Path, buffer: &mut [u8]) -> Result<usize, Error> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let place = &mut buffer[filled..];
-            let got = match self {
-                Self::Plain(file) => file.read(place),
-                Self::Zstd(decoder) => decoder.read(place),
-            };
-            match got {
-                Ok(0) => break,
-                Ok(got) => filled += got,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-                Err(source) => return Err(self.failed(path, source)),
-            }
-        }
-        Ok(filled)
+    /// Passes over a hole, or fills the buffer, which is of whole pages, as far as the data goes.
+    pub(crate) fn step(
+        &mut self,
+        path: &Path,
+        page: PageSize,
+        buffer: &mut [u8],
+    ) -> Result<Step, Error> {
+        let stepped = match self {
+            Self::Plain { file, at, data_end } => step_plain(file, at, data_end, page, buffer),
+            Self::Zstd(decoder) => fill(buffer, |place, _| decoder.read(place)).map(Step::of),
+        };
+        stepped.map_err(|source| self.failed(path, source))
     }
 
     fn failed(&self, path: &Path, source: io::Error) -> Error {
@@ -68,6 +86,59 @@ impl Reader {
             Error::Read { path, source }
         }
     }
+}
+
+impl Step {
+    fn of(filled: usize) -> Self {
+        match filled {
+            0 => Self::End,
+            filled => Self::Read(filled),
+        }
+    }
+}
+
+fn step_plain(
+    file: &File,
+    at: &mut u64,
+    data_end: &mut u64,
+    page: PageSize,
+    buffer: &mut [u8],
+) -> io::Result<Step> {
+    let start = *at;
+    if start >= *data_end {
+        match part_at(file, start, page)? {
+            Part::Hole(end) => {
+                *at = end;
+                return Ok(Step::Hole(end - start));
+            }
+            Part::Data(end) => *data_end = end,
+        }
+    }
+    let data = usize::try_from(*data_end - start).unwrap_or(usize::MAX);
+    let len = buffer.len().min(data);
+    let filled = fill(&mut buffer[..len], |place, filled| {
+        file.read_at(place, start + filled as u64)
+    })?;
+    *at += filled as u64;
+    Ok(Step::of(filled))
+}
+
+/// Fills the buffer by calls of `read`, which is told how much is filled; less than all of it only
+/// where the bytes end.
+fn fill(
+    buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8], usize) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(&mut buffer[filled..], filled) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn is_zstd(path: &Path) -> bool {

@@ -1,7 +1,8 @@
 //! A file without a name that pages are appended to.
 
-use crate::error::Error;
+use crate::error::{Error, Refusals};
 use crate::page_file::PageFile;
+use crate::process::check_proc_is_mounted;
 use std::env;
 use std::fs::File;
 use std::io;
@@ -19,6 +20,16 @@ fn lies_in_memory(folder: &Path) -> bool {
     rustix::fs::statfs(folder).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
+/// The folders to try, in this order, if nothing was asked for.
+fn by_default(usual: PathBuf) -> Vec<PathBuf> {
+    let on_disk = PathBuf::from(ON_DISK);
+    if lies_in_memory(&usual) && !lies_in_memory(&on_disk) {
+        vec![on_disk, usual]
+    } else {
+        vec![usual, on_disk]
+    }
+}
+
 /// Whole pages on their way into a [`PageFile`].
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -26,34 +37,40 @@ pub(crate) struct Spool {
     folder: PathBuf,
     page: PageSize,
     len: u64,
+    /// Where the file holds data at most: what was taken back may still lie below this.
+    data_end: u64,
 }
 
 impl Spool {
-    /// A spool in the system's folder for temporary files: `$TMPDIR`, or `/tmp`; where that lies in memory, which the pages
-    /// would fill, in `/var/tmp`, if that can be.
+    /// A spool in the system's folder for temporary files: `$TMPDIR`; or else `/tmp` or `/var/tmp`,
+    /// that one first which does not lie in memory, which the pages would fill.
     pub(crate) fn new(page: PageSize) -> Result<Self, Error> {
-        let usual = env::temp_dir();
-        let is_asked_for = env::var_os("TMPDIR").is_some_and(|folder| !folder.is_empty());
-        if !is_asked_for
-            && lies_in_memory(&usual)
-            && !lies_in_memory(Path::new(ON_DISK))
-            && let Ok(spool) = Self::in_folder(page, Path::new(ON_DISK))
-        {
-            return Ok(spool);
+        let asked = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+        let folders = match asked {
+            Some(folder) => vec![PathBuf::from(folder)],
+            None => by_default(env::temp_dir()),
+        };
+        let mut tried = Vec::new();
+        for folder in folders {
+            match Self::in_folder(page, &folder) {
+                Err(Error::Create(Refusals(mut causes))) => tried.append(&mut causes),
+                spool => return spool,
+            }
         }
-        Self::in_folder(page, &usual)
+        Err(Error::Create(Refusals(tried)))
     }
 
     pub(crate) fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
-        let file = tempfile::tempfile_in(folder).map_err(|source| Error::Create {
-            folder: folder.to_owned(),
-            source,
-        })?;
+        // The end of the writing needs it.
+        check_proc_is_mounted()?;
+        let file =
+            tempfile::tempfile_in(folder).map_err(|source| Error::no_folder(folder, source))?;
         Ok(Self {
             file,
             folder: folder.to_owned(),
             page,
             len: 0,
+            data_end: 0,
         })
     }
 
@@ -72,6 +89,25 @@ impl Spool {
         let written = self.file.write_all_at(pages, self.len);
         written.map_err(|error| Error::write(source, &self.folder, error))?;
         self.len += pages.len() as u64;
+        self.data_end = self.data_end.max(self.len);
+        Ok(())
+    }
+
+    /// Appends whole pages of zeros of `source`, which take no room on the disk.
+    pub(crate) fn append_hole(&mut self, bytes: u64, source: &Path) -> Result<(), Error> {
+        debug_assert!(bytes.is_multiple_of(self.page.bytes() as u64));
+        let end = self.len + bytes;
+        let resize = |len| self.file.set_len(len);
+        // What was taken back would show through.
+        let cut = if self.data_end > self.len {
+            resize(self.len)
+        } else {
+            Ok(())
+        };
+        let grown = cut.and_then(|()| resize(end));
+        grown.map_err(|error| Error::write(source, &self.folder, error))?;
+        self.data_end = self.data_end.min(self.len);
+        self.len = end;
         Ok(())
     }
 

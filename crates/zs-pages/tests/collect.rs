@@ -1,9 +1,14 @@
 //! Files in, pages out.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's helpers fail the test, and say what they skip"
+)]
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zs_mm::PageSize;
@@ -238,4 +243,129 @@ fn pages_are_found_by_number() {
     let addresses = pages.addresses();
     assert_eq!(addresses.len(), 3 * 4096);
     assert_eq!(addresses.start, pages.get(0).unwrap().as_ptr().addr());
+}
+
+/// A sparse file of a length, with bytes at some places.
+fn sparse(folder: &TempDir, name: &str, len: u64, parts: &[(u64, &[u8])]) -> PathBuf {
+    let path = folder.path().join(name);
+    let file = File::create(&path).unwrap();
+    file.set_len(len).unwrap();
+    for (at, bytes) in parts {
+        file.write_all_at(bytes, *at).unwrap();
+    }
+    path
+}
+
+/// Whether files of that folder have holes, as far as the system tells; says so if not.
+fn has_holes(folder: &TempDir) -> bool {
+    let file = File::open(sparse(folder, "probe", 64 << 20, &[])).unwrap();
+    let told = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)).is_err();
+    if !told {
+        println!(
+            "skipped: the file system of {:?} knows no holes",
+            folder.path()
+        );
+    }
+    told
+}
+
+#[test]
+fn holes_of_a_file_are_neither_read_nor_written() {
+    const LEN: u64 = (100 << 30) + 5;
+    let folder = folder();
+    if !has_holes(&folder) {
+        return;
+    }
+    let (middle, end) = ((40 << 30) + 4090, LEN - 3);
+    let parts: [(u64, &[u8]); 3] = [(0, b"start"), (middle, b"across a page"), (end, b"end")];
+    let path = sparse(&folder, "sparse", LEN, &parts);
+    let mut seen = 0;
+    let mut collector = Collector::in_folder(PageSize::K4, folder.path()).unwrap();
+    collector.add_file(&path, &mut |step| seen += step).unwrap();
+    let (file, sources) = collector.finish().unwrap();
+    assert_eq!((sources[0].bytes, seen), (LEN, LEN));
+    // What a file system takes for a piece of data is up to it.
+    assert!(sources[0].holes > LEN - (1 << 20), "{}", sources[0].holes);
+    assert!(file.data_pages() < 1024, "{}", file.data_pages());
+    let written = File::from(file.descriptor().unwrap()).metadata().unwrap();
+    assert!(written.blocks() < 4096, "{} blocks", written.blocks());
+    let pages = file.map().unwrap();
+    for (at, bytes) in parts {
+        assert_eq!(&pages.bytes()[at as usize..][..bytes.len()], bytes);
+    }
+    let data = pages.data();
+    assert_eq!(data.len() as u64, file.data_pages());
+    assert_eq!(data.len() + data.holes(), pages.len());
+    let not_zero = |page: &&[u8]| page.iter().any(|byte| *byte != 0);
+    assert_eq!(data.iter().filter(not_zero).count(), 4);
+}
+
+#[test]
+fn files_with_holes_anywhere_arrive_whole() {
+    let folder = folder();
+    let mut random = fastrand::Rng::with_seed(5);
+    for round in 0..60 {
+        let page = PageSize::ALL[round % 3];
+        let len = random.u64(1..4 << 20);
+        let piece = pattern(200_000);
+        let parts: Vec<(u64, &[u8])> = (0..random.usize(..5))
+            .map(|_| {
+                let at = random.u64(..len);
+                let most = (len - at).min(piece.len() as u64);
+                (at, &piece[..random.u64(1..=most) as usize])
+            })
+            .collect();
+        let path = sparse(&folder, "sparse", len, &parts);
+        let odd = write(&folder, "odd", b"odd");
+        let (file, sources) = collect(page, &[&odd, &path, &odd]).unwrap();
+        let mut expected = Vec::new();
+        for path in [&odd, &path, &odd] {
+            expected.extend(fs::read(path).unwrap());
+            expected.resize(expected.len().next_multiple_of(page.bytes()), 0);
+        }
+        assert!(all_bytes(&file) == expected, "round {round}");
+        assert!(sources[1].holes <= sources[1].bytes);
+        let pages = file.map().unwrap();
+        let data = pages.data();
+        for (index, page) in data.iter().enumerate() {
+            assert_eq!(data.get(index), Some(page));
+        }
+        assert_eq!(data.get(data.len()), None);
+        let zeros = pages
+            .iter()
+            .filter(|page| page.iter().all(|byte| *byte == 0));
+        assert!(zeros.count() >= data.holes());
+        data.forget(0..data.len());
+        assert!(all_bytes(&file) == expected, "round {round}, forgotten");
+    }
+}
+
+#[test]
+fn a_hole_does_not_show_what_was_taken_back() {
+    let folder = folder();
+    let mut packed = zstd(&pattern(3 * CHUNK));
+    packed.truncate(packed.len() - 5);
+    let cut = write(&folder, "cut.zst", &packed);
+    let hole = sparse(&folder, "hole", 2 * CHUNK as u64, &[]);
+    let good = write(&folder, "good", b"good");
+    let mut collector = Collector::new(PageSize::K4).unwrap();
+    collector.add_file(&good, &mut |_| ()).unwrap();
+    for _ in 0..2 {
+        collector.add_file(&cut, &mut |_| ()).unwrap_err();
+        collector.add_file(&hole, &mut |_| ()).unwrap();
+    }
+    collector.add_file(&good, &mut |_| ()).unwrap();
+    let (file, _) = collector.finish().unwrap();
+    let mut page = b"good".to_vec();
+    page.resize(4096, 0);
+    let expected = [&page[..], &vec![0; 4 * CHUNK], &page].concat();
+    assert!(all_bytes(&file) == expected);
+}
+
+#[test]
+fn a_file_of_proc_has_bytes_though_its_length_is_0() {
+    let path = Path::new("/proc/self/status");
+    let (file, sources) = collect(PageSize::K4, &[path]).unwrap();
+    assert!(all_bytes(&file).starts_with(b"Name:"));
+    assert!(sources[0].bytes > 0 && sources[0].holes == 0);
 }

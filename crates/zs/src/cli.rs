@@ -31,8 +31,9 @@ Examples:
   zs ctl --socket /run/user/1000/disk stat";
 
 const PROCESSES: &str = "\
-Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Left out are shared memory (memfd, tmpfs), files, and \
-mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
+Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Shared memory (memfd, tmpfs \
+and /dev/shm, shmget, shared anonymous mappings) is told by its proportional share (Pss_Shmem), and sampled with --shared: the pages that a process has mapped at that moment, each once however many \
+processes map it; not those in swap, nor those that no process maps. Left out are files, and mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
 command is counted while it and its descendants run; whenever that is a tenth more than before they are stopped (SIGSTOP), sampled and \
 continued, which shells with job control and debuggers notice. What it prints on standard output goes to standard error.";
 
@@ -44,6 +45,8 @@ The pages are collected in a file without a name in $TMPDIR (or /tmp, or /var/tm
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
 const SAMPLE: &str = "Most memory of processes that is read, of all together [default: 256M]";
+
+const SHARED: &str = "Sample shared memory of processes too";
 
 /// What is sampled of processes if nothing else is asked for, in bytes.
 const DEFAULT_SAMPLE: u64 = 256 << 20;
@@ -96,6 +99,9 @@ pub(crate) struct Estimate {
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 
+    #[arg(long, help = SHARED)]
+    shared: bool,
+
     /// Show only the first N processes, those that would save most
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) top: Option<u64>,
@@ -129,7 +135,7 @@ pub(crate) struct Estimate {
 impl Estimate {
     /// How processes are sampled, and what chooses the pages that are freed.
     pub(crate) fn sampling(&self) -> SampleOptions {
-        sampling(self.sample, self.seed)
+        sampling(self.sample, self.seed, self.shared)
     }
 }
 
@@ -153,6 +159,9 @@ pub(crate) struct Capture {
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 
+    #[arg(long, help = SHARED)]
+    shared: bool,
+
     /// File to write to, which must not exist
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -161,7 +170,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// How processes are sampled.
     pub(crate) fn sampling(&self) -> SampleOptions {
-        sampling(self.sample, self.seed)
+        sampling(self.sample, self.seed, self.shared)
     }
 }
 
@@ -266,26 +275,42 @@ fn pid(text: &str) -> Result<u32, String> {
     }
 }
 
-fn sampling(bytes: Option<u64>, seed: Option<u64>) -> SampleOptions {
+fn sampling(bytes: Option<u64>, seed: Option<u64>, shared: bool) -> SampleOptions {
     SampleOptions {
         bytes: bytes.unwrap_or(DEFAULT_SAMPLE),
         seed: seed.unwrap_or(DEFAULT_SEED),
+        shared,
     }
 }
 
 /// What clap is not asked to check, so that the answer says more than that an argument is missing.
 fn checked(command: Command) -> Result<Command, Failure> {
     const NAME_PROCESSES: &str = "leave it out, or name processes by --pid, --all or -- CMD";
-    let (source, sample, seed, top, frees) = match &command {
+    let (source, sample, seed, shared, top, frees) = match &command {
         Command::Estimate(options) => (
             &options.source,
             options.sample,
             options.seed,
+            options.shared,
             options.top,
             options.free.is_some(),
         ),
-        Command::Capture(options) => (&options.source, options.sample, options.seed, None, false),
-        Command::Frag(options) => (&options.source, options.sample, options.seed, None, true),
+        Command::Capture(options) => (
+            &options.source,
+            options.sample,
+            options.seed,
+            options.shared,
+            None,
+            false,
+        ),
+        Command::Frag(options) => (
+            &options.source,
+            options.sample,
+            options.seed,
+            options.shared,
+            None,
+            true,
+        ),
         Command::Serve(_) | Command::Ctl(_) | Command::Measure(_) => return Ok(command),
     };
     let wrong = if source.file.is_empty() {
@@ -293,6 +318,10 @@ fn checked(command: Command) -> Result<Command, Failure> {
     } else if sample.is_some() {
         Some(format!(
             "--sample is given with --file: files are read whole; {NAME_PROCESSES}"
+        ))
+    } else if shared {
+        Some(format!(
+            "--shared is given with --file: it is about the memory of processes; {NAME_PROCESSES}"
         ))
     } else if top.is_some() {
         Some(format!(

@@ -18,6 +18,7 @@ impl Live {
         notes.extend(self.left_behind());
         notes.extend(self.unread_lines());
         notes.extend(self.left_out());
+        notes.extend(self.shared_memory_lines(page));
         notes.extend(self.counted(page));
         notes
     }
@@ -69,6 +70,40 @@ impl Live {
         (!parts.is_empty()).then(|| format!("left out: {}", parts.join(", ")))
     }
 
+    /// The proportional shares of shared memory of all that were read, in bytes; `None` if the system does not tell.
+    pub(crate) fn shared_memory(&self) -> Option<u64> {
+        let of = self.processes.iter().map(|process| process.shared_memory);
+        of.sum()
+    }
+
+    /// How much shared memory there is, and whether it counts.
+    fn shared_memory_lines(&self, page: PageSize) -> Option<String> {
+        let all = match self.shared_memory() {
+            Some(0) => return None,
+            Some(all) => Size(all).to_string(),
+            None => "shared memory, the system does not say how much (before Linux 5.3)".to_owned(),
+        };
+        let pages: u64 = self
+            .processes
+            .iter()
+            .map(|process| process.shared().pages)
+            .sum();
+        Some(match (self.sampling.shared, self.shared_memory()) {
+            (true, Some(_)) => format!(
+                "shared memory is among it, each page once: {}; {all} by its proportional share (Pss_Shmem)",
+                Size(pages << page.shift())
+            ),
+            (true, None) => format!(
+                "shared memory is among it, each page once: {}",
+                Size(pages << page.shift())
+            ),
+            (false, Some(_)) => format!(
+                "left out: {all} of shared memory (memfd, tmpfs, shmget, MAP_SHARED; Pss_Shmem): --shared samples it"
+            ),
+            (false, None) => format!("left out: {all}: --shared samples it"),
+        })
+    }
+
     /// Pages that are not what they seem.
     fn counted(&self, page: PageSize) -> Vec<String> {
         let bytes = |pages: u64| Size(pages << page.shift());
@@ -88,7 +123,7 @@ impl Live {
                     bytes(elsewhere)
                 )
             }),
-            count(|process| process.strata[1].pages > 0).map(|count| {
+            count(|process| process.hidden().pages > 0).map(|count| {
                 format!(
                     "{count} of the processes share pages, and the system does not say with whom: those are counted by their proportional share (Pss); root is told (CAP_SYS_ADMIN)"
                 )

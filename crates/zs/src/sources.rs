@@ -29,7 +29,7 @@ pub(crate) struct Gathered {
 /// Where pages come from.
 pub(crate) enum Origin {
     Files(Vec<Source>),
-    Processes(Live),
+    Processes(Box<Live>),
 }
 
 /// What was sampled of processes.
@@ -59,18 +59,14 @@ pub(crate) struct Ran {
 impl Origin {
     /// Why the tool's work is no success, though it is done: the command that it watched failed.
     pub(crate) fn failure(&self) -> Option<String> {
-        match self {
-            Self::Processes(Live {
-                command: Some(command),
-                ..
-            }) if !command.status.success() => {
-                let (name, status) = (&command.name, command.status);
-                Some(format!(
-                    "{name} failed ({status}): what was sampled is of the time until then"
-                ))
-            }
-            _ => None,
-        }
+        let Self::Processes(live) = self else {
+            return None;
+        };
+        let command = live.command.as_ref()?;
+        let (name, status) = (&command.name, command.status);
+        (!status.success()).then(|| {
+            format!("{name} failed ({status}): what was sampled is of the time until then")
+        })
     }
 }
 
@@ -234,7 +230,7 @@ fn live(
     Ok(Gathered {
         pages,
         page_size,
-        origin: Origin::Processes(live),
+        origin: Origin::Processes(Box::new(live)),
     })
 }
 

@@ -1,11 +1,34 @@
 //! All pages of one process that may be sampled, counted before any is read.
 
-use super::pagemap::Pagemap;
-use super::proc_dir::{ProcDir, Stat};
-use super::seen::{SeenPlaces, Sharing};
-use super::smaps;
+use super::pagemap::{Kind, Pagemap};
+use super::proc_dir::{ProcDir, Stat, sum_of};
+use super::seen::{ObjectId, Seen, Sharing};
+use super::shared_memory::SharedMemory;
+use super::smaps::{self, Mapping, Skip};
 use super::unread::{Skipped, UnreadReason};
+use std::io;
+use std::ops::Range;
 use std::process;
+
+/// Parts of a process's pages that count alike, in this order.
+pub const STRATA: usize = 3;
+
+/// The stratum of anonymous pages that are its own, or were first met here.
+pub(super) const OWN: usize = 0;
+
+/// The stratum of anonymous pages that it shares, the system does not say with whom.
+pub(super) const HIDDEN: usize = 1;
+
+/// The stratum of pages of shared memory that were first met here.
+pub(super) const SHARED_MEMORY: usize = 2;
+
+/// Which pages lie in a stratum.
+pub(super) fn kind_of(stratum: usize) -> Kind {
+    match stratum {
+        SHARED_MEMORY => Kind::SharedMemory,
+        _ => Kind::Anonymous,
+    }
+}
 
 /// Pages in a row, by number (address over page size).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,32 +47,40 @@ pub(super) struct Stratum {
     pub(super) weight: f64,
 }
 
-/// The anonymous pages of a process, in memory or in swap, at one moment.
+/// The pages of a process that may be sampled, at one moment: anonymous ones, in memory or in swap, and, where that is asked
+/// for, those of shared memory that it has mapped.
 #[derive(Debug)]
 pub(super) struct Census {
     pub(super) pid: u32,
     pub(super) stat: Stat,
-    /// Pages that are its own, or were first met here; then those that it shares, the system does not say with whom.
-    pub(super) strata: [Stratum; 2],
+    pub(super) strata: [Stratum; STRATA],
     pub(super) swapped: u64,
     /// Pages that were counted for a process before.
     pub(super) counted_elsewhere: u64,
     pub(super) skipped: Skipped,
+    /// Its proportional share of shared memory, in bytes, if the system tells.
+    pub(super) shared_memory: Option<u64>,
 }
 
 impl Census {
-    /// Counts a process's pages; those that `seen` knows already belong to somebody else.
-    pub(super) fn take(pid: u32, page: u64, seen: &mut SeenPlaces) -> Result<Self, UnreadReason> {
+    /// Counts a process's pages, those of shared memory if `shared`; those that `seen` knows already belong to somebody else.
+    pub(super) fn take(
+        pid: u32,
+        page: u64,
+        shared: bool,
+        seen: &mut Seen,
+    ) -> Result<Self, UnreadReason> {
         if pid == process::id() {
             return Err(UnreadReason::Itself);
         }
-        let dir = ProcDir::open(pid).map_err(|_| UnreadReason::NoSuchProcess)?;
+        let dir = ProcDir::open(pid).map_err(|source| UnreadReason::of_folder(pid, source))?;
         let stat = dir
             .stat()
             .map_err(|source| UnreadReason::of("stat", &dir, source))?;
         if stat.is_kernel_thread {
             return Err(UnreadReason::KernelThread);
         }
+        let (dir, stat) = dir.living(pid, stat);
         if stat.has_ended() {
             return Err(UnreadReason::Zombie);
         }
@@ -64,11 +95,14 @@ impl Census {
             swapped: 0,
             counted_elsewhere: 0,
             skipped: Skipped::default(),
+            shared_memory: None,
         };
-        census.count(&dir, page, seen)?;
-        census.weigh(&dir, page)?;
+        census.count(&dir, page, shared, seen)?;
         match census.pages() + census.counted_elsewhere {
-            0 => Err(UnreadReason::NothingAnonymous(census.skipped)),
+            0 => Err(UnreadReason::NothingAnonymous {
+                skipped: census.skipped,
+                shared_memory: census.shared_memory.unwrap_or(0),
+            }),
             _ => Ok(census),
         }
     }
@@ -81,64 +115,76 @@ impl Census {
         &mut self,
         dir: &ProcDir,
         page: u64,
-        seen: &mut SeenPlaces,
+        shared: bool,
+        seen: &mut Seen,
     ) -> Result<(), UnreadReason> {
         let smaps = dir.read("smaps");
         let smaps = smaps.map_err(|source| UnreadReason::of("smaps", dir, source))?;
         if smaps.is_empty() {
-            // Not a mapping is left: its memory went before the rest of it.
-            return Err(UnreadReason::Ended);
+            return Err(UnreadReason::empty("smaps", dir));
         }
         let map = Pagemap::open(dir, page);
-        let mut map = map.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
+        let map = map.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
+        let mut count = Count {
+            census: self,
+            map,
+            page,
+            seen,
+            memory: SharedMemory::of(dir),
+            skipped_anonymous: 0,
+        };
+        let mut expected = 0;
         for mapping in smaps::parse(&smaps) {
-            if mapping.anonymous == 0 {
-                continue;
-            }
-            if let Some(reason) = mapping.skip {
-                self.skipped.add(reason, mapping.anonymous);
-                continue;
-            }
-            let counted = map.anonymous(mapping.addresses, &mut |number, entry| {
-                let stratum = match seen.look(entry) {
-                    Sharing::Own => 0,
-                    Sharing::Hidden => 1,
-                    Sharing::Again => {
-                        self.counted_elsewhere += 1;
-                        return;
-                    }
-                };
-                self.swapped += u64::from(entry.is_swapped());
-                self.strata[stratum].add(number);
-            });
-            counted.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
+            let counted = count.mapping(&mapping, shared);
+            expected += counted.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
         }
-        Ok(())
+        let skipped_anonymous = count.skipped_anonymous;
+        if expected > 0 && self.pages() + self.counted_elsewhere == 0 {
+            return Err(UnreadReason::empty("pagemap", dir));
+        }
+        self.weigh(dir, page, skipped_anonymous)
     }
 
-    /// Own pages count whole; the others what is left of the proportional share of all.
-    fn weigh(&mut self, dir: &ProcDir, page: u64) -> Result<(), UnreadReason> {
+    /// Own pages count whole, and so do those of shared memory; the others what is left of the proportional share of all
+    /// anonymous pages.
+    fn weigh(
+        &mut self,
+        dir: &ProcDir,
+        page: u64,
+        skipped_anonymous: u64,
+    ) -> Result<(), UnreadReason> {
         const FILE: &str = "smaps_rollup";
-        let [own, shared] = &mut self.strata;
-        own.weight = 1.0;
-        shared.weight = 1.0;
-        if shared.pages == 0 {
+        let rollup = dir.read(FILE);
+        let rollup = rollup.map_err(|source| UnreadReason::of(FILE, dir, source));
+        let sum = |names: &[&str]| rollup.as_ref().ok().and_then(|text| sum_of(text, names));
+        self.shared_memory = sum(&["Pss_Shmem"]);
+        for stratum in &mut self.strata {
+            stratum.weight = 1.0;
+        }
+        let own = self.strata[OWN].pages * page;
+        let hidden = &mut self.strata[HIDDEN];
+        if hidden.pages == 0 {
             return Ok(());
         }
-        let share = dir.sum_of(FILE, &["Pss_Anon", "SwapPss"]);
-        let share = share.map_err(|source| UnreadReason::of(FILE, dir, source))?;
+        let share = sum(&["Pss_Anon", "SwapPss"]);
+        // Without the file nothing is known of the weight; without the lines, as little.
+        let share = match (share, rollup) {
+            (Some(share), _) => share,
+            (None, Err(reason)) => return Err(reason),
+            (None, Ok(_)) => {
+                let source = io::Error::other("no Pss_Anon in it: the kernel is older than 5.3");
+                return Err(UnreadReason::Read { file: FILE, source });
+            }
+        };
         // The share has those that are left out in it; they count whole there, as far as is known.
-        let skipped: u64 = self.skipped.iter().map(|(_, bytes)| bytes).sum();
-        let left = share.saturating_sub(own.pages * page + skipped) as f64;
-        shared.weight = (left / (shared.pages * page) as f64).clamp(0.0, 1.0);
+        let left = share.saturating_sub(own + skipped_anonymous) as f64;
+        hidden.weight = (left / (hidden.pages * page) as f64).clamp(0.0, 1.0);
         Ok(())
     }
 
     /// Opens the folder of the process, unless its number is another's by now, or it runs another program.
     pub(super) fn reopen(&self) -> Result<ProcDir, UnreadReason> {
-        let ended = |_| UnreadReason::Ended;
-        let dir = ProcDir::open(self.pid).map_err(ended)?;
-        let now = dir.stat().map_err(ended)?;
+        let (dir, now) = ProcDir::of_process(self.pid).map_err(|_| UnreadReason::Ended)?;
         if self.stat.is_same_program(&now) {
             Ok(dir)
         } else {
@@ -147,15 +193,121 @@ impl Census {
     }
 }
 
+/// The counting of a process's mappings.
+struct Count<'a> {
+    census: &'a mut Census,
+    map: Pagemap,
+    page: u64,
+    seen: &'a mut Seen,
+    memory: SharedMemory,
+    /// Bytes of anonymous pages that are left out, hugetlb pages not counted.
+    skipped_anonymous: u64,
+}
+
+impl Count<'_> {
+    /// Counts a mapping; returns the bytes of anonymous pages that were to be found in it.
+    fn mapping(&mut self, mapping: &Mapping, shared: bool) -> io::Result<u64> {
+        let object = self.memory.object(&mapping.file).filter(|_| shared);
+        if let Some(reason) = mapping.skip {
+            self.skip(reason, mapping, object.is_some());
+            return Ok(0);
+        }
+        if mapping.anonymous > 0 {
+            self.anonymous(mapping)?;
+        }
+        if let Some(object) = object {
+            self.shared_memory(mapping, object)?;
+        }
+        // Of shared memory, what is in swap counts there, but no page of the process says so.
+        let is_known = self.memory.object(&mapping.file).is_none();
+        Ok(if is_known { mapping.anonymous } else { 0 })
+    }
+
+    fn skip(&mut self, reason: Skip, mapping: &Mapping, is_shared_memory: bool) {
+        let mut bytes = mapping.anonymous;
+        if reason != Skip::HugeTlb {
+            self.skipped_anonymous += mapping.anonymous;
+        }
+        if mapping.shared_huge > 0 {
+            bytes += self.huge_pages(mapping);
+        }
+        if is_shared_memory {
+            bytes += mapping.proportional.saturating_sub(mapping.anonymous);
+        }
+        self.census.skipped.add(reason, bytes);
+    }
+
+    /// Bytes of hugetlb pages that several mappings show, unless they were counted before. Which of a mapping's pages they
+    /// are is not told: they are taken to be spread evenly.
+    fn huge_pages(&mut self, mapping: &Mapping) -> u64 {
+        let object = self.memory.any_object(&mapping.file);
+        let start = mapping.file.offset;
+        let len = mapping.addresses.end - mapping.addresses.start;
+        let mut fresh = 0;
+        let count = &mut |run: Range<u64>| fresh += run.end - run.start;
+        self.seen.objects.add(object, start..start + len, count);
+        (u128::from(mapping.shared_huge) * u128::from(fresh) / u128::from(len)) as u64
+    }
+
+    fn anonymous(&mut self, mapping: &Mapping) -> io::Result<()> {
+        let (census, seen) = (&mut *self.census, &mut *self.seen);
+        let addresses = mapping.addresses.clone();
+        self.map
+            .pages(Kind::Anonymous, addresses, &mut |number, entry| {
+                let stratum = match seen.places.look(entry) {
+                    Sharing::Own => OWN,
+                    Sharing::Hidden => HIDDEN,
+                    Sharing::Again => {
+                        census.counted_elsewhere += 1;
+                        return;
+                    }
+                };
+                census.swapped += u64::from(entry.is_swapped());
+                census.strata[stratum].add(Run {
+                    start: number,
+                    pages: 1,
+                });
+            })
+    }
+
+    fn shared_memory(&mut self, mapping: &Mapping, object: ObjectId) -> io::Result<()> {
+        // A page's number less this is its number in the object.
+        let base = mapping.addresses.start / self.page;
+        let offset = mapping.file.offset / self.page;
+        let mut mapped = Stratum::default();
+        let addresses = mapping.addresses.clone();
+        self.map
+            .pages(Kind::SharedMemory, addresses, &mut |number, _| {
+                mapped.add(Run {
+                    start: number,
+                    pages: 1,
+                });
+            })?;
+        let stratum = &mut self.census.strata[SHARED_MEMORY];
+        let before = stratum.pages;
+        for run in &mapped.runs {
+            let start = run.start - base + offset;
+            self.seen
+                .objects
+                .add(object, start..start + run.pages, &mut |fresh| {
+                    stratum.add(Run {
+                        start: fresh.start - offset + base,
+                        pages: fresh.end - fresh.start,
+                    });
+                });
+        }
+        self.census.counted_elsewhere += mapped.pages - (stratum.pages - before);
+        Ok(())
+    }
+}
+
 impl Stratum {
-    fn add(&mut self, number: u64) {
-        self.pages += 1;
+    /// Adds pages that lie above all that are in it.
+    fn add(&mut self, new: Run) {
+        self.pages += new.pages;
         match self.runs.last_mut() {
-            Some(run) if run.start + run.pages == number => run.pages += 1,
-            _ => self.runs.push(Run {
-                start: number,
-                pages: 1,
-            }),
+            Some(run) if run.start + run.pages == new.start => run.pages += new.pages,
+            _ => self.runs.push(new),
         }
     }
 }
@@ -170,5 +322,50 @@ fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
     match leader {
         Some(leader) if leader != pid => Err(UnreadReason::Thread(leader)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Systems on which a test may reserve hugetlb pages are few: mappings as they tell of them.
+    #[test]
+    fn shared_hugetlb_pages_are_left_out_once_and_said() {
+        let dir = ProcDir::open(process::id()).unwrap();
+        let mut seen = Seen::default();
+        let mut bytes = |address: u64, offset: u64, inode: u64| {
+            let end = address + (8 << 20);
+            let text = format!(
+                "{address:x}-{end:x} rw-s {offset:08x} 00:0f {inode} /anon_hugepage (deleted)\n\
+                 Pss: 0 kB\nShared_Hugetlb: 4096 kB\nVmFlags: rd wr sh ht \n"
+            );
+            let mut census = Census {
+                pid: 1,
+                stat: dir.stat().unwrap(),
+                strata: Default::default(),
+                swapped: 0,
+                counted_elsewhere: 0,
+                skipped: Skipped::default(),
+                shared_memory: None,
+            };
+            let mut count = Count {
+                census: &mut census,
+                map: Pagemap::open(&dir, 4096).unwrap(),
+                page: 4096,
+                seen: &mut seen,
+                memory: SharedMemory::default(),
+                skipped_anonymous: 0,
+            };
+            for mapping in smaps::parse(text.as_bytes()) {
+                assert_eq!(count.mapping(&mapping, false).unwrap(), 0);
+            }
+            census.skipped.bytes(Skip::HugeTlb)
+        };
+        assert_eq!(bytes(64 << 20, 0, 7), 4 << 20);
+        // Another process, at another address; one that shows half of it; another file.
+        assert_eq!(bytes(32 << 20, 0, 7), 0);
+        assert_eq!(bytes(32 << 20, 4 << 20, 7), 2 << 20);
+        assert_eq!(bytes(32 << 20, 0, 8), 4 << 20);
     }
 }

@@ -180,7 +180,9 @@ impl Watch {
             Err(error) => self.failed = Some(error),
         }
         self.wake();
-        let counted = self.running.iter().map(|(pid, _)| count(*pid)).sum();
+        let shared = self.options.shared;
+        let counted = self.running.iter().map(|(pid, _)| count(*pid, shared));
+        let counted = counted.sum();
         self.counts += 1;
         self.largest = self.largest.max(counted);
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
@@ -303,10 +305,13 @@ fn pages(survey: &Survey) -> u64 {
     survey.processes.iter().map(SampledProcess::pages).sum()
 }
 
-/// Bytes of a process's anonymous memory, in memory or in swap; 0 of one that is gone or must not be looked at.
-fn count(pid: u32) -> u64 {
-    let bytes = ProcDir::open(pid).and_then(|dir| dir.sum_of("status", &["RssAnon", "VmSwap"]));
-    bytes.unwrap_or(0)
+/// Bytes of a process's anonymous memory, in memory or in swap, and of its shared memory if that is sampled; 0 of one that is
+/// gone or must not be looked at.
+fn count(pid: u32, shared: bool) -> u64 {
+    let names = ["RssAnon", "VmSwap", "RssShmem"];
+    let names = if shared { &names[..] } else { &names[..2] };
+    let bytes = ProcDir::of_process(pid).and_then(|(dir, _)| dir.sum_of("status", names));
+    bytes.ok().flatten().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -4,10 +4,21 @@ use super::proc_dir::{ProcDir, Stat};
 use crate::error::Error;
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::process;
+
+/// Makes sure that there is a `/proc`.
+pub(crate) fn check_proc_is_mounted() -> Result<(), Error> {
+    let found = fs::symlink_metadata("/proc/self");
+    found.map(|_| ()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NoProc,
+        _ => Error::Proc(error),
+    })
+}
 
 /// Makes sure that the numbers in `/proc` are those that this process knows others by.
 pub(super) fn check_proc() -> Result<(), Error> {
+    check_proc_is_mounted()?;
     let own = fs::read_link("/proc/self").map_err(Error::Proc)?;
     if own.to_str() == Some(&process::id().to_string()) {
         Ok(())
@@ -19,8 +30,9 @@ pub(super) fn check_proc() -> Result<(), Error> {
 /// The numbers of all processes, in ascending order.
 ///
 /// # Errors
-/// [`Error::Proc`] if `/proc` cannot be listed.
+/// [`Error::NoProc`] or [`Error::Proc`] if `/proc` cannot be listed.
 pub fn all_processes() -> Result<Vec<u32>, Error> {
+    check_proc_is_mounted()?;
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc").map_err(Error::Proc)? {
         let name = entry.map_err(Error::Proc)?.file_name();
@@ -35,8 +47,7 @@ pub(super) fn descendants(of: u32) -> Result<Vec<(u32, Stat)>, Error> {
     let mut by_parent: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
     for pid in all_processes()? {
         // One that ended since is nobody's descendant.
-        let stat = ProcDir::open(pid).and_then(|dir| dir.stat());
-        if let Ok(stat) = stat {
+        if let Ok((_, stat)) = ProcDir::of_process(pid) {
             by_parent.entry(stat.parent).or_default().push((pid, stat));
         }
     }

@@ -10,6 +10,7 @@
 //! | `smaps` | its mappings, and which are left out |
 //! | `pagemap` | which of its pages are there, and in which frames |
 //! | `scan_ioctl` | the same from a call that passes over holes |
+//! | `shared_memory` | which mappings are shared memory |
 //! | `seen` | pages that several processes share, each counted once |
 //! | `census` | all pages of one process that may be sampled |
 //! | `sampler` | which pages are read, and their reading |
@@ -26,6 +27,7 @@ mod proc_dir;
 mod sampler;
 mod scan_ioctl;
 mod seen;
+mod shared_memory;
 mod smaps;
 mod stopped;
 mod survey;
@@ -33,8 +35,10 @@ mod survey;
 mod tests;
 mod unread;
 
+pub use census::STRATA;
 pub use command::{WatchedCommand, watch};
 pub use list::all_processes;
+pub(crate) use list::check_proc_is_mounted;
 pub use proc_dir::printable;
 pub use smaps::Skip;
 pub use survey::{

@@ -10,6 +10,15 @@ use std::os::unix::fs::FileExt as _;
 /// Entries that are read at a time.
 const ENTRIES: usize = 4096;
 
+/// Which pages are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those that somebody stored: in memory or in swap, and neither a file's nor shared memory's.
+    Anonymous,
+    /// Of a mapping of shared memory, those that the process has mapped.
+    SharedMemory,
+}
+
 /// One page's entry in `/proc/PID/pagemap` (`Documentation/admin-guide/mm/pagemap.rst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry(u64);
@@ -22,10 +31,14 @@ impl Entry {
     const EXCLUSIVE: u64 = 1 << 56;
     const PLACE: u64 = (1 << 55) - 1;
 
-    /// Whether somebody stored this page: in memory or in swap, and neither a file's nor shared memory's.
-    fn is_anonymous(self) -> bool {
-        let stored = self.0 & (Self::PRESENT | Self::SWAPPED) != 0;
-        stored && self.0 & (Self::FILE_OR_SHARED | Self::GUARD) == 0
+    fn is(self, kind: Kind) -> bool {
+        let has = |bits| self.0 & bits != 0;
+        match kind {
+            Kind::Anonymous => {
+                has(Self::PRESENT | Self::SWAPPED) && !has(Self::FILE_OR_SHARED | Self::GUARD)
+            }
+            Kind::SharedMemory => has(Self::PRESENT) && has(Self::FILE_OR_SHARED),
+        }
     }
 
     pub(super) fn is_swapped(self) -> bool {
@@ -70,16 +83,19 @@ impl Pagemap {
         self.scanner = None;
     }
 
-    /// Calls `found` with the number and the entry of each anonymous page in a mapping, in order. Without `PAGEMAP_SCAN`
-    /// pages that map the shared frame of zeros are among them: entries do not tell.
-    pub(super) fn anonymous(
+    /// Calls `found` with the number and the entry of each page of a kind in a mapping, in order. Without `PAGEMAP_SCAN`
+    /// pages that map the shared frame of zeros are among the anonymous: entries do not tell.
+    pub(super) fn pages(
         &mut self,
+        kind: Kind,
         addresses: Range<u64>,
         found: &mut dyn FnMut(u64, Entry),
     ) -> io::Result<()> {
         let mut runs = Vec::new();
         if let Some(scanner) = &mut self.scanner {
-            let scanned = scanner.scan(&self.file, addresses.clone(), &mut |run| runs.push(run));
+            let scanned = scanner.scan(&self.file, kind, addresses.clone(), &mut |run| {
+                runs.push(run);
+            });
             match scanned {
                 Err(error) if is_unknown(&error) => self.scanner = None,
                 scanned => scanned?,
@@ -89,14 +105,15 @@ impl Pagemap {
             runs = vec![addresses];
         }
         for run in runs {
-            self.entries(run.start / self.page..run.end / self.page, found)?;
+            self.entries(kind, run.start / self.page..run.end / self.page, found)?;
         }
         Ok(())
     }
 
-    /// Calls `found` with the number and the entry of each anonymous page among some, in order.
+    /// Calls `found` with the number and the entry of each page of a kind among some, in order.
     pub(super) fn entries(
         &mut self,
+        kind: Kind,
         pages: Range<u64>,
         found: &mut dyn FnMut(u64, Entry),
     ) -> io::Result<()> {
@@ -113,7 +130,7 @@ impl Pagemap {
             }
             for (entry, page) in entries.iter().zip(next..) {
                 let entry = Entry(u64::from_ne_bytes(*entry));
-                if entry.is_anonymous() {
+                if entry.is(kind) {
                     found(page, entry);
                 }
             }

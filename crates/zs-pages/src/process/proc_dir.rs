@@ -1,6 +1,7 @@
 //! What `/proc` says of one process.
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use std::fs;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,6 +24,63 @@ impl ProcDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
         Ok(Self(dir))
+    }
+
+    /// The folder through which the memory of a process is seen, and its data: as those of
+    /// [`living`](Self::living).
+    pub(crate) fn of_process(pid: u32) -> io::Result<(Self, Stat)> {
+        let dir = Self::open(pid)?;
+        let stat = dir.stat()?;
+        Ok(dir.living(pid, stat))
+    }
+
+    /// Itself, with its data; or, of a process whose first thread has ended while others go on, the
+    /// folder of one of those: that of the process shows no memory then. The data are those of the
+    /// process, but its state and its program are the thread's.
+    pub(crate) fn living(self, pid: u32, stat: Stat) -> (Self, Stat) {
+        if !stat.has_ended() {
+            return (self, stat);
+        }
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let names = threads.into_iter().flatten().flatten();
+        let found = names.map(|entry| entry.file_name()).find_map(|name| {
+            let thread = self.folder(&format!("task/{}", name.to_str()?)).ok()?;
+            let its = thread.stat().ok()?;
+            (!its.has_ended()).then_some((thread, its))
+        });
+        match found {
+            None => (self, stat),
+            Some((thread, its)) => {
+                let (state, image) = (its.state, its.image);
+                (
+                    thread,
+                    Stat {
+                        state,
+                        image,
+                        ..stat
+                    },
+                )
+            }
+        }
+    }
+
+    fn folder(&self, name: &str) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(openat(self.0.as_fd(), name, flags, Mode::empty())?))
+    }
+
+    /// Whether the process runs, as far as its other files tell: all but `file`.
+    pub(crate) fn runs_without(&self, file: &str) -> bool {
+        if file == "stat" {
+            self.file("status").is_ok()
+        } else {
+            self.stat().is_ok_and(|stat| !stat.has_ended())
+        }
+    }
+
+    /// The number of the file that a name in it leads to.
+    pub(crate) fn inode_of(&self, name: &str) -> io::Result<u64> {
+        Ok(statat(self.0.as_fd(), name, AtFlags::empty())?.st_ino)
     }
 
     /// Opens one of its files, for reading.
@@ -48,13 +106,20 @@ impl ProcDir {
         })
     }
 
-    /// The sum of some lines of a file like `status` or `smaps_rollup`, in bytes; a line that is not there counts nothing.
-    pub(crate) fn sum_of(&self, file: &str, names: &[&str]) -> io::Result<u64> {
+    /// The sum of some lines of a file like `status` or `smaps_rollup`, in bytes; `None` if there is no such line.
+    pub(crate) fn sum_of(&self, file: &str, names: &[&str]) -> io::Result<Option<u64>> {
         let bytes = self.read(file)?;
-        let lines = bytes.split(|&byte| byte == b'\n').filter_map(kilobytes);
-        let named = lines.filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == *name));
-        Ok(named.map(|(_, bytes)| bytes).sum())
+        Ok(sum_of(&bytes, names))
     }
+}
+
+/// The sum of some lines of such a file's bytes; `None` if there is no such line.
+pub(crate) fn sum_of(bytes: &[u8], names: &[&str]) -> Option<u64> {
+    let lines = bytes.split(|&byte| byte == b'\n').filter_map(kilobytes);
+    let named = lines.filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == *name));
+    named
+        .map(|(_, bytes)| bytes)
+        .reduce(|sum, bytes| sum + bytes)
 }
 
 /// A line like `Rss:   12 kB`: its name, and the value in bytes.

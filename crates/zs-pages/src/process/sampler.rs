@@ -1,7 +1,7 @@
 //! Which pages are read, and their reading.
 
-use super::census::{Census, Run};
-use super::pagemap::Pagemap;
+use super::census::{Census, Run, STRATA, kind_of};
+use super::pagemap::{Kind, Pagemap};
 use super::proc_dir::ProcDir;
 use super::unread::UnreadReason;
 use crate::error::Error;
@@ -108,6 +108,9 @@ pub(super) struct Sampler<'a> {
     rng: Rng,
     first: Vec<u8>,
     second: Vec<u8>,
+    /// What a test has done between the two readings of some pages.
+    #[cfg(test)]
+    pub(super) between: Option<&'a mut dyn FnMut()>,
 }
 
 impl<'a> Sampler<'a> {
@@ -118,6 +121,8 @@ impl<'a> Sampler<'a> {
             rng: Rng::with_seed(seed),
             first: vec![0; CHUNK as usize],
             second: vec![0; CHUNK as usize],
+            #[cfg(test)]
+            between: None,
         }
     }
 
@@ -126,9 +131,9 @@ impl<'a> Sampler<'a> {
     pub(super) fn sample(
         &mut self,
         census: &Census,
-        picks: [u64; 2],
+        picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; 2], Stop> {
+    ) -> Result<[Sampled; STRATA], Stop> {
         let before = self.spool.len();
         let read = self.sample_strata(census, picks, progress);
         if read.is_err() {
@@ -140,20 +145,23 @@ impl<'a> Sampler<'a> {
     fn sample_strata(
         &mut self,
         census: &Census,
-        picks: [u64; 2],
+        picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; 2], Stop> {
+    ) -> Result<[Sampled; STRATA], Stop> {
         let dir = census.reopen().map_err(Stop::Process)?;
         let failed = |file, source| Stop::Process(UnreadReason::of(file, &dir, source));
         let mut process = Open {
             memory: dir.file("mem").map_err(|source| failed("mem", source))?,
             map: Pagemap::open(&dir, self.page).map_err(|source| failed("pagemap", source))?,
+            kind: Kind::Anonymous,
             source: PathBuf::from(format!("/proc/{}/mem", census.pid)),
             dir: &dir,
         };
         let mut rng = self.rng.fork();
-        let mut sampled = [Sampled::default(), Sampled::default()];
-        for ((stratum, picks), sampled) in census.strata.iter().zip(picks).zip(&mut sampled) {
+        let mut sampled: [Sampled; STRATA] = Default::default();
+        for (index, sampled) in sampled.iter_mut().enumerate() {
+            let (stratum, picks) = (&census.strata[index], picks[index]);
+            process.kind = kind_of(index);
             choose(&stratum.runs, picks, &mut rng, &mut |run| {
                 self.read_run(&mut process, run, sampled, progress)
             })?;
@@ -208,6 +216,10 @@ impl<'a> Sampler<'a> {
     fn read(&mut self, process: &Open<'_>, run: Run) -> Result<bool, Stop> {
         let (len, address) = ((run.pages * self.page) as usize, run.start * self.page);
         let first = process.read(&mut self.first[..len], address)?;
+        #[cfg(test)]
+        if let Some(between) = &mut self.between {
+            between();
+        }
         Ok(first && process.read(&mut self.second[..len], address)?)
     }
 
@@ -228,6 +240,8 @@ impl<'a> Sampler<'a> {
 struct Open<'a> {
     memory: File,
     map: Pagemap,
+    /// What its pages are that are being read.
+    kind: Kind,
     /// For messages.
     source: PathBuf,
     dir: &'a ProcDir,
@@ -239,7 +253,7 @@ impl Open<'_> {
         let mut runs: Vec<Run> = Vec::new();
         let found = self
             .map
-            .entries(pages, &mut |page, _| match runs.last_mut() {
+            .entries(self.kind, pages, &mut |page, _| match runs.last_mut() {
                 Some(run) if run.start + run.pages == page => run.pages += 1,
                 _ => runs.push(Run {
                     start: page,
@@ -259,7 +273,7 @@ impl Open<'_> {
             let place = address + filled as u64;
             match self.memory.read_at(&mut buffer[filled..], place) {
                 // The process has no memory any more.
-                Ok(0) => return Err(Stop::Process(UnreadReason::Ended)),
+                Ok(0) => return Err(Stop::Process(UnreadReason::empty("mem", self.dir))),
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(error) => {

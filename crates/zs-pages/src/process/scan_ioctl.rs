@@ -1,5 +1,6 @@
 //! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7; `Documentation/admin-guide/mm/pagemap.rst`).
 
+use super::pagemap::Kind;
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 use std::ffi::c_void;
@@ -83,38 +84,58 @@ unsafe impl Ioctl for Scan<'_> {
     }
 }
 
-/// Finds the anonymous pages of a process that lie in memory or in swap, in ranges of addresses, holes left out.
+/// Finds the pages of a process by kind, in ranges of addresses, holes left out.
 #[derive(Debug)]
 pub(super) struct Scanner {
     regions: Vec<Region>,
-    /// What a page must not be, as far as the kernel knows it.
-    not: u64,
+    /// [`GUARD`], unless the kernel does not know it.
+    guard: u64,
+}
+
+/// What a page must be.
+struct Wanted {
+    all_of: u64,
+    any_of: u64,
+    none_of: u64,
 }
 
 impl Scanner {
     pub(super) fn new() -> Self {
         Self {
             regions: vec![Region::default(); REGIONS],
-            not: FILE | ZERO_FRAME | GUARD,
+            guard: GUARD,
         }
     }
 
-    /// Calls `found` with each range of pages within `addresses`, in order. The shared frame of zeros, and guard pages, are
-    /// no pages that anybody stored.
+    /// Calls `found` with each range of pages of a kind within `addresses`, in order. The shared frame of zeros, and guard
+    /// pages, are no pages that anybody stored.
     ///
     /// # Errors
     /// What the system said: `ENOTTY` before Linux 6.7.
     pub(super) fn scan(
         &mut self,
         pagemap: &File,
+        kind: Kind,
         addresses: Range<u64>,
         found: &mut dyn FnMut(Range<u64>),
     ) -> io::Result<()> {
         let mut start = addresses.start;
         while start < addresses.end {
-            let (walked, count) = match self.call(pagemap, start..addresses.end) {
-                Err(Errno::INVAL) if self.not & GUARD != 0 => {
-                    self.not &= !GUARD;
+            let wanted = match kind {
+                Kind::Anonymous => Wanted {
+                    all_of: 0,
+                    any_of: PRESENT | SWAPPED,
+                    none_of: FILE | ZERO_FRAME | self.guard,
+                },
+                Kind::SharedMemory => Wanted {
+                    all_of: FILE | PRESENT,
+                    any_of: PRESENT,
+                    none_of: 0,
+                },
+            };
+            let (walked, count) = match self.call(pagemap, &wanted, start..addresses.end) {
+                Err(Errno::INVAL) if wanted.none_of & GUARD != 0 => {
+                    self.guard = 0;
                     continue;
                 }
                 called => called?,
@@ -131,15 +152,20 @@ impl Scanner {
     }
 
     /// One call; returns how far it came, and the number of regions.
-    fn call(&mut self, pagemap: &File, addresses: Range<u64>) -> Result<(u64, usize), Errno> {
+    fn call(
+        &mut self,
+        pagemap: &File,
+        wanted: &Wanted,
+        addresses: Range<u64>,
+    ) -> Result<(u64, usize), Errno> {
         let scan = Scan {
             arg: ScanArg {
                 size: size_of::<ScanArg>() as u64,
                 start: addresses.start,
                 end: addresses.end,
-                category_inverted: self.not,
-                category_mask: self.not,
-                category_anyof_mask: PRESENT | SWAPPED,
+                category_inverted: wanted.none_of,
+                category_mask: wanted.none_of | wanted.all_of,
+                category_anyof_mask: wanted.any_of,
                 return_mask: PRESENT,
                 ..ScanArg::default()
             },

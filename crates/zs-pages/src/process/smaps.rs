@@ -59,12 +59,29 @@ impl Skip {
 }
 
 /// One mapping.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) addresses: Range<u64>,
+    pub(crate) file: MappedFile,
     /// Bytes of anonymous pages, in memory or swapped.
     pub(crate) anonymous: u64,
+    /// Bytes of hugetlb pages that other mappings show too.
+    pub(crate) shared_huge: u64,
+    /// Its proportional share of what is in memory, hugetlb pages left out.
+    pub(crate) proportional: u64,
     pub(crate) skip: Option<Skip>,
+}
+
+/// What a mapping shows; zeros if that is no file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MappedFile {
+    /// Major and minor number of the file system.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+    /// The byte of the file at the mapping's start.
+    pub(crate) offset: u64,
+    /// Whether it is a segment of `shmget`.
+    pub(crate) is_system_v: bool,
 }
 
 /// Reads `smaps`; lines that are not understood are left out, since new kernels bring new ones.
@@ -74,8 +91,8 @@ pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
         if let Some(addresses) = addresses(line) {
             mappings.push(Mapping {
                 addresses,
-                anonymous: 0,
-                skip: None,
+                file: mapped_file(line).unwrap_or_default(),
+                ..Mapping::default()
             });
             continue;
         }
@@ -86,6 +103,8 @@ pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
             Some((b"Anonymous" | b"Swap" | b"Private_Hugetlb", bytes)) => {
                 mapping.anonymous = mapping.anonymous.saturating_add(bytes);
             }
+            Some((b"Shared_Hugetlb", bytes)) => mapping.shared_huge = bytes,
+            Some((b"Pss", bytes)) => mapping.proportional = bytes,
             Some(_) => (),
             None => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
@@ -106,6 +125,23 @@ fn addresses(line: &[u8]) -> Option<Range<u64>> {
     (!range.is_empty()).then_some(range)
 }
 
+/// The file of a mapping's first line: `5581-5583 r--p 00001000 fe:00 1234 /path`.
+fn mapped_file(line: &[u8]) -> Option<MappedFile> {
+    let mut words = line.splitn(6, |&byte| byte == b' ').skip(2);
+    let mut word = || str::from_utf8(words.next()?).ok();
+    let number = |digits| u32::from_str_radix(digits, 16).ok();
+    let offset = u64::from_str_radix(word()?, 16).ok()?;
+    let (major, minor) = word()?.split_once(':')?;
+    let inode = word()?.parse().ok()?;
+    let path = words.next().unwrap_or_default().trim_ascii_start();
+    Some(MappedFile {
+        device: (number(major)?, number(minor)?),
+        inode,
+        offset,
+        is_system_v: path.starts_with(b"/SYSV"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,23 +149,48 @@ mod tests {
     #[test]
     fn mappings_and_their_flags_are_read() {
         let text = b"\
-5581-5583 r--p 0 00:00 0 /a b-c \xff\n\
-Rss:  4 kB\nAnonymous:   8 kB\nSwap:  4 kB\nSwapPss:  4 kB\nVmFlags: rd mr mw me ac \n\
+5581-5583 r--p 00002000 fe:1a 77 /a b-c \xff\n\
+Pss:  2 kB\nPss_Dirty:  1 kB\nShared_Hugetlb:  2048 kB\nRss:  4 kB\nAnonymous:   8 kB\nSwap:  4 kB\nSwapPss:  4 kB\nVmFlags: rd mr mw me ac \n\
 7000-9000 rw-p 0 00:00 0 \nAnonymous:  4 kB\nNewLine: 1 2 3\nVmFlags: rd wr dd um lo \n\
 ffffffffff600000-ffffffffff601000 --xp 0 00:00 0 [vsyscall]\nVmFlags: ex \n";
         let of = |start, end, anonymous, skip| Mapping {
             addresses: start..end,
             anonymous,
             skip,
+            ..Mapping::default()
+        };
+        let file = MappedFile {
+            device: (0xfe, 0x1a),
+            inode: 77,
+            offset: 0x2000,
+            is_system_v: false,
         };
         assert_eq!(
             parse(text),
             [
-                of(0x5581, 0x5583, 12 << 10, None),
+                Mapping {
+                    file,
+                    proportional: 2 << 10,
+                    shared_huge: 2 << 20,
+                    ..of(0x5581, 0x5583, 12 << 10, None)
+                },
                 of(0x7000, 0x9000, 4 << 10, Some(Skip::Userfault)),
                 of(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, 0, None),
             ]
         );
+    }
+
+    #[test]
+    fn segments_of_system_v_are_told_by_their_names() {
+        let line =
+            b"7f0-7f1 rw-s 00000000 00:01 32769                      /SYSV00000000 (deleted)";
+        let file = mapped_file(line).unwrap();
+        assert_eq!(
+            (file.device, file.inode, file.is_system_v),
+            ((0, 1), 32769, true)
+        );
+        let line = b"7f0-7f1 rw-s 00000000 00:01 32769                      /memfd:SYSV (deleted)";
+        assert!(!mapped_file(line).unwrap().is_system_v);
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(super) fn send(pid: u32, stat: &Stat, signal: Signal) -> bool {
     else {
         return false;
     };
-    let now = ProcDir::open(pid).and_then(|dir| dir.stat());
-    now.is_ok_and(|now| now.start == stat.start)
+    let now = ProcDir::of_process(pid);
+    now.is_ok_and(|(_, now)| now.start == stat.start)
         && pidfd_send_signal(process.as_fd(), signal).is_ok()
 }

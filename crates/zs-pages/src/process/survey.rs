@@ -1,9 +1,9 @@
 //! A sample of the memory of processes.
 
-use super::census::Census;
+use super::census::{Census, HIDDEN, SHARED_MEMORY, STRATA};
 use super::list::check_proc;
 use super::sampler::{Sampled, Sampler, Stop, allot};
-use super::seen::SeenPlaces;
+use super::seen::Seen;
 use super::unread::{Skipped, UnreadReason};
 use crate::error::Error;
 use crate::page_file::PageFile;
@@ -18,6 +18,8 @@ pub struct SampleOptions {
     pub bytes: u64,
     /// With the same pages, a seed always chooses the same.
     pub seed: u64,
+    /// Whether shared memory is sampled too.
+    pub shared: bool,
 }
 
 /// What was read of some processes. Their sampled pages lie in [`pages`](Self::pages) one process after the other, in the
@@ -39,16 +41,20 @@ pub struct SampledProcess {
     pub pid: u32,
     /// Its command, as it names itself; nothing in it that a terminal would obey.
     pub name: String,
-    /// Its anonymous pages, those that are left out not counted, in two parts: those that are its own or are counted here
-    /// for all who share them, and those that it shares while the system does not say with whom. In
-    /// [`Survey::pages`] the parts lie one after the other.
-    pub strata: [SampledStratum; 2],
-    /// Of all, pages in swap.
+    /// Its pages, those that are left out not counted, in parts: anonymous ones that are its own or are counted here for all
+    /// who share them; anonymous ones that it shares while the system does not say with whom; and, if that was asked for,
+    /// pages of shared memory that are counted here for all who map them. In [`Survey::pages`] the parts lie one after
+    /// the other.
+    pub strata: [SampledStratum; STRATA],
+    /// Of the anonymous pages, those in swap.
     pub swapped: u64,
     /// Pages that it shares with a process further up in the list, which they are counted for.
     pub counted_elsewhere: u64,
-    /// Bytes of anonymous memory that are left out.
+    /// Bytes of memory that are left out.
     pub skipped: Skipped,
+    /// Bytes of shared memory that it has mapped, each divided by the number of those who map it (`Pss_Shmem` of
+    /// proc_pid_smaps(5)), sampled or not; `None` if the system does not tell, as before Linux 5.3.
+    pub shared_memory: Option<u64>,
 }
 
 /// Pages of a process that count alike.
@@ -75,10 +81,12 @@ pub struct Unread {
     pub reason: UnreadReason,
 }
 
-/// Counts the anonymous pages of processes, then reads a random sample of them.
+/// Counts the anonymous pages of processes, and their shared memory if that is asked for, then reads a random sample of them.
 ///
-/// Each page is counted once, also if a fork shares it. Reading a page takes it out of swap. Nothing is stopped meanwhile:
-/// what ends or changes is counted and said. Walks the page tables of each process twice (some 30 ms for each GiB), and
+/// Each page is counted once, also if a fork shares it. Of shared memory the pages count that a process has mapped at that
+/// moment: of memfd, tmpfs (`/dev/shm`), `shmget` and shared anonymous mappings; those in swap, or that nobody has
+/// touched since, are not seen. Reading a page takes it out of swap. Nothing is stopped meanwhile:
+/// what ends or changes is counted and said. Walks the page tables of each process three times (some 30 ms for each GiB), and
 /// keeps 16 bytes for each run of pages that lie side by side.
 ///
 /// # Errors
@@ -90,10 +98,10 @@ pub fn survey(
 ) -> Result<Survey, Error> {
     let page = system_page_size()?;
     check_proc()?;
-    let mut seen = SeenPlaces::default();
+    let mut seen = Seen::default();
     let (mut censuses, mut unread) = (Vec::new(), Vec::new());
     for &pid in pids {
-        match Census::take(pid, page.bytes() as u64, &mut seen) {
+        match Census::take(pid, page.bytes() as u64, options.shared, &mut seen) {
             Ok(census) => censuses.push(census),
             Err(reason) => unread.push(Unread { pid, reason }),
         }
@@ -104,7 +112,7 @@ pub fn survey(
     let mut spool = Spool::new(page)?;
     let mut sampler = Sampler::new(&mut spool, options.seed);
     let mut processes = Vec::new();
-    let (picks, _) = picks.as_chunks::<2>();
+    let (picks, _) = picks.as_chunks::<STRATA>();
     for (census, picks) in censuses.into_iter().zip(picks) {
         match sampler.sample(&census, *picks, progress) {
             Ok(sampled) => processes.push(SampledProcess::new(census, &sampled)),
@@ -134,8 +142,8 @@ pub fn system_page_size() -> Result<PageSize, Error> {
 }
 
 impl SampledProcess {
-    fn new(census: Census, sampled: &[Sampled; 2]) -> Self {
-        let mut strata = [SampledStratum::default(); 2];
+    fn new(census: Census, sampled: &[Sampled; STRATA]) -> Self {
+        let mut strata = [SampledStratum::default(); STRATA];
         for ((stratum, counted), sampled) in strata.iter_mut().zip(&census.strata).zip(sampled) {
             *stratum = SampledStratum {
                 pages: counted.pages,
@@ -152,7 +160,18 @@ impl SampledProcess {
             swapped: census.swapped,
             counted_elsewhere: census.counted_elsewhere,
             skipped: census.skipped,
+            shared_memory: census.shared_memory,
         }
+    }
+
+    /// The anonymous pages that it shares, the system does not say with whom.
+    pub fn hidden(&self) -> &SampledStratum {
+        &self.strata[HIDDEN]
+    }
+
+    /// The pages of shared memory that are counted for it.
+    pub fn shared(&self) -> &SampledStratum {
+        &self.strata[SHARED_MEMORY]
     }
 
     /// All its pages.

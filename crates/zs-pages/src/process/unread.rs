@@ -2,6 +2,8 @@
 
 use super::proc_dir::ProcDir;
 use super::smaps::Skip;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::io;
 
 /// Why a process was not read. Displayed, it says what may help.
@@ -15,7 +17,7 @@ pub enum UnreadReason {
     #[error("it ended while it was read")]
     Ended,
     /// It has ended already, but its parent has not yet asked for its exit code.
-    #[error("it is a zombie: it has ended, or its first thread has, and its memory cannot be read")]
+    #[error("it is a zombie: it has ended, and has no memory any more")]
     Zombie,
     /// A thread of the kernel.
     #[error("it is a kernel thread, which has no memory of its own")]
@@ -30,8 +32,35 @@ pub enum UnreadReason {
     #[error("{0}")]
     Refused(String),
     /// All its pages are in mappings that are not read, or it has none.
-    #[error("{}", nothing_anonymous(.0))]
-    NothingAnonymous(Skipped),
+    #[error("{}", nothing_anonymous(skipped, *shared_memory))]
+    NothingAnonymous {
+        /// What is left out.
+        skipped: Skipped,
+        /// Bytes of its shared memory, which was not asked for.
+        shared_memory: u64,
+    },
+    /// It runs, but has no folder in `/proc`.
+    #[error(
+        "it is there, but /proc does not show it: mounted with hidepid, it shows others' processes to root only; run zs as root (sudo), or allow it (sudo mount -o remount,hidepid=0 /proc)"
+    )]
+    Hidden,
+    /// It runs, but a file is missing in its folder.
+    #[error(
+        "{file}: missing in its folder of /proc, though it runs: {}",
+        why_missing(file)
+    )]
+    Missing {
+        /// The file.
+        file: &'static str,
+    },
+    /// It runs, but a file in its folder says nothing.
+    #[error(
+        "{file}: empty in its folder of /proc, though it runs: it has no memory of its own any more, or a sandbox does not show it"
+    )]
+    Empty {
+        /// The file.
+        file: &'static str,
+    },
     /// Anything else.
     #[error("{file}: {source}")]
     Read {
@@ -45,16 +74,60 @@ pub enum UnreadReason {
 impl UnreadReason {
     /// A failed look at a file of the process's folder in `/proc`.
     pub(super) fn of(file: &'static str, dir: &ProcDir, source: io::Error) -> Self {
-        use rustix::io::Errno;
-        match source.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOENT | Errno::SRCH) => Self::Ended,
-            Some(Errno::ACCESS | Errno::PERM) => Self::Refused(what_helps(file, dir)),
+        match errno(&source) {
+            Some(Errno::NOENT | Errno::SRCH) if !dir.runs_without(file) => Self::Ended,
+            Some(Errno::NOENT) => Self::Missing { file },
+            // What the kernel says of a process that has no memory.
+            Some(Errno::SRCH) => Self::Empty { file },
+            Some(Errno::ACCESS | Errno::PERM) => {
+                Self::Refused(format!("{file}: {}", what_helps(file, dir)))
+            }
             _ => Self::Read { file, source },
+        }
+    }
+
+    /// A file of that folder that has nothing in it.
+    pub(super) fn empty(file: &'static str, dir: &ProcDir) -> Self {
+        if dir.runs_without(file) {
+            Self::Empty { file }
+        } else {
+            Self::Ended
+        }
+    }
+
+    /// A folder that could not be opened.
+    pub(super) fn of_folder(pid: u32, source: io::Error) -> Self {
+        match errno(&source) {
+            Some(Errno::NOENT | Errno::SRCH) if !exists(pid) => Self::NoSuchProcess,
+            Some(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Self::Hidden,
+            _ => Self::Read {
+                file: "its folder of /proc",
+                source,
+            },
         }
     }
 }
 
-/// Bytes of anonymous pages that were left out, by reason.
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+/// Whether there is a process of a number, as the system says without `/proc`.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+}
+
+fn why_missing(file: &str) -> &'static str {
+    match file {
+        "smaps" | "smaps_rollup" | "pagemap" => {
+            "this kernel was built without CONFIG_PROC_PAGE_MONITOR, or is too old"
+        }
+        _ => "this /proc is not whole, as in some sandboxes",
+    }
+}
+
+/// Bytes of pages that were left out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped([u64; Skip::ALL.len()]);
 
@@ -77,14 +150,18 @@ impl Skipped {
     }
 }
 
-fn nothing_anonymous(skipped: &Skipped) -> String {
+fn nothing_anonymous(skipped: &Skipped, shared_memory: u64) -> String {
+    let shared = match shared_memory >> 10 {
+        0 => String::new(),
+        kib => format!(", but {kib} KiB of shared memory, which --shared samples"),
+    };
     let mut reasons = skipped.iter().map(|(reason, _)| reason.name()).peekable();
     if reasons.peek().is_none() {
-        return "it has no anonymous memory".to_owned();
+        return format!("it has no anonymous memory{shared}");
     }
     let reasons: Vec<_> = reasons.collect();
     format!(
-        "all its anonymous memory is left out: {}",
+        "all its anonymous memory is left out: {}{shared}",
         reasons.join(", ")
     )
 }
@@ -151,13 +228,52 @@ mod tests {
 
     #[test]
     fn errors_of_the_system_are_told_apart() {
-        use rustix::io::Errno;
         let own = ProcDir::open(std::process::id()).unwrap();
         let of = |errno: Errno| UnreadReason::of("smaps", &own, errno.into());
-        assert!(matches!(of(Errno::SRCH), UnreadReason::Ended));
-        assert!(matches!(of(Errno::NOENT), UnreadReason::Ended));
-        assert!(matches!(of(Errno::ACCESS), UnreadReason::Refused(_)));
+        let refused = of(Errno::ACCESS);
+        assert!(matches!(refused, UnreadReason::Refused(_)));
+        assert!(
+            refused.to_string().starts_with("smaps: refused"),
+            "{refused}"
+        );
         let other = of(Errno::IO);
         assert!(other.to_string().starts_with("smaps: "), "{other}");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_empty_is_named_while_the_process_runs() {
+        let own = ProcDir::open(std::process::id()).unwrap();
+        for file in ["stat", "status", "smaps", "smaps_rollup", "pagemap", "mem"] {
+            let missing = UnreadReason::of(file, &own, Errno::NOENT.into());
+            assert!(matches!(missing, UnreadReason::Missing { file: named } if named == file));
+            let text = missing.to_string();
+            let is_page_monitor = text.contains("CONFIG_PROC_PAGE_MONITOR");
+            assert_eq!(
+                is_page_monitor,
+                file.starts_with("smaps") || file == "pagemap"
+            );
+            for empty in [
+                UnreadReason::of(file, &own, Errno::SRCH.into()),
+                UnreadReason::empty(file, &own),
+            ] {
+                let start = format!("{file}: empty in its folder of /proc");
+                assert!(empty.to_string().starts_with(&start), "{empty}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_shown_is_no_process_that_is_not_there() {
+        let of = |pid, errno: Errno| UnreadReason::of_folder(pid, errno.into());
+        let own = std::process::id();
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM] {
+            let hidden = of(own, errno);
+            assert!(hidden.to_string().contains("hidepid"), "{hidden}");
+        }
+        // Above the largest number that Linux gives.
+        let none = of(1 << 22 | 1, Errno::NOENT);
+        assert!(matches!(none, UnreadReason::NoSuchProcess), "{none}");
+        let other = of(own, Errno::MFILE);
+        assert!(matches!(other, UnreadReason::Read { .. }), "{other}");
     }
 }

@@ -1,6 +1,6 @@
 //! Arguments of `zs frag`.
 
-use super::{PROCESSES, SAMPLE, SourceArgs, limit, page_size, sample, sampling, seed};
+use super::{PROCESSES, SAMPLE, SHARED, SourceArgs, limit, page_size, sample, sampling, seed};
 use crate::units::{Share, parse_share};
 use clap::Args;
 use clap::value_parser;
@@ -40,6 +40,9 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     pub(super) seed: Option<u64>,
 
+    #[arg(long, help = SHARED)]
+    pub(super) shared: bool,
+
     /// Random share of the stored pages that is freed
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true, default_value = "75%")]
     pub(crate) free: Share,
@@ -69,7 +72,7 @@ pub(crate) struct Frag {
 impl Frag {
     /// How processes are sampled, and what chooses the pages that are freed.
     pub(crate) fn sampling(&self) -> SampleOptions {
-        sampling(self.sample, self.seed)
+        sampling(self.sample, self.seed, self.shared)
     }
 }
 

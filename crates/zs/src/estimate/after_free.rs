@@ -9,7 +9,7 @@ use crate::estimate::child::Pool;
 use crate::estimate::protocol::{AfterFree, Metadata};
 use crate::units::Share;
 use std::time::{Duration, Instant};
-use zs_pages::{MappedPages, same_filled};
+use zs_pages::{DataPages, same_filled};
 use zsmalloc::{CompactBudget, CompactReport, Handle};
 
 /// The order in which pages leave the pool, and how many of them do.
@@ -23,7 +23,7 @@ pub(super) struct Leaving {
 
 impl Leaving {
     /// The pages that are to be stored, shuffled, if the job is to free some.
-    pub(super) fn new(job: &Job, pages: &MappedPages) -> Option<Self> {
+    pub(super) fn new(job: &Job, pages: DataPages<'_>) -> Option<Self> {
         let share = job.free?;
         let stored = pages
             .iter()
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_order_is_that_of_the_seed_and_leaves_out_what_is_not_stored() {
         let pages = pages(50);
-        let order = |seed| Leaving::new(&job("50%", seed), &pages).unwrap().order;
+        let order = |seed| Leaving::new(&job("50%", seed), pages.data()).unwrap().order;
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));
         let mut sorted = order(1);
@@ -162,7 +162,7 @@ mod tests {
             free: None,
             ..job("50%", 1)
         };
-        assert!(Leaving::new(&nothing, &pages).is_none());
+        assert!(Leaving::new(&nothing, pages.data()).is_none());
     }
 
     #[test]
@@ -170,12 +170,12 @@ mod tests {
         let pages = pages(200);
         let job = job("50%", 3);
         let pool = make_pool(PageSize::K4, job.limit).unwrap();
-        let mut bench = Bench::new(job.codec, &pages, &[]).unwrap();
+        let mut bench = Bench::new(job.codec, pages.data(), &[]).unwrap();
         let mut handles = stand_ins(&pool, 200);
         // As if the limit had kept the second half out.
         let handles = &mut handles[..100];
         let stored = bench.store(&pool, handles, &mut |_| ()).unwrap();
-        let leaving = Leaving::new(&job, &pages).unwrap();
+        let leaving = Leaving::new(&job, pages.data()).unwrap();
         let left = leaving.leave(&pool, handles, &stored).unwrap();
         assert_eq!(left.pages.len(), 50);
         assert!(left.pages.is_sorted());
@@ -191,10 +191,10 @@ mod tests {
         let pages = pages(100);
         let job = job("25%", 1);
         let pool = make_pool(PageSize::K4, job.limit).unwrap();
-        let mut bench = Bench::new(job.codec, &pages, &[]).unwrap();
+        let mut bench = Bench::new(job.codec, pages.data(), &[]).unwrap();
         let mut handles = stand_ins(&pool, 100);
         let stored = bench.store(&pool, &mut handles, &mut |_| ()).unwrap();
-        let leaving = Leaving::new(&job, &pages).unwrap();
+        let leaving = Leaving::new(&job, pages.data()).unwrap();
         let left = leaving.leave(&pool, &handles, &stored).unwrap();
         let page = left.pages[3];
         handles[page] = pool.insert(b"revenant").unwrap();

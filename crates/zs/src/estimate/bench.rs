@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zcomp::{Algorithm, Compressed, Stream};
 use zs_mm::PageSize;
 use zs_os::{ResidentError, os_page_size};
-use zs_pages::{MappedPages, same_filled};
+use zs_pages::{DataPages, same_filled};
 use zsmalloc::Handle;
 
 /// Pages between two looks at the clock, whose cost is lost among them.
@@ -70,7 +70,7 @@ fn mean_ns(time: Duration, pages: u64) -> Option<f64> {
 
 /// One codec, the pages, and buffers that are written to before anything is measured.
 pub(super) struct Bench<'a> {
-    source: &'a MappedPages,
+    source: DataPages<'a>,
     stream: Stream,
     /// Room for the compressed form of any page, so that its true length is found out.
     packed: Vec<u8>,
@@ -85,7 +85,7 @@ impl<'a> Bench<'a> {
     /// `parts`: pages of each process, if they are processes'.
     pub(super) fn new(
         algorithm: Algorithm,
-        source: &'a MappedPages,
+        source: DataPages<'a>,
         parts: &[u64],
     ) -> Result<Self, BenchError> {
         let page = source.page_size().bytes();
@@ -274,7 +274,7 @@ pub(super) mod tests {
     use super::*;
     use crate::estimate::child::make_pool;
     use std::io::Write as _;
-    use zs_pages::Collector;
+    use zs_pages::{Collector, MappedPages};
 
     /// Pages with different bytes each, and one of zeros.
     pub(in crate::estimate) fn pages(count: usize) -> MappedPages {
@@ -296,7 +296,7 @@ pub(super) mod tests {
     fn what_is_stored_is_loaded_and_compared() {
         let pages = pages(200);
         let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
-        let mut bench = Bench::new(Algorithm::Lz4, &pages, &[]).unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, pages.data(), &[]).unwrap();
         let mut handles = stand_ins(&pool, 200);
         let mut seen = Vec::new();
         let stored = bench
@@ -322,7 +322,7 @@ pub(super) mod tests {
         let pool = make_pool(PageSize::K4, 8 << 20).unwrap();
         let mut handles = stand_ins(&pool, 3);
         pool.insert(b"stranger").unwrap();
-        let mut bench = Bench::new(Algorithm::Lz4, &pages, &[]).unwrap();
+        let mut bench = Bench::new(Algorithm::Lz4, pages.data(), &[]).unwrap();
         let error = bench.store(&pool, &mut handles, &mut |_| ()).unwrap_err();
         assert!(matches!(error, BenchError::Payload { .. }), "{error}");
     }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST, ProcessMeter};
-use zs_pages::{MappedPages, PageFile};
+use zs_pages::{DataPages, MappedPages, PageFile};
 use zsmalloc::{CLASSES, ClassStats, Handle, HandlePool, PoolOptions};
 
 /// How often the parent hears of progress.
@@ -47,9 +47,10 @@ fn measure(job: &Job) -> Result<Measured, String> {
     measure_pages(job, &pages).map_err(|error| error.to_string())
 }
 
-fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError> {
+fn measure_pages(job: &Job, mapped: &MappedPages) -> Result<Measured, BenchError> {
+    let pages = mapped.data();
     let mut bench = Bench::new(job.codec, pages, &job.parts)?;
-    let mut meter = ProcessMeter::new(pages.addresses())?;
+    let mut meter = ProcessMeter::new(mapped.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
     let (_warm, stand_in, classes) = warm_up(job, pages, &mut bench)?;
     // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
@@ -77,6 +78,7 @@ fn measure_pages(job: &Job, pages: &MappedPages) -> Result<Measured, BenchError>
         parts: bench.parts.take(),
         ..report(&pool, &stored, classes)
     };
+    measured.count_holes(pages.holes() as u64);
     if job.compare {
         measured.models = Some(models(&pool, handles));
     }
@@ -126,7 +128,7 @@ pub(super) fn make_pool(page_size: PageSize, limit: u64) -> Result<Box<Pool>, Be
 /// and room for the classes of a report.
 fn warm_up(
     job: &Job,
-    pages: &MappedPages,
+    pages: DataPages<'_>,
     bench: &mut Bench<'_>,
 ) -> Result<(Box<Pool>, Handle, Vec<Class>), BenchError> {
     let count = pages.len().min(WARM_UP_BYTES >> job.page_size.shift());

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Estimate) -> Result<ExitCode, Failure> {
     let sampling = options.sampling();
     let gathered = gather(&options.source, sampling, options.page_size)?;
     let page = gathered.page_size;
-    let limit = limit(options.limit, page, gathered.pages.pages());
+    let limit = limit(options.limit, page, gathered.pages.data_pages());
     let parts = match &gathered.origin {
         Origin::Files(_) => Vec::new(),
         Origin::Processes(live) => {

@@ -33,7 +33,7 @@ pub(super) fn measure(pages: &PageFile, job: &Job) -> Result<Measured, Failure> 
         .spawn()
         .map_err(|error| Failure::Failed(format!("{SELF} cannot be started: {error}")))?;
     let passes = if job.free.is_some() { 3 } else { 2 };
-    let mut progress = Progress::measuring(name(job.codec), passes * pages.pages());
+    let mut progress = Progress::measuring(name(job.codec), passes * pages.data_pages());
     let measured = result(child, &codec, &mut progress);
     progress.finish();
     measured

@@ -72,12 +72,21 @@ pub(super) struct Measured {
     pub(super) limit_reached: bool,
     /// The classes that hold objects.
     pub(super) classes: Vec<Class>,
-    /// The two strata of each process, if the pages are processes'.
+    /// The strata of each process, if the pages are processes'.
     pub(super) parts: Vec<Part>,
     /// What other stores would hold of the same objects, if that was asked for.
     pub(super) models: Option<Vec<Model>>,
     /// The same pool later, if a share was to be freed.
     pub(super) after_free: Option<AfterFree>,
+}
+
+impl Measured {
+    /// Counts pages of zeros that were not looked at, since they are holes of a file.
+    pub(super) fn count_holes(&mut self, holes: u64) {
+        self.pages += holes;
+        self.same_filled += holes;
+        self.zero += holes;
+    }
 }
 
 /// What was measured of pages that count alike, of one process.

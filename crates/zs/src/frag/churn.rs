@@ -5,12 +5,12 @@ use super::run::Pool;
 use crate::failure::Failure;
 use crate::units::Share;
 use zcomp::{Algorithm, Compressed, Stream};
-use zs_pages::{MappedPages, same_filled};
+use zs_pages::{DataPages, same_filled};
 use zsmalloc::Handle;
 
 /// The objects of a pool: a page each, compressed. Same-filled pages are left out.
 pub(super) struct Churn<'a> {
-    pages: &'a MappedPages,
+    pages: DataPages<'a>,
     /// The pages that are stored if the pool takes them, shuffled.
     order: Vec<u32>,
     /// Their objects, by their place in `order`: the handle, and the object's length.
@@ -23,7 +23,7 @@ pub(super) struct Churn<'a> {
 
 impl<'a> Churn<'a> {
     /// All that it needs is allocated and written to, so that it takes no memory any more when it is at work.
-    pub(super) fn new(pages: &'a MappedPages, seed: u64) -> Result<Self, Failure> {
+    pub(super) fn new(pages: DataPages<'a>, seed: u64) -> Result<Self, Failure> {
         let page = pages.page_size().bytes();
         let stored = pages
             .iter()

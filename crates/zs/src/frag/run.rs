@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Frag) -> Result<ExitCode, Failure> {
     let picture = options.svg.as_deref().map(Picture::open).transpose()?;
     let gathered = gather(&options.source, options.sampling(), options.page_size)?;
     let page = gathered.page_size;
-    let limit = limit(options.limit, page, gathered.pages.pages());
+    let limit = limit(options.limit, page, gathered.pages.data_pages());
     let pages = gathered.pages.map()?;
     let (outcome, limit_reached) = churn_and_maintain(options, &pages, limit)?;
     present(&outcome, options, picture)?;
@@ -55,7 +55,7 @@ fn churn_and_maintain(
 ) -> Result<(Outcome, bool), Failure> {
     let page = pages.page_size();
     let mut meter = ProcessMeter::new(pages.addresses()).map_err(failed)?;
-    let mut churn = Churn::new(pages, options.sampling().seed)?;
+    let mut churn = Churn::new(pages.data(), options.sampling().seed)?;
     if churn.most() == 0 {
         let text = "every page is same-filled: there is nothing to store";
         return Err(Failure::Failed(text.to_owned()));

@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A server with one disk, and a folder for files of the test; killed, and its folder removed, if the test fails.
 pub(crate) struct Disk(Server);
@@ -68,7 +69,12 @@ pub(crate) struct Control(BufReader<UnixStream>);
 
 impl Control {
     fn connect(path: &Path) -> Self {
-        Self(BufReader::new(UnixStream::connect(path).unwrap()))
+        let stream = UnixStream::connect(path).unwrap();
+        // Who waits longer waits for ever, on any machine.
+        stream
+            .set_read_timeout(Some(Duration::from_secs(300)))
+            .unwrap();
+        Self(BufReader::new(stream))
     }
 
     /// The answer to a request, or what is wrong with it.

@@ -1,6 +1,7 @@
 //! What only root can set up.
 
 use super::{ZS, folder};
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -29,8 +30,13 @@ pub(crate) fn as_nobody(folder: &TempDir) -> Command {
 
 /// Mounts a disk of a size in memory; whether that is allowed.
 pub(crate) fn mount_small(folder: &Path, size: &str) -> bool {
-    let mut command = Command::new("mount");
-    command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
-    let output = command.arg(folder).output();
-    output.is_ok_and(|output| output.status.success())
+    let options = CString::new(format!("size={size}")).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", folder, "tmpfs", flags, &*options).is_ok()
+}
+
+/// Unmounts it again.
+#[track_caller]
+pub(crate) fn unmount(folder: &Path) {
+    rustix::mount::unmount(folder, rustix::mount::UnmountFlags::empty()).unwrap();
 }

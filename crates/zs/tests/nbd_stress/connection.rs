@@ -10,6 +10,7 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 pub(crate) const FUA: u16 = 1;
 pub(crate) const NO_HOLE: u16 = 2;
@@ -21,6 +22,9 @@ const DONE: u16 = 1;
 
 /// Most bytes of one request: what every server takes.
 const MOST: u64 = 32 << 20;
+
+/// Who waits longer for an answer waits for ever, on any machine.
+const HUNG: Duration = Duration::from_secs(120);
 
 /// How requests and replies look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,7 @@ impl Connection {
     /// Connects, and agrees upon a mode; beyond simple replies, also upon `base:allocation`.
     pub(crate) fn open(socket: &Path, mode: Mode) -> Self {
         let mut stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(HUNG)).unwrap();
         let mut greeting = [0; crate::nbd::GREETING];
         stream.read_exact(&mut greeting).unwrap();
         stream.write_all(&3_u32.to_be_bytes()).unwrap();

@@ -2,6 +2,16 @@
 
 use crate::layout::BLOCK;
 
+/// A number for [`fill`]; where it is `dense`, mostly one of bytes that do not compress.
+pub(crate) fn number(random: &mut fastrand::Rng, dense: bool) -> u64 {
+    let number = random.u64(..);
+    if dense && random.u8(..4) > 0 {
+        number | 7
+    } else {
+        number
+    }
+}
+
 /// Zeroes, one word again and again, text, numbers, or what does not compress.
 pub(crate) fn fill(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);

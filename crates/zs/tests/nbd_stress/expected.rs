@@ -8,14 +8,20 @@ use std::collections::HashMap;
 use std::ops::Range;
 use zs_nbd::Extents;
 
+/// Blocks as they were before a request; `None` if nothing was known of one.
+pub(crate) type Before = Vec<(u64, Option<Kept>)>;
+
 /// Blocks of which a connection has written something.
 pub(crate) struct Expected {
     connection: u64,
+    /// Whether zeros that were to be allocated may be a hole, for want of room.
+    is_tight: bool,
     kept: HashMap<u64, Kept>,
 }
 
 /// A block, of which the connection's share counts.
-struct Kept {
+#[derive(Clone)]
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     /// What became of the whole block last, if that says which state it is in.
     state: Option<u64>,
@@ -31,9 +37,10 @@ impl Kept {
 }
 
 impl Expected {
-    pub(crate) fn new(connection: u64) -> Self {
+    pub(crate) fn new(connection: u64, is_tight: bool) -> Self {
         Self {
             connection,
+            is_tight,
             kept: HashMap::new(),
         }
     }
@@ -43,9 +50,11 @@ impl Expected {
         self.kept.keys().copied()
     }
 
-    /// The connection's bytes become what a request makes of them.
-    pub(crate) fn keep(&mut self, request: &Request) {
+    /// The connection's bytes become what a request makes of them. Returns what they were.
+    pub(crate) fn keep(&mut self, request: &Request) -> Before {
         let range = request.offset..request.offset + request.len;
+        let before = blocks(&range).map(|block| (block, self.kept.get(&block).cloned()));
+        let before = before.collect();
         for block in blocks(&range) {
             let (in_range, in_block) = within(&range, block);
             let kept = self.kept.entry(block).or_insert_with(Kept::nothing);
@@ -61,6 +70,29 @@ impl Expected {
                 _ => Some(Extents::HOLE),
             };
         }
+        before
+    }
+
+    /// Takes what was read of a block, which a request may have changed or not: what is expected, or else what was there
+    /// before. Whether it was the latter.
+    pub(crate) fn settle(
+        &mut self,
+        (block, before): (u64, Option<Kept>),
+        range: &Range<u64>,
+        data: &[u8],
+    ) -> Result<bool, String> {
+        let changed = self.check_data(block, range, data);
+        if changed.is_err() {
+            match before {
+                Some(kept) => self.kept.insert(block, kept),
+                None => self.kept.insert(block, Kept::nothing()),
+            };
+            self.check_data(block, range, data)?;
+        }
+        if let Some(kept) = self.kept.get_mut(&block) {
+            kept.state = None;
+        }
+        Ok(changed.is_err())
     }
 
     /// What a read found of a block's bytes that are this connection's.
@@ -128,6 +160,7 @@ impl Expected {
         let right = match kept.and_then(|kept| kept.state) {
             // Others have a part in it, and may have written there.
             _ if mine.len() < BLOCK => empty || state == Extents::DATA,
+            Some(Extents::ZERO) if self.is_tight => state != Extents::DATA,
             Some(known) => state == known,
             None if kept.is_none() => state == Extents::HOLE,
             None => empty == (state != Extents::DATA),

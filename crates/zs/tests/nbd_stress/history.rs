@@ -16,6 +16,8 @@ struct Version {
     stamp: u64,
     begun: u64,
     ended: Option<u64>,
+    /// Whether it was refused: it may have been left all the same, and others may have stayed.
+    is_refused: bool,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ impl Default for History {
             stamp: 0,
             begun: 0,
             ended: Some(0),
+            is_refused: false,
         };
         Self {
             versions: vec![nothing],
@@ -44,7 +47,8 @@ impl History {
     /// From when on nobody finds that version; `None` as long as somebody may.
     fn death(&self, version: &Version) -> Option<u64> {
         let ended = version.ended?;
-        let later = self.versions.iter().filter(|other| other.begun > ended);
+        let versions = self.versions.iter();
+        let later = versions.filter(|other| !other.is_refused && other.begun > ended);
         later.filter_map(|other| other.ended).min()
     }
 
@@ -90,17 +94,19 @@ impl Histories {
             stamp,
             begun,
             ended: None,
+            is_refused: false,
         });
         begun
     }
 
-    /// After the reply to what began then.
-    pub(crate) fn end_write(&self, block: u64, begun: u64) {
+    /// After the reply to what began then, which may have been that there is no room.
+    pub(crate) fn end_write(&self, block: u64, begun: u64, is_refused: bool) {
         let mut history = self.of(block);
         let now = self.tick();
         let mut versions = history.versions.iter_mut();
         let version = versions.find(|version| version.begun == begun).unwrap();
         version.ended = Some(now);
+        version.is_refused = is_refused;
         history.forget_the_dead(now);
     }
 
@@ -154,15 +160,34 @@ fn a_version_dies_with_a_write_that_came_after_it() {
     let first = histories.begin_write(block, 1);
     assert_eq!((read(0), read(1)), (Found::Written, Found::BeingWritten));
     let second = histories.begin_write(block, 2);
-    histories.end_write(block, first);
+    histories.end_write(block, first, false);
     // The second began before the first had ended: either may have come last.
     assert_eq!((read(0), read(1)), (Found::Impossible, Found::Written));
-    histories.end_write(block, second);
+    histories.end_write(block, second, false);
     assert_eq!((read(1), read(2)), (Found::Written, Found::Written));
     let third = histories.begin_write(block, 3);
-    histories.end_write(block, third);
+    histories.end_write(block, third, false);
     let found = [0, 1, 2, 3].map(read);
     assert_eq!(found[..3], [Found::Impossible; 3]);
     assert_eq!(found[3], Found::Written);
     assert_eq!(histories.end_read(block, early, 0), Found::Written);
+}
+
+#[test]
+fn a_write_that_was_refused_ends_no_version() {
+    let (histories, block) = (Histories::default(), COMMON.start);
+    let read = |stamp| {
+        let begun = histories.begin_read(block);
+        histories.end_read(block, begun, stamp)
+    };
+    let first = histories.begin_write(block, 1);
+    histories.end_write(block, first, false);
+    let second = histories.begin_write(block, 2);
+    histories.end_write(block, second, true);
+    assert_eq!(read(0), Found::Impossible);
+    assert_eq!([1, 2].map(read), [Found::Written; 2]);
+    let third = histories.begin_write(block, 3);
+    histories.end_write(block, third, false);
+    assert_eq!([1, 2].map(read), [Found::Impossible; 2]);
+    assert_eq!(read(3), Found::Written);
 }

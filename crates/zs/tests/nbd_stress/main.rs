@@ -4,15 +4,22 @@
 //! `history: which versions of a block of everybody's may be there`; `upkeep: verbs of the control socket`;
 //! `tally: how often each was done, and met the others`.
 //!
-//! Five seconds; `ZS_LONG=n` makes it n times as long. `ZS_SEED=n` chooses another run.
+//! Twice: with room for everything, and at a limit that moves, with a backing that is full at times. Five seconds each;
+//! `ZS_LONG=n` makes it n times as long. `ZS_SEED=n` chooses another run. Ten minutes at the limit:
+//!
+//! ```text
+//! ZS_LONG=120 cargo test -p zs --test nbd_stress -- --nocapture --exact nothing_is_lost_at_the_limit
+//! ```
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | `regime` | how much room there is |
 //! | `layout` | areas of the disk, and owners |
 //! | `contents` | bytes of every kind, from a number |
 //! | `connection` | the protocol: several requests at once, in three modes |
 //! | `history` | blocks that all connections write |
 //! | `expected` | what a connection's own bytes must be |
+//! | `room` | requests for which there is none |
 //! | `worker` | one connection's requests |
 //! | `upkeep` | what is done to the store meanwhile |
 //! | `tally` | counts, none of which may be zero |
@@ -39,6 +46,8 @@ mod contents;
 mod expected;
 mod history;
 mod layout;
+mod regime;
+mod room;
 mod tally;
 mod upkeep;
 mod worker;
@@ -46,6 +55,7 @@ mod worker;
 use disk::Disk;
 use history::Histories;
 use layout::{BLOCK, CONNECTIONS, FIRST_SIZE};
+use regime::Regime;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -68,6 +78,7 @@ enum Fault {
 
 /// What all threads share.
 struct Stage {
+    regime: &'static Regime,
     /// The disk's size as far as it is known to have grown.
     size: AtomicU64,
     stopped: AtomicBool,
@@ -78,8 +89,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(time: Duration) -> Self {
+    fn new(regime: &'static Regime, time: Duration) -> Self {
         Self {
+            regime,
             size: AtomicU64::new(FIRST_SIZE),
             stopped: AtomicBool::new(false),
             histories: Histories::default(),
@@ -110,8 +122,14 @@ fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 /// All connections and the upkeep, for that time. What was wrong first, if anything was.
-fn perform(disk: &Disk, seed: u64, time: Duration, fault: Fault) -> Result<Stage, String> {
-    let stage = Stage::new(time);
+fn perform(
+    disk: &Disk,
+    regime: &'static Regime,
+    seed: u64,
+    time: Duration,
+    fault: Fault,
+) -> Result<Stage, String> {
+    let stage = Stage::new(regime, time);
     let outcomes: Vec<Result<(), String>> =
         std::thread::scope(|scope| {
             let stage = &stage;
@@ -139,33 +157,32 @@ fn perform(disk: &Disk, seed: u64, time: Duration, fault: Fault) -> Result<Stage
     }
 }
 
-fn start() -> Disk {
-    let size = FIRST_SIZE.to_string();
-    Disk::start(&[
-        "--size",
-        &size,
-        "--block-size",
-        "4k",
-        "--limit",
-        "256M",
-        "--algorithm",
-        "lz4",
-        "--secondary",
-        "zstd:3",
-        "--backing",
-        "auto",
-        "--track-access",
-    ])
+fn start(regime: &Regime) -> Disk {
+    let arguments = regime.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Disk::start(&arguments)
 }
 
 #[test]
 fn nothing_is_lost() {
+    soak(&regime::ROOM);
+}
+
+/// Limits that move, a backing that is full at times, discards and zeroes of every size: writes may be refused, and
+/// nothing else; each block is what it was then, or what was asked for.
+#[test]
+fn nothing_is_lost_at_the_limit() {
+    soak(&regime::LIMIT);
+}
+
+fn soak(regime: &'static Regime) {
     let seconds = 5 * from_environment("ZS_LONG", 1);
     let seed = from_environment("ZS_SEED", 1);
     println!("{CONNECTIONS} connections for {seconds} s, seed {seed}");
-    let disk = start();
+    let disk = start(regime);
     let unused = disk.stat("mem_used_total");
-    let stage = perform(&disk, seed, Duration::from_secs(seconds), Fault::None);
+    let time = Duration::from_secs(seconds);
+    let stage = perform(&disk, regime, seed, time, Fault::None);
     let stage = stage.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     let mut control = disk.control();
     for (what, name) in [
@@ -177,7 +194,8 @@ fn nothing_is_lost() {
         stage.tally.add(what, control.stat(name));
     }
     print!("{}", stage.tally.report());
-    assert_eq!(stage.tally.missing(), Vec::<&str>::new(), "never happened");
+    let missing = stage.tally.missing(regime.expected());
+    assert_eq!(missing, Vec::<&str>::new(), "never happened");
     println!("stat: {}", control.stats());
     leave_nothing(&disk, stage.size.load(Ordering::Relaxed), unused);
     disk.end();
@@ -216,18 +234,20 @@ fn leave_nothing(disk: &Disk, size: u64, unused: u64) {
 /// The faults of the test's own client are noticed, each by the check that is there for it.
 #[test]
 fn a_client_at_fault_is_noticed() {
-    for (fault, expected) in [
-        (Fault::WrongByte, "differ"),
-        (Fault::LostWrite, "differ"),
-        (Fault::TornBlock, "is torn"),
-        (Fault::LateWrite, "cannot be there"),
-    ] {
-        let disk = start();
-        let outcome = perform(&disk, 1, Duration::from_secs(60), fault);
-        let wrong = outcome
-            .err()
-            .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
-        assert!(wrong.contains(expected), "{fault:?}: {wrong}");
+    for regime in [&regime::ROOM, &regime::LIMIT] {
+        for (fault, expected) in [
+            (Fault::WrongByte, "differ"),
+            (Fault::LostWrite, "differ"),
+            (Fault::TornBlock, "is torn"),
+            (Fault::LateWrite, "cannot be there"),
+        ] {
+            let disk = start(regime);
+            let outcome = perform(&disk, regime, 1, Duration::from_secs(60), fault);
+            let wrong = outcome
+                .err()
+                .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
+            assert!(wrong.contains(expected), "{fault:?}: {wrong}");
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What must have happened by the end of a run.
-const EXPECTED: [&str; 46] = [
+/// What must have happened by the end of any run.
+pub(crate) const ALWAYS: [&str; 54] = [
     "read",
     "read of a part",
     "read across all owners",
@@ -48,12 +48,36 @@ const EXPECTED: [&str; 46] = [
     "recompress and writeback at once",
     "refused beside another writeback",
     "replies in another order",
-    "idle blocks written back",
-    "huge blocks written back",
     "blocks overwritten while they were written back",
     "blocks read back from the backing",
     "blocks written back",
     "blocks recompressed",
+    "frames that compaction freed",
+    "trim below a sector",
+    "trim of sectors",
+    "trim of an odd part",
+    "trim of several blocks",
+    "trim of blocks and parts",
+    "zeroes below a sector",
+    "zeroes of sectors",
+    "zeroes of an odd part",
+    "zeroes of several blocks",
+    "zeroes of blocks and parts",
+];
+
+/// What must have happened where there is room.
+pub(crate) const WITH_ROOM: [&str; 2] = ["huge blocks written back", "idle blocks written back"];
+
+/// What must have happened where there is none.
+pub(crate) const AT_THE_LIMIT: [&str; 9] = [
+    "write refused for want of room",
+    "blocks that a refused write left as they were",
+    "write taken after one that was refused",
+    "backing full",
+    "writeback limit reached",
+    "writeback limit moved",
+    "limit moved",
+    "limit refused: more is in use",
     "frames that compaction freed",
 ];
 
@@ -74,16 +98,19 @@ impl Tally {
             .collect()
     }
 
-    /// What was expected, and did not happen.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
+    /// Of what was expected, that which did not happen.
+    pub(crate) fn missing(
+        &self,
+        expected: impl Iterator<Item = &'static str>,
+    ) -> Vec<&'static str> {
         let counts = self.0.lock().unwrap();
         let never = |what: &&str| counts.get(what).is_none_or(|count| *count == 0);
-        EXPECTED.into_iter().filter(never).collect()
+        expected.filter(never).collect()
     }
 }
 
 /// The verbs that run beside requests, and what a request is counted as that meets one.
-pub(crate) const VERBS: [(&str, &str); 9] = [
+pub(crate) const VERBS: [(&str, &str); 10] = [
     ("compact", "beside compact"),
     ("trim", "beside trim"),
     ("idle", "beside idle"),
@@ -91,6 +118,7 @@ pub(crate) const VERBS: [(&str, &str); 9] = [
     ("writeback", "beside writeback"),
     ("resize", "beside resize"),
     ("limit", "beside limit"),
+    ("writeback_limit", "beside writeback_limit"),
     ("stat", "beside stat"),
     ("metrics", "beside metrics"),
 ];
@@ -120,6 +148,39 @@ impl Underway {
     pub(crate) fn now(&self) -> [bool; VERBS.len()] {
         std::array::from_fn(|index| self.0[index].load(Ordering::SeqCst) > 0)
     }
+}
+
+/// What a discard, or a write of zeroes, is counted as for its size besides.
+pub(crate) fn size(command: u16, range: &Range<u64>) -> Option<&'static str> {
+    const SECTOR: u64 = 512;
+    let len = range.end - range.start;
+    let in_units = |unit: u64| range.start.is_multiple_of(unit) && len.is_multiple_of(unit);
+    let index = match len {
+        _ if len < SECTOR => 0,
+        _ if len < BLOCK as u64 && in_units(SECTOR) => 1,
+        _ if len < BLOCK as u64 => 2,
+        _ if len == BLOCK as u64 && in_units(len) => return None,
+        _ if in_units(BLOCK as u64) => 3,
+        _ => 4,
+    };
+    let names = match command {
+        TRIM => [
+            "trim below a sector",
+            "trim of sectors",
+            "trim of an odd part",
+            "trim of several blocks",
+            "trim of blocks and parts",
+        ],
+        ZEROES => [
+            "zeroes below a sector",
+            "zeroes of sectors",
+            "zeroes of an odd part",
+            "zeroes of several blocks",
+            "zeroes of blocks and parts",
+        ],
+        _ => return None,
+    };
+    Some(names[index])
 }
 
 /// What a request is counted as.

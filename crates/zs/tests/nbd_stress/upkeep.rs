@@ -14,13 +14,11 @@ pub(crate) const PARTS: &[Part] = &[
     recompressing,
     writing_back,
     writing_back,
+    moving_writeback_limit,
     marking,
     growing,
     looking,
 ];
-
-/// Limits between which the store's own goes up and down: both are above what it holds.
-const LIMITS: [u64; 2] = [128 << 20, 256 << 20];
 
 /// Asks for a verb, known to be under way meanwhile.
 fn ask(stage: &Stage, control: &mut Control, request: &Value) -> Result<Value, String> {
@@ -41,20 +39,20 @@ fn ask_alone(stage: &Stage, control: &mut Control, request: &Value) -> Result<Va
     }
 }
 
-fn giving_back(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
+fn giving_back(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut control = disk.control();
-    for round in 0.. {
-        if !stage.goes_on() {
-            break;
-        }
+    while stage.goes_on() {
         ask(stage, &mut control, &json!({"command": "compact"}))?;
         ask(stage, &mut control, &json!({"command": "trim"}))?;
-        let bytes = LIMITS[round % LIMITS.len()];
-        ask(
-            stage,
-            &mut control,
-            &json!({"command": "limit", "bytes": bytes}),
-        )?;
+        let bytes = random.u64(stage.regime.limits.clone());
+        let request = json!({"command": "limit", "bytes": bytes});
+        let what = match ask(stage, &mut control, &request) {
+            Ok(_) => "limit moved",
+            Err(_) if stage.regime.is_tight => "limit refused: more is in use",
+            Err(error) => return Err(error),
+        };
+        stage.tally.add(what, 1);
     }
     Ok(())
 }
@@ -98,6 +96,30 @@ fn writing_back(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
         ] {
             stage.tally.add(what, report[name].as_u64().unwrap_or(0));
         }
+        match report["end"].as_str() {
+            None | Some("done") => {}
+            Some("the writeback limit is reached") => stage.tally.add("writeback limit reached", 1),
+            Some("the backing had no room for some") if stage.regime.is_tight => {
+                stage.tally.add("backing full", 1);
+            }
+            Some(end) => return Err(format!("{request}: {end}: {report}")),
+        }
+    }
+    Ok(())
+}
+
+/// Lets little be written back for a while, then all.
+fn moving_writeback_limit(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut control = disk.control();
+    while stage.regime.is_tight && stage.goes_on() {
+        let bound = match random.bool() {
+            true => json!({"bytes": random.u64(..256 << 10)}),
+            false => json!("none"),
+        };
+        let request = json!({"command": "writeback_limit", "bytes": bound});
+        ask(stage, &mut control, &request)?;
+        stage.tally.add("writeback limit moved", 1);
     }
     Ok(())
 }
@@ -118,11 +140,20 @@ fn growing(stage: &Stage, disk: &Disk, seed: u64) -> Result<(), String> {
     let mut size = FIRST_SIZE;
     while stage.goes_on() {
         size = (size + random.u64(..64) * 512).min(LAST_SIZE);
-        ask(
+        match ask(
             stage,
             &mut control,
             &json!({"command": "resize", "bytes": size}),
-        )?;
+        ) {
+            Ok(_) => {}
+            Err(_) if stage.regime.is_tight => {
+                // Its table may have no room; the next one is smaller, or there is room then.
+                stage.tally.add("resize refused for want of room", 1);
+                size = stage.size.load(Ordering::Relaxed);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
         // Relaxed: a hint of what a connection must see that begins later.
         stage.size.store(size, Ordering::Relaxed);
     }
@@ -134,7 +165,7 @@ fn looking(stage: &Stage, disk: &Disk, _seed: u64) -> Result<(), String> {
     while stage.goes_on() {
         let stat = ask(stage, &mut control, &json!({"command": "stat"}))?;
         let figure = |name: &str| crate::common::number(&stat[0], name);
-        let (used, most) = (figure("mem_used_total"), LIMITS[1]);
+        let (used, most) = (figure("mem_used_total"), stage.regime.limits.end);
         if used > most
             || figure("compr_data_size") > used
             || figure("bd_count") > figure("disksize") / 4096

@@ -4,13 +4,14 @@
 //! together meet nowhere.
 
 use crate::connection::{Connection, FAST_ZERO, FUA, Mode, NO_HOLE, Reply, Request, UNBROKEN};
-use crate::contents::{fill, stamp, stamp_of, stamped, writer};
+use crate::contents::{fill, number, stamp, stamp_of, stamped, writer};
 use crate::disk::Disk;
-use crate::expected::Expected;
+use crate::expected::{Before, Expected};
 use crate::history::Found;
 use crate::layout::{BLOCK, COMMON, blocks, territory, within};
 use crate::nbd::{CACHE, FLUSH, READ, STATUS, TRIM, WRITE, ZEROES};
-use crate::tally::{VERBS, name};
+use crate::room::NO_ROOM;
+use crate::tally::{VERBS, name, size};
 use crate::{Fault, Stage, bytes};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -29,23 +30,27 @@ const FAULTS: u32 = 16;
 const AGAIN: u32 = 500;
 
 /// A request, and what is known when it is sent.
-struct Asked {
-    request: Request,
+pub(crate) struct Asked {
+    pub(crate) request: Request,
     /// Common blocks that it reads or writes, and when that began.
-    common: Vec<(u64, u64)>,
+    pub(crate) common: Vec<(u64, u64)>,
+    /// The connection's own blocks before it, if it changes some.
+    pub(crate) before: Before,
 }
 
 pub(crate) struct Worker<'a> {
-    stage: &'a Stage,
+    pub(crate) stage: &'a Stage,
     disk: &'a Disk,
     number: u64,
     random: fastrand::Rng,
-    connection: Connection,
-    expected: Expected,
+    pub(crate) connection: Connection,
+    pub(crate) expected: Expected,
     fault: Fault,
     /// The first that was written to common blocks, which a worker at fault will send again.
     old: HashMap<u64, Vec<u8>>,
     writes: u32,
+    /// Whether a write was refused, and none taken since.
+    pub(crate) is_refused: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -63,10 +68,11 @@ impl<'a> Worker<'a> {
             number,
             random: fastrand::Rng::with_seed(seed << 8 | number),
             connection: Connection::open(&disk.socket(), mode),
-            expected: Expected::new(number),
+            expected: Expected::new(number, stage.regime.is_tight),
             fault,
             old: HashMap::new(),
             writes: 0,
+            is_refused: false,
         }
     }
 
@@ -169,6 +175,7 @@ impl<'a> Worker<'a> {
                 payload: Vec::new(),
             },
             common: Vec::new(),
+            before: Vec::new(),
         };
         let common: Vec<u64> = blocks(&range)
             .filter(|block| COMMON.contains(block))
@@ -176,6 +183,7 @@ impl<'a> Worker<'a> {
         let modifies = [WRITE, TRIM, ZEROES].contains(&command);
         let count = |what: &'static str| self.stage.tally.add(what, 1);
         count(name(command, &range, !common.is_empty()));
+        size(command, &range).map(count);
         if modifies && self.random.u8(..4) == 0 {
             count("FUA");
             asked.request.flags |= FUA;
@@ -189,7 +197,10 @@ impl<'a> Worker<'a> {
         }
         match command {
             WRITE if common.is_empty() => {
-                asked.request.payload = fill(self.random.u64(..), len as usize);
+                asked.request.payload = fill(
+                    number(&mut self.random, self.stage.regime.is_tight),
+                    len as usize,
+                );
             }
             ZEROES => {
                 if self.random.bool() {
@@ -209,7 +220,7 @@ impl<'a> Worker<'a> {
                 .push((block, self.begin(command, block, &mut asked.request)));
         }
         if modifies && asked.common.is_empty() {
-            self.expected.keep(&asked.request);
+            asked.before = self.expected.keep(&asked.request);
         }
         if command == WRITE {
             self.be_at_fault(&mut asked.request);
@@ -278,12 +289,14 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn check(&self, asked: &Asked, reply: &Reply) -> Result<(), String> {
-        if reply.error != 0 {
+    fn check(&mut self, asked: &Asked, reply: &Reply) -> Result<(), String> {
+        let request = &asked.request;
+        let range = request.offset..request.offset + request.len;
+        let is_refused = reply.error == NO_ROOM && self.may_be_refused(request);
+        if reply.error != 0 && !is_refused {
             return Err(format!("error {}", reply.error));
         }
-        let range = asked.request.offset..asked.request.offset + asked.request.len;
-        match asked.request.command {
+        match request.command {
             READ => {
                 for block in blocks(&range) {
                     self.expected.check_data(block, &range, &reply.data)?;
@@ -292,19 +305,23 @@ impl<'a> Worker<'a> {
                     let (in_range, _) = within(&range, *block);
                     self.check_common(*block, *begun, &reply.data[in_range])?;
                 }
+                Ok(())
             }
-            STATUS => {
-                self.expected
-                    .check_states(&range, &reply.extents, &self.stage.tally)?;
-            }
+            STATUS => self
+                .expected
+                .check_states(&range, &reply.extents, &self.stage.tally),
             // Those at fault were not sent as such.
-            _ => {
+            command => {
                 for (block, begun) in &asked.common {
-                    self.stage.histories.end_write(*block, *begun);
+                    self.stage.histories.end_write(*block, *begun, is_refused);
                 }
+                self.count_refusal(command, is_refused);
+                if is_refused || self.may_round(request) {
+                    self.settle(asked, is_refused)?;
+                }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn check_common(&self, block: u64, begun: u64, data: &[u8]) -> Result<(), String> {

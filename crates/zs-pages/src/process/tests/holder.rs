@@ -1,8 +1,11 @@
 //! Processes that hold memory of a known kind: this very test program, started again.
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::env;
 use std::ffi::c_void;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::ptr;
 
@@ -91,11 +94,15 @@ fn a_process_that_holds() {
     let Ok(kind) = env::var(HOLD) else {
         return;
     };
-    let held = hold(&kind);
+    serve(&hold(&kind), &kind);
+}
+
+/// Says that everything is held, and goes on whenever it is told to, until its input ends.
+fn serve(held: &Held, kind: &str) {
     say("held");
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line).unwrap() > 0 {
-        held.go_on(&kind);
+        held.go_on(kind);
         say("done");
         line.clear();
     }
@@ -155,13 +162,27 @@ impl Region {
         }
     }
 
-    /// Reads every page, so that what was never written maps the frame of zeros.
+    /// Reads every page, so that it is mapped; what was never written maps the frame of zeros.
     fn read(self) {
         for page in 0..self.pages {
             // SAFETY: the page lies in the region.
             let place = unsafe { self.address.add(page * PAGE) };
             // SAFETY: it is mapped for reading.
-            assert_eq!(unsafe { place.read_volatile() }, 0);
+            std::hint::black_box(unsafe { place.read_volatile() });
+        }
+    }
+
+    /// Maps pages of a file, from one of them on.
+    fn of_file(file: &File, first: usize, pages: usize, flags: i32) -> Self {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let (len, offset) = (pages * PAGE, (first * PAGE) as i64);
+        let fd = file.as_raw_fd();
+        // SAFETY: a mapping of a file of this process, at an address of the kernel's choice, touches nothing that exists.
+        let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
+        assert_ne!(address, libc::MAP_FAILED);
+        Self {
+            address: address.cast(),
+            pages,
         }
     }
 
@@ -187,8 +208,9 @@ impl Region {
 pub(super) struct Held(Region);
 
 /// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted; `skipped`, some hundred of each kind
-/// that is left out; `shared`, 1000 marked pages shared with three forks, and 500 of its own; `changing`, 1000 pages that a thread never stops
-/// writing to; `leaving` and `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
+/// that is left out; `shared`, 1000 marked pages shared with three forks, and 500 of its own; `threads`, 1000 marked
+/// pages, and a thread more; `changing`, 1000 marked pages, all of which change when it goes on; `shared memory`, 400 marked pages of a shared mapping and 300 of a memfd, which the process shows twice, in part, and
+/// two forks of it share; `headless`, 1000 marked pages, and a first thread that has ended; `leaving` and `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
 pub(super) fn hold(kind: &str) -> Held {
     const PAGES: usize = 1000;
     let private = libc::MAP_PRIVATE;
@@ -218,24 +240,71 @@ pub(super) fn hold(kind: &str) -> Held {
         "shared" => {
             let held = Region::marked(PAGES, private);
             for _ in 0..3 {
-                fork_and_wait();
+                fork_and_wait(&[]);
             }
             Region::marked(PAGES / 2, private);
             Held(held)
         }
-        "changing" => {
-            let held = Region::marked(PAGES, private);
-            std::thread::spawn(move || {
-                // The whole of it, not its pointer alone.
-                let region: Region = held;
-                for salt in 1.. {
-                    region.mark(salt);
-                }
-            });
+        "shared memory" => {
+            let held = Region::map(400, libc::MAP_SHARED);
+            held.mark(1);
+            // A hole of 100 pages that nobody touches is in each.
+            let memfd = memfd_create("zs-test", MemfdFlags::CLOEXEC).unwrap();
+            let memfd = File::from(memfd);
+            memfd.set_len(400 * PAGE as u64).unwrap();
+            let whole = Region::of_file(&memfd, 0, 300, libc::MAP_SHARED);
+            whole.mark(2);
+            let part = Region::of_file(&memfd, 100, 300, libc::MAP_SHARED);
+            let shown = Region { pages: 200, ..part };
+            shown.read();
+            for _ in 0..2 {
+                fork_and_wait(&[held, whole]);
+            }
             Held(held)
         }
-        "leaving" | "dropping" => Held(Region::marked(PAGES, private)),
+        "headless" => {
+            let held = Region::marked(PAGES, private);
+            end_first_thread();
+            Held(held)
+        }
+        "threads" => {
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            Held(Region::marked(PAGES, private))
+        }
+        "leaving" | "dropping" | "changing" => Held(Region::marked(PAGES, private)),
         kind => panic!("{kind} is no kind"),
+    }
+}
+
+/// Ends the thread that the process began with, in which the harness waits for this one.
+fn end_first_thread() {
+    extern "C" fn end_this_thread(_signal: libc::c_int) {
+        // SAFETY: ends this thread as `pthread_exit` does at last. It waits, and holds nothing that others wait for.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    let first = rustix::process::getpid().as_raw_pid();
+    let own = rustix::thread::gettid().as_raw_pid();
+    assert_ne!(
+        own, first,
+        "the harness runs each test in a thread of its own"
+    );
+    let handler = end_this_thread as extern "C" fn(libc::c_int);
+    // SAFETY: the handler makes one system call, and nothing else uses this signal here.
+    let before = unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+    assert_ne!(before, libc::SIG_ERR);
+    // SAFETY: sends a signal to a thread of this process.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, first, first, libc::SIGUSR1) };
+    assert_eq!(sent, 0);
+    let has_ended = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+    };
+    while !has_ended() {
+        std::thread::yield_now();
     }
 }
 
@@ -277,13 +346,20 @@ fn no_huge_zero(region: Region) -> Region {
     region
 }
 
-/// A child that shares everything and waits until its input ends, which is this process's own.
-fn fork_and_wait() {
-    // SAFETY: the child only waits for the end of a pipe and leaves, by calls that are async-signal-safe.
+/// Starts a child that shares everything, maps every page of some regions, and waits for the end of this process; returns
+/// when it has mapped them.
+fn fork_and_wait(touched: &[Region]) {
+    // Asked for here: a child that runs late might see its parent gone already, and wait for ever.
+    let parent = std::process::id();
+    let (mut ready, mut done) = std::io::pipe().unwrap();
+    // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are async-signal-safe.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
-        let parent = std::os::unix::process::parent_id();
+        for region in touched {
+            region.read();
+        }
+        done.write_all(b"x").unwrap();
         while std::os::unix::process::parent_id() == parent {
             let pause = libc::timespec {
                 tv_sec: 0,
@@ -295,6 +371,7 @@ fn fork_and_wait() {
         // SAFETY: ends the process at once.
         unsafe { libc::_exit(0) };
     }
+    assert_eq!(ready.read(&mut [0]).unwrap(), 1);
     say(&format!("number {pid}"));
 }
 
@@ -307,6 +384,7 @@ impl Held {
         match kind {
             "leaving" => half.unmap(),
             "dropping" => half.drop_pages(),
+            "changing" => self.0.mark(1),
             _ => (),
         }
     }

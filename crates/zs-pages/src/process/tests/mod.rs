@@ -1,12 +1,13 @@
 //! Real processes, with memory of known kinds.
 
 pub(super) mod holder;
+mod shared;
 
-use super::census::Census;
-use super::pagemap::Pagemap;
+use super::census::{Census, STRATA};
+use super::pagemap::{Kind, Pagemap};
 use super::proc_dir::ProcDir;
 use super::sampler::{Sampler, Stop};
-use super::seen::SeenPlaces;
+use super::seen::Seen;
 use super::smaps::Skip;
 use super::survey::{SampleOptions, Survey, survey};
 use super::unread::UnreadReason;
@@ -24,6 +25,13 @@ const OWN_PAGES: u64 = 900;
 const ALL: SampleOptions = SampleOptions {
     bytes: 1 << 40,
     seed: 1,
+    shared: false,
+};
+
+/// The same with shared memory.
+const SHARED: SampleOptions = SampleOptions {
+    shared: true,
+    ..ALL
 };
 
 /// The numbers of the marked pages of a sample, in its order.
@@ -37,6 +45,15 @@ fn marked(survey: &Survey) -> Vec<u64> {
 
 fn sample(pids: &[u32], options: SampleOptions) -> Survey {
     survey(pids, options, &mut |_| ()).unwrap()
+}
+
+fn census(pid: u32) -> Census {
+    Census::take(pid, PAGE as u64, false, &mut Seen::default()).unwrap()
+}
+
+/// Picks of all anonymous pages of its own.
+fn all_own(census: &Census) -> [u64; STRATA] {
+    [census.strata[0].pages, 0, 0]
 }
 
 /// Why the one process was not read.
@@ -69,6 +86,7 @@ fn a_seed_chooses_the_same_pages_and_another_others() {
         let options = SampleOptions {
             bytes: 200 * PAGE as u64,
             seed,
+            ..ALL
         };
         let survey = sample(&[holder.pid()], options);
         assert_eq!(survey.processes[0].sampled(), 200);
@@ -99,7 +117,7 @@ fn without_the_scan_the_same_pages_are_found_but_for_those_of_zeros() {
         let mut pages = BTreeSet::new();
         for mapping in mappings.iter().filter(|mapping| mapping.anonymous > 0) {
             let addresses = mapping.addresses.clone();
-            map.anonymous(addresses, &mut |page, _| {
+            map.pages(Kind::Anonymous, addresses, &mut |page, _| {
                 pages.insert(page);
             })
             .unwrap();
@@ -147,7 +165,7 @@ fn pages_that_forks_share_are_counted_once() {
         (1500.0..1500.0 + 2.0 * OWN_PAGES as f64).contains(&memory),
         "{memory}"
     );
-    let [own, shared] = survey.processes[0].strata;
+    let [own, shared, _] = survey.processes[0].strata;
     assert!(own.pages >= 500 && own.weight == 1.0, "{own:?}");
     if shared.pages == 0 {
         let mut pages = marked(&survey);
@@ -165,27 +183,39 @@ fn pages_that_forks_share_are_counted_once() {
 
 #[test]
 fn pages_that_change_meanwhile_are_counted() {
-    let holder = Holder::start("changing");
-    let changed = |seed| {
-        let survey = sample(&[holder.pid()], SampleOptions { seed, ..ALL });
-        let process = &survey.processes[0];
-        assert!(process.changed() <= process.sampled());
-        process.changed()
+    let mut holder = Holder::start("changing");
+    let census = census(holder.pid());
+    let mut is_marked_anew = false;
+    let mut mark_anew = || {
+        if !is_marked_anew {
+            holder.go_on();
+            is_marked_anew = true;
+        }
     };
-    // The thread that writes may not run between two reads, but not so often.
-    assert!((0..1000).any(|seed| changed(seed) > 0));
+    let mut spool = Spool::new(PageSize::K4).unwrap();
+    let mut sampler = Sampler::new(&mut spool, 1);
+    sampler.between = Some(&mut mark_anew);
+    let sampled = sampler.sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
+        panic!("the process still runs");
+    };
+    // Those of the first step: the others were read once they had changed.
+    assert!(
+        (1..=256 + OWN_PAGES).contains(&sampled.changed),
+        "{sampled:?}"
+    );
+    assert!(sampled.changed <= sampled.pages);
 }
 
 #[test]
 fn pages_that_go_between_count_and_sample_are_counted() {
     let mut holder = Holder::start("leaving");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     assert!(census.strata[0].pages >= 1000);
     holder.go_on();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled =
-        Sampler::new(&mut spool, 1).sample(&census, [census.strata[0].pages, 0], &mut |_| ());
-    let Ok([sampled, _]) = sampled else {
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
         panic!("the process still runs");
     };
     assert!((500..600).contains(&sampled.vanished), "{sampled:?}");
@@ -196,12 +226,11 @@ fn pages_that_go_between_count_and_sample_are_counted() {
 #[test]
 fn pages_that_are_dropped_between_count_and_sample_are_no_pages_of_zeros() {
     let mut holder = Holder::start("dropping");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     holder.go_on();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let picks = [census.strata[0].pages, 0];
-    let sampled = Sampler::new(&mut spool, 1).sample(&census, picks, &mut |_| ());
-    let Ok([sampled, _]) = sampled else {
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
+    let Ok([sampled, ..]) = sampled else {
         panic!("the process still runs");
     };
     assert!((500..600).contains(&sampled.vanished), "{sampled:?}");
@@ -219,7 +248,7 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
     let mut input = shell.stdin.take().unwrap();
     // The census of what is not yet a shell is tried again.
     let census = loop {
-        let census = Census::take(pid, PAGE as u64, &mut SeenPlaces::default()).unwrap();
+        let census = census(pid);
         if census.stat.name == "sh" {
             break census;
         }
@@ -234,7 +263,7 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
         .read_exact(&mut answer)
         .unwrap();
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled = Sampler::new(&mut spool, 1).sample(&census, [1, 0], &mut |_| ());
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, [1, 0, 0], &mut |_| ());
     assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
     assert_eq!(spool.len(), 0);
     drop(input);
@@ -244,11 +273,10 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
 #[test]
 fn of_a_process_that_ends_between_count_and_sample_nothing_is_kept() {
     let holder = Holder::start("marked");
-    let census = Census::take(holder.pid(), PAGE as u64, &mut SeenPlaces::default()).unwrap();
+    let census = census(holder.pid());
     drop(holder);
     let mut spool = Spool::new(PageSize::K4).unwrap();
-    let sampled =
-        Sampler::new(&mut spool, 1).sample(&census, [census.strata[0].pages, 0], &mut |_| ());
+    let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
     assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
     assert_eq!(spool.len(), 0);
 }
@@ -281,7 +309,7 @@ fn a_kernel_thread_has_no_memory() {
 
 #[test]
 fn a_thread_is_not_taken_for_a_process() {
-    let holder = Holder::start("changing");
+    let holder = Holder::start("threads");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", holder.pid())).unwrap();
     let tasks = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
     let thread = tasks

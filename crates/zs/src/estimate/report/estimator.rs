@@ -2,7 +2,7 @@
 
 use super::quotient;
 use crate::estimate::protocol::{Measured, Part};
-use zs_pages::SampledProcess;
+use zs_pages::{STRATA, SampledProcess};
 
 /// Standard errors to either side that hold the true value in 95 of 100 cases.
 const CONFIDENCE: f64 = 1.96;
@@ -80,7 +80,7 @@ impl Sum {
     };
 
     /// The strata of a process; `None` if one has pages of which none was sampled, or not all of the sample was stored.
-    pub(super) fn of(process: &SampledProcess, parts: [Part; 2]) -> Option<Self> {
+    pub(super) fn of(process: &SampledProcess, parts: [Part; STRATA]) -> Option<Self> {
         let mut sum = Self::NOTHING;
         for (stratum, part) in process.strata.iter().zip(&parts) {
             if part.pages < stratum.sampled {
@@ -152,11 +152,15 @@ mod tests {
         }
     }
 
-    /// Of one stratum, with nothing in the other.
+    fn parts(own: &[f64], hidden: &[f64]) -> [Part; STRATA] {
+        [part(own), part(hidden), Part::default()]
+    }
+
+    /// Of one stratum, with nothing in the others.
     fn sum(lens: &[f64], pages: u64, weight: f64) -> Option<Sum> {
         Sum::of(
             &process([(lens.len() as u64, pages, weight), (0, 0, 1.0)]),
-            [part(lens), Part::default()],
+            parts(lens, &[]),
         )
     }
 
@@ -164,15 +168,18 @@ mod tests {
         SampledProcess {
             pid: 1,
             name: String::new(),
-            strata: strata.map(|(sampled, pages, weight)| SampledStratum {
-                pages,
-                weight,
-                sampled,
-                ..SampledStratum::default()
+            strata: [strata[0], strata[1], (0, 0, 1.0)].map(|(sampled, pages, weight)| {
+                SampledStratum {
+                    pages,
+                    weight,
+                    sampled,
+                    ..SampledStratum::default()
+                }
             }),
             swapped: 0,
             counted_elsewhere: 0,
             skipped: Default::default(),
+            shared_memory: None,
         }
     }
 
@@ -248,8 +255,7 @@ mod tests {
     #[test]
     fn shared_pages_count_by_their_weight_and_own_ones_whole() {
         let process = process([(2, 2, 1.0), (4, 4, 0.25)]);
-        let parts = [part(&[1000.0; 2]), part(&[3000.0; 4])];
-        let sum = Sum::of(&process, parts).unwrap();
+        let sum = Sum::of(&process, parts(&[1000.0; 2], &[3000.0; 4])).unwrap();
         assert_eq!(sum.payload, 2000.0 + 3000.0);
         assert_eq!(process.weighted_pages(), 3.0);
     }
@@ -258,16 +264,16 @@ mod tests {
     fn of_a_process_with_an_unknown_part_nothing_is_said() {
         let known = process([(2, 2, 1.0), (0, 4, 0.5)]);
         assert!(!known.is_covered());
-        assert!(Sum::of(&known, [part(&[1000.0; 2]), Part::default()]).is_none());
+        assert!(Sum::of(&known, parts(&[1000.0; 2], &[])).is_none());
         assert!(process([(2, 2, 1.0), (0, 0, 1.0)]).is_covered());
     }
 
     #[test]
     fn of_a_sample_that_was_not_stored_whole_nothing_is_said() {
         let process = process([(3, 9, 1.0), (0, 0, 1.0)]);
-        let cut = [part(&[1000.0; 2]), Part::default()];
+        let cut = parts(&[1000.0; 2], &[]);
         assert!(Sum::of(&process, cut).is_none());
-        assert!(Sum::of(&process, [part(&[1000.0; 3]), Part::default()]).is_some());
+        assert!(Sum::of(&process, parts(&[1000.0; 3], &[])).is_some());
     }
 
     #[test]

@@ -30,6 +30,7 @@ struct FileObject<'a> {
     path: Cow<'a, str>,
     bytes: u64,
     padded_bytes: u64,
+    hole_bytes: u64,
     unpacked: bool,
     skipped: bool,
 }
@@ -105,6 +106,7 @@ impl Report {
             path: source.path.to_string_lossy(),
             bytes: source.bytes,
             padded_bytes: source.padding,
+            hole_bytes: source.holes,
             unpacked: source.unpacked,
             skipped: source.bytes == 0,
         });

@@ -30,11 +30,15 @@ impl Report {
         let size = Size(self.page.bytes() as u64);
         let count = live.processes.len();
         let plural = if count == 1 { "" } else { "es" };
+        let kind = match live.sampling.shared {
+            true => "anonymous and shared",
+            false => "anonymous",
+        };
         if sampled == all {
-            format!("all {all} anonymous pages of {size} ({bytes}) of {count} process{plural}")
+            format!("all {all} {kind} pages of {size} ({bytes}) of {count} process{plural}")
         } else {
             format!(
-                "a random {sampled} of {all} anonymous pages of {size} ({bytes}) of {count} process{plural} (seed {})",
+                "a random {sampled} of {all} {kind} pages of {size} ({bytes}) of {count} process{plural} (seed {})",
                 live.sampling.seed
             )
         }
@@ -44,10 +48,14 @@ impl Report {
     pub(super) fn live_table(&self, live: &Live, width: usize) -> Vec<String> {
         let savings = self.savings(live);
         let mut lines = vec![self.processes(&savings, width), String::new()];
-        lines.push(wrap(
-            "memory: anonymous, in memory or swap; lz4, zstd: memory over held; held, saved, and the error of held (95 %): with lz4",
-            width,
-        ));
+        let shared = match live.sampling.shared {
+            true => ", and shared",
+            false => "",
+        };
+        let legend = format!(
+            "memory: anonymous, in memory or swap{shared}; lz4, zstd: memory over held; held, saved, and the error of held (95 %): with lz4"
+        );
+        lines.push(wrap(&legend, width));
         lines.push(String::new());
         for (index, (name, _)) in self.codecs().into_iter().enumerate() {
             let answer = answer(name, &savings.total, index);

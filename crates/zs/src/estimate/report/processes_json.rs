@@ -13,6 +13,7 @@ use zs_pages::{Skip, Skipped, Unread};
 pub(super) struct LiveObject<'a> {
     sample_bytes: u64,
     seed: u64,
+    shared: bool,
     processes: Vec<ProcessObject<'a>>,
     total: TotalObject,
     unread: Vec<UnreadObject>,
@@ -29,6 +30,8 @@ struct ProcessObject<'a> {
     counted_elsewhere_pages: u64,
     shared_pages: u64,
     shared_weight: f64,
+    shared_memory_bytes: Option<u64>,
+    shared_memory_pages: u64,
     memory_bytes: u64,
     sampled_pages: u64,
     changed_pages: u64,
@@ -41,6 +44,7 @@ struct ProcessObject<'a> {
 
 #[derive(Serialize)]
 struct TotalObject {
+    shared_memory_bytes: Option<u64>,
     pages: u64,
     memory_bytes: u64,
     sampled_pages: u64,
@@ -88,8 +92,9 @@ impl Report {
         Some(LiveObject {
             sample_bytes: live.sampling.bytes,
             seed: live.sampling.seed,
+            shared: live.sampling.shared,
             processes: rows.collect(),
-            total: self.total_object(&savings.total),
+            total: self.total_object(&savings.total, live),
             unread: live.unread.iter().map(UnreadObject::new).collect(),
             command: command_object(live),
         })
@@ -103,8 +108,10 @@ impl Report {
             pages: process.pages(),
             swapped_pages: process.swapped,
             counted_elsewhere_pages: process.counted_elsewhere,
-            shared_pages: process.strata[1].pages,
-            shared_weight: process.strata[1].weight,
+            shared_pages: process.hidden().pages,
+            shared_weight: process.hidden().weight,
+            shared_memory_bytes: process.shared_memory,
+            shared_memory_pages: process.shared().pages,
             memory_bytes: row.memory as u64,
             sampled_pages: process.sampled(),
             changed_pages: process.changed(),
@@ -116,8 +123,9 @@ impl Report {
         }
     }
 
-    fn total_object(&self, total: &Total) -> TotalObject {
+    fn total_object(&self, total: &Total, live: &Live) -> TotalObject {
         TotalObject {
+            shared_memory_bytes: live.shared_memory(),
             pages: total.pages,
             memory_bytes: total.memory as u64,
             sampled_pages: total.sampled,

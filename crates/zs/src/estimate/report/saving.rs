@@ -5,12 +5,12 @@ use super::estimator::{Cost, Saving, Sum};
 use crate::estimate::protocol::{Measured, Part};
 use crate::sources::Live;
 use std::array;
-use zs_pages::SampledProcess;
+use zs_pages::{STRATA, SampledProcess};
 
 /// One process.
 pub(super) struct Row<'a> {
     pub(super) process: &'a SampledProcess,
-    /// Bytes of its anonymous memory.
+    /// Bytes of its memory that counts.
     pub(super) memory: f64,
     /// Shares of its pages; `None` if of some nothing is known.
     pub(super) zero: Option<f64>,
@@ -93,7 +93,7 @@ impl Total {
 
 impl<'a> Row<'a> {
     /// All but what a pool would hold.
-    fn new(process: &'a SampledProcess, parts: [Part; 2], page: f64) -> Self {
+    fn new(process: &'a SampledProcess, parts: [Part; STRATA], page: f64) -> Self {
         // What was not stored for want of room is known no more than what was not sampled.
         let strata = || {
             process
@@ -125,15 +125,15 @@ impl<'a> Row<'a> {
 }
 
 /// What was measured of the strata of a process.
-fn parts(codec: &Measured, process: usize) -> [Part; 2] {
+fn parts(codec: &Measured, process: usize) -> [Part; STRATA] {
     array::from_fn(|stratum| {
-        let part = codec.parts.get(2 * process + stratum);
+        let part = codec.parts.get(STRATA * process + stratum);
         part.copied().unwrap_or_default()
     })
 }
 
 /// The codec that got furthest has seen most pages.
-fn furthest(parts: [[Part; 2]; 2]) -> [Part; 2] {
+fn furthest(parts: [[Part; STRATA]; 2]) -> [Part; STRATA] {
     let [lz4, zstd] = parts;
     array::from_fn(|at| std::cmp::max_by_key(lz4[at], zstd[at], |part| part.pages))
 }

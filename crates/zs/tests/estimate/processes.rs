@@ -1,16 +1,8 @@
 //! `zs estimate` of processes that run.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
-
-mod common;
-
-use common::memory::{HELD, HOLD, Holder, MEMORY, largest};
-use common::users::{as_nobody, world_readable};
-use common::*;
+use crate::common::memory::{HELD, Holder, MEMORY, NAME, hold_by, largest};
+use crate::common::users::{as_nobody, world_readable};
+use crate::common::*;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
@@ -35,7 +27,7 @@ fn a_process_is_estimated() {
     let report = json_of(&output);
     let process = largest(&report);
     assert_eq!(process["pid"], holder.pid);
-    assert_eq!(process["command"], "tail");
+    assert_eq!(process["command"], NAME);
     let memory = number(process, "memory_bytes");
     assert!(MEMORY.contains(&memory), "{process}");
     assert_eq!(memory, number(process, "pages") * 4096);
@@ -138,7 +130,10 @@ fn a_process_of_another_user_is_refused_with_the_ways_round() {
         assert!(text.contains(part), "{part}: {text}");
     }
     // Whoever starts the command may read it, and sees by Pss what it shares, if it shares anything.
-    let own = as_nobody(&["estimate", "--json", "--", "sh", "-c", HOLD]);
+    let program = folder.path().join("holder");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let script = hold_by(&program);
+    let own = as_nobody(&["estimate", "--json", "--", "sh", "-c", &script]);
     assert!(own.status.success(), "{}", stderr(&own));
     assert!(
         number(
@@ -185,12 +180,13 @@ fn the_table_fits_and_top_shortens_it() {
         whole.lines().all(|line| line.chars().count() <= 80),
         "{whole}"
     );
-    assert_eq!(lines(whole, " tail "), 1, "{whole}");
+    let name = format!(" {NAME} ");
+    assert_eq!(lines(whole, &name), 1, "{whole}");
     let top = run(&[&arguments[..], &["--top", "1"]].concat());
     let top = stdout(&top);
     assert!(lines(top, "+1 more") == 1, "{top}");
     let none = run(&[&arguments[..], &["--top", "0"]].concat());
-    assert!(lines(stdout(&none), "+2 more") == 1 && lines(stdout(&none), " tail ") == 0);
+    assert!(lines(stdout(&none), "+2 more") == 1 && lines(stdout(&none), &name) == 0);
 }
 
 #[test]

@@ -1,14 +1,6 @@
 //! What `zs estimate --free` measures and prints.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 use serde_json::Value;
 use std::path::Path;
 

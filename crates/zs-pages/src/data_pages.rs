@@ -1,0 +1,81 @@
+//! The pages of a page file that are no holes, numbered one after the other.
+
+use crate::page_file::MappedPages;
+use std::ops::Range;
+use zs_mm::PageSize;
+
+/// Pages of data in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The number of its first page among all pages of data.
+    pub(crate) first: usize,
+    /// Where they lie in the file.
+    pub(crate) pages: Range<usize>,
+}
+
+impl Extent {
+    /// The number after its last page's among all pages of data.
+    pub(crate) fn end(&self) -> usize {
+        self.first + self.pages.len()
+    }
+}
+
+/// The pages of [`MappedPages`] that are no holes, numbered without gaps. A hole is pages of zeros
+/// that nobody wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct DataPages<'a>(&'a MappedPages);
+
+impl<'a> DataPages<'a> {
+    pub(crate) fn of(pages: &'a MappedPages) -> Self {
+        Self(pages)
+    }
+
+    /// The number of pages of data.
+    pub fn len(&self) -> usize {
+        self.0.extents().last().map_or(0, Extent::end)
+    }
+
+    /// Whether all pages are holes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of pages that are holes.
+    pub fn holes(&self) -> usize {
+        self.0.len() - self.len()
+    }
+
+    /// The size of a page.
+    pub fn page_size(&self) -> PageSize {
+        self.0.page_size()
+    }
+
+    /// One page of data, or `None` beyond the last.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        let extents = self.0.extents();
+        let at = extents.partition_point(|extent| extent.end() <= index);
+        let extent = extents.get(at)?;
+        self.0.get(extent.pages.start + (index - extent.first))
+    }
+
+    /// All pages of data, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        let pages = self.0;
+        let numbers = pages.extents().iter().flat_map(|e| e.pages.clone());
+        numbers.filter_map(|number| pages.get(number))
+    }
+
+    /// As [`MappedPages::forget`], by the numbers of the pages of data.
+    pub fn forget(&self, pages: Range<usize>) {
+        for extent in self.0.extents() {
+            let start = pages.start.max(extent.first);
+            let end = pages.end.min(extent.end());
+            if start < end {
+                let base = extent.pages.start;
+                self.0
+                    .forget(base + start - extent.first..base + end - extent.first);
+            }
+        }
+    }
+}
