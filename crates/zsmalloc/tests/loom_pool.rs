@@ -326,6 +326,30 @@ fn change_bits_against_replace() {
     });
 }
 
+/// An object is overwritten in its place, with bits of its own, while it is read: the reader finds the old bytes with the old
+/// bits, or the new ones with the new.
+#[test]
+fn write_with_bits_against_a_reader() {
+    model(|| {
+        let pool = Arc::new(word_pool());
+        pool.store(0, empty(), flagged(4), &bytes(1)).expect("room");
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let Ok(guard) = pool.read(0) else { return };
+                // While it is pinned nobody writes, so that these bits are of these bytes.
+                let flags = pool.look_at(0).expect("a word").flags();
+                let stamp = guard.spans().first[0];
+                assert!(matches!((stamp, flags), (1, 4) | (2, 8)), "{stamp} {flags}");
+            })
+        };
+        let written = pool.write_with_bits(0, flagged(8), &bytes(2));
+        assert!(matches!(written, Ok(()) | Err(Error::Busy)));
+        other.join().expect("no panic");
+        validate(&pool);
+    });
+}
+
 /// A flag as a lock: who finds it clear sees what its last holder did.
 #[test]
 fn bits_publish() {

@@ -7,7 +7,7 @@
     reason = "tests; what is skipped is said"
 )]
 
-use crate::common::bare;
+use crate::common::{BLOCK, Fill, bare, block, write};
 use zram::*;
 
 #[test]
@@ -148,4 +148,42 @@ fn devices_in_use(device: &str, folder: &std::path::Path) {
         Err(Error::Busy(what)) => assert!(what.contains("mounted"), "{what}"),
         other => unreachable!("{other:?}"),
     }
+}
+
+/// A loop device passes holes on to its file, which takes less space as records die.
+#[test]
+fn a_device_takes_less_space_as_its_records_die() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("image");
+    let file = std::fs::File::create(&path).expect("a file");
+    file.set_len(4 << 20).expect("long enough");
+    let taken = || file.metadata().expect("a file").blocks() * 512;
+    let image = path.to_str().expect("a name");
+    let device = command("losetup", &["--find", "--show", image]);
+    let Some(device) = device.filter(|_| zs_os::punch_hole(&file, 0, 4096).is_ok()) else {
+        eprintln!("skipped: no loop device, or no holes, here");
+        return;
+    };
+    let outcome = std::panic::catch_unwind(|| {
+        let store = bare();
+        let backing = BackingFile::open(std::path::Path::new(&device)).expect("free");
+        store.set_backing(backing).expect("the first");
+        for index in 0..20 {
+            write(&store, index, &Fill::Random(index).bytes(BLOCK));
+        }
+        let report = store.writeback(&WritebackRequest::new(Which::All));
+        assert_eq!(report.expect("alone").blocks, 20);
+        // The device was synced: its file has them.
+        assert!(taken() >= 20 * BLOCK as u64);
+        store.discard(0, 10 * BLOCK as u64).expect("in range");
+        while taken() > 12 * BLOCK as u64 {
+            std::thread::yield_now();
+        }
+        for index in 10..20 {
+            assert!(block(&store, index) == Fill::Random(index).bytes(BLOCK));
+        }
+    });
+    command("losetup", &["--detach", &device]).expect("the device goes");
+    outcome.expect("records die");
 }
