@@ -118,7 +118,7 @@ impl<B: Backing> Store<B> {
     /// use the store meanwhile; a block that they read or overwrite stays in memory. The memory of a block is given up when
     /// the file says that its storage has the record: after each 2048 records, and at the end. If it says that it has
     /// not, all of these blocks stay in memory, whatever it says later. One writeback works
-    /// on a store at a time. Takes memory for some records beside what the limit counts: at most 1 MiB.
+    /// on a store at a time. Takes memory for some records beside what the limit counts: at most 1.5 MiB.
     ///
     /// # Errors
     /// [`Error::NoBacking`]; [`Error::Invalid`] if the store deduplicates; [`Error::Busy`];
@@ -298,9 +298,11 @@ impl<B: Backing> Run<'_, '_, '_, B> {
             return Ok(false);
         }
         let (salt, buffer) = (self.stamp.salt, &mut self.batch.buffer);
-        buffer
-            .try_reserve(extent.bytes())
-            .map_err(|_| Error::NoMemory)?;
+        if buffer.capacity() == 0 {
+            let room = BATCH_BYTES + usize::from(units_for(store.block_size())) * UNIT;
+            let reserved = buffer.try_reserve_exact(room);
+            reserved.map_err(|_| Error::NoMemory)?;
+        }
         with_scratch(store.block_size(), |scratch| {
             let Scratch {
                 block: plain,
