@@ -1,6 +1,7 @@
 //! Arguments, and what is wrong with them.
 
 use crate::c_calls::CCalls;
+use crate::hostile::Hostile;
 use crate::icount::Operation;
 use crate::map_modes::MapModes;
 use crate::nbd::Nbd;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     },
     /// How fast is `zs serve`, beside nbdkit's disks of memory and on the kernel's zram?
     Nbd(Nbd),
+    /// How long does a good client of `zs serve` wait beside hostile ones?
+    Hostile(Hostile),
     /// One kind of operation, often, for callgrind; `cargo xtask icount` calls it.
     #[command(hide = true)]
     Icount {

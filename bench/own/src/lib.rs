@@ -8,6 +8,7 @@
 //! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
 //! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
 //! `nbd`: pages -> NBD -> `zs serve` and rivals, in turn -> times and memory -> bars.
+//! `hostile`: a good client of `zs serve`, alone and beside each kind of hostile ones -> times -> bar.
 //! `store`: pages -> block store, bare codec, the kernel's zram, in turn -> times and memory -> bars.
 //! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
 //!
@@ -22,6 +23,7 @@
 //! | `c_calls` | what a call through C costs |
 //! | `icount` | operations whose instructions are counted |
 //! | `nbd` | the NBD server beside others |
+//! | `hostile` | a good client of the NBD server beside hostile ones |
 //! | `store` | the block store beside its codec, and beside the kernel's |
 //! | `zram_device` | a zram device of the kernel |
 //! | `map_modes` | an object that spans frames: copied, or mapped once more |
@@ -42,6 +44,7 @@ mod frames;
 mod give_back;
 #[cfg(feature = "hold-hook")]
 mod holds;
+mod hostile;
 mod icount;
 mod live;
 mod load;
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::MeasureStore { seed } => store::measure_as_child(&seed),
         Command::Store(options) => store::run(&options),
         Command::Nbd(options) => nbd::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
         Command::Icount { operation } => icount::run(operation),
         Command::CCalls(options) => c_calls::run_and_print(&options),
     };

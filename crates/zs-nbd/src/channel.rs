@@ -1,8 +1,8 @@
 //! A socket, in clear or encrypted: one thread reads while another writes.
 //!
 //! # Locking
-//! `inward` is held while reading, over the call on the socket; `outward` while sending, so that records are sent in the order in
-//! which they were made. `tls` is held while bytes are encrypted or decrypted, never over a call on the socket. In this order.
+//! `inward` is held while reading, over the call on the socket; `outward` by a [`Sender`], so that records are sent in the order in
+//! which they were made, and a reply that is sent in parts stays in one piece: the device may be called meanwhile. `tls` is held while bytes are encrypted or decrypted, never over a call on the socket. In this order.
 
 use crate::socket::Socket;
 use crate::stop::Stop;
@@ -30,6 +30,31 @@ pub(crate) struct Channel {
     inward: Mutex<Inward>,
     /// Records that are being sent.
     outward: Mutex<Vec<u8>>,
+}
+
+/// The side that writes, of one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    channel: &'a Channel,
+    records: MutexGuard<'a, Vec<u8>>,
+}
+
+impl Sender<'_> {
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] if they were not taken in time.
+    pub(crate) fn write(&mut self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        let channel = self.channel;
+        let Some(tls) = &channel.tls else {
+            return channel.socket.send(bytes, deadline);
+        };
+        for piece in bytes.chunks(PIECE) {
+            lock(tls).writer().write_all(piece)?;
+            channel.send_pending(tls, &mut self.records, deadline)?;
+        }
+        Ok(())
+    }
 }
 
 /// The side that reads.
@@ -106,9 +131,9 @@ impl Channel {
 
     /// Deadlines of [`read`](Self::read) are looked at this often, where waiting for them exactly would cost a system call more:
     /// at a unix socket.
-    pub(crate) fn look_up_every(&self, time: Duration) -> io::Result<()> {
+    pub(crate) fn look_up_every(&self, time: Option<Duration>) -> io::Result<()> {
         match &self.socket {
-            Socket::Unix(socket) => socket.set_read_timeout(Some(time)),
+            Socket::Unix(socket) => socket.set_read_timeout(time),
             Socket::Tcp(_) => Ok(()),
         }
     }
@@ -132,7 +157,7 @@ impl Channel {
                 // Nobody writes during a handshake; and an alert is the last that is sent, unless somebody is sending.
                 if let Ok(mut records) = self.outward.try_lock() {
                     let patience = deadline.unwrap_or_else(|| Instant::now() + LINGER);
-                    self.send_pending(tls, &mut records, patience)?;
+                    self.send_pending(tls, &mut records, Some(patience))?;
                 }
             }
             if let Some(len) = plain? {
@@ -194,20 +219,12 @@ impl Channel {
         }
     }
 
-    /// Writes all bytes.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if they were not taken in time.
-    pub(crate) fn write(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        let mut records = lock(&self.outward);
-        let Some(tls) = &self.tls else {
-            return self.socket.send(bytes, deadline);
-        };
-        for piece in bytes.chunks(PIECE) {
-            lock(tls).writer().write_all(piece)?;
-            self.send_pending(tls, &mut records, deadline)?;
+    /// Waits until nobody else sends: what is written through it follows itself.
+    pub(crate) fn sender(&self) -> Sender<'_> {
+        Sender {
+            channel: self,
+            records: lock(&self.outward),
         }
-        Ok(())
     }
 
     /// Says goodbye and ends both directions. With `linger` the other side gets a little time to take what was sent to it:
@@ -217,7 +234,7 @@ impl Channel {
         if let Some(tls) = &self.tls {
             lock(tls).send_close_notify();
             // Whoever is gone needs no goodbye.
-            let _ = self.send_pending(tls, &mut lock(&self.outward), deadline);
+            let _ = self.send_pending(tls, &mut lock(&self.outward), Some(deadline));
         }
         self.socket.shutdown(Shutdown::Write);
         if linger {
@@ -242,7 +259,7 @@ impl Channel {
         &self,
         tls: &Mutex<ServerConnection>,
         records: &mut Vec<u8>,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> io::Result<()> {
         records.clear();
         {

@@ -5,78 +5,126 @@
 //!
 //! A thread reads what has arrived, takes a batch of whole requests, and, if the device is slow, leaves reading to the next thread
 //! while it works. With one quick request in flight nothing is ever handed over. Replies are sent a batch at a time, in any order.
-//! See `docs/decisions/0022-nbd-event-loop.md`.
+//! See `docs/decisions/0022-nbd-event-loop.md`. The first thread has buffers of the connection's own; those of others are lent,
+//! see `docs/decisions/0027-shares-of-clients.md`.
 //!
 //! # Locking
-//! `inbox`: held while reading, and, if nothing else is there to do, while working. The channel's locks come after it.
+//! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The channel's locks come after it.
 
-use crate::batch::{Batch, Crew, Next};
-use crate::budget::Budget;
+use crate::batch::{Batch, Carry, Crew, Next, Unanswered};
 use crate::channel::Channel;
 use crate::end::End;
-use crate::export::Exports;
-use crate::handshake::shake_hands;
+use crate::guest::Guest;
+use crate::handshake::Lobby;
+use crate::lender::{Account, Lender, Loan};
 use crate::pace::Pace;
-use crate::refusals::Refusals;
+use crate::proto::Wish;
 use crate::session::Session;
 use crate::socket::Socket;
-use crate::tls::Tls;
+use crate::turn::{Held, Turn};
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
+
+/// How long a thread with borrowed buffers waits for its turn before it gives them back.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection may take.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) handshake: Duration,
+    /// Of TCP alone.
     pub(crate) request: Duration,
+    pub(crate) idle: Option<Duration>,
     pub(crate) in_flight: u64,
     pub(crate) threads: usize,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) lender: Arc<Lender>,
 }
 
-/// Serves a connection to its end. Once its handshake is over, `admit` says whether there is a
-/// place for it. What the client is refused, `refusals` tells.
+/// Who decides about places in service.
+pub(crate) trait Door {
+    /// Lets the client in, or says why not.
+    fn admit(&self) -> Result<(), End>;
+    /// The client was let in and is not served.
+    fn withdraw(&self);
+    /// It was told why.
+    fn denied(&self, why: End);
+}
+
+/// Serves a connection to its end, whose handshake begins in `lobby`.
 pub(crate) fn serve(
     mut channel: Channel,
-    exports: &Exports,
-    tls: Option<&Tls>,
-    bounds: Bounds,
-    refusals: Refusals,
-    admit: impl FnOnce() -> Result<(), End>,
+    mut lobby: Lobby<'_>,
+    bounds: &Bounds,
+    guest: &Guest,
+    door: &impl Door,
 ) -> End {
-    let agreed = shake_hands(&mut channel, exports, tls, refusals, bounds.handshake);
-    let agreed = agreed.and_then(|agreed| {
-        admit()?;
-        let looks = channel.look_up_every(bounds.request);
-        looks.map_err(|error| End::of(error, bounds.request))?;
-        Ok(agreed)
-    });
-    let end = match agreed {
-        Ok(Some((session, early))) => {
-            let connection = Connection::new(&channel, session, early, bounds);
-            let attached = connection.session.device().attached(&mut || {
-                std::thread::scope(|scope| connection.work(scope));
-            });
-            match attached {
-                Ok(()) => connection.end(),
-                Err(errno) => End::KeptOut(errno),
-            }
-        }
-        Ok(None) => End::Goodbye,
-        Err(end) => end,
-    };
+    let end = receive(&mut channel, &mut lobby, bounds, guest, door);
+    let end = end.unwrap_or_else(|end| end);
     channel.close(!matches!(end, End::Goodbye));
     end
+}
+
+/// Asks for the client's wish, until one is granted and has come to its end.
+fn receive(
+    channel: &mut Channel,
+    lobby: &mut Lobby<'_>,
+    bounds: &Bounds,
+    guest: &Guest,
+    door: &impl Door,
+) -> Result<End, End> {
+    while let Some(wish) = lobby.next(channel)? {
+        let why = match door.admit() {
+            Err(why) => why,
+            Ok(()) => match attend(channel, lobby, &wish, bounds, guest) {
+                Ok(end) => return end,
+                Err(kept_out) => {
+                    door.withdraw();
+                    kept_out
+                }
+            },
+        };
+        door.denied(lobby.deny(channel, &wish, why)?);
+    }
+    Ok(End::Goodbye)
+}
+
+/// Serves an admitted client, who is told so when the device has taken it; or says why the device does not.
+fn attend(
+    channel: &Channel,
+    lobby: &mut Lobby<'_>,
+    wish: &Wish,
+    bounds: &Bounds,
+    guest: &Guest,
+) -> Result<Result<End, End>, End> {
+    let export = &wish.agreement.export;
+    let mut served = None;
+    let attached = export.device().attached(&mut || {
+        let granted = lobby.grant(channel, wish).and_then(|granted| {
+            let looks = channel.look_up_every(bounds.idle);
+            looks.map_err(|error| End::of(error, bounds.handshake))?;
+            Ok(granted)
+        });
+        served = Some(granted.map(|(session, early)| {
+            guest.got(export.name());
+            guest.touch();
+            let connection = Connection::new(channel, session, early, bounds, guest);
+            std::thread::scope(|scope| connection.work(scope, None));
+            connection.end()
+        }));
+    });
+    attached.map_err(End::KeptOut)?;
+    // A device that did not call it has no use for the client.
+    Ok(served.unwrap_or(Ok(End::Gone { cut: false })))
 }
 
 /// What has been read and belongs to nobody yet.
 #[derive(Debug)]
 struct Inbox {
-    carry: Vec<u8>,
+    carry: Carry,
     /// Nothing more is read.
     end: Option<End>,
 }
@@ -95,95 +143,119 @@ impl Drop for HangUp<'_> {
 struct Connection<'a> {
     channel: &'a Channel,
     session: Session,
-    bounds: Bounds,
-    inbox: Mutex<Inbox>,
-    /// Why replies could not be sent: nothing more is done.
-    failure: OnceLock<io::Error>,
+    bounds: &'a Bounds,
+    guest: &'a Guest,
+    account: Account,
+    inbox: Turn<Inbox>,
+    /// Why nothing more is answered: then nothing more is done.
+    failure: OnceLock<End>,
     /// Bytes of payload of batches that are being worked on.
     in_flight: AtomicU64,
+    /// Threads that have a batch.
+    working: AtomicUsize,
     threads: AtomicUsize,
-    /// Threads that wait for the inbox.
-    waiting: AtomicUsize,
     pace: Pace,
 }
 
 impl<'a> Connection<'a> {
-    fn new(channel: &'a Channel, session: Session, early: Vec<u8>, bounds: Bounds) -> Self {
+    fn new(
+        channel: &'a Channel,
+        session: Session,
+        early: Vec<u8>,
+        bounds: &'a Bounds,
+        guest: &'a Guest,
+    ) -> Self {
         Self {
             channel,
             session,
             bounds,
-            inbox: Mutex::new(Inbox {
-                carry: early,
+            guest,
+            account: bounds.lender.account(guest.origin.peer(), guest.number),
+            inbox: Turn::new(Inbox {
+                carry: Carry::new(early),
                 end: None,
             }),
             failure: OnceLock::new(),
             in_flight: AtomicU64::new(0),
+            working: AtomicUsize::new(0),
             threads: AtomicUsize::new(1),
-            waiting: AtomicUsize::new(0),
             pace: Pace::default(),
         }
     }
 
     fn end(self) -> End {
-        if let Some(error) = self.failure.into_inner() {
-            return End::of(error, self.bounds.request);
-        }
         let inbox = self.inbox.into_inner();
-        let end = inbox.unwrap_or_else(PoisonError::into_inner).end;
+        let end = self.failure.into_inner().or(inbox.end);
         end.unwrap_or(End::Gone { cut: false })
     }
 
-    /// What each thread does until the connection ends. Orderings are relaxed: the counters are guesses at whether another thread
-    /// is worth its while, and the locks order everything else.
-    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>) {
+    /// What each thread does until the connection ends, or nothing is left to do for buffers that are lent. Orderings are relaxed:
+    /// the counters are guesses at whether another thread is worth its while, and the locks order everything else.
+    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, loan: Option<Loan>) {
         let _hang_up = HangUp(self.channel.socket());
-        let mut batch = Batch::new(&self.session, Arc::clone(&self.bounds.budget));
+        let mut batch = Batch::new(&self.session, self.account.clone());
         let mut kept = None;
         loop {
-            let mut inbox = kept.take().unwrap_or_else(|| self.take_inbox(&mut batch));
+            let held = kept
+                .take()
+                .or_else(|| self.take_inbox(&mut batch, loan.as_ref()));
+            let Some(mut inbox) = held else {
+                self.threads.fetch_sub(1, Ordering::Relaxed);
+                return;
+            };
             if inbox.end.is_some() || self.failure.get().is_some() {
                 return;
             }
             self.fill(&mut inbox, &mut batch);
             let weight = batch.weight();
+            self.guest.asked(batch.len() as u64, weight);
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
+            self.working.fetch_add(1, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
             let long = batch.is_long() || self.pace.is_long(batch.len());
-            if long && room && inbox.end.is_none() && self.has_helper(scope) {
+            if long && room && inbox.end.is_none() && self.may_have_helper() {
                 batch.unload(&mut inbox.carry);
                 drop(inbox);
+                self.call_helper(scope);
             } else {
                 // Nothing more is read, and nobody is woken.
                 kept = Some(inbox);
             }
-            let sent = self.answer(&mut batch);
+            let done = self.answer(&mut batch);
+            self.working.fetch_sub(1, Ordering::Relaxed);
             self.in_flight.fetch_sub(weight, Ordering::Relaxed);
-            if let Err(error) = sent {
+            if let Err(end) = done {
                 // The first one is told. Whoever reads learns of it by reading.
-                let _ = self.failure.set(error);
+                let _ = self.failure.set(end);
                 self.channel.socket().shutdown(Shutdown::Both);
             }
         }
     }
 
-    /// Waits until reading is this thread's.
-    fn take_inbox(&self, batch: &mut Batch) -> MutexGuard<'_, Inbox> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let inbox = self.inbox.lock();
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let mut inbox = inbox.unwrap_or_else(PoisonError::into_inner);
+    /// Waits until reading is this thread's; or until what it works with is due.
+    fn take_inbox(&self, batch: &mut Batch, loan: Option<&Loan>) -> Option<Held<'_, Inbox>> {
+        if loan.is_some_and(Loan::is_due) {
+            return None;
+        }
+        let mut inbox = self.inbox.take(loan.map(|_| LINGER))?;
         batch.load(&mut inbox.carry);
-        inbox
+        Some(inbox)
     }
 
     /// Lets the device work on a batch, sends the replies, and notes how long the device took.
-    fn answer(&self, batch: &mut Batch) -> io::Result<()> {
+    fn answer(&self, batch: &mut Batch) -> Result<(), End> {
         let begun = Instant::now();
         let mut sending = Duration::ZERO;
-        let sent = batch.execute(&self.session, |replies| {
+        let mut sender = None;
+        let done = batch.execute(&self.session, |replies, more| {
             let begun = Instant::now();
-            let sent = self.channel.write(replies, begun + self.bounds.request);
+            let deadline = self.patience().map(|time| begun + time);
+            let wire = sender.get_or_insert_with(|| self.channel.sender());
+            let sent = wire.write(replies, deadline);
+            if !more {
+                sender = None;
+            }
+            self.guest.touch();
             sending += begun.elapsed();
             sent
         });
@@ -191,42 +263,88 @@ impl<'a> Connection<'a> {
             let took = begun.elapsed().saturating_sub(sending);
             self.pace.note(took, batch.len());
         }
-        sent
+        done.map_err(|why| match why {
+            Unanswered::Unsent(error) => {
+                End::of(error, self.patience().unwrap_or(self.bounds.request))
+            }
+            Unanswered::Failed(errno) => End::Failed(errno),
+        })
     }
 
-    /// Whether another thread reads on when the inbox is left.
-    fn has_helper<'s>(&'s self, scope: &'s Scope<'s, '_>) -> bool {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            return true;
-        }
+    /// How long a client gets for what it has to take, or to send, at once. A unix socket's takes nothing from others meanwhile.
+    fn patience(&self) -> Option<Duration> {
+        let tcp = (!self.channel.socket().is_unix()).then_some(self.bounds.request);
+        [tcp, self.bounds.idle].into_iter().flatten().min()
+    }
+
+    /// Whether another thread may read on when the inbox is left.
+    fn may_have_helper(&self) -> bool {
         let most = self.bounds.threads;
-        if self.threads.load(Ordering::Relaxed) >= most {
-            // All others are at work; whoever is done first reads.
-            return most > 1;
+        most > 1 && (self.inbox.is_awaited() || self.threads.load(Ordering::Relaxed) <= most)
+    }
+
+    /// Sees to it that another thread reads on, if there can be one; if not, whoever is done first does.
+    fn call_helper<'s>(&'s self, scope: &'s Scope<'s, '_>) {
+        if self.inbox.is_wanted() {
+            return;
         }
-        self.threads.fetch_add(1, Ordering::Relaxed);
-        let helper = std::thread::Builder::new().name("nbd-helper".into());
-        let spawned = helper.spawn_scoped(scope, || self.work(scope));
-        spawned.is_ok()
+        if self.threads.fetch_add(1, Ordering::Relaxed) < self.bounds.threads
+            && let Some(loan) = self.account.lend(1)
+        {
+            let helper = std::thread::Builder::new().name("nbd-helper".into());
+            let spawned = helper.spawn_scoped(scope, || self.work(scope, Some(loan)));
+            if spawned.is_ok() {
+                return;
+            }
+        }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Reads until there is a whole request, and takes as many as make a batch.
     fn fill(&self, inbox: &mut Inbox, batch: &mut Batch) {
-        let time = self.bounds.request;
         let crew = Crew {
             pace: &self.pace,
             threads: self.bounds.threads,
         };
-        let next = batch.fill(&self.session, crew, |buf, begun| {
-            self.channel.read(buf, begun.map(|begun| begun + time))
-        });
+        let next = batch.fill(&self.session, crew, |buf, begun| self.read(buf, begun));
         inbox.end = match next {
             Ok(Next::Full | Next::Part) => None,
             Ok(Next::Goodbye) => Some(End::Goodbye),
             Ok(Next::Broken(violation)) => Some(violation.into()),
             Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
-            Ok(Next::NoMemory) => Some(End::NoMemory),
-            Err(error) => Some(End::of(error, time)),
+            Err(end) => Some(end),
         };
+    }
+
+    /// Reads what comes next, of a request that has begun maybe.
+    fn read(&self, buf: &mut [u8], begun: Option<Instant>) -> Result<usize, End> {
+        let time = self.bounds.request;
+        let tcp = !self.channel.socket().is_unix();
+        let limit = begun.filter(|_| tcp).map(|begun| begun + time);
+        loop {
+            let quiet = self.bounds.idle.map(|idle| self.guest.last_moved() + idle);
+            let deadline = [limit, quiet].into_iter().flatten().min();
+            match self.channel.read(buf, deadline) {
+                Ok(len) => {
+                    self.guest.touch();
+                    return Ok(len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let now = Instant::now();
+                    if limit.is_some_and(|limit| limit <= now) {
+                        return Err(End::Slow(time));
+                    }
+                    if self.working.load(Ordering::Relaxed) > 0 {
+                        // It waits for others of us.
+                        self.guest.touch();
+                    } else if let Some(idle) = self.bounds.idle
+                        && self.guest.last_moved() + idle <= now
+                    {
+                        return Err(End::Idle(idle));
+                    }
+                }
+                Err(error) => return Err(End::of(error, time)),
+            }
+        }
     }
 }

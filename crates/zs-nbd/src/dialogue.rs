@@ -1,8 +1,8 @@
 //! The whole protocol without a socket.
 
-use crate::batch::{Batch, Crew, Next};
-use crate::budget::Budget;
+use crate::batch::{Batch, Crew, Next, Unanswered};
 use crate::export::Exports;
+use crate::lender::Account;
 use crate::pace::Pace;
 use crate::proto::{Handshake, Security, Step, Violation};
 use crate::refusals::Refusals;
@@ -32,7 +32,7 @@ enum Stage<'a> {
 pub enum Progress {
     /// It waits for more.
     Open,
-    /// The client said goodbye, or there was no memory for its request.
+    /// The client said goodbye, or the device failed in the middle of a reply that has no place for an error.
     Over,
 }
 
@@ -66,10 +66,10 @@ impl<'a> Dialogue<'a> {
                     self.stage = Stage::Over;
                     return Ok(Progress::Over);
                 }
-                Step::Begin(agreement) => {
-                    let session = Session::new(agreement, Arc::clone(refusals));
-                    // One request at a time: it never waits.
-                    let batch = Batch::new(&session, Arc::new(Budget::new(0)));
+                Step::Begin(wish) => {
+                    handshake.grant(&wish, out);
+                    let session = Session::new(wish.agreement, Arc::clone(refusals));
+                    let batch = Batch::new(&session, Account::poor());
                     self.stage = Stage::Requests(session, Box::new(batch));
                     let early = std::mem::take(&mut self.pending);
                     return self.requests(&early, out);
@@ -98,13 +98,17 @@ impl<'a> Dialogue<'a> {
             let Ok(next) = next else {
                 return Ok(Progress::Open);
             };
-            let Ok(()) = batch.execute(session, |replies| {
+            let done = batch.execute(session, |replies, _| {
                 out.extend_from_slice(replies);
                 Ok::<(), Infallible>(())
             });
+            if let Err(Unanswered::Failed(_)) = done {
+                self.stage = Stage::Over;
+                return Ok(Progress::Over);
+            }
             match next {
                 Next::Full | Next::Part => {}
-                Next::Goodbye | Next::Gone { .. } | Next::NoMemory => {
+                Next::Goodbye | Next::Gone { .. } => {
                     self.stage = Stage::Over;
                     return Ok(Progress::Over);
                 }

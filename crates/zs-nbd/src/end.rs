@@ -20,12 +20,18 @@ pub enum End {
     Violation(Violation),
     /// The device did not take the client.
     KeptOut(Errno),
-    /// The handshake, the rest of a request, or taking replies took too long.
+    /// The handshake took too long; or the rest of a request, or taking replies, at TCP.
     Slow(Duration),
-    /// A TCP client was through with its handshake and found no place: there are too many connections.
+    /// It neither sent nor took a byte for too long.
+    Idle(Duration),
+    /// The client was through with its handshake and found no place: so many are taken.
     TooMany(usize),
-    /// The system had no memory for a large request.
-    NoMemory,
+    /// Another client needed the place.
+    Displaced,
+    /// By [`Clients::disconnect`](crate::Clients::disconnect).
+    Disconnected,
+    /// The device failed in the middle of a reply that has no place for an error.
+    Failed(Errno),
     /// The socket failed.
     Socket(io::Error),
     /// The device panicked.
@@ -57,8 +63,11 @@ impl fmt::Display for End {
             Self::Violation(violation) => write!(f, "the client broke the protocol: {violation}"),
             Self::KeptOut(errno) => write!(f, "the disk takes no clients now: {errno}"),
             Self::Slow(limit) => write!(f, "the client took more than {limit:?}"),
-            Self::TooMany(most) => write!(f, "there are {most} connections already"),
-            Self::NoMemory => write!(f, "there was no memory for a request"),
+            Self::Idle(limit) => write!(f, "the client was idle for {limit:?}"),
+            Self::TooMany(taken) => write!(f, "all {taken} places are taken: try again later"),
+            Self::Displaced => write!(f, "its place was needed for another client"),
+            Self::Disconnected => write!(f, "it was disconnected on request"),
+            Self::Failed(errno) => write!(f, "the disk failed in the middle of a reply: {errno}"),
             Self::Socket(error) => write!(f, "the socket failed: {error}"),
             Self::Panicked => write!(f, "the disk failed inside"),
         }

@@ -3,71 +3,120 @@
 use crate::channel::Channel;
 use crate::end::End;
 use crate::export::Exports;
-use crate::proto::{Handshake, Security, Step};
+use crate::proto::{Handshake, Security, Step, Wish};
 use crate::refusals::Refusals;
 use crate::session::Session;
 use crate::tls::Tls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Who comes out of the handshake, with what was read beyond it; nobody, if the client did not want to go on.
-pub(crate) fn shake_hands(
-    channel: &mut Channel,
-    exports: &Exports,
-    tls: Option<&Tls>,
-    refusals: Refusals,
+/// A handshake under way: a client wishes to begin, as often as its wish is denied.
+pub(crate) struct Lobby<'a> {
+    handshake: Handshake<'a>,
+    refusals: Arc<Refusals>,
+    tls: Option<&'a Tls>,
+    begun: Instant,
     time: Duration,
-) -> Result<Option<(Session, Vec<u8>)>, End> {
-    let begun = Instant::now();
-    channel
-        .look_up_every(time)
-        .map_err(|error| End::of(error, time))?;
-    let security = tls.map_or(Security::Clear, |_| Security::Wanted);
-    let mut out = Vec::new();
-    let refusals = Arc::new(refusals);
-    let mut handshake = Handshake::new(exports, security, Arc::clone(&refusals), &mut out);
-    let mut input = Vec::new();
-    let mut buf = [0; 4096];
-    loop {
-        let advanced = handshake.advance(&input, &mut out);
-        let time = allowed(time, handshake.listed());
-        let deadline = begun + time;
-        let failed = |error| End::of(error, time);
-        // What came before a violation is answered; whether that arrives matters to nobody.
-        let sent = channel.write(&out, deadline);
-        let (taken, step) = advanced?;
-        sent.map_err(failed)?;
-        out.clear();
-        input.drain(..taken);
-        let goes_on = !matches!(step, Step::End | Step::Begin(_));
-        if goes_on && Instant::now() >= deadline {
-            // Also of a client that is never waited for: nothing else bounds its options.
-            return Err(End::Slow(time));
-        }
-        match step {
-            Step::Send => continue,
-            Step::More => {}
-            Step::End => return Ok(None),
-            Step::StartTls => {
-                if let Some(tls) = tls {
-                    channel.start_tls(tls.config()).map_err(failed)?;
-                }
-                handshake.encrypted();
-            }
-            Step::Begin(agreement) => {
-                return Ok(Some((Session::new(agreement, refusals), input)));
-            }
-        }
-        match channel.read(&mut buf, Some(deadline)).map_err(failed)? {
-            0 => return Err(End::Gone { cut: false }),
-            len => input.extend_from_slice(&buf[..len]),
-        }
-    }
+    input: Vec<u8>,
+    out: Vec<u8>,
 }
 
-/// Returns the time for a handshake in which so many exports were listed: a tenth more for each,
-/// since they are asked about one by one, over a slow line maybe.
-fn allowed(time: Duration, listed: usize) -> Duration {
-    let listed = u32::try_from(listed).unwrap_or(u32::MAX);
-    time.saturating_add((time / 10).saturating_mul(listed))
+impl<'a> Lobby<'a> {
+    /// Begins one. What the client is refused, `refusals` tells.
+    pub(crate) fn open(
+        exports: &'a Exports,
+        tls: Option<&'a Tls>,
+        refusals: Refusals,
+        time: Duration,
+    ) -> Self {
+        let security = tls.map_or(Security::Clear, |_| Security::Wanted);
+        let refusals = Arc::new(refusals);
+        let mut out = Vec::new();
+        Self {
+            handshake: Handshake::new(exports, security, Arc::clone(&refusals), &mut out),
+            refusals,
+            tls,
+            begun: Instant::now(),
+            time,
+            input: Vec::new(),
+            out,
+        }
+    }
+
+    /// The next wish to begin; none, if the client does not want to go on.
+    pub(crate) fn next(&mut self, channel: &mut Channel) -> Result<Option<Wish>, End> {
+        let time = self.time;
+        let looks = channel.look_up_every(Some(time));
+        looks.map_err(|error| End::of(error, time))?;
+        let mut buf = [0; 4096];
+        loop {
+            let advanced = self.handshake.advance(&self.input, &mut self.out);
+            // What came before a violation is answered; whether that arrives matters to nobody.
+            let sent = self.send(channel);
+            let (taken, step) = advanced?;
+            sent?;
+            self.input.drain(..taken);
+            let (time, deadline) = (self.allowed(), self.deadline());
+            let failed = |error| End::of(error, time);
+            let goes_on = !matches!(step, Step::End | Step::Begin(_));
+            if goes_on && Instant::now() >= deadline {
+                // Also of a client that is never waited for: nothing else bounds its options.
+                return Err(End::Slow(time));
+            }
+            match step {
+                Step::Send => continue,
+                Step::More => {}
+                Step::End => return Ok(None),
+                Step::StartTls => {
+                    if let Some(tls) = self.tls {
+                        channel.start_tls(tls.config()).map_err(failed)?;
+                    }
+                    self.handshake.encrypted();
+                }
+                Step::Begin(wish) => return Ok(Some(wish)),
+            }
+            match channel.read(&mut buf, Some(deadline)).map_err(failed)? {
+                0 => return Err(End::Gone { cut: false }),
+                len => self.input.extend_from_slice(&buf[..len]),
+            }
+        }
+    }
+
+    /// Tells the client that it may begin. Returns its session, and what was read beyond the handshake.
+    pub(crate) fn grant(
+        &mut self,
+        channel: &Channel,
+        wish: &Wish,
+    ) -> Result<(Session, Vec<u8>), End> {
+        self.handshake.grant(wish, &mut self.out);
+        self.send(channel)?;
+        let session = Session::new(wish.agreement.clone(), Arc::clone(&self.refusals));
+        Ok((session, std::mem::take(&mut self.input)))
+    }
+
+    /// Tells the client that it may not begin now, and why, which is returned; if it cannot be told, that is its end.
+    pub(crate) fn deny(&mut self, channel: &Channel, wish: &Wish, why: End) -> Result<End, End> {
+        if !self.handshake.deny(wish, &why.to_string(), &mut self.out) {
+            return Err(why);
+        }
+        self.send(channel).map(|()| why)
+    }
+
+    fn send(&mut self, channel: &Channel) -> Result<(), End> {
+        let sent = channel.sender().write(&self.out, Some(self.deadline()));
+        self.out.clear();
+        sent.map_err(|error| End::of(error, self.allowed()))
+    }
+
+    fn deadline(&self) -> Instant {
+        self.begun + self.allowed()
+    }
+
+    /// The time that the client has: a tenth more for each export that was listed, since they are asked about one by one, over a slow
+    /// line maybe.
+    fn allowed(&self) -> Duration {
+        let listed = u32::try_from(self.handshake.listed()).unwrap_or(u32::MAX);
+        let more = (self.time / 10).saturating_mul(listed);
+        self.time.saturating_add(more)
+    }
 }

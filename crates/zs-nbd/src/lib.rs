@@ -24,7 +24,8 @@
 //! | `refusals` | options and requests that were answered with an error, each kind told once |
 //! | `session` | one request after the other, against the device |
 //! | `batch` | whole requests, cut from what was read, and their replies |
-//! | `budget` | one bound on the memory of all large requests |
+//! | `pieces` | large requests, done in pieces |
+//! | `lender` | memory for more threads, by shares |
 //! | `pace` | how fast the device is, and how work is shared out because of that |
 //! | `dialogue` | the whole protocol without a socket |
 //! | `tls` | certificates on both sides |
@@ -33,20 +34,24 @@
 //! | `endpoint` | unix sockets and TCP ports to connect to |
 //! | `handshake` | the handshake at a socket |
 //! | `connection` | one connection and its threads |
+//! | `turn` | a value that threads have in turn |
 //! | `end` | how a connection ended |
+//! | `peer` | the other side of a connection, and whose it is |
+//! | `guest` | who a client is, and what it did |
+//! | `rate` | how fast clients are let in |
+//! | `places` | who has a place, and who has to make room |
 //! | `stop` | the word that the server ends |
 //! | `server` | accepting, limits, the end |
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel`, `budget`, `refusals` and `server`, described there;
-//! those of the last three are held for a look, that of the budget or of the refusals maybe with
-//! `inbox` held. A device is called with `inbox` held at most.
+//! Locks are those of `connection`, `channel`, `pieces`, `lender`, `refusals` and `server`, described
+//! there; those of the last four are held for a look. A device is called with `inbox` held at most,
+//! and, in the middle of a reply that must stay in one piece, the channel's `outward`.
 
 #![forbid(unsafe_code)]
 
 mod batch;
-mod budget;
 mod channel;
 mod connection;
 mod device;
@@ -54,24 +59,33 @@ mod dialogue;
 mod end;
 mod endpoint;
 mod export;
+mod guest;
 mod handshake;
+mod lender;
 mod memory;
 mod pace;
+mod peer;
+mod pieces;
+mod places;
 mod proto;
+mod rate;
 mod refusals;
 mod server;
 mod session;
 mod socket;
 mod stop;
 mod tls;
+mod turn;
 
 pub use device::{BlockSizes, Content, Context, Device, Errno, Extent, Extents, Space};
 pub use dialogue::{Dialogue, Progress};
 pub use end::End;
 pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
+pub use guest::ClientInfo;
 pub use memory::MemoryDevice;
+pub use peer::Origin;
 pub use proto::Violation;
 pub use refusals::Declined;
-pub use server::{Event, Limits, Observer, Server, Stopped};
+pub use server::{Clients, Event, Limits, Observer, Server, Stopped};
 pub use tls::{Tls, TlsError};

@@ -1,27 +1,33 @@
 //! The server: one thread that accepts, and the threads of each connection.
 //!
 //! # Locking
-//! The list of connections has a lock, held for a look only.
+//! The list of guests has a lock, held for a look only. Those who have a place there are another matter: `places`.
 
-use crate::budget::Budget;
+use crate::batch::BATCH_BYTES;
 use crate::channel::Channel;
-use crate::connection::{self, Bounds};
+use crate::connection::{self, Bounds, Door};
 use crate::end::End;
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
+use crate::guest::{ClientInfo, Dismissal, Guest};
+use crate::handshake::Lobby;
+use crate::lender::Lender;
+use crate::peer::Origin;
+use crate::places::{Capacity, Full, Given, Places};
+use crate::rate::Rate;
 use crate::refusals::{Declined, Refusals};
 use crate::socket::Socket;
 use crate::stop::Stop;
 use crate::tls::Tls;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the system gets to have descriptors and memory again.
 const RETRY: Timespec = Timespec {
@@ -32,43 +38,72 @@ const RETRY: Timespec = Timespec {
 /// How long threads get whose sockets were shut down, and who are with the device maybe.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
+/// How long the threads of clients get that were disconnected on request, and are with the device maybe.
+const GOING: Duration = Duration::from_secs(5);
+
 /// What clients may take.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections at once; more are closed at once. An eighth of them is not for TCP, so that who comes through a unix
-    /// socket finds a place.
+    /// Most connections in service at once. An eighth of them is not for TCP, so that who comes through a unix socket finds a
+    /// place. When all are taken, a newcomer is told so, unless another client makes room: one of the peer (a user at
+    /// unix sockets, an address at TCP) that has most of them, if the newcomer's has less; or one that was idle for `spare`.
     pub connections: usize,
-    /// Most TCP clients at once that are not through with their handshake; these are not counted as connections.
+    /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the oldest of the peer with most of
+    /// them makes room.
     pub handshakes: usize,
     /// Time for a handshake, that of TLS included; not zero. A client that was told the list of
     /// exports gets a tenth of it more for each, to ask about one by one. At a unix socket it may
     /// become twice that, for a client that is not silent but slow.
     pub handshake: Duration,
-    /// Time for the rest of a request that has begun, and for taking the replies to a batch of requests; not zero. As above. For a
-    /// request beyond 128 KiB it begins anew once there is memory for it.
+    /// The least rate of a TCP client: 128 KiB in this time, of a request that has begun as of the replies to it. A client of a unix
+    /// socket may be as slow as it likes: nobody waits for it.
     pub request: Duration,
-    /// Bytes of all requests beyond 128 KiB and their replies, of all connections; others wait. A single request that is larger
-    /// than this gets all of it.
+    /// After so long without a byte from a client or to it, while it waits for nothing, its connection ends. It may become twice
+    /// that at a unix socket. Not zero.
+    pub idle: Option<Duration>,
+    /// A client that was idle for so long makes room for another one when all places are taken.
+    pub spare: Duration,
+    /// Bytes of buffers that are lent to connections, for more than one thread each; beside those that each has, see
+    /// [`most_memory`](Self::most_memory). What is lent goes by shares of peers and their clients, and nobody waits for it.
     pub memory: usize,
-    /// Bytes of payload of one connection beyond which no further request is read. A request that is being read comes on top.
+    /// Bytes of payload of one connection beyond which no further request is read.
     pub in_flight: u64,
     /// Most threads that work for one connection; at least 1.
     pub threads: usize,
 }
 
 impl Default for Limits {
-    /// 64 connections, 16 handshakes of 10 seconds, 60 seconds for a request, 256 MiB of memory, 64 MiB in flight, and as many
-    /// threads as there are CPUs, 8 at most.
+    /// 64 connections, 64 handshakes of 10 seconds, 128 KiB in a minute, no limit for who is idle but a minute when places are
+    /// wanted, 64 MiB of memory, 64 MiB in flight, and as many threads as there are CPUs, 8 at most.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             connections: 64,
-            handshakes: 16,
+            handshakes: 64,
             handshake: Duration::from_secs(10),
             request: Duration::from_secs(60),
-            memory: 256 << 20,
+            idle: None,
+            spare: Duration::from_secs(60),
+            memory: 64 << 20,
             in_flight: 64 << 20,
             threads: cpus.min(8),
+        }
+    }
+}
+
+impl Limits {
+    /// Most bytes of buffers for requests and replies, of all connections together: 396 KiB for each, and those that are lent.
+    /// However long requests are.
+    #[must_use]
+    pub fn most_memory(&self) -> usize {
+        self.connections * BATCH_BYTES + self.memory
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity {
+            service: self.connections,
+            lobby: self.handshakes,
+            spare: self.spare,
         }
     }
 }
@@ -77,13 +112,15 @@ impl Default for Limits {
 #[derive(Debug)]
 pub enum Event {
     /// A client connected; connections are numbered from 1.
-    Opened(u64),
+    Opened(u64, Origin),
     /// An option or a request was answered with an error. Of each connection and kind the first one
     /// is told.
     Declined(u64, Declined),
     /// A connection ended.
     Closed(u64, End),
-    /// A client was turned away: there are too many connections.
+    /// A client was told that it is not served, and why; its handshake goes on.
+    Denied(u64, End),
+    /// A client was turned away: so many connections that were cut off are still with the device.
     TooMany(usize),
     /// A client was turned away, or the system failed to accept one.
     Refused(io::Error),
@@ -92,10 +129,14 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Opened(number) => write!(f, "connection {number}: opened"),
+            Self::Opened(number, origin) => write!(f, "connection {number}: opened by {origin}"),
             Self::Declined(number, declined) => write!(f, "connection {number}: {declined}"),
             Self::Closed(number, end) => write!(f, "connection {number}: {end}"),
-            Self::TooMany(most) => write!(f, "a client was turned away: {most} are connected"),
+            Self::Denied(number, why) => write!(f, "connection {number}: not served: {why}"),
+            Self::TooMany(left) => write!(
+                f,
+                "a client was turned away: {left} connections that were cut off are still there"
+            ),
             Self::Refused(error) => write!(f, "a client was not let in: {error}"),
         }
     }
@@ -113,6 +154,15 @@ pub enum Stopped {
     Stuck(usize),
 }
 
+/// What came of asking a client in.
+enum Accepted {
+    /// One came, and was let in or not.
+    Client,
+    Nobody,
+    /// The system has nothing left for it.
+    Failed,
+}
+
 /// Told of all that happens, by the thread that it happens in. If it panics, what it was told is lost, and nothing else.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
@@ -124,52 +174,65 @@ pub struct Server {
 
 struct Shared {
     exports: Exports,
-    limits: Limits,
     observer: Observer,
-    budget: Arc<Budget>,
+    bounds: Bounds,
     stop: Arc<Stop>,
     guests: Mutex<Guests>,
     closed: Condvar,
 }
 
-/// Clients by their numbers.
-#[derive(Debug, Default)]
-struct Guests {
-    last: u64,
-    list: HashMap<u64, Guest>,
-}
-
+/// Clients by their numbers, and their places.
 #[derive(Debug)]
-struct Guest {
-    socket: Socket,
-    /// Whether it has a place among the connections. TCP clients get it after their handshake.
-    admitted: bool,
+struct Guests {
+    places: Places,
+    list: BTreeMap<u64, Arc<Guest>>,
 }
 
 impl Guests {
-    fn admitted(&self) -> usize {
-        self.list.values().filter(|guest| guest.admitted).count()
+    fn dismiss(&self, number: Option<u64>, why: Dismissal) {
+        if let Some(guest) = number.and_then(|number| self.list.get(&number)) {
+            guest.dismiss(why);
+        }
+    }
+}
+
+/// The clients of a server, for whoever asks about them. The server may have ended: then there are none.
+#[derive(Clone)]
+pub struct Clients(Arc<Shared>);
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+impl Clients {
+    /// All of them, those in their handshake too; the oldest one first.
+    #[must_use]
+    pub fn list(&self) -> Vec<ClientInfo> {
+        let guests = self.0.lock();
+        guests.list.values().map(|guest| guest.info()).collect()
     }
 
-    /// Whether there is a place for a TCP client; or how many connections there are.
-    fn has_place_for_tcp(&self, limits: &Limits) -> Result<(), usize> {
-        let admitted = self.admitted();
-        let is_tcp = |guest: &&Guest| guest.admitted && !guest.socket.is_unix();
-        let tcp = self.list.values().filter(is_tcp).count();
-        let most = limits.connections - limits.connections / 8;
-        let fits = admitted < limits.connections && tcp < most;
-        fits.then_some(()).ok_or(admitted)
-    }
-
-    /// Whether a client may begin its handshake; or how many there are that keep it out.
-    fn has_place_for(&self, socket: &Socket, limits: &Limits) -> Result<(), usize> {
-        let admitted = self.admitted();
-        let (taken, most) = if socket.is_unix() {
-            (admitted, limits.connections)
-        } else {
-            (self.list.len() - admitted, limits.handshakes)
+    /// Ends connections: those that `which` says. What they asked for may still be done, and is not answered. Returns how many there
+    /// were, and how many of them are still with the device after 5 seconds, for which it blocks at most.
+    pub fn disconnect(&self, which: impl Fn(&ClientInfo) -> bool) -> (usize, usize) {
+        let guests = self.0.lock();
+        let meant = guests.list.values().filter(|guest| which(&guest.info()));
+        let meant: Vec<Arc<Guest>> = meant.cloned().collect();
+        for guest in &meant {
+            guest.dismiss(Dismissal::Disconnected);
+        }
+        let still = |guests: &Guests| {
+            let is_there = |guest: &&Arc<Guest>| guests.list.contains_key(&guest.number);
+            meant.iter().filter(is_there).count()
         };
-        (taken < most).then_some(()).ok_or(taken)
+        let waited = self
+            .0
+            .closed
+            .wait_timeout_while(guests, GOING, |guests| still(guests) > 0);
+        let guests = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (meant.len(), still(&guests))
     }
 }
 
@@ -184,13 +247,24 @@ impl Server {
         limits: Limits,
         observer: Observer,
     ) -> io::Result<Self> {
+        let bounds = Bounds {
+            handshake: limits.handshake,
+            request: limits.request,
+            idle: limits.idle,
+            in_flight: limits.in_flight,
+            threads: limits.threads.max(1),
+            lender: Arc::new(Lender::new(limits.memory / BATCH_BYTES)),
+        };
+        let guests = Guests {
+            places: Places::new(limits.capacity()),
+            list: BTreeMap::new(),
+        };
         let shared = Arc::new(Shared {
             exports,
-            budget: Arc::new(Budget::new(limits.memory)),
-            limits,
+            bounds,
             observer,
             stop: Arc::new(Stop::new()?),
-            guests: Mutex::default(),
+            guests: Mutex::new(guests),
             closed: Condvar::new(),
         });
         let acceptor = {
@@ -204,10 +278,16 @@ impl Server {
         })
     }
 
-    /// Connections at the moment.
+    /// Connections in service at the moment.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().admitted()
+        self.shared.lock().places.serving()
+    }
+
+    /// Its clients.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients(Arc::clone(&self.shared))
     }
 
     /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are finished and answered; then
@@ -264,18 +344,38 @@ impl Shared {
     }
 
     fn accept(self: Arc<Self>, endpoints: &[Endpoint]) {
+        let begun = Instant::now();
+        let gates = endpoints
+            .iter()
+            .map(|endpoint| (endpoint, Rate::new(begun)));
+        let mut gates: Vec<(&Endpoint, Rate)> = gates.collect();
         loop {
-            let mut polled: Vec<PollFd<'_>> = endpoints
+            let now = Instant::now();
+            let waits = gates.iter().map(|(_, rate)| rate.wait(now));
+            let pause = waits.filter(|wait| !wait.is_zero()).min();
+            let mut open: Vec<_> = gates
+                .iter_mut()
+                .filter(|(_, rate)| rate.wait(now).is_zero())
+                .collect();
+            let mut polled: Vec<PollFd<'_>> = open
                 .iter()
-                .map(|endpoint| PollFd::new(endpoint, PollFlags::IN))
+                .map(|(endpoint, _)| PollFd::new(*endpoint, PollFlags::IN))
                 .collect();
             polled.push(PollFd::new(&*self.stop, PollFlags::IN));
+            let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
             // Interrupted, or no memory: looked at again.
-            let _ = rustix::event::poll(&mut polled, None);
+            let _ = rustix::event::poll(&mut polled, pause.as_ref());
             if self.stop.is_said() {
                 return;
             }
-            let failed = endpoints.iter().any(|endpoint| !self.accept_one(endpoint));
+            let mut failed = false;
+            for (endpoint, rate) in &mut open {
+                match self.accept_one(endpoint) {
+                    Accepted::Client => rate.note(now),
+                    Accepted::Nobody => {}
+                    Accepted::Failed => failed = true,
+                }
+            }
             if failed {
                 // No descriptor or memory for it: the client goes on waiting, and is asked in again a little later.
                 let mut polled = [PollFd::new(&*self.stop, PollFlags::IN)];
@@ -284,61 +384,64 @@ impl Shared {
         }
     }
 
-    /// Lets the next client in, if there is one. Returns whether the system was able to.
-    fn accept_one(self: &Arc<Self>, endpoint: &Endpoint) -> bool {
+    /// Lets the next client in, if there is one.
+    fn accept_one(self: &Arc<Self>, endpoint: &Endpoint) -> Accepted {
         match endpoint.accept() {
-            Ok(socket) => self.open(socket, endpoint.tls()),
+            Ok(socket) => {
+                self.open(socket, endpoint.tls());
+                Accepted::Client
+            }
             Err(error) => {
                 let kind = error.kind();
-                let waits = kind == io::ErrorKind::WouldBlock;
-                if !waits {
-                    self.tell(&Event::Refused(error));
+                if kind == io::ErrorKind::WouldBlock {
+                    return Accepted::Nobody;
                 }
-                let gone = kind == io::ErrorKind::ConnectionAborted;
-                return waits || gone || kind == io::ErrorKind::PermissionDenied;
+                self.tell(&Event::Refused(error));
+                match kind {
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::PermissionDenied => {
+                        Accepted::Client
+                    }
+                    _ => Accepted::Failed,
+                }
             }
         }
-        true
     }
 
     fn open(self: &Arc<Self>, socket: Socket, tls: Option<&Tls>) {
-        let registered = {
-            let mut guests = self.lock();
-            if let Err(many) = guests.has_place_for(&socket, &self.limits) {
-                drop(guests);
-                return self.tell(&Event::TooMany(many));
-            }
-            socket.try_clone().map(|clone| {
-                guests.last += 1;
-                let number = guests.last;
-                let guest = Guest {
-                    admitted: clone.is_unix(),
-                    socket: clone,
-                };
-                guests.list.insert(number, guest);
-                number
-            })
-        };
-        let number = match registered {
-            Ok(number) => number,
+        let registered = Origin::of(&socket).and_then(|origin| {
+            let clone = socket.try_clone()?;
+            Ok(self.register(origin, clone))
+        });
+        let guest = match registered {
+            Ok(Ok(guest)) => guest,
+            Ok(Err(Full(left))) => return self.tell(&Event::TooMany(left)),
             Err(error) => return self.tell(&Event::Refused(error)),
         };
+        let thread = std::thread::Builder::new().name(format!("nbd-{}", guest.number));
         let entry = Entry {
             shared: Arc::clone(self),
-            number,
+            guest,
         };
         let tls = tls.cloned();
-        let thread = std::thread::Builder::new().name(format!("nbd-{number}"));
         let spawned = thread.spawn(move || entry.serve(socket, tls.as_ref()));
         if let Err(error) = spawned {
             self.tell(&Event::Refused(error));
         }
     }
 
+    fn register(&self, origin: Origin, socket: Socket) -> Result<Arc<Guest>, Full> {
+        let mut guests = self.lock();
+        let Given { number, displaced } = guests.places.enter(&origin)?;
+        guests.dismiss(displaced, Dismissal::Displaced);
+        let guest = Arc::new(Guest::new(number, origin, socket));
+        guests.list.insert(number, Arc::clone(&guest));
+        Ok(guest)
+    }
+
     fn hang_up(&self, how: Shutdown, whom: impl Fn(&Socket) -> bool) {
         for guest in self.lock().list.values() {
-            if whom(&guest.socket) {
-                guest.socket.shutdown(how);
+            if whom(guest.socket()) {
+                guest.socket().shutdown(how);
             }
         }
     }
@@ -356,50 +459,57 @@ impl Shared {
 /// A client's place in the list, taken off when it is dropped.
 struct Entry {
     shared: Arc<Shared>,
-    number: u64,
+    guest: Arc<Guest>,
 }
 
 impl Entry {
     fn serve(self, socket: Socket, tls: Option<&Tls>) {
-        let shared = &self.shared;
-        shared.tell(&Event::Opened(self.number));
+        let (shared, guest) = (&self.shared, &self.guest);
+        shared.tell(&Event::Opened(guest.number, guest.origin));
         let channel = Channel::new(socket, Arc::clone(&shared.stop));
-        let limits = &shared.limits;
-        let bounds = Bounds {
-            handshake: limits.handshake,
-            request: limits.request,
-            in_flight: limits.in_flight,
-            threads: limits.threads.max(1),
-            budget: Arc::clone(&shared.budget),
-        };
-        let (told, number) = (Arc::clone(shared), self.number);
+        let (told, number) = (Arc::clone(shared), guest.number);
         let refusals = Refusals::new(move |declined| told.tell(&Event::Declined(number, declined)));
         let served = catch_unwind(AssertUnwindSafe(|| {
-            let admit = || self.admit();
-            connection::serve(channel, &shared.exports, tls, bounds, refusals, admit)
+            let lobby = Lobby::open(&shared.exports, tls, refusals, shared.bounds.handshake);
+            connection::serve(channel, lobby, &shared.bounds, guest, &self)
         }));
-        let end = served.unwrap_or(End::Panicked);
-        shared.tell(&Event::Closed(self.number, end));
+        let end = match guest.dismissal() {
+            Some(why) => why.into(),
+            None => served.unwrap_or(End::Panicked),
+        };
+        shared.tell(&Event::Closed(guest.number, end));
+    }
+}
+
+impl Door for Entry {
+    fn admit(&self) -> Result<(), End> {
+        let guests = &mut *self.shared.lock();
+        let list = &guests.list;
+        let idle = |number| {
+            let guest = list.get(&number);
+            guest.map_or(Duration::ZERO, |guest| guest.last_moved().elapsed())
+        };
+        let given = guests.places.admit(self.guest.number, idle);
+        let Given { displaced, .. } = given.map_err(|Full(taken)| End::TooMany(taken))?;
+        guests.dismiss(displaced, Dismissal::Displaced);
+        Ok(())
     }
 
-    /// After the handshake: a place for a TCP client. Others have one.
-    fn admit(&self) -> Result<(), End> {
-        let mut guests = self.shared.lock();
-        let place = guests.has_place_for_tcp(&self.shared.limits);
-        match guests.list.get_mut(&self.number) {
-            Some(guest) if !guest.admitted => {
-                place.map_err(End::TooMany)?;
-                guest.admitted = true;
-            }
-            _ => {}
-        }
-        Ok(())
+    fn withdraw(&self) {
+        self.shared.lock().places.withdraw(self.guest.number);
+    }
+
+    fn denied(&self, why: End) {
+        self.shared.tell(&Event::Denied(self.guest.number, why));
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.shared.lock().list.remove(&self.number);
+        let mut guests = self.shared.lock();
+        guests.places.leave(self.guest.number);
+        guests.list.remove(&self.guest.number);
+        drop(guests);
         self.shared.closed.notify_all();
     }
 }

@@ -18,7 +18,8 @@ pub(crate) struct Session {
 }
 
 /// Why a request fails, in the protocol's words and in people's.
-struct Refusal {
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
     errno: Errno,
     /// Which of the mistakes that there are it is.
     kind: &'static str,
@@ -85,13 +86,43 @@ impl Session {
         }
     }
 
-    /// Most bytes of the answer to a request without payload, if they are many.
+    /// Most bytes of the answer to a request, if they are many.
     pub(crate) fn answer_len(&self, head: &Head) -> usize {
-        let most = u64::from(self.device().block_sizes().maximum);
-        if head.command == Command::Read && head.length <= most {
-            return Replies::data_len(head.length as usize);
+        match self.weight(head) {
+            len if head.command == Command::Read && len == head.length => {
+                Replies::data_len(len as usize)
+            }
+            _ => 0,
         }
-        0
+    }
+
+    /// Whether the reply to a read must be in one piece.
+    pub(crate) fn is_unbroken(&self, head: &Head) -> bool {
+        self.agreement.mode == Mode::Simple || head.flags & flag::DF != 0
+    }
+
+    /// What is wrong with a request that is done in pieces; of others than reads and writes, that they are no such request.
+    pub(crate) fn check(&self, head: &Head) -> Result<(), Refusal> {
+        self.check_flags(head)?;
+        match head.command {
+            Command::Read | Command::Write => self.check_range(head),
+            _ => refuse(Errno::Inval, "a payload with a command that has none"),
+        }
+    }
+
+    /// Answers a request that came in pieces, all of which are done.
+    pub(crate) fn finish(&self, head: &Head, done: Result<(), Refusal>, replies: &mut Replies) {
+        replies.answer(head.cookie, head.offset);
+        let writes = head.command == Command::Write;
+        let flushed = done.and_then(|()| match writes && head.flags & flag::FUA != 0 {
+            true => Ok(self.device().flush()?),
+            false => Ok(()),
+        });
+        match flushed {
+            Err(refusal) => self.decline(head, &refusal, replies),
+            Ok(()) if writes => replies.done(),
+            Ok(()) => replies.end(),
+        }
     }
 
     /// Answers a request whose payload is here.
@@ -100,12 +131,6 @@ impl Session {
         if let Err(refusal) = self.attempt(head, payload, replies) {
             self.decline(head, &refusal, replies);
         }
-    }
-
-    /// Answers a request that is not done.
-    pub(crate) fn refuse(&self, head: &Head, errno: Errno, replies: &mut Replies) {
-        replies.answer(head.cookie, head.offset);
-        self.decline(head, &errno.into(), replies);
     }
 
     fn decline(&self, head: &Head, refusal: &Refusal, replies: &mut Replies) {

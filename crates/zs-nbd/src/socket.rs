@@ -78,14 +78,14 @@ impl Socket {
     }
 
     /// Sends all bytes, or fails with [`io::ErrorKind::TimedOut`] if they were not taken by then.
-    pub(crate) fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    pub(crate) fn send(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let mut rest = bytes;
         while !rest.is_empty() {
             match rustix::net::send(self, rest, flags) {
                 Ok(len) => rest = &rest[len..],
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT, Some(deadline), None)?,
+                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT, deadline, None)?,
                 Err(other) => return Err(other.into()),
             }
         }
@@ -155,7 +155,7 @@ mod tests {
     fn what_is_not_taken_fails_at_the_deadline() {
         let (socket, _other) = UnixStream::pair().unwrap();
         let socket = Socket::Unix(socket);
-        let sent = socket.send(&vec![0; 16 << 20], Instant::now());
+        let sent = socket.send(&vec![0; 16 << 20], Some(Instant::now()));
         assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -37,6 +37,49 @@ fn structured_replies() {
     assert_eq!(one, [1_u32, 4096, 3].map(u32::to_be_bytes).concat());
 }
 
+/// What a large read of 1000 on is answered with, by cookie 6: kind, offset and length of data and holes, neighbours of a kind joined.
+/// It is done in pieces, the end of which is told for itself.
+fn parts(answer: &[u8], wide: bool) -> Vec<(u16, u64, u64)> {
+    let mut replies = Take(answer);
+    let mut joined: Vec<(u16, u64, u64)> = Vec::new();
+    loop {
+        let (flags, kind, data) = match wide {
+            true => {
+                let (flags, kind, cookie, offset, data) = replies.extended();
+                assert_eq!((cookie, offset), (6, 1000));
+                (flags, kind, data)
+            }
+            false => {
+                let (flags, kind, cookie, data) = replies.chunk();
+                assert_eq!(cookie, 6);
+                (flags, kind, data)
+            }
+        };
+        if (flags, kind) == (1, 0) {
+            assert!(data.is_empty() && replies.0.is_empty());
+            return joined;
+        }
+        assert_eq!(flags, 0);
+        let mut data = Take(data);
+        let offset = data.u64();
+        let len = match kind {
+            1 => data.0.len() as u64,
+            _ => u64::from(data.u32()),
+        };
+        if kind == 1 {
+            let is = |(at, byte): (usize, &u8)| {
+                let inside = (300_000..310_000).contains(&(offset + at as u64));
+                *byte == u8::from(inside) * 7
+            };
+            assert!(data.0.iter().enumerate().all(is));
+        }
+        match joined.last_mut() {
+            Some(last) if last.0 == kind && last.1 + last.2 == offset => last.2 += len,
+            _ => joined.push((kind, offset, len)),
+        }
+    }
+}
+
 /// A disk of 2 MiB that is written in one block, pages 0 and 1 of it: data, holes and the rest of a page.
 #[test]
 fn holes_among_data_are_not_sent() {
@@ -54,45 +97,16 @@ fn holes_among_data_are_not_sent() {
         }
         // From within a hole to behind the data, and a few bytes of zeroes, which are none.
         let bytes = read(0, 1000, SIZE as u32 - 2000);
-        let (answer, mut chunks) = (talk.say(&bytes).to_vec(), Vec::new());
-        let mut replies = Take(&answer);
-        while !replies.0.is_empty() {
-            let (flags, kind, data) = match wide {
-                true => {
-                    let (flags, kind, cookie, offset, data) = replies.extended();
-                    assert_eq!((cookie, offset), (6, 1000));
-                    (flags, kind, data)
-                }
-                false => {
-                    let (flags, kind, cookie, data) = replies.chunk();
-                    assert_eq!(cookie, 6);
-                    (flags, kind, data)
-                }
-            };
-            let mut data = Take(data);
-            let offset = data.u64();
-            let len = match kind {
-                1 => data.0.len() as u64,
-                _ => u64::from(data.u32()),
-            };
-            if kind == 1 {
-                let is = |(at, byte): (usize, &u8)| {
-                    let inside = (300_000..310_000).contains(&(offset + at as u64));
-                    *byte == u8::from(inside) * 7
-                };
-                assert!(data.0.iter().enumerate().all(is));
-            }
-            chunks.push((flags, kind, offset, len));
-        }
+        let answer = talk.say(&bytes).to_vec();
         // Pages from 299 008 to 311 296 have data in them.
         let end = SIZE - 1000;
         let data = (299_008, 311_296 - 299_008);
         let expected = [
-            (0, 2, 1000, 299_008 - 1000),
-            (0, 1, data.0, data.1),
-            (1, 2, 311_296, end - 311_296),
+            (2, 1000, 299_008 - 1000),
+            (1, data.0, data.1),
+            (2, 311_296, end - 311_296),
         ];
-        assert_eq!(chunks, expected);
+        assert_eq!(parts(&answer, wide), expected);
         assert!(answer.len() < 13_000);
         // Unbroken; and data at both ends; and nothing but data.
         for (flags, offset, len, holes) in [
@@ -357,6 +371,86 @@ fn errors_of_the_device_reach_the_client() {
     talk.ask(GO, &go("disk", &[3]));
     assert_eq!(error(&mut talk, &request(STATUS, 0, 1, 0, 512)), 5);
     assert_eq!(error(&mut talk, &request(READ, 0, 1, 0, 512)), 5);
+}
+
+/// A device of which the end cannot be read or written.
+#[derive(Debug)]
+struct Torn;
+
+/// Where that begins.
+const TEAR: u64 = 300_000;
+
+impl Device for Torn {
+    fn size(&self) -> u64 {
+        SIZE
+    }
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<Content, Errno> {
+        buf.fill(7);
+        match offset + buf.len() as u64 > TEAR {
+            true => Err(Errno::Io),
+            false => Ok(Content::Data),
+        }
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        match offset + bytes.len() as u64 > TEAR {
+            true => Err(Errno::NoSpc),
+            false => Ok(()),
+        }
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        unreachable!("a write that failed is not flushed")
+    }
+    fn block_status(&self, _: u64, _: &mut Extents, _: Context) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// Large requests that fail in the middle: their clients are told, and go on.
+#[test]
+fn a_large_request_that_fails_in_the_middle_is_answered() {
+    let exports = exports(Arc::new(Torn));
+    let (large, small) = (512 << 10, 64 << 10);
+    for option in [None, Some(STRUCTURED)] {
+        let mut talk = Talk::new(&exports);
+        if let Some(option) = option {
+            talk.ask(option, &[]);
+        }
+        talk.ask(GO, &go("disk", &[]));
+        // In one piece, by the simple reply's nature or by DF: an error, and nothing else.
+        let df = if option.is_some() { 4 } else { 0 };
+        let mut replies = Take(talk.say(&request(READ, df, 1, 0, large)));
+        match option {
+            None => assert_eq!(replies.simple(), (5, 1)),
+            Some(_) => {
+                let (flags, kind, _, data) = replies.chunk();
+                assert_eq!((flags, kind, Take(data).u32()), (1, 0x8001, 5));
+                // In pieces: those that could be read, and then the error.
+                let mut chunks = Take(talk.say(&request(READ, 0, 2, 0, large)));
+                let kinds: Vec<u16> =
+                    std::iter::from_fn(|| (!chunks.0.is_empty()).then(|| chunks.chunk().1))
+                        .collect();
+                assert_eq!(kinds, [1, 1, 0x8001]);
+                replies = Take(&[]);
+            }
+        }
+        assert!(replies.0.is_empty(), "data behind an error");
+        // With FUA, which is for what was written.
+        let mut bytes = request(WRITE, 1, 3, 0, large);
+        bytes.extend(vec![1; large as usize]);
+        let mut replies = Take(talk.say(&bytes));
+        match option {
+            None => assert_eq!(replies.simple(), (28, 3)),
+            Some(_) => assert_eq!(Take(replies.chunk().3).u32(), 28),
+        }
+        assert!(replies.0.is_empty(), "answered twice");
+        assert!(talk.say(&request(READ, 0, 4, 0, small)).len() > small as usize);
+    }
 }
 
 #[test]

@@ -6,9 +6,8 @@ mod client;
 
 use client::dialect::{Dialect, Speaker};
 use client::probe::{Call, Probe, SIZE, Setup};
-use client::{Client, GREETING, INFO, LIST, READ, WRITE, go, option, request, write};
+use client::{Client, EXPORT_NAME, FLUSH, GREETING, INFO, LIST, READ, WRITE, go, option, request};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +49,7 @@ fn who_asks_without_end_is_asked_to_leave() {
     while asking.write_all(&many).is_ok() {}
     // It is cut off with or without an error.
     let _ = taken.join().unwrap();
-    while setup.server.connections() > 0 {
+    while !setup.server.clients().list().is_empty() {
         std::thread::yield_now();
     }
     let notes = setup.stop().join("\n");
@@ -96,110 +95,56 @@ fn places_are_counted() {
     let mut first = Client::connect(&setup.path());
     let second = Client::connect(&setup.path());
     let mut third = UnixStream::connect(setup.path()).unwrap();
-    assert_eq!(third.read(&mut [0; 1]).unwrap_or(0), 0);
+    third.write_all(&3_u32.to_be_bytes()).unwrap();
+    third.write_all(&option(EXPORT_NAME, b"")).unwrap();
+    let mut answer = Vec::new();
+    let _ = third.read_to_end(&mut answer);
+    assert_eq!(answer.len(), GREETING, "it is not told that it may begin");
     assert_eq!(setup.server.connections(), 2);
-    assert!(
-        setup
-            .notes
-            .lock()
-            .unwrap()
-            .join("\n")
-            .contains("TooMany(2)")
-    );
     drop(second);
     while setup.server.connections() == 2 {
         std::thread::yield_now();
     }
     Client::connect(&setup.path()).write(0, b"free again");
     assert_eq!(first.read(0, 4), b"free");
+    drop(first);
+    let notes = setup.stop().join("\n");
+    assert!(notes.contains("Closed(3, TooMany(2))"), "{notes}");
 }
 
-/// TCP clients in the middle of their handshake take no place from those of unix sockets.
+/// The rest of a request that does not come over TCP, in its head or its payload, ends that connection alone.
 #[test]
-fn handshakes_over_tcp_are_counted_apart() {
+fn a_request_that_has_begun_over_tcp_must_end() {
     let setup = setup(Limits {
-        connections: 1,
-        handshakes: 2,
+        request: SHORT,
         ..Limits::default()
     });
-    let idle = || {
-        let mut stream = TcpStream::connect(setup.address).unwrap();
-        let greeted = stream.read_exact(&mut [0; GREETING]);
-        greeted.map(|()| stream)
-    };
-    let _idle = [idle().unwrap(), idle().unwrap()];
-    assert!(idle().is_err(), "there are two");
-    assert_eq!(Client::connect(&setup.path()).read(0, 1), [0]);
-}
-
-/// Of eight places one is not for TCP.
-#[test]
-fn tcp_leaves_places_for_unix_sockets() {
-    let setup = setup(Limits {
-        connections: 8,
-        ..Limits::default()
-    });
-    let mut in_time: Vec<_> = (0..7).map(|_| Client::connect_tcp(setup.address)).collect();
-    for client in &mut in_time {
-        assert_eq!(client.read(0, 1), [0]);
+    let mut patient = Client::connect_tcp(setup.address);
+    for begun in [
+        &request(READ, 0, 1, 0, 1)[..7],
+        &request(WRITE, 0, 1, 0, 9),
+        // Where one piece has ended and the next has not begun.
+        &[&request(WRITE, 0, 1, 0, 1 << 20)[..], &[7; 128 << 10]].concat(),
+    ] {
+        let mut slow = Client::connect_tcp(setup.address);
+        slow.send(begun);
+        assert!(slow.is_over());
     }
-    let mut late = Client::connect_tcp(setup.address);
-    assert!(late.is_over());
-    assert_eq!(Client::connect(&setup.path()).read(0, 1), [0]);
-    drop(in_time);
+    assert_eq!(patient.read(0, 1), [7]);
+    drop(patient);
     let notes = setup.stop().join("\n");
-    assert!(notes.contains("Closed(8, TooMany(7))"), "{notes}");
+    assert_eq!(notes.matches("Slow(50ms)").count(), 3, "{notes}");
 }
 
-/// The rest of a request that does not come, with all memory held for it: somebody else's large request waits, and no longer
-/// than the limit.
 #[test]
-fn a_request_that_has_begun_must_end() {
-    let setup = setup(Limits {
-        memory: 1 << 20,
-        request: SHORT,
-        ..Limits::default()
-    });
-    let mut hog = Client::connect(&setup.path());
-    hog.send(&request(WRITE, 0, 1, 0, 1 << 20));
-    hog.send(&vec![1; 1 << 19]);
-    // On a busy machine this may be cut off as well, and tries again; while the memory is held, no try can succeed.
-    let mut bytes = vec![1; 16 + (1 << 20)];
-    let taken = |bytes: &mut Vec<u8>| {
-        let mut good = Client::connect(&setup.path());
-        good.send(&request(READ, 0, 1, 0, 1 << 20));
-        good.stream.read_exact(bytes)
-    };
-    while taken(&mut bytes).is_err() {}
-    assert!(bytes[16..].iter().all(|byte| *byte == 0));
-    assert!(hog.is_over());
-    let notes = setup.stop().join("\n");
-    assert!(notes.contains("Closed(1, Slow(50ms))"), "{notes}");
-}
-
-/// Before a single byte of a request has come there is no limit; in the middle of its head there is.
-#[test]
-fn a_head_that_has_begun_must_end() {
+fn replies_must_be_taken_over_tcp() {
     let setup = setup(Limits {
         request: SHORT,
         ..Limits::default()
     });
-    let mut patient = Client::connect(&setup.path());
-    let mut slow = Client::connect(&setup.path());
-    slow.send(&request(READ, 0, 1, 0, 1)[..7]);
-    assert!(slow.is_over());
-    assert_eq!(patient.read(0, 1), [0]);
-}
-
-#[test]
-fn replies_must_be_taken() {
-    let setup = setup(Limits {
-        request: SHORT,
-        ..Limits::default()
-    });
-    let mut deaf = Client::connect(&setup.path());
-    // Much more than a socket buffers.
-    deaf.send(&request(READ, 0, 1, 0, SIZE as u32));
+    let mut deaf = Client::connect_tcp(setup.address);
+    // Much more than sockets buffer.
+    deaf.send(&request(READ, 0, 1, 0, SIZE as u32).repeat(20));
     while setup.server.connections() > 0 {
         std::thread::yield_now();
     }
@@ -207,42 +152,50 @@ fn replies_must_be_taken() {
     assert!(notes.contains("Closed(1, Slow(50ms))"), "{notes}");
 }
 
-/// Large requests of many connections with memory for one: all of them end, and one at a time is in the device.
+/// At both kinds of sockets, in the middle of a request and of a reply too.
 #[test]
-fn memory_is_bounded_for_all_connections_together() {
-    const LARGE: u32 = 3 << 20;
-    let probe = Probe::new(|_, _| {
-        for _ in 0..100 {
-            std::thread::yield_now();
+fn who_is_idle_for_long_is_asked_to_leave() {
+    let setup = setup(Limits {
+        idle: Some(SHORT),
+        ..Limits::default()
+    });
+    let mut silent = Client::connect(&setup.path());
+    assert!(silent.is_over());
+    assert!(Client::connect_tcp(setup.address).is_over());
+    let mut cut = Client::connect(&setup.path());
+    cut.send(&request(WRITE, 0, 1, 0, 9));
+    assert!(cut.is_over());
+    let mut deaf = Client::connect(&setup.path());
+    deaf.send(&request(READ, 0, 1, 0, SIZE as u32).repeat(20));
+    while setup.server.connections() > 0 {
+        std::thread::yield_now();
+    }
+    let notes = setup.stop().join("\n");
+    assert_eq!(notes.matches("Idle(50ms)").count(), 3, "{notes}");
+    assert_eq!(notes.matches("Slow(50ms)").count(), 1, "{notes}");
+}
+
+/// A device that takes longer than a client may be idle: the client waits for us, not we for it.
+#[test]
+fn who_waits_for_an_answer_is_not_idle() {
+    let probe = Probe::new(|probe, call| {
+        if call == Call::Flush {
+            probe.pass();
         }
     });
     let limits = Limits {
-        memory: 4 << 20,
+        idle: Some(SHORT),
+        threads: 2,
         ..Limits::default()
     };
     let setup = Setup::new(probe.clone(), limits);
-    std::thread::scope(|scope| {
-        for number in 0..6_u8 {
-            let path = setup.path();
-            scope.spawn(move || {
-                let mut client = Client::connect(&path);
-                for _ in 0..3 {
-                    client.write(0, &vec![number; LARGE as usize]);
-                    // A write within the batch of a read, each of which needs memory.
-                    let mut both = request(READ, 0, 7, 0, LARGE);
-                    both.extend(write(8, 0, &vec![number; LARGE as usize]));
-                    let sent = client.stream.try_clone().unwrap();
-                    let sending = std::thread::spawn(move || (&sent).write_all(&both));
-                    assert_eq!(client.reply(), (0, 7));
-                    client.receive(LARGE as usize);
-                    assert_eq!(client.reply(), (0, 8));
-                    sending.join().unwrap().unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(probe.most(), 1);
-    let calls = probe.calls();
-    let writes = calls.iter().filter(|call| **call == Call::Write).count();
-    assert_eq!((writes, calls.len()), (36, 54));
+    let mut waiting = Client::connect(&setup.path());
+    waiting.send(&request(FLUSH, 0, 7, 0, 0));
+    probe.wait_for(Call::Flush, 1);
+    // Each of these goes after that time at the earliest, one after the other.
+    for _ in 0..3 {
+        assert!(Client::connect(&setup.path()).is_over());
+    }
+    probe.open();
+    assert_eq!(waiting.reply(), (0, 7));
 }

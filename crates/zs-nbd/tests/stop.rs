@@ -3,7 +3,7 @@
 mod client;
 
 use client::probe::{Call, LONG, Probe, SIZE, Setup};
-use client::{Client, FLUSH, READ, Take, exports, request, write};
+use client::{Client, EXPORT_NAME, FLUSH, GREETING, READ, Take, exports, option, request, write};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -126,8 +126,11 @@ fn an_observer_that_panics_ends_nothing() {
     let observer = Arc::new(|_: &_| panic!("an observer with a fault"));
     let server = Server::start(exports(disk), vec![endpoint], limits, observer).unwrap();
     let mut first = Client::connect(&path);
-    // Too many: told by the thread that accepts.
+    // Too many: told in the middle of a handshake.
     let mut second = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    second.write_all(&3_u32.to_be_bytes()).unwrap();
+    second.write_all(&option(EXPORT_NAME, b"")).unwrap();
+    second.read_exact(&mut [0; GREETING]).unwrap();
     assert_eq!(second.read(&mut [0; 1]).unwrap_or(0), 0);
     assert_eq!(first.read(0, 1), [0]);
     drop(first);

@@ -20,13 +20,18 @@ pub(crate) enum Failure {
 impl Failure {
     /// Says what is wrong, on standard error; returns the exit code.
     pub(crate) fn end(self) -> ExitCode {
+        // Nobody is left to be told that standard error is closed.
+        self.tell(|line| drop(write!(io::stderr(), "{line}")))
+    }
+
+    /// Hands the line that says what is wrong to `say`; returns the exit code.
+    pub(crate) fn tell(self, say: impl FnOnce(&str)) -> ExitCode {
         let (text, code) = match self {
             Self::Usage(text) => (text, 2),
             Self::Failed(text) => (text, 1),
             Self::Silent(code) => return code,
         };
-        // Nobody is left to be told that standard error is closed.
-        let _ = writeln!(io::stderr(), "zs: {}", text.trim_end());
+        say(&format!("zs: {}\n", text.trim_end()));
         ExitCode::from(code)
     }
 }

@@ -21,10 +21,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// What a remark begins with.
+pub(crate) const NOTE: &str = "zs: note: ";
+
 /// A remark for a human, on standard error.
 pub(crate) fn note(text: &str) {
     // A remark that cannot be read is no reason to stop.
-    let _ = writeln!(io::stderr(), "zs: note: {text}");
+    let _ = writeln!(io::stderr(), "{NOTE}{text}");
 }
 
 /// The columns that a line of standard output has.

@@ -13,8 +13,6 @@ use common::server::{Server, fill, holds, names};
 use common::*;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 #[test]
 fn figures_follow_the_data() {
@@ -25,7 +23,8 @@ fn figures_follow_the_data() {
     assert_eq!((of("disksize"), of("orig_data_size")), (16 << 20, 1 << 20));
     assert!(of("compr_data_size") < 1 << 20, "{stat}");
     assert!(of("mem_used_total") >= of("compr_data_size"), "{stat}");
-    assert_eq!(number(&stat["write"], "requests"), 1);
+    // Done in pieces of 128 KiB.
+    assert_eq!(number(&stat["write"], "requests"), 8);
     assert_eq!(number(&stat["write"], "bytes"), 1 << 20);
     let text = server.told(&["stat"]);
     assert!(text.starts_with("NAME"), "{text}");
@@ -236,20 +235,5 @@ fn disks_have_stores_of_their_own() {
     server.told(&["--export", "a", "trim"]);
     client.leave();
     other.leave();
-    server.terminate();
-}
-
-#[test]
-fn a_control_socket_has_no_end_of_patience() {
-    let server = Server::start(&[]);
-    let path = server.folder.path().join("disk.ctl");
-    let connect = || UnixStream::connect(&path).unwrap();
-    let silent: Vec<_> = (0..16).map(|_| connect()).collect();
-    // Accepted one after the other: the next is refused.
-    let text = server.refusal(&["stat"]);
-    assert!(text.contains("16 connections are open"), "{text}");
-    drop(silent);
-    while !server.ctl(&["stat"]).status.success() {}
-    assert!(Path::new(&path).exists());
     server.terminate();
 }

@@ -26,7 +26,7 @@ const LARGE: usize = 32 << 10;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Read = 0,
     Write = 1,
     Disconnect = 2,
@@ -35,10 +35,10 @@ pub(super) enum Kind {
 
 /// One request: bytes at a place of the disk; what a write writes there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) offset: u64,
-    pub(super) len: u32,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Request<'a> {
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+    pub(crate) payload: &'a [u8],
 }
 
 /// A request that has been sent.
@@ -51,16 +51,16 @@ struct Slot {
 
 /// What came of a pass.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
+pub(crate) struct Passed {
     /// Bytes read or written.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// How long each request took, in nanoseconds.
-    pub(super) latencies: Vec<u64>,
+    pub(crate) latencies: Vec<u64>,
 }
 
 /// A connection that has agreed with its server.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     socket: UnixStream,
     size: u64,
     room: Vec<u8>,
@@ -68,7 +68,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects, and asks for the export without a name.
-    pub(super) fn connect(path: &Path) -> Result<Self> {
+    pub(crate) fn connect(path: &Path) -> Result<Self> {
         let mut socket = UnixStream::connect(path).with_context(|| path.display().to_string())?;
         let mut hello = [0; 18];
         socket.read_exact(&mut hello)?;
@@ -97,13 +97,13 @@ impl Client {
     }
 
     /// Bytes of the disk.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Sends requests until there are no more, or `until` has come, with at most `depth` open at once; waits for all replies.
     /// What is read is shown to `check`.
-    pub(super) fn pass<'a>(
+    pub(crate) fn pass<'a>(
         &mut self,
         kind: Kind,
         depth: usize,
@@ -193,7 +193,7 @@ impl Client {
     }
 
     /// One request by itself.
-    pub(super) fn ask(&mut self, kind: Kind, offset: u64, len: u32) -> Result<()> {
+    pub(crate) fn ask(&mut self, kind: Kind, offset: u64, len: u32) -> Result<()> {
         let request = Request {
             offset,
             len,
@@ -204,14 +204,20 @@ impl Client {
         Ok(())
     }
 
+    /// The socket alone, for what no good client does.
+    pub(crate) fn into_socket(self) -> UnixStream {
+        self.socket
+    }
+
     /// Says goodbye.
-    pub(super) fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         let goodbye = head(Kind::Disconnect, 0, 0, 0);
         (&self.socket).write_all(&goodbye).context("the goodbye")
     }
 }
 
-fn head(kind: Kind, cookie: u64, offset: u64, len: u32) -> [u8; REQUEST_HEAD] {
+/// The head of a request.
+pub(crate) fn head(kind: Kind, cookie: u64, offset: u64, len: u32) -> [u8; REQUEST_HEAD] {
     let mut head = [0; REQUEST_HEAD];
     head[..4].copy_from_slice(&REQUEST_MAGIC.to_be_bytes());
     head[6..8].copy_from_slice(&(kind as u16).to_be_bytes());

@@ -13,11 +13,11 @@
 //! | `passes` | what is done to them, and what it took |
 //! | `report` | table, CSV, bars |
 
-mod client;
+pub(crate) mod client;
 mod disk;
 mod passes;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use crate::note;
 use anyhow::{Context as _, Result, bail};

@@ -14,7 +14,7 @@ const UNTIL_CLOSED: &str = "echo ready; exec cat > /dev/null";
 
 /// Who serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Zs,
     /// Another zs, of an earlier commit say.
     ZsBefore,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Zs,
         Self::ZsBefore,
         Self::NbdkitZram,
@@ -36,7 +36,7 @@ impl Kind {
         Self::NbdkitMalloc,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Zs => "zs",
             Self::ZsBefore => "zs-before",
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     /// Why it cannot be measured here, if so.
-    pub(super) fn absent(self) -> Option<String> {
+    pub(crate) fn absent(self) -> Option<String> {
         if self.is_zs() {
             return None;
         }
@@ -110,14 +110,14 @@ impl Kind {
 
 /// Where this project's server lies.
 #[derive(Debug)]
-pub(super) struct Paths {
-    pub(super) zs: PathBuf,
-    pub(super) before: Option<PathBuf>,
+pub(crate) struct Paths {
+    pub(crate) zs: PathBuf,
+    pub(crate) before: Option<PathBuf>,
 }
 
 /// A server that serves an empty disk. It ends when this is dropped, or this program ends.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     pid: u32,
     folder: TempDir,
@@ -126,7 +126,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, paths: &Paths, bytes: u64) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, paths: &Paths, bytes: u64) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bench-nbd-").tempdir()?;
         let device = kind
             .wants_device()
@@ -158,16 +158,16 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("nbd")
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("nbd+unix:///?socket={}", self.socket().display())
     }
 
     /// CPU time that it has used, in ticks of the system. What the kernel does in threads of its own is not in it.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.pid);
         let text = fs::read_to_string(&path).context(path)?;
         // The name may hold anything, and ends with the last bracket. Fields 14 and 15 of proc(5).
@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// What it holds in memory: its own, and its device's; not what the page cache has.
-    pub(super) fn resident(&self) -> Result<u64> {
+    pub(crate) fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/smaps_rollup", self.pid);
         let text = fs::read_to_string(&path).context(path)?;
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
@@ -195,7 +195,7 @@ impl Server {
     }
 
     /// What is read next comes from where it is compressed.
-    pub(super) fn forget_cache(&self) -> Result<()> {
+    pub(crate) fn forget_cache(&self) -> Result<()> {
         self.device
             .as_ref()
             .map_or(Ok(()), ZramDevice::forget_cache)

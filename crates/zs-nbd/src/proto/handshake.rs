@@ -41,6 +41,30 @@ pub(crate) struct Agreement {
     pub(crate) contexts: Vec<Context>,
 }
 
+/// A client that wants to begin, and has not been told whether it may.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) agreement: Agreement,
+    told: Told,
+}
+
+/// How a wish is granted.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    /// By the answer to `NBD_OPT_EXPORT_NAME`, which knows no refusal.
+    Old,
+    /// By that to `NBD_OPT_GO`.
+    Go(Asked),
+}
+
+/// What a client wants to know of an export, beyond what it is told in any case.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    name: bool,
+    description: bool,
+    sizes: bool,
+}
+
 /// What follows upon some input.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -50,8 +74,8 @@ pub(crate) enum Step {
     Send,
     /// TLS begins, once the output is sent; then [`Handshake::encrypted`].
     StartTls,
-    /// Requests begin.
-    Begin(Agreement),
+    /// Requests begin if the wish is granted; if it is denied, the handshake goes on.
+    Begin(Wish),
     /// The client wants to end.
     End,
 }
@@ -164,7 +188,7 @@ impl<'a> Handshake<'a> {
                 answers.send(rep::ACK, &[]);
                 return Ok(Step::End);
             }
-            EXPORT_NAME => return self.export_name(data, answers.out),
+            EXPORT_NAME => return self.export_name(data),
             _ if plain && !data.is_empty() => {
                 answers.refuse(rep::INVALID, "this option has no data");
             }
@@ -191,19 +215,51 @@ impl<'a> Handshake<'a> {
         Ok(Step::More)
     }
 
-    fn export_name(&self, data: &[u8], out: &mut Vec<u8>) -> Result<Step, Violation> {
+    fn export_name(&self, data: &[u8]) -> Result<Step, Violation> {
         let name = std::str::from_utf8(data).ok();
         let may = self.security != Security::Wanted && self.mode != Mode::Extended;
         let export = name
             .filter(|_| may)
             .and_then(|name| self.exports.find(name));
         let export = export.ok_or(Violation::NoSuchExport)?;
-        out.extend(export.device().size().to_be_bytes());
-        out.extend(self.transmission_flags(export).to_be_bytes());
-        if self.zeroes {
-            out.extend([0; 124]);
+        Ok(Step::Begin(self.wish(export, Told::Old)))
+    }
+
+    /// Tells the client that it may begin. The export is described as it is now.
+    pub(crate) fn grant(&self, wish: &Wish, out: &mut Vec<u8>) {
+        let export = &wish.agreement.export;
+        match wish.told {
+            Told::Old => {
+                out.extend(export.device().size().to_be_bytes());
+                out.extend(self.transmission_flags(export).to_be_bytes());
+                if self.zeroes {
+                    out.extend([0; 124]);
+                }
+            }
+            Told::Go(asked) => {
+                let mut answers = self.answers(GO, out);
+                self.describe(export, asked, &mut answers);
+                answers.send(rep::ACK, &[]);
+            }
         }
-        Ok(Step::Begin(self.agreement(export)))
+    }
+
+    /// Tells the client why it may not begin now. Returns whether it could be told; if not, its connection is to be closed.
+    pub(crate) fn deny(&self, wish: &Wish, why: &str, out: &mut Vec<u8>) -> bool {
+        if let Told::Go(_) = wish.told {
+            // Whoever denies it tells so.
+            self.answers(GO, out).send(rep::POLICY, &[why.as_bytes()]);
+            return true;
+        }
+        false
+    }
+
+    fn answers<'o>(&'o self, option: u32, out: &'o mut Vec<u8>) -> Answers<'o> {
+        Answers {
+            option,
+            refusals: &self.refusals,
+            out,
+        }
     }
 
     fn start_tls(&self, answers: &mut Answers<'_>) -> Step {
@@ -241,36 +297,43 @@ impl<'a> Handshake<'a> {
             answers.refuse(rep::UNKNOWN, "there is no export of this name");
             return Step::More;
         };
+        let asked = Asked {
+            name: inquiry.asks_for(item::NAME),
+            description: inquiry.asks_for(item::DESCRIPTION),
+            sizes: inquiry.asks_for(item::BLOCK_SIZE),
+        };
+        if answers.option != GO {
+            self.describe(export, asked, answers);
+            answers.send(rep::ACK, &[]);
+            return Step::More;
+        }
+        if export.device().block_sizes().minimum > 1 && !asked.sizes {
+            self.describe(export, asked, answers);
+            answers.refuse(rep::BLOCK_SIZE_REQD, "ask for NBD_INFO_BLOCK_SIZE");
+            return Step::More;
+        }
+        Step::Begin(self.wish(export, Told::Go(asked)))
+    }
+
+    fn describe(&self, export: &Export, asked: Asked, answers: &mut Answers<'_>) {
         let device = export.device();
         let kind = item::EXPORT.to_be_bytes();
         let size = device.size().to_be_bytes();
         let flags = self.transmission_flags(export).to_be_bytes();
         answers.send(rep::INFO, &[&kind, &size, &flags]);
         let texts = [
-            (item::NAME, export.name()),
-            (item::DESCRIPTION, export.description()),
+            (asked.name, item::NAME, export.name()),
+            (asked.description, item::DESCRIPTION, export.description()),
         ];
-        for (kind, text) in texts {
-            if inquiry.asks_for(kind) {
-                answers.send(rep::INFO, &[&kind.to_be_bytes(), text.as_bytes()]);
-            }
+        for (_, kind, text) in texts.into_iter().filter(|(wanted, ..)| *wanted) {
+            answers.send(rep::INFO, &[&kind.to_be_bytes(), text.as_bytes()]);
         }
         let sizes = device.block_sizes();
-        let knows_sizes = inquiry.asks_for(item::BLOCK_SIZE);
-        if knows_sizes || sizes.minimum > 1 {
+        if asked.sizes || sizes.minimum > 1 {
             let sizes = [sizes.minimum, sizes.preferred, sizes.maximum].map(u32::to_be_bytes);
             let kind = item::BLOCK_SIZE.to_be_bytes();
             answers.send(rep::INFO, &[&kind, &sizes[0], &sizes[1], &sizes[2]]);
         }
-        if sizes.minimum > 1 && !knows_sizes && answers.option == GO {
-            answers.refuse(rep::BLOCK_SIZE_REQD, "ask for NBD_INFO_BLOCK_SIZE");
-            return Step::More;
-        }
-        answers.send(rep::ACK, &[]);
-        if answers.option == GO {
-            return Step::Begin(self.agreement(export));
-        }
-        Step::More
     }
 
     fn contexts(&mut self, data: &[u8], answers: &mut Answers<'_>) {
@@ -344,14 +407,15 @@ impl<'a> Handshake<'a> {
         flags
     }
 
-    fn agreement(&self, export: &Export) -> Agreement {
+    fn wish(&self, export: &Export, told: Told) -> Wish {
         let selected = self.selected.as_ref();
         let contexts = selected.filter(|(name, _)| name == export.name());
-        Agreement {
+        let agreement = Agreement {
             export: export.clone(),
             mode: self.mode,
             contexts: contexts.map_or_else(Vec::new, |(_, contexts)| contexts.clone()),
-        }
+        };
+        Wish { agreement, told }
     }
 }
 

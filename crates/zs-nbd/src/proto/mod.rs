@@ -18,7 +18,7 @@ mod reply;
 mod request;
 mod wire;
 
-pub(crate) use handshake::{Agreement, Handshake, Security, Step};
+pub(crate) use handshake::{Agreement, Handshake, Security, Step, Wish};
 pub(crate) use reply::Replies;
 pub(crate) use request::{Command, Head, flag};
 

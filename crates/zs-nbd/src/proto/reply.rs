@@ -2,6 +2,7 @@
 
 use super::Mode;
 use crate::device::{Content, Errno, Extent};
+use std::collections::TryReserveError;
 use std::ops::Range;
 
 const SIMPLE_MAGIC: u32 = 0x6744_6698;
@@ -61,9 +62,18 @@ impl Replies {
         self.len = 0;
     }
 
-    /// Puts another buffer in the place of this one, while there is nothing in it.
-    pub(crate) fn exchange(&mut self, buffer: &mut Vec<u8>) {
-        std::mem::swap(&mut self.buffer, buffer);
+    /// Has room for so many bytes more, if there is memory for them.
+    pub(crate) fn reserve(&mut self, len: usize) -> Result<(), TryReserveError> {
+        let more = (self.len + len).saturating_sub(self.buffer.len());
+        self.buffer.try_reserve_exact(more)
+    }
+
+    /// Keeps no more room than for so many bytes, if there is nothing in it.
+    pub(crate) fn shrink(&mut self, len: usize) {
+        if self.len == 0 {
+            self.buffer.truncate(len);
+            self.buffer.shrink_to(len);
+        }
     }
 
     /// Most bytes of a reply with `len` bytes of data.
@@ -116,26 +126,82 @@ impl Replies {
         unbroken: bool,
         read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
     ) -> Result<(), Errno> {
-        let begin = self.len;
-        if self.mode == Mode::Simple {
-            self.simple(0);
-        } else {
-            self.chunk(OFFSET_DATA, DONE, 8 + len);
-            self.put(&self.to.offset.to_be_bytes());
-        }
-        let payload = self.grow(len);
-        let found = read(payload);
-        let whole = self.mode == Mode::Simple || unbroken;
-        match found {
-            Ok(Content::Data) if whole => {}
-            Ok(Content::Data) => self.punch(begin, len),
-            Ok(Content::Zeroes) if whole => {
-                let at = self.len - len;
-                self.buffer[at..self.len].fill(0);
+        if unbroken || self.mode == Mode::Simple {
+            let begin = self.len;
+            self.unbroken(len);
+            let done = self.rest(len, read);
+            if done.is_err() {
+                self.len = begin;
             }
+            return done;
+        }
+        self.chunks(self.to.offset, len, DONE, read)
+    }
+
+    /// A part of the data of a reply that [`end`](Self::end) or an error ends; not of a simple one.
+    ///
+    /// # Errors
+    /// That of `read`, and nothing has been added.
+    pub(crate) fn part(
+        &mut self,
+        offset: u64,
+        len: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
+    ) -> Result<(), Errno> {
+        self.chunks(offset, len, 0, read)
+    }
+
+    /// Ends a reply that came in parts.
+    pub(crate) fn end(&mut self) {
+        self.chunk(NONE, DONE, 0);
+    }
+
+    /// Begins `len` bytes that come as one chunk, or as a simple reply: [`rest`](Self::rest), once or more often.
+    pub(crate) fn unbroken(&mut self, len: usize) {
+        if self.mode == Mode::Simple {
+            return self.simple(0);
+        }
+        self.chunk(OFFSET_DATA, DONE, 8 + len);
+        self.put(&self.to.offset.to_be_bytes());
+    }
+
+    /// Goes on with an unbroken reply.
+    ///
+    /// # Errors
+    /// That of `read`, and nothing has been added.
+    pub(crate) fn rest(
+        &mut self,
+        len: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
+    ) -> Result<(), Errno> {
+        let begin = self.len;
+        match read(self.grow(len)) {
+            Ok(Content::Data) => {}
+            Ok(Content::Zeroes) => self.buffer[begin..begin + len].fill(0),
+            Err(errno) => {
+                self.len = begin;
+                return Err(errno);
+            }
+        }
+        Ok(())
+    }
+
+    /// Data and holes, the last one with `flags`.
+    fn chunks(
+        &mut self,
+        offset: u64,
+        len: usize,
+        flags: u16,
+        read: impl FnOnce(&mut [u8]) -> Result<Content, Errno>,
+    ) -> Result<(), Errno> {
+        let begin = self.len;
+        self.chunk(OFFSET_DATA, flags, 8 + len);
+        self.put(&offset.to_be_bytes());
+        match read(self.grow(len)) {
+            Ok(Content::Data) => self.punch(begin, offset, len, flags),
             Ok(Content::Zeroes) => {
                 self.len = begin;
-                self.hole(self.to.offset, len, DONE);
+                self.hole(offset, len, flags);
             }
             Err(errno) => {
                 self.len = begin;
@@ -145,14 +211,15 @@ impl Replies {
         Ok(())
     }
 
-    /// Makes holes of long zeroes in the last `len` bytes, whose reply begins at `begin`. What is written in place of a hole, its
-    /// own chunk and the head of the next, is shorter than the hole: so data moves to the front, if at all.
-    fn punch(&mut self, begin: usize, len: usize) {
+    /// Makes holes of long zeroes in the last `len` bytes, of `offset`, whose reply begins at `begin`. What is written in place of a
+    /// hole, its own chunk and the head of the next, is shorter than the hole: so data moves to the front, if at all.
+    fn punch(&mut self, begin: usize, offset: u64, len: usize, flags: u16) {
         let data = self.len - len;
+        let ends = |is_last: bool| if is_last { flags } else { 0 };
         let mut at = 0;
         while at < len {
-            let offset = self.to.offset + at as u64;
-            let hole = next_hole(&self.buffer[data + at..data + len], offset);
+            let here = offset + at as u64;
+            let hole = next_hole(&self.buffer[data + at..data + len], here);
             let hole = hole.map_or(len..len, |hole| at + hole.start..at + hole.end);
             if at == 0 {
                 if hole.is_empty() {
@@ -162,13 +229,13 @@ impl Replies {
             }
             if at < hole.start {
                 self.chunk(OFFSET_DATA, ends(hole.start == len), 8 + hole.start - at);
-                self.put(&offset.to_be_bytes());
+                self.put(&here.to_be_bytes());
                 let moved = data + at..data + hole.start;
                 self.buffer.copy_within(moved, self.len);
                 self.len += hole.start - at;
             }
             if !hole.is_empty() {
-                let offset = self.to.offset + hole.start as u64;
+                let offset = offset + hole.start as u64;
                 self.hole(offset, hole.len(), ends(hole.end == len));
             }
             at = hole.end;
@@ -183,7 +250,7 @@ impl Replies {
 
     /// States of extents in one context. With `last`, they end the reply.
     pub(crate) fn status(&mut self, context: u32, extents: &[Extent], last: bool) {
-        let flags = ends(last);
+        let flags = if last { DONE } else { 0 };
         if self.mode == Mode::Extended {
             self.chunk(BLOCK_STATUS_EXT, flags, 8 + 16 * extents.len());
             self.put(&context.to_be_bytes());
@@ -267,9 +334,4 @@ fn is_zero(bytes: &[u8]) -> bool {
     let (lines, rest) = bytes.as_chunks::<64>();
     let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
     lines.iter().all(|line| is_zero(line)) && is_zero(rest)
-}
-
-/// The flags of a chunk, the last or not.
-fn ends(last: bool) -> u16 {
-    if last { DONE } else { 0 }
 }

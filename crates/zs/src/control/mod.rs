@@ -1,16 +1,20 @@
 //! What `zs ctl` and `zs serve` say to each other: a JSON object a line, over a unix socket beside that of NBD.
 //!
 //! `{"export":"a","request":{"command":"limit","bytes":1048576}}` is answered by `{"ok":...}` or `{"error":"..."}`; the
-//! export may be left out where there is one, and where all are meant.
+//! export may be left out where there is one, and where all are meant. While a request is worked on, the server says so twice a second,
+//! by lines `"working"` in front of the answer.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `request` | what a server is told or asked |
 //! | `stat` | what there is to know of a disk |
+//! | `client` | what there is to know of a client |
 
+mod client;
 mod request;
 mod stat;
 
+pub(crate) use client::{ClientStat, Whom};
 pub(crate) use request::{Blocks, Bound, Form, Request};
 pub(crate) use stat::{AlgorithmBlocks, Buckets, Operations, Stat};
 
@@ -42,6 +46,8 @@ pub(crate) enum Answer {
     Ok(serde_json::Value),
     /// It is not, and why.
     Error(String),
+    /// It is being done; another line follows.
+    Working,
 }
 
 /// Where the control socket of a server is whose socket is at `path`.

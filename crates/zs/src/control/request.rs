@@ -1,5 +1,6 @@
 //! What a server is told or asked: the verbs of `zs ctl`, and the lines that it sends.
 
+use super::Whom;
 use crate::units::parse_size;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,14 @@ pub(crate) enum Request {
         #[arg(value_parser = parse_size)]
         bytes: u64,
     },
+    /// Who is connected, since when, and what they did
+    Clients,
+    /// End connections; what they asked for may still be done
+    Disconnect {
+        /// A number that `clients` prints, or all
+        #[arg(value_name = "ID|all")]
+        whom: Whom,
+    },
     /// Forget everything; no client may be connected
     Reset,
     /// Statistics for Prometheus, as OpenMetrics
@@ -192,5 +201,10 @@ mod tests {
         assert_eq!("none".parse(), Ok(Bound::None));
         assert_eq!("1K".parse(), Ok(Bound::Bytes(1024)));
         assert!("all".parse::<Bound>().unwrap_err().ends_with("or none"));
+        assert_eq!("all".parse(), Ok(Whom::All));
+        assert_eq!("7".parse(), Ok(Whom::Id(7)));
+        for text in ["", "0", "-1", "ALL", "1,2"] {
+            assert!(text.parse::<Whom>().is_err(), "{text}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use link::Link;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Ask or tell a running `zs serve` something
 ///
@@ -34,6 +35,11 @@ pub(crate) struct Options {
     /// Which disk, if the server has several
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
+
+    /// Give up on a server that gives no sign of life for so long, as one that is stopped; one that works on something long
+    /// says so twice a second
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    timeout: u64,
 
     /// Print the answer as JSON
     #[arg(long)]
@@ -59,9 +65,12 @@ enum Verb {
 impl Options {
     /// Connects to the server that is meant.
     fn link(&self) -> Result<Link, Failure> {
+        let patience = Duration::from_secs(self.timeout);
         match (&self.socket, &self.control) {
-            (_, Some(path)) => Link::open(path, "--control"),
-            (Some(socket), None) => Link::open(&control::beside(socket), "--socket"),
+            (_, Some(path)) => Link::open(path, "--control", patience),
+            (Some(socket), None) => {
+                Link::open(&control::beside(socket), "--socket", patience)
+            }
             (None, None) => Err(Failure::Usage(
                 "which server? --socket PATH names its unix socket, --control PATH its control socket"
                     .to_owned(),

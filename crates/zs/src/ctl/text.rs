@@ -1,9 +1,10 @@
 //! Answers for people, at 80 columns.
 
-use crate::control::{Operations, Request, Stat};
+use crate::control::{ClientStat, Operations, Request, Stat};
 use crate::failure::Failure;
 use crate::table::{new_table, render};
 use crate::units::{Size, Time};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub(super) fn answer(request: &Request, value: Value, width: usize) -> Result<St
         let stats = stats(value)?;
         let parts: Vec<String> = stats.iter().map(|stat| stat_text(stat, width)).collect();
         return Ok(parts.join("\n"));
+    }
+    if *request == Request::Clients {
+        return Ok(clients(&read::<Vec<ClientStat>>(value)?, width));
     }
     Ok(match value {
         Value::Null => String::new(),
@@ -35,8 +39,54 @@ pub(super) fn answer(request: &Request, value: Value, width: usize) -> Result<St
 
 /// The disks of an answer.
 pub(super) fn stats(value: Value) -> Result<Vec<Stat>, Failure> {
+    read(value)
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     let wrong = |error| Failure::Failed(format!("an answer of another version? {error}"));
     serde_json::from_value(value).map_err(wrong)
+}
+
+/// A line for each client.
+fn clients(list: &[ClientStat], width: usize) -> String {
+    if list.is_empty() {
+        return "no client is connected\n".to_owned();
+    }
+    let mut table = new_table(width);
+    table.set_header(["ID", "FROM", "EXPORT", "SINCE", "IDLE", "REQUESTS", "BYTES"]);
+    for one in list {
+        let from = match (&one.address, one.user, one.process) {
+            (Some(address), ..) => address.clone(),
+            (None, Some(user), Some(process)) => format!("uid {user} pid {process}"),
+            _ => "-".to_owned(),
+        };
+        let export = match one.export.as_deref() {
+            None => "(handshake)",
+            Some("") => "(default)",
+            Some(name) => name,
+        };
+        table.add_row([
+            one.id.to_string(),
+            from,
+            export.to_owned(),
+            ago(one.connected_seconds),
+            ago(one.idle_seconds),
+            one.requests.to_string(),
+            short(one.bytes),
+        ]);
+    }
+    render(&mut table, &[1, 2], 2) + "\n"
+}
+
+/// A time in the two largest units that it has.
+fn ago(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
 }
 
 fn field(name: &str, value: &Value) -> String {
@@ -239,6 +289,34 @@ mod tests {
         assert_eq!(text(json!("# TYPE\n")), "# TYPE\n");
         assert_eq!(text(Value::Null), "");
         assert!(answer(&Request::Stat, json!([{"a": 1}]), 80).is_err());
+    }
+
+    #[test]
+    fn clients_fit_80_columns() {
+        let tcp = ClientStat {
+            id: 1234,
+            address: Some("[2001:db8::1234:5678]:54321".to_owned()),
+            connected_seconds: 86_400 * 3 + 3600,
+            idle_seconds: 61,
+            ..ClientStat::default()
+        };
+        let unix = ClientStat {
+            id: 7,
+            user: Some(1000),
+            process: Some(123_456),
+            export: Some("database".to_owned()),
+            requests: 123_456_789,
+            bytes: 5 << 30,
+            ..ClientStat::default()
+        };
+        let text = clients(&[tcp, unix], 80);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("(handshake)  3d01h  1m01s"), "{text}");
+        assert!(text.contains("uid 1000 pid 123456"), "{text}");
+        assert_eq!(ago(7199), "1h59m");
+        assert_eq!(clients(&[], 80), "no client is connected\n");
     }
 
     #[test]

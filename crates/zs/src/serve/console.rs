@@ -1,28 +1,33 @@
 //! The control socket: a thread that accepts, and one for each connection, so that a verb that takes long is in nobody's way.
 //!
 //! # Locking
-//! The number of verbs under way has a lock, held for a look.
+//! The list of connections has a lock, held for a look.
 
 use super::disk::StoreDisk;
+use super::seats::Seats;
 use super::snapshots::Files;
 use super::verbs::Reach;
 use super::{GRACE, failed};
 use crate::control::{self, Answer, Order};
 use crate::failure::Failure;
-use crate::output;
 use std::io::{self, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use zs_nbd::PrivateListener;
+use std::time::{Duration, Instant};
+use zs_nbd::{Clients, PrivateListener};
 
 #[cfg(test)]
 mod tests;
 
 /// Most connections at once.
 const CONNECTIONS: usize = 16;
+
+/// How often a client is told that its verb is still being done.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// How long a connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -40,9 +45,8 @@ pub(super) struct Console {
 struct Shared {
     reach: Reach,
     stopping: AtomicBool,
-    open: AtomicUsize,
-    /// Verbs that are being done, or answered.
-    working: Mutex<usize>,
+    seats: Mutex<Seats<UnixStream>>,
+    /// A verb has ended.
     done: Condvar,
 }
 
@@ -52,13 +56,17 @@ impl Console {
         listener: PrivateListener,
         disks: Vec<Arc<StoreDisk>>,
         files: Files,
+        clients: Clients,
     ) -> Result<Self, Failure> {
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
-            reach: Reach { disks, files },
+            reach: Reach {
+                disks,
+                files,
+                clients,
+            },
             stopping: AtomicBool::new(false),
-            open: AtomicUsize::new(0),
-            working: Mutex::new(0),
+            seats: Mutex::new(Seats::new(CONNECTIONS)),
             done: Condvar::new(),
         });
         let (accepting, accepted) = (Arc::clone(&shared), Arc::clone(&listener));
@@ -71,12 +79,11 @@ impl Console {
         })
     }
 
-    /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some time.
-    pub(super) fn stop(self) {
+    /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some time. Returns whether that was
+    /// enough.
+    pub(super) fn stop(self) -> bool {
         self.shared.reach.files.stop();
-        if !self.shared.finish(GRACE) {
-            output::note("what zs ctl asked for took too long, and was cut off");
-        }
+        self.shared.finish(GRACE)
     }
 }
 
@@ -92,36 +99,27 @@ impl Drop for Console {
     }
 }
 
-/// A verb under way.
-struct Working<'a>(&'a Shared);
+/// A connection in its seat.
+struct Seat {
+    shared: Arc<Shared>,
+    id: u64,
+}
 
-impl<'a> Working<'a> {
-    fn begin(shared: &'a Shared) -> Self {
-        *shared
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += 1;
-        Self(shared)
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.seats().leave(self.id);
+        self.shared.done.notify_all();
     }
 }
+
+/// A verb under way.
+struct Working<'a>(&'a Seat);
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        *self
-            .0
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.done.notify_all();
-    }
-}
-
-/// A connection, counted.
-struct Open(Arc<Shared>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        let Seat { shared, id } = self.0;
+        shared.seats().end(*id, Instant::now());
+        shared.done.notify_all();
     }
 }
 
@@ -137,44 +135,44 @@ impl Shared {
                 std::thread::sleep(PAUSE);
                 continue;
             };
-            // Only this thread adds, so a count that is too high is the worst that it sees.
-            if self.open.load(Ordering::SeqCst) >= CONNECTIONS {
-                let text = format!("{CONNECTIONS} connections are open, which is the most");
+            let Ok(clone) = stream.try_clone() else {
+                continue;
+            };
+            let entered = self.seats().enter(clone, Instant::now());
+            let Some((id, gone)) = entered else {
+                let text = format!("{CONNECTIONS} requests are being worked on, which is the most");
                 // Short enough for any socket to take at once; whoever is gone needs no answer.
                 let _ = answer(&stream, &Answer::Error(text));
                 continue;
+            };
+            if let Some(silent) = gone {
+                // Its thread learns of it by reading; it fails only if that has ended already.
+                let _ = silent.shutdown(Shutdown::Both);
             }
-            self.open.fetch_add(1, Ordering::SeqCst);
-            let open = Open(Arc::clone(&self));
+            let seat = Seat {
+                shared: Arc::clone(&self),
+                id,
+            };
             let thread = std::thread::Builder::new().name("control".into());
             // Without a thread the connection is closed, which says enough.
             let _ = thread.spawn(move || {
                 // Whoever is gone needs no answer.
-                let _ = open.0.converse(&stream);
+                let _ = seat.converse(&stream);
             });
         }
     }
 
-    /// Waits until no verb is under way; whether that was in time.
-    fn finish(&self, time: Duration) -> bool {
-        let working = self.working.lock();
-        let working = working.unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .done
-            .wait_timeout_while(working, time, |left| *left > 0);
-        let (left, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *left == 0
+    fn seats(&self) -> MutexGuard<'_, Seats<UnixStream>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn converse(&self, stream: &UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(SILENCE))?;
-        stream.set_write_timeout(Some(SILENCE))?;
-        let mut reader = BufReader::new(stream);
-        while let Some(line) = control::line(&mut reader, control::MAX_REQUEST)? {
-            let _working = Working::begin(self);
-            answer(stream, &self.answer(&line))?;
-        }
-        Ok(())
+    /// Waits until no verb is under way; whether that was in time.
+    fn finish(&self, time: Duration) -> bool {
+        let seats = self.seats();
+        let works = |seats: &mut Seats<_>| seats.working() > 0;
+        let waited = self.done.wait_timeout_while(seats, time, works);
+        let (seats, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        seats.working() == 0
     }
 
     fn answer(&self, line: &[u8]) -> Answer {
@@ -186,6 +184,52 @@ impl Shared {
             },
         }
     }
+}
+
+impl Seat {
+    fn converse(&self, stream: &UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+        let mut reader = BufReader::new(stream);
+        while let Some(line) = control::line(&mut reader, control::MAX_REQUEST)? {
+            if !self.shared.seats().begin(self.id) {
+                return Ok(());
+            }
+            let _working = Working(self);
+            attend(stream, BEAT, || self.shared.answer(&line))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends what `work` answers, and until then, every `beat`, that it is being done: so the client knows that the server lives.
+fn attend(
+    stream: &UnixStream,
+    beat: Duration,
+    work: impl Fn() -> Answer + Send + Sync,
+) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let (sender, answered) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("verb".into());
+        let spawned = thread.spawn_scoped(scope, {
+            let work = &work;
+            // If the client is gone meanwhile, nobody takes it.
+            move || sender.send(work())
+        });
+        if spawned.is_err() {
+            return answer(stream, &work());
+        }
+        loop {
+            match answered.recv_timeout(beat) {
+                Ok(done) => return answer(stream, &done),
+                Err(RecvTimeoutError::Timeout) => answer(stream, &Answer::Working)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let text = "the server failed inside".to_owned();
+                    return answer(stream, &Answer::Error(text));
+                }
+            }
+        }
+    })
 }
 
 fn answer(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {

@@ -6,32 +6,38 @@
 //! | `disk` | a disk: a store as NBD sees it |
 //! | `place` | where clients connect |
 //! | `console` | the control socket |
+//! | `seats` | who is at it |
 //! | `verbs` | what `zs ctl` asks for, done |
 //! | `snapshots` | files that it names, made and read |
 //! | `report` | what there is to know of a disk |
 //! | `metrics` | the same as Prometheus reads it |
+//! | `log` | lines for people, which nobody waits to have read |
 //! | `ending` | signals, and the command that the server runs for |
 
 mod console;
 mod disk;
 mod disks;
 mod ending;
+mod log;
 mod metrics;
 mod place;
 mod report;
+mod seats;
 mod snapshots;
 mod verbs;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::units::Size;
 use clap::Args;
 use console::Console;
 use disk::StoreDisk;
 use disks::DiskArgs;
 use ending::Ending;
+use log::Log;
 use place::{Place, tcp_address};
 use snapshots::Files;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -87,6 +93,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
+    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but one that was idle for a minute makes room
+    /// for another client when all places are taken]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    idle: Option<u64>,
+
     /// Say on standard error who connects, what clients are refused, and how connections end
     #[arg(long, short)]
     verbose: bool,
@@ -97,6 +108,15 @@ fn failed(what: &dyn std::fmt::Display) -> Failure {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let log = Log::start(io::stderr(), None)?;
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |panic| panics.say(&format!("{panic}\n"))));
+    let code = serve(options, &log).unwrap_or_else(|failure| failure.tell(|line| log.say(line)));
+    log.finish();
+    Ok(code)
+}
+
+fn serve(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
     let mut place = Place::new(options.socket.as_deref(), options.control.as_deref())?;
     let files = Files::below(options.allow_dir.as_deref())?;
     if options.allow_dir.is_some() && place.control().is_none() {
@@ -108,8 +128,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Before the first client is let in, whose server has one then.
     let control = place.control().map(PrivateListener::bind).transpose();
     let control = control.map_err(|error| failed(&error))?;
-    let server = start(options, &mut place, &disks)?;
-    let console = control.map(|socket| Console::start(socket, disks.clone(), files));
+    let server = start(options, &mut place, &disks, log)?;
+    let console =
+        control.map(|socket| Console::start(socket, disks.clone(), files, server.clients()));
     let console = console.transpose()?;
     let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
     let uris = place.uris(disks.iter().map(|disk| disk.name()));
@@ -123,18 +144,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             ending::exit_code(ending.run(&mut shell)?)
         }
         None => {
-            place.announce(&uris, options.verbose)?;
+            place.announce(&uris, options.verbose, log)?;
             ending.wait()?;
             ExitCode::SUCCESS
         }
     };
-    if let Some(console) = console {
-        console.stop();
+    if console.is_some_and(|console| !console.stop()) {
+        log.note("what zs ctl asked for took too long, and was cut off");
     }
     match server.stop(GRACE) {
         Stopped::InTime => {}
-        Stopped::CutOff => output::note("clients that did not take their replies were cut off"),
-        Stopped::Stuck(_) => output::note("requests were cut off that did not come to an end"),
+        Stopped::CutOff => log.note("clients that did not take their replies were cut off"),
+        Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
     }
     drop(pidfile);
     Ok(code)
@@ -144,6 +165,7 @@ fn start(
     options: &Options,
     place: &mut Place,
     disks: &[Arc<StoreDisk>],
+    log: &Log,
 ) -> Result<Server, Failure> {
     let export = |disk: &Arc<StoreDisk>| {
         let device = Arc::clone(disk) as Arc<dyn Device>;
@@ -160,14 +182,36 @@ fn start(
         _ => None,
     };
     let endpoints = place.listen(options.tcp, tls)?;
-    let verbose = options.verbose;
+    let limits = limits(options, disks);
+    log.note(&format!(
+        "requests and replies of {} clients take at most {}, beside what is stored",
+        limits.connections,
+        Size(limits.most_memory() as u64)
+    ));
+    let (verbose, told) = (options.verbose, log.clone());
     let observer = move |event: &Event| {
         if verbose {
-            output::note(&event.to_string());
+            told.note(&event.to_string());
         }
     };
-    let server = Server::start(exports, endpoints, Limits::default(), Arc::new(observer));
+    let server = Server::start(exports, endpoints, limits, Arc::new(observer));
     server.map_err(|error| failed(&error))
+}
+
+/// Of what is lent to clients, a little at least.
+const LEAST_LENT: usize = 8 << 20;
+
+/// What clients may take: of memory, an eighth of what the disks may, but no more than is of use.
+fn limits(options: &Options, disks: &[Arc<StoreDisk>]) -> Limits {
+    let stored = disks.iter().map(|disk| disk.store().limit());
+    let share = stored.fold(0, u64::saturating_add) / 8;
+    let most = Limits::default();
+    Limits {
+        memory: usize::try_from(share)
+            .map_or(most.memory, |share| share.clamp(LEAST_LENT, most.memory)),
+        idle: options.idle.map(Duration::from_secs),
+        ..most
+    }
 }
 
 /// A file with the number of this process, removed when this is dropped.

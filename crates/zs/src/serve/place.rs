@@ -1,11 +1,12 @@
 //! Where clients connect: sockets made, or handed over by whoever started the server.
 
 use super::failed;
+use super::log::Log;
 use crate::control;
 use crate::failure::Failure;
-use crate::output;
 use listenfd::ListenFd;
 use std::fs::Permissions;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -124,16 +125,22 @@ impl Place {
         Ok(endpoints)
     }
 
-    /// Tells where the disks are. On standard output, but for a server that was handed its socket:
-    /// whoever did that knows where it is, and may have lent its own standard output (as libnbd
-    /// does, for data).
-    pub(super) fn announce(&self, uris: &[String], verbose: bool) -> Result<(), Failure> {
+    /// Tells where the disks are. On standard output, but for a server that was handed its socket: whoever did that knows where
+    /// it is, and may have lent its own standard output (as libnbd does, for data).
+    pub(super) fn announce(
+        &self,
+        uris: &[String],
+        verbose: bool,
+        log: &Log,
+    ) -> Result<(), Failure> {
         if self.inherited.is_none() {
-            return output::print(&format!("{}\n", uris.join("\n")));
+            let out = Log::start(io::stdout(), Some((log.clone(), "standard output")))?;
+            out.say(&format!("{}\n", uris.join("\n")));
+            return Ok(());
         }
         if self.tcp.is_some() || verbose {
             for uri in uris {
-                output::note(uri);
+                log.note(uri);
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! What there is to know of a disk.
+//! What there is to know of a disk, and of a client.
 
 use super::disk::StoreDisk;
-use crate::control::{AlgorithmBlocks, Buckets, Operations, Stat};
+use crate::control::{AlgorithmBlocks, Buckets, ClientStat, Operations, Stat};
 use zram::{Histogram, StoreStats};
+use zs_nbd::{ClientInfo, Origin};
 
 /// A disk's figures of this moment.
 pub(super) fn stat(disk: &StoreDisk) -> Stat {
@@ -47,6 +48,26 @@ pub(super) fn stat(disk: &StoreDisk) -> Stat {
         write,
         discard,
     }
+}
+
+/// A client's figures of this moment.
+pub(super) fn client(info: &ClientInfo) -> ClientStat {
+    let mut stat = ClientStat {
+        id: info.number,
+        export: info.export.clone(),
+        connected_seconds: info.connected.as_secs(),
+        idle_seconds: info.idle.as_secs(),
+        requests: info.requests,
+        bytes: info.bytes,
+        ..ClientStat::default()
+    };
+    match info.origin {
+        Origin::Unix { user, process } => {
+            (stat.user, stat.process) = (Some(user), Some(process));
+        }
+        Origin::Tcp(address) => stat.address = Some(address.to_string()),
+    }
+    stat
 }
 
 /// Reads, writes and discards.

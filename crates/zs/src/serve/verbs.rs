@@ -4,7 +4,7 @@ use super::disk::StoreDisk;
 use super::disks::dictionary_from;
 use super::snapshots::Files;
 use super::{metrics, report};
-use crate::control::{Blocks, Bound, Form, Order, Request, Stat};
+use crate::control::{Blocks, Bound, ClientStat, Form, Order, Request, Stat, Whom};
 use serde_json::{Value, json};
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -14,6 +14,7 @@ use zram::{
     Algorithm, CompactBudget, Error, IdleRule, Recompress, RecordForm, Store, Which, WritebackEnd,
     WritebackRequest,
 };
+use zs_nbd::{ClientInfo, Clients};
 
 /// A text for people: what was wrong, and what is allowed.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, Refused> {
 pub(super) struct Reach {
     pub(super) disks: Vec<Arc<StoreDisk>>,
     pub(super) files: Files,
+    pub(super) clients: Clients,
 }
 
 impl Reach {
@@ -54,6 +56,15 @@ impl Reach {
         match &order.request {
             Request::Stat => Ok(json!(self.stats(export)?)),
             Request::Metrics => Ok(Value::String(metrics::text(&self.stats(export)?))),
+            Request::Clients => {
+                let is_meant = self.is_of(export)?;
+                let clients = self.clients.list().into_iter();
+                let clients = clients
+                    .filter(is_meant)
+                    .map(|client| report::client(&client));
+                Ok(json!(clients.collect::<Vec<ClientStat>>()))
+            }
+            Request::Disconnect { whom } => self.disconnect(export, *whom),
             request => self.attempt(self.one(export)?, request),
         }
     }
@@ -62,6 +73,31 @@ impl Reach {
         match export {
             None => Ok(self.disks.iter().map(|disk| report::stat(disk)).collect()),
             some => Ok(vec![report::stat(self.one(some)?)]),
+        }
+    }
+
+    /// Whether a client is one of an export's, or of any.
+    fn is_of(&self, export: Option<&str>) -> Result<impl Fn(&ClientInfo) -> bool, Refused> {
+        let name = export.map(|name| self.one(Some(name))).transpose()?;
+        let name = name.map(StoreDisk::name);
+        Ok(move |client: &ClientInfo| name.is_none() || client.export.as_deref() == name)
+    }
+
+    fn disconnect(&self, export: Option<&str>, whom: Whom) -> Result<Value, Refused> {
+        let is_of = self.is_of(export)?;
+        let is_meant = |client: &ClientInfo| match whom {
+            Whom::All => is_of(client),
+            Whom::Id(id) => client.number == id && is_of(client),
+        };
+        let (count, left) = self.clients.disconnect(is_meant);
+        match (whom, count, left) {
+            (Whom::Id(id), 0, _) => refuse(format!(
+                "there is no client {id}: zs ctl clients prints who there is"
+            )),
+            (_, _, 0) => Ok(json!({ "disconnected_clients": count })),
+            _ => refuse(format!(
+                "{left} of {count} disconnected clients are still there: what they asked for has not come to an end"
+            )),
         }
     }
 
@@ -85,7 +121,10 @@ impl Reach {
     fn attempt(&self, disk: &StoreDisk, request: &Request) -> Result<Value, Refused> {
         let store = disk.store();
         Ok(match request {
-            Request::Stat | Request::Metrics => Value::Null,
+            // Of all disks, and done already.
+            Request::Stat | Request::Metrics | Request::Clients | Request::Disconnect { .. } => {
+                Value::Null
+            }
             Request::Trim => json!({ "given_back_bytes": store.trim() }),
             Request::Compact => compact(&store),
             Request::Idle { age } => {

@@ -79,6 +79,11 @@ impl Client {
         self.reply()
     }
 
+    /// Waits until the server has hung up, which is an error, or sends what nobody asked for.
+    pub(crate) fn wait_for_end(&mut self) -> io::Result<()> {
+        self.stream.read_exact(&mut [0])
+    }
+
     /// Says goodbye, and waits until the server has closed.
     pub(crate) fn leave(mut self) {
         self.send(DISCONNECT, 0, 0, &[]).unwrap();

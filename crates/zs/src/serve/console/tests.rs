@@ -5,6 +5,7 @@ use std::io::BufRead as _;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use zram::{BackingFile, BlockFile, Store, StoreOptions};
+use zs_nbd::{Device, Export, Exports, Limits, Server};
 
 const BLOCKS: usize = 16;
 const BLOCK: usize = 4096;
@@ -43,10 +44,6 @@ impl SlowFile {
 }
 
 impl BlockFile for SlowFile {
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.wait_while_held();
         let bytes = self.0.bytes.lock().unwrap();
@@ -92,7 +89,11 @@ impl Setup {
         let (path, files) = (folder.path().join("ctl"), folder.path().join("files"));
         let socket = PrivateListener::bind(&path).unwrap();
         let files = Files::below(Some(&files)).unwrap();
-        let console = Console::start(socket, vec![Arc::clone(&disk)], files).unwrap();
+        let export = Export::new("", "", Arc::clone(&disk) as Arc<dyn Device>).unwrap();
+        let exports = Exports::new(vec![export]).unwrap();
+        let server = Server::start(exports, vec![], Limits::default(), Arc::new(|_| ())).unwrap();
+        let disks = vec![Arc::clone(&disk)];
+        let console = Console::start(socket, disks, files, server.clients()).unwrap();
         Self {
             folder,
             file,
@@ -127,9 +128,14 @@ impl Asking {
     }
 
     fn answer(&mut self) -> Value {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            let answer = serde_json::from_str(&line).unwrap();
+            if answer != "working" {
+                return answer;
+            }
+        }
     }
 
     fn ask(&mut self, request: &str) -> Value {
@@ -166,7 +172,7 @@ fn a_long_verb_is_in_nobodys_way() {
     assert!(other.ask(r#"{"command":"stat"}"#).get("ok").is_some());
     setup.file.hold(false);
     // Which waits for it.
-    setup.console.stop();
+    assert!(setup.console.stop());
     assert_eq!(
         setup.disk.store().stats().backing_blocks,
         BLOCKS as u64,
@@ -193,5 +199,37 @@ fn the_end_comes_in_the_middle_of_a_snapshot() {
     assert!(error.contains("the server ends"), "{error}");
     assert_eq!(fs::read(&old).unwrap(), b"the old one");
     assert_eq!(fs::read_dir(setup.files()).unwrap().count(), 1);
-    setup.console.stop();
+    assert!(setup.console.stop());
+}
+
+/// The work is not done before its client was told twice that it goes on.
+#[test]
+fn a_long_verb_tells_that_it_goes_on() {
+    let (server, client) = UnixStream::pair().unwrap();
+    let (sender, heard) = mpsc::channel();
+    let heard = Mutex::new(heard);
+    let lines = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in BufReader::new(client).lines() {
+            lines.push(line.unwrap());
+            let _ = sender.send(());
+        }
+        lines
+    });
+    let work = || {
+        for _ in 0..2 {
+            heard.lock().unwrap().recv().unwrap();
+        }
+        Answer::Ok(7.into())
+    };
+    attend(&server, Duration::from_millis(1), work).unwrap();
+    drop(server);
+    let lines = lines.join().unwrap();
+    let (last, before) = lines.split_last().unwrap();
+    assert_eq!(last, r#"{"ok":7}"#);
+    assert!(before.len() >= 2);
+    assert!(
+        before.iter().all(|line| line == r#""working""#),
+        "{before:?}"
+    );
 }

@@ -1,0 +1,222 @@
+//! Lines for people, written by one thread, so that nobody else waits for whoever reads them: a full pipe, a terminal that is held.
+//!
+//! Data model: `a line -> a queue with a bound -> the writer -> standard error, or output`. What does not fit into the queue is
+//! dropped and counted, and the writer says how many lines that were.
+//!
+//! # Locking
+//! The queue has a lock, held for a look.
+
+use crate::serve::failed;
+use crate::{failure::Failure, output};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Most bytes that wait to be written. A single line may be longer.
+const MOST: usize = 256 << 10;
+
+/// What is said at last gets so long to be written.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Where lines go; a clone says to the same place.
+#[derive(Clone)]
+pub(super) struct Log(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+/// Lines in their order, and those that found no room: decisions alone.
+#[derive(Debug, Default)]
+struct Queue {
+    lines: VecDeque<String>,
+    bytes: usize,
+    dropped: u64,
+    /// The writer has something that is not written yet.
+    writing: bool,
+}
+
+impl Queue {
+    fn push(&mut self, line: String) {
+        if !self.lines.is_empty() && self.bytes + line.len() > MOST {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += line.len();
+        self.lines.push_back(line);
+    }
+
+    /// The next line to write; after those that waited, how many were dropped.
+    fn pop(&mut self) -> Option<String> {
+        if let Some(line) = self.lines.pop_front() {
+            self.bytes -= line.len();
+            return Some(line);
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then(|| {
+            let lines = if dropped == 1 {
+                "line was"
+            } else {
+                "lines were"
+            };
+            noted(&format!(
+                "{dropped} {lines} dropped, which nobody read in time"
+            ))
+        })
+    }
+}
+
+fn noted(text: &str) -> String {
+    format!("{}{text}\n", output::NOTE)
+}
+
+impl Log {
+    /// Begins to write to a stream of this process. An error of that is told to `faults`, once.
+    pub(super) fn start(
+        stream: impl AsFd,
+        faults: Option<(Self, &'static str)>,
+    ) -> Result<Self, Failure> {
+        // Not by the standard library's own handles: their locks are held while they write.
+        let owned = stream.as_fd().try_clone_to_owned();
+        let file = File::from(owned.map_err(|error| failed(&error))?);
+        Self::to(file, faults).map_err(|error| failed(&error))
+    }
+
+    fn to(
+        mut writer: impl Write + Send + 'static,
+        mut faults: Option<(Self, &'static str)>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let own = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("log".into());
+        // It ends with the process, for which nobody waits who may hang in a write.
+        thread.spawn(move || {
+            loop {
+                let line = own.next();
+                if let Err(error) = writer.write_all(line.as_bytes())
+                    && let Some((log, name)) = faults.take()
+                {
+                    log.note(&format!("{name}: {error}"));
+                }
+            }
+        })?;
+        Ok(Self(shared))
+    }
+
+    /// Says something, of as many lines as it has, without waiting.
+    pub(super) fn say(&self, text: &str) {
+        self.0.lock().push(text.to_owned());
+        self.0.changed.notify_all();
+    }
+
+    /// Says a remark.
+    pub(super) fn note(&self, text: &str) {
+        self.say(&noted(text));
+    }
+
+    /// Waits until all is written, but not for long.
+    pub(super) fn finish(&self) {
+        let is_busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
+        let queue = self.0.lock();
+        // What is not written by then stays unsaid.
+        let _ = self.0.changed.wait_timeout_while(queue, LAST, is_busy);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's next line, when the one before is written.
+    fn next(&self) -> String {
+        let mut queue = self.lock();
+        queue.writing = false;
+        self.changed.notify_all();
+        loop {
+            if let Some(line) = queue.pop() {
+                queue.writing = true;
+                return line;
+            }
+            let woken = self.changed.wait(queue);
+            queue = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let mut queue = Queue::default();
+        queue.push("x".repeat(2 * MOST));
+        queue.push("y".to_owned());
+        queue.push("z".to_owned());
+        assert_eq!(queue.pop().map(|line| line.len()), Some(2 * MOST));
+        queue.push("later".to_owned());
+        assert_eq!(queue.pop().as_deref(), Some("later"));
+        let told = queue.pop().unwrap();
+        assert_eq!(
+            told,
+            "zs: note: 2 lines were dropped, which nobody read in time\n"
+        );
+        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.bytes, 0);
+    }
+
+    /// Ten times what the queue and the pipe hold, with nobody who reads: nobody waits. Then it is read, and told.
+    #[test]
+    fn nobody_waits_for_a_reader() {
+        let (stream, mut reader) = UnixStream::pair().unwrap();
+        let log = Log::to(stream, None).unwrap();
+        let line = format!("{}\n", "x".repeat(999));
+        let said = 10 * MOST / line.len();
+        for _ in 0..said {
+            log.say(&line);
+        }
+        let (mut text, mut buf) = (String::new(), [0; 4096]);
+        while !text.contains("dropped") {
+            let len = reader.read(&mut buf).unwrap();
+            text.push_str(std::str::from_utf8(&buf[..len]).unwrap());
+        }
+        let told = text.matches('x').count() / 999;
+        let dropped = text.lines().find(|line| line.contains("dropped")).unwrap();
+        assert_eq!(
+            dropped,
+            format!(
+                "zs: note: {} lines were dropped, which nobody read in time",
+                said - told
+            )
+        );
+        log.finish();
+    }
+
+    #[test]
+    fn a_stream_that_fails_is_told_of_once() {
+        let (stream, mut reader) = UnixStream::pair().unwrap();
+        let errors = Log::to(stream, None).unwrap();
+        let (closed, other) = UnixStream::pair().unwrap();
+        drop(other);
+        let log = Log::to(closed, Some((errors, "standard output"))).unwrap();
+        log.say("one\n");
+        log.say("two\n");
+        log.finish();
+        drop(log);
+        let mut buf = [0; 4096];
+        let len = reader.read(&mut buf).unwrap();
+        let text = std::str::from_utf8(&buf[..len]).unwrap();
+        assert_eq!(
+            text,
+            "zs: note: standard output: Broken pipe (os error 32)\n"
+        );
+    }
+}
