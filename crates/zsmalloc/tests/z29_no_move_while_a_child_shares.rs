@@ -5,7 +5,7 @@
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use zs_mm::{Arena, ArenaOptions, Backing, FrameId, FrameStatus, Movable, PageSize, ZoneId};
 use zs_os::{AnonBacking, HOST, MemfdBacking};
 use zsmalloc::{CompactBudget, CompactEnd, Error, Handle, HandlePool, MapMode, PoolOptions};
@@ -227,39 +227,95 @@ fn z29_a_memfd_arena_is_not_the_childs() {
     pool.validate().expect("a valid pool");
 }
 
+/// Bytes whose first reader waits, in the fault that it takes, until it may go on. One at a time.
+struct SlowBytes {
+    address: *mut libc::c_void,
+    before: libc::sigaction,
+}
+
+/// Where they are, whether a reader waits, and whether it may go on.
+static SLOW: AtomicUsize = AtomicUsize::new(0);
+static WAITS: AtomicBool = AtomicBool::new(false);
+static MAY_GO_ON: AtomicBool = AtomicBool::new(false);
+
+impl SlowBytes {
+    const LEN: usize = 64 << 10;
+
+    fn new() -> Self {
+        extern "C" fn wait(_signal: libc::c_int) {
+            // SeqCst, all of them: the simplest will do.
+            WAITS.store(true, Ordering::SeqCst);
+            while !MAY_GO_ON.load(Ordering::SeqCst) {
+                // SAFETY: lets others run, and nothing else.
+                unsafe { libc::sched_yield() };
+            }
+            let address = core::ptr::with_exposed_provenance_mut(SLOW.load(Ordering::SeqCst));
+            // SAFETY: the mapping of the one that there is; it becomes readable, as its reader believes it to be.
+            if unsafe { libc::mprotect(address, SlowBytes::LEN, libc::PROT_READ) } != 0 {
+                // SAFETY: ends the process, which would take the same fault for ever.
+                unsafe { libc::_exit(9) };
+            }
+        }
+        let (flags, none) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_NONE);
+        // SAFETY: a mapping at an address of the kernel's choice touches nothing that exists.
+        let address = unsafe { libc::mmap(core::ptr::null_mut(), Self::LEN, none, flags, -1, 0) };
+        assert_ne!(address, libc::MAP_FAILED);
+        SLOW.store(address.expose_provenance(), Ordering::SeqCst);
+        let handler = wait as extern "C" fn(libc::c_int);
+        // SAFETY: all zeros are a value of this type.
+        let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        let mut before = action;
+        // SAFETY: both live during the call; the handler makes system calls only.
+        let set = unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, &raw mut before) };
+        assert_eq!(set, 0);
+        Self { address, before }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping lasts as long as this, nobody writes to it, and whoever reads it finds zeros, late at first.
+        unsafe { core::slice::from_raw_parts(self.address.cast(), Self::LEN) }
+    }
+}
+
+impl Drop for SlowBytes {
+    fn drop(&mut self) {
+        // SAFETY: the action is the one that there was.
+        unsafe { libc::sigaction(libc::SIGSEGV, &raw const self.before, core::ptr::null_mut()) };
+        // SAFETY: the whole mapping, which nobody borrows any more.
+        unsafe { libc::munmap(self.address, Self::LEN) };
+    }
+}
+
 /// A write under way at the fork: in the child its object answers Busy.
 #[test]
 fn z29_a_word_that_was_exclusive_at_the_fork_answers_busy() {
     const BUSY: u8 = 7;
     let _alone = alone();
     let pool = pool(AnonBacking::new(), PageSize::K64);
-    let page = vec![1; 64 << 10];
-    let handle = pool.insert(&page).expect("room");
-    let stop = AtomicBool::new(false);
-    let mut busy = 0;
+    let handle = pool.insert(&vec![1; SlowBytes::LEN]).expect("room");
+    let slow = SlowBytes::new();
+    let bytes = slow.bytes();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                pool.write(handle, 0, &page).expect("alone");
-            }
-        });
-        for _ in 0..20_000 {
-            let child = fork(|| match pool.read(handle) {
-                Ok(guard) => u8::from(guard.len() != 64 << 10),
-                Err(Error::Busy) => BUSY,
-                Err(_) => 2,
-            });
-            match wait(child) {
-                Some(BUSY) => busy += 1,
-                outcome => assert_eq!(outcome, Some(0), "read, or busy"),
-            }
-            if busy >= 5 {
-                break;
-            }
+        let writer = scope.spawn(|| pool.write(handle, 0, bytes));
+        while !WAITS.load(Ordering::SeqCst) {
+            std::thread::yield_now();
         }
-        stop.store(true, Ordering::Relaxed);
+        let child = fork(|| match pool.read(handle) {
+            Ok(_) => 0,
+            Err(Error::Busy) => BUSY,
+            Err(_) => 2,
+        });
+        assert_eq!(wait(child), Some(BUSY), "the fork met a write");
+        MAY_GO_ON.store(true, Ordering::SeqCst);
+        // By handle: ThreadSanitizer does not see the end of a scope.
+        writer.join().expect("no panic").expect("alone");
     });
-    assert!(busy > 0, "no fork met a write");
+    let written = pool.read(handle).expect("live").spans().first.to_vec();
+    assert!(
+        written.iter().all(|byte| *byte == 0),
+        "written after the fork"
+    );
 }
 
 #[test]
