@@ -25,8 +25,9 @@
 //! | `proactive_thread` | one that compacts |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
-//! | `cgroup` | where the files of the process's control group are |
-//! | `memory` | total and available memory, the cgroup's too |
+//! | `cgroup` | where the files of the process's control groups are |
+//! | `memory` | total and available memory |
+//! | `memory_group` | how much of it the control groups leave |
 //! | `pressure` | a thread that calls when memory is short |
 //! | [`testing`] | backings and a host for tests: heap, strict, failing, recording, hand-set clock |
 //!
@@ -49,6 +50,7 @@ mod host;
 mod map;
 mod memfd;
 mod memory;
+mod memory_group;
 mod numa;
 mod page;
 mod periodic;
@@ -72,7 +74,10 @@ pub use folder::Folder;
 pub use hole::punch_hole;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
-pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
+pub use memory::{
+    AvailableMemory, MemoryBound, MemoryInfo, available_memory, memory_available, memory_info,
+    parse_meminfo,
+};
 pub use page::os_page_size;
 pub use periodic::{PeriodicThread, Stopping};
 pub use pressure::{

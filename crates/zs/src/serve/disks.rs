@@ -94,7 +94,8 @@ fn size(text: &str) -> Result<u64, String> {
         0 => Err("a disk of 0 bytes holds nothing: expected a size, as in 8G".to_owned()),
         size if size > MAX_SIZE => Err(format!("the largest disk has {MAX_SIZE} bytes")),
         size if size % 512 != 0 => Err(format!(
-            "{size} bytes: expected a multiple of 512, as every disk is"
+            "{size} bytes: expected a multiple of 512, as every disk is; the next one is {}",
+            size.next_multiple_of(512)
         )),
         size => Ok(size),
     }
@@ -240,7 +241,12 @@ mod tests {
         assert_eq!(size("8G"), Ok(8 << 30));
         assert_eq!(size("512"), Ok(512));
         assert!(size("0").unwrap_err().contains("holds nothing"));
-        assert!(size("1").unwrap_err().contains("multiple of 512"));
+        assert_eq!(size("4GB"), Ok(4_000_000_000));
+        let error = size("1000").unwrap_err();
+        assert!(
+            error.contains("multiple of 512") && error.ends_with("1024"),
+            "{error}"
+        );
         assert!(size("9223372036854775808").unwrap_err().contains("largest"));
     }
 
