@@ -12,6 +12,8 @@
 //! | `zoned` | a backing with zones of every kind, on a node of choice |
 //! | `shared` | ranges of payload that show files |
 //! | `child` | children that are signalled while somebody waits for them |
+//! | `signals` | which signals are ignored; children that were left to this process |
+//! | `rlimit` | limits of this process: address space, open files |
 //! | `file_lock` | files for one user at a time |
 //! | `folder` | files below one folder, whatever their names say |
 //! | `numa` | memory nodes |
@@ -58,8 +60,10 @@ mod pressure;
 mod proactive_thread;
 mod process_meter;
 mod resident;
+mod rlimit;
 mod shared;
 mod short_lock;
+mod signals;
 pub mod testing;
 mod zoned;
 
@@ -86,4 +90,6 @@ pub use pressure::{
 pub use proactive_thread::ProactiveThread;
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
+pub use rlimit::{address_space, raise_open_files};
+pub use signals::{is_ignored, reap_orphans};
 pub use zoned::{ZoneFileError, ZonedBacking};
