@@ -4,12 +4,14 @@
 //! link leads out, not even one that is made while the name is looked up.
 
 use crate::file_lock::lock_file;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, openat, openat2, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, linkat, openat, openat2, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -161,17 +163,27 @@ fn sweep(parent: &OwnedFd) {
     }
 }
 
-/// A file under a name that nobody knows, removed unless it is published. It is locked for as long as it is being written.
+/// A file that is being written: without a name where the file system has such files, so that nothing is left of it when
+/// the process is killed. Otherwise under a name that nobody knows, removed unless it is published. It is locked meanwhile.
 struct Draft<'a> {
     parent: &'a OwnedFd,
+    /// Empty if it has none.
     name: String,
     file: File,
 }
 
+/// Where a file without a name can be linked from.
+fn link_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
 impl<'a> Draft<'a> {
     fn new(parent: &'a OwnedFd) -> io::Result<Self> {
+        if let Some(draft) = Self::unnamed(parent) {
+            return Ok(draft);
+        }
         loop {
-            let draft = Self::make(parent)?;
+            let draft = Self::named(parent)?;
             // Where files cannot be locked, nobody sweeps either.
             let _ = lock_file(&draft.file);
             // Before it was locked, somebody may have taken it for one that was left.
@@ -181,10 +193,29 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn make(parent: &'a OwnedFd) -> io::Result<Self> {
+    /// `None` where there are no such files, or they could not be given a name later.
+    fn unnamed(parent: &'a OwnedFd) -> Option<Self> {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let file = openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let file = File::from(file);
+        // Once it has a name, it is not to be swept.
+        let is_ours = lock_file(&file).is_ok_and(|alone| alone);
+        let has_link = Path::new(&link_of(&file)).exists();
+        (is_ours && has_link).then_some(Self {
+            parent,
+            name: String::new(),
+            file,
+        })
+    }
+
+    fn fresh_name() -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_nanos());
-        let name = format!("{DRAFT}{}-{now}", std::process::id());
+        format!("{DRAFT}{}-{now}", std::process::id())
+    }
+
+    fn named(parent: &'a OwnedFd) -> io::Result<Self> {
+        let name = Self::fresh_name();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(parent, &name, flags, Mode::RUSR | Mode::WUSR)?;
@@ -198,6 +229,13 @@ impl<'a> Draft<'a> {
     fn publish(mut self, name: &OsStr) -> io::Result<()> {
         // A disk that is full may say so only now.
         self.file.sync_all()?;
+        if self.name.is_empty() {
+            // Only for a moment: a link never replaces what has the name.
+            let fresh = Self::fresh_name();
+            let (from, flags) = (link_of(&self.file), AtFlags::SYMLINK_FOLLOW);
+            linkat(CWD, &from, self.parent, &fresh, flags)?;
+            self.name = fresh;
+        }
         renameat(self.parent, &self.name, self.parent, name)?;
         self.name.clear();
         Ok(rustix::fs::fsync(self.parent)?)
@@ -298,15 +336,18 @@ mod tests {
         fs::write(root.path().join(".zs-draft-of-a-novel"), "mine").unwrap();
         let name = Path::new("file");
         folder
-            .replace(name, |mut file| {
-                // Another one begins, and leaves this one alone, since it is being written.
-                drop(Folder::open(root.path())?);
-                assert_eq!(names().len(), 2);
-                file.write_all(b"whole")
-            })
+            .replace(name, |mut file| file.write_all(b"whole"))
             .unwrap();
         assert_eq!(fs::read(root.path().join(name)).unwrap(), b"whole");
         assert_eq!(names().len(), 2, "the novel, and the file");
+        // As where there are no files without a name. Another one that begins leaves it alone, since it is being written.
+        let parent = rustix::fs::open(root.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        let draft = Draft::named(&parent).unwrap();
+        assert!(lock_file(&draft.file).unwrap());
+        drop(Folder::open(root.path()).unwrap());
+        assert_eq!(names().len(), 3);
+        draft.publish(OsStr::new("other")).unwrap();
+        assert_eq!(names().len(), 3);
     }
 
     /// A lease is asked for, and waited for a while only.

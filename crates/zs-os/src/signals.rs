@@ -24,7 +24,9 @@ pub fn reap_orphans(except: Option<ChildId>) {
         // SAFETY: the place is of the right type; nothing is reaped by this call.
         let asked = unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), options) };
         // SAFETY: zeroed bytes are a valid value; the call has written one if it succeeded.
-        let pid = unsafe { found.assume_init().si_pid() };
+        let found = unsafe { found.assume_init() };
+        // SAFETY: of a child, or zeroed, so this field is the one that is set.
+        let pid = unsafe { found.si_pid() };
         if asked != 0 || pid == 0 || except.is_some_and(|child| child.number() == pid) {
             return;
         }

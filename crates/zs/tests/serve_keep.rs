@@ -363,3 +363,39 @@ echo clean; exit 5";
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(stdout(&output).contains("clean"), "{output:?}");
 }
+
+/// A limit of address space: the message names it and the options that help, and with these it works.
+#[test]
+fn too_little_address_space_is_named() {
+    let serve = |arguments: &str| {
+        let script =
+            format!("ulimit -v 1500000; exec {ZS} serve --size 64M {arguments} --run true");
+        Command::new("sh").args(["-c", &script]).output().unwrap()
+    };
+    let said = failure(&serve(""), 1);
+    for part in [
+        "RLIMIT_AS allows 1.43 GiB",
+        "--max-size",
+        "--limit",
+        "ulimit -v",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let output = serve("--max-size 64M --limit 64M");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Many disks share the address space, and half of the memory.
+#[test]
+fn there_may_be_many_disks() {
+    let exports: Vec<String> = (0..300)
+        .map(|index| format!("--export=e{index}=200G"))
+        .collect();
+    let mut arguments: Vec<&str> = exports.iter().map(String::as_str).collect();
+    arguments.extend(["--run", "test -S $unixsocket"]);
+    let output = zs(&[&["serve"], &arguments[..]].concat()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("the limit of each of 300 disks is"), "{said}");
+    assert!(said.contains("an even share of half of the"), "{said}");
+}

@@ -155,14 +155,16 @@ impl Ending {
         }
     }
 
-    /// Waits for a signal after an attempt to end that failed: the next signal is the first one again.
-    pub(super) fn wait_again(&self) {
+    /// Forgets signals that came so far, which were about an attempt to end that has failed. The next one is the first again.
+    pub(super) fn begin_again(&self) {
         let mut state = self.shared.lock();
         state.asked = None;
         state.seen.clear();
-        drop(state);
-        // Those that came meanwhile were about the attempt that failed.
         while self.receiver.try_recv().is_ok() {}
+    }
+
+    /// Waits for any signal.
+    pub(super) fn wait_for_any(&self) {
         self.woken();
     }
 
@@ -220,8 +222,8 @@ impl Shared {
             SIGCHLD => return zs_os::reap_orphans(self.lock().command),
             _ => {}
         }
-        let verdict = self.lock().judge(signal, Instant::now());
-        match verdict {
+        let mut state = self.lock();
+        match state.judge(signal, Instant::now()) {
             // Nobody is there any more who waits.
             Verdict::HandOn => drop(to.send(Woken::BySignal(signal))),
             Verdict::TheSame => {}

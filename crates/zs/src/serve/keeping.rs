@@ -208,8 +208,11 @@ impl Keeping {
             .filter_map(|files| files.save.as_ref())
             .collect();
         saved.sort();
-        if let Some([twice, _]) = saved.array_windows::<2>().find(|[one, other]| one == other) {
-            let text = format!("--save {}: two disks cannot have one file", twice.display());
+        if let Some(twice) = saved.windows(2).find(|pair| pair[0] == pair[1]) {
+            let text = format!(
+                "--save {}: two disks cannot have one file",
+                twice[0].display()
+            );
             return Err(Failure::Usage(text));
         }
         files.iter().try_for_each(Files::check)?;
@@ -244,6 +247,8 @@ impl Keeping {
 
 fn save(disk: &StoreDisk, path: &Path, ending: &Ending) {
     while let Err(text) = save_once(disk, path) {
+        // Before it is asked for.
+        ending.begin_again();
         let process = std::process::id();
         output::note(&format!(
             "--save {}: {text}. The contents of {} are still in process {process}, which waits: mend that, and send it a signal to \
@@ -251,7 +256,7 @@ fn save(disk: &StoreDisk, path: &Path, ending: &Ending) {
             path.display(),
             disk.title()
         ));
-        ending.wait_again();
+        ending.wait_for_any();
     }
 }
 

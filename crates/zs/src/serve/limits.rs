@@ -122,8 +122,8 @@ pub(super) fn highest(limit: u64, disks: usize) -> u64 {
 pub(super) fn explained(error: &Error) -> String {
     match (error, zs_os::address_space()) {
         (Error::NoMemory, Some(most)) => format!(
-            "no memory, or no address space: RLIMIT_AS allows {} (ulimit -v), and a disk reserves 8 bytes of it for each block of \
-             --max-size, and its limit; raise it, or give a smaller --max-size",
+            "no address space, or no memory: RLIMIT_AS allows {} (ulimit -v). A disk reserves as much as its --limit, and 8 bytes \
+             for each block of its --max-size: give smaller ones, or raise it",
             Size(most)
         ),
         _ => error.to_string(),
