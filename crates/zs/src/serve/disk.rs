@@ -6,11 +6,11 @@
 //! [`Error::Busy`]: the store that it began with is the one that it replaces.
 
 use super::disks::Backing;
+use super::fullness::Fullness;
 use crate::output;
-use crate::units::Size;
 use arc_swap::ArcSwap;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use zram::{Error, RangeKind, SnapshotOptions, Store, StoreOptions, StoreStats, Zeroes};
 use zs_nbd::{BlockSizes, Content, Context, Device, Errno, Extents, Space};
@@ -188,43 +188,6 @@ pub(super) fn as_loaded(disk: &StoreOptions, limit: u64) -> SnapshotOptions {
     options.track_access = disk.track_access;
     options.raw_above = disk.raw_above;
     options
-}
-
-/// Whether people were told that a disk is full.
-#[derive(Debug, Default)]
-struct Fullness(AtomicBool);
-
-impl Fullness {
-    /// Takes note of the outcome of a write to a store; returns what is to be told, once for each time that the disk becomes
-    /// full. It is so until a sixteenth of the limit is free again.
-    fn after(&self, store: &Store, written: &Result<(), Error>) -> Option<String> {
-        // Relaxed: a swap tells whoever comes first; nothing else hangs on it.
-        match written {
-            Err(Error::NoMemory) => {
-                let is_news = !self.0.swap(true, Ordering::Relaxed);
-                is_news.then(|| full(&store.stats()))
-            }
-            Ok(()) if self.0.load(Ordering::Relaxed) => {
-                let stats = store.stats();
-                let is_over = stats.mem_used <= stats.mem_limit - stats.mem_limit / 16;
-                let is_news = is_over && self.0.swap(false, Ordering::Relaxed);
-                is_news.then(|| "is no longer full".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
-fn full(stats: &StoreStats) -> String {
-    let (used, limit) = (Size(stats.mem_used), Size(stats.mem_limit));
-    match stats.mem_used < stats.mem_limit - stats.mem_limit / 16 {
-        false => format!(
-            "is full: {used} of its limit of {limit} are used, and writes fail; zs ctl limit raises it"
-        ),
-        true => format!(
-            "cannot be written: the system refuses memory at {used}, below the limit of {limit}"
-        ),
-    }
 }
 
 /// A client, counted until it goes.

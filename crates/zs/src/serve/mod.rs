@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `disks` | which disks are served, and how they store |
 //! | `disk` | a disk: a store as NBD sees it |
+//! | `fullness` | when it becomes full, and when it is so no longer |
 //! | `limits` | how much memory each may take, and why |
 //! | `keeping` | files that they begin with, and are saved to |
 //! | `pidfile` | the file with the process number |
@@ -19,6 +20,7 @@ mod console;
 mod disk;
 mod disks;
 mod ending;
+mod fullness;
 mod keeping;
 mod limits;
 mod metrics;
