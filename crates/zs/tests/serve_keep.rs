@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{BufRead, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 fn text(path: &Path) -> String {
@@ -339,9 +339,8 @@ fn a_limit_of_file_sizes_does_not_end_the_server() {
     server.terminate();
 }
 
-/// The first process of a container gets the children that others leave.
-#[test]
-fn the_first_process_reaps_orphans() {
+/// A command in a namespace of processes, whose first one it is; `None` if there is none to be had.
+fn as_first_process(arguments: &[&str]) -> Option<Output> {
     let apart = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
@@ -352,16 +351,34 @@ fn the_first_process_reaps_orphans() {
         println!(
             "skipped: no namespace of processes can be made; run the tests as root, with unshare"
         );
-        return;
+        return None;
     }
-    // Its children are left to the first process, which has them as zombies until it waits for them.
+    Some(apart(arguments).unwrap())
+}
+
+/// The first process of a container gets the children that others leave.
+#[test]
+fn the_first_process_reaps_orphans() {
+    // They are zombies until it waits for them.
     let script = "\
 for i in 1 2 3; do (sh -c 'echo left' &); done
 while grep -q '^State:.*Z' /proc/[0-9]*/status 2>/dev/null; do :; done
 echo clean; exit 5";
-    let output = apart(&[ZS, "serve", "--size", "1M", "--run", script]).unwrap();
-    assert_eq!(output.status.code(), Some(5), "{output:?}");
-    assert!(stdout(&output).contains("clean"), "{output:?}");
+    let arguments = [ZS, "serve", "--size", "1M", "--run", script];
+    if let Some(output) = as_first_process(&arguments) {
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        assert!(stdout(&output).contains("clean"), "{output:?}");
+    }
+}
+
+/// A signal that nobody catches does nothing to the first process, so that it ends itself by the second one.
+#[test]
+fn a_second_signal_ends_the_first_process() {
+    let script = "trap : TERM; while :; do kill -TERM 1; done";
+    let arguments = [ZS, "serve", "--size", "1M", "--run", script];
+    if let Some(output) = as_first_process(&arguments) {
+        assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
+    }
 }
 
 /// A limit of address space: the message names it and the options that help, and with these it works.
