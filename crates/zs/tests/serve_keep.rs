@@ -339,6 +339,9 @@ fn a_limit_of_file_sizes_does_not_end_the_server() {
     server.terminate();
 }
 
+const NO_NAMESPACE: &str =
+    "skipped: no namespace of processes can be made; run the tests as root, with unshare";
+
 /// A command in a namespace of processes, whose first one it is; `None` if there is none to be had.
 fn as_first_process(arguments: &[&str]) -> Option<Output> {
     let apart = |arguments: &[&str]| {
@@ -348,9 +351,6 @@ fn as_first_process(arguments: &[&str]) -> Option<Output> {
         command.output()
     };
     if !apart(&["true"]).is_ok_and(|output| output.status.success()) {
-        println!(
-            "skipped: no namespace of processes can be made; run the tests as root, with unshare"
-        );
         return None;
     }
     Some(apart(arguments).unwrap())
@@ -365,10 +365,12 @@ for i in 1 2 3; do (sh -c 'echo left' &); done
 while grep -q '^State:.*Z' /proc/[0-9]*/status 2>/dev/null; do :; done
 echo clean; exit 5";
     let arguments = [ZS, "serve", "--size", "1M", "--run", script];
-    if let Some(output) = as_first_process(&arguments) {
-        assert_eq!(output.status.code(), Some(5), "{output:?}");
-        assert!(stdout(&output).contains("clean"), "{output:?}");
-    }
+    let Some(output) = as_first_process(&arguments) else {
+        println!("{NO_NAMESPACE}");
+        return;
+    };
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(stdout(&output).contains("clean"), "{output:?}");
 }
 
 /// A signal that nobody catches does nothing to the first process, so that it ends itself by the second one.
@@ -376,9 +378,11 @@ echo clean; exit 5";
 fn a_second_signal_ends_the_first_process() {
     let script = "trap : TERM; while :; do kill -TERM 1; done";
     let arguments = [ZS, "serve", "--size", "1M", "--run", script];
-    if let Some(output) = as_first_process(&arguments) {
-        assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
-    }
+    let Some(output) = as_first_process(&arguments) else {
+        println!("{NO_NAMESPACE}");
+        return;
+    };
+    assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
 }
 
 /// A limit of address space: the message names it and the options that help, and with these it works.
