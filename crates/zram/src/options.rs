@@ -27,6 +27,9 @@ pub struct StoreOptions {
     /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB, with blocks of any size.
     /// Default: [`default_limit`](Self::default_limit).
     pub limit: Option<u64>,
+    /// The highest limit that [`set_limit`](crate::Store::set_limit) can give it, in bytes; takes as much address space, and
+    /// no memory. Default: twice the limit, the size or `max_size`, whichever is most, up to 1 TiB.
+    pub max_limit: Option<u64>,
     /// Blocks whose compressed form is longer than so many bytes are stored as they are: 8 to the block size.
     /// Default: as many as let an object share its frame, 31/32 of the block.
     pub raw_above: Option<usize>,
@@ -51,6 +54,7 @@ impl StoreOptions {
             algorithm: Algorithm::Lz4,
             dictionary: None,
             limit: None,
+            max_limit: None,
             raw_above: None,
             dedup: false,
             track_access: false,
@@ -58,14 +62,22 @@ impl StoreOptions {
         }
     }
 
-    /// The limit of a store that is given none, in bytes: a sixteenth more than its size, and 2 MiB, so that blocks
-    /// which do not compress fill it, metadata included; or half of the memory that is available to the process now, if that
-    /// is less.
+    /// The limit of a store that is given none, in bytes: [`full_limit`](Self::full_limit), or half of the memory that is
+    /// available to the process now, if that is less.
     #[must_use]
     pub fn default_limit(&self) -> u64 {
-        let full = self.size.saturating_add(self.size / 16 + (2 << 20));
         let least = self.block_size.block_bytes() as u64;
-        full.min(zs_os::memory_available() / 2)
+        let full = self.full_limit();
+        full.min((zs_os::memory_available() / 2).max(least))
+    }
+
+    /// What a store needs whose blocks do not compress, in bytes, metadata included: a sixteenth more than its size, and
+    /// 2 MiB; at least a pageblock, and at most what an arena can be.
+    #[must_use]
+    pub fn full_limit(&self) -> u64 {
+        let least = self.block_size.block_bytes() as u64;
+        self.size
+            .saturating_add(self.size / 16 + (2 << 20))
             .clamp(least, MAX_ARENA_BYTES)
     }
 
@@ -88,7 +100,8 @@ impl StoreOptions {
         Ok(asked.div_ceil(block) as u32)
     }
 
-    /// The limit in bytes, and how much address space it may grow to.
+    /// The limit in bytes, and how much address space it may grow to: enough for the largest size and the largest limit that
+    /// the store can be given later.
     pub(crate) fn limits(&self) -> Result<(u64, u64), Error> {
         let least = self.block_size.block_bytes() as u64;
         let limit = match self.limit {
@@ -100,7 +113,9 @@ impl StoreOptions {
             Some(limit) => limit,
             None => self.default_limit(),
         };
-        let whole = limit.max(self.size).saturating_mul(2);
+        let largest = self.max_size.unwrap_or(self.size);
+        let whole = limit.max(largest).saturating_mul(2);
+        let whole = self.max_limit.unwrap_or(whole);
         Ok((limit, whole.clamp(limit, MAX_ARENA_BYTES)))
     }
 

@@ -1,4 +1,4 @@
-//! Where the files of this process's control group (version 2) are.
+//! Where the files of this process's control groups are: of version 2, and of version 1's memory controller.
 //!
 //! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> where a part of
 //! the hierarchy is mounted`; both `-> folder`.
@@ -51,15 +51,63 @@ pub fn own_cgroup() -> Result<PathBuf, CgroupError> {
 /// The folder, from the contents of the two files.
 fn folder(groups: &[u8], mounts: &[u8]) -> Result<PathBuf, CgroupError> {
     let group = lines(groups)
-        .find_map(|line| line.strip_prefix(b"0::"))
+        .find_map(|line| Version::Two.group(line))
         .map(|group| Path::new(OsStr::from_bytes(group)))
         .ok_or(CgroupError::NoGroup)?;
     lines(mounts)
-        .filter_map(Mount::of_cgroup2)
+        .filter_map(|line| Mount::of(line, Version::Two))
         .find_map(|mount| mount.folder(group))
         .ok_or_else(|| CgroupError::NotMounted {
             group: group.to_owned(),
         })
+}
+
+/// The versions of control groups. A system may have both at once; memory is limited by either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Its hierarchy with the memory controller.
+    One,
+    Two,
+}
+
+/// A folder with a group's files, and the topmost folder that shows groups above it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) folder: PathBuf,
+    pub(crate) top: PathBuf,
+}
+
+/// Where the group of this process is shown that limits its memory by this version, from the contents of
+/// `/proc/self/cgroup` and `/proc/self/mountinfo`. Where only groups beside it are shown, as in some containers, their top.
+pub(crate) fn shown(groups: &[u8], mounts: &[u8], version: Version) -> Option<Shown> {
+    let group = lines(groups).find_map(|line| version.group(line))?;
+    let group = Path::new(OsStr::from_bytes(group));
+    let of_version = || lines(mounts).filter_map(|line| Mount::of(line, version));
+    let found = of_version().find_map(|mount| {
+        let folder = mount.folder(group)?;
+        let top = mount.point;
+        Some(Shown { folder, top })
+    });
+    found.or_else(|| {
+        let top = of_version().next()?.point;
+        let folder = top.clone();
+        Some(Shown { folder, top })
+    })
+}
+
+impl Version {
+    /// The group of a line as in cgroups(7): `4:cpu,memory:/app`, or `0::/app` of version 2.
+    fn group(self, line: &[u8]) -> Option<&[u8]> {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let (number, controllers) = (fields.next()?, fields.next()?);
+        let is_ours = match self {
+            Self::One => controllers
+                .split(|&byte| byte == b',')
+                .any(|one| one == b"memory"),
+            Self::Two => number == b"0" && controllers.is_empty(),
+        };
+        fields.next().filter(|_| is_ours)
+    }
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -76,12 +124,22 @@ struct Mount {
 impl Mount {
     /// From a line as in proc_pid_mountinfo(5):
     /// `41 31 0:38 ROOT POINT rw,relatime [optional field]... - cgroup2 SOURCE rw`.
-    fn of_cgroup2(line: &[u8]) -> Option<Self> {
+    /// Of version 1 the type is `cgroup`, and the last field names the controllers: `rw,memory`.
+    fn of(line: &[u8], version: Version) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let root = unescaped(fields.nth(3)?);
         let point = unescaped(fields.next()?);
         fields.find(|field| field == b"-")?;
-        (fields.next()? == b"cgroup2").then_some(Self { root, point })
+        let kind = fields.next()?;
+        let is_ours = match version {
+            Version::One => {
+                let options = fields.nth(1)?;
+                let mut options = options.split(|&byte| byte == b',');
+                kind == b"cgroup" && options.any(|one| one == b"memory")
+            }
+            Version::Two => kind == b"cgroup2",
+        };
+        is_ours.then_some(Self { root, point })
     }
 
     /// Where this mount shows the group. A path that leads out of the process's namespace
@@ -141,6 +199,30 @@ mod tests {
         );
         let root = found("0::/\n", HYBRID).expect("a group");
         assert_eq!(root.as_os_str(), "/sys/fs/cgroup/unified");
+    }
+
+    #[test]
+    fn version_1_is_found_by_its_memory_controller() {
+        let of = |groups: &str, mounts: &str| {
+            shown(groups.as_bytes(), mounts.as_bytes(), Version::One)
+                .map(|shown| (shown.folder, shown.top))
+        };
+        let top = PathBuf::from("/sys/fs/cgroup/memory");
+        let app = Some((top.join("app"), top.clone()));
+        assert_eq!(of(BOTH, HYBRID), app);
+        assert_eq!(of("3:cpu,memory:/app\n", HYBRID), app);
+        assert_eq!(of("3:memoryless:/app\n0::/app\n", HYBRID), None);
+        assert_eq!(of(BOTH, &mounted("/", "/x")), None, "cgroup2 alone");
+        // A container whose file names the group as the host does, and whose mount shows the group alone.
+        let inside = HYBRID.replace("0:32 / ", "0:32 /docker/7 ");
+        assert_eq!(
+            of("4:memory:/docker/7\n", &inside),
+            Some((top.clone(), top.clone()))
+        );
+        assert_eq!(
+            of("4:memory:/elsewhere\n", &inside),
+            Some((top.clone(), top))
+        );
     }
 
     #[test]

@@ -28,6 +28,10 @@ impl ChildId {
         Self(Pid::from_child(child))
     }
 
+    pub(crate) fn number(self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+
     /// Waits until it has ended, and leaves it to be reaped by [`Child::wait`].
     ///
     /// # Errors

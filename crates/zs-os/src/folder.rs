@@ -3,14 +3,26 @@
 //! A name is resolved by the kernel below the folder's descriptor (`openat2` with `RESOLVE_BENEATH`), so neither `..` nor a symbolic
 //! link leads out, not even one that is made while the name is looked up.
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat, openat2, renameat, unlinkat};
+use crate::file_lock::lock_file;
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, linkat, openat, openat2, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How often a name is looked up again at once, since something was renamed meanwhile.
+const LOOKS: u32 = 100;
+
+/// How often, and after which pause, a file is opened again that somebody has a lease on. The first try has asked for it, and
+/// file servers give theirs up within milliseconds.
+const PATIENCE: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A folder below which files are named by somebody who is trusted with these files only.
 #[derive(Debug)]
@@ -20,7 +32,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, which may be renamed from then on.
+    /// The folder at `path`, which may be renamed from then on. Drafts in it are removed that a process left which was
+    /// killed.
     ///
     /// # Errors
     /// The system's, if there is no such folder.
@@ -28,6 +41,7 @@ impl Folder {
         let path = path.canonicalize()?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&path, flags, Mode::empty())?;
+        sweep(&folder);
         Ok(Self { path, folder })
     }
 
@@ -40,7 +54,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] if the name leads out of the folder, [`io::ErrorKind::InvalidInput`] if it is of something
-    /// else than a file; or the system's.
+    /// else than a file, [`io::ErrorKind::ResourceBusy`] if somebody does not give up a lease on it within a second; or the system's.
     pub fn read(&self, name: &Path) -> io::Result<File> {
         // Without NONBLOCK, to open a pipe would wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -53,7 +67,8 @@ impl Folder {
     }
 
     /// Makes a file, for its owner only, or replaces what has this name: by what `write` writes, and only once all of it is
-    /// written. After an error the name leads to what it did before.
+    /// written. After an error the name leads to what it did before. A process that is killed meanwhile leaves a draft, which
+    /// the next one removes that opens the folder or makes a file beside it.
     ///
     /// # Errors
     /// As for [`read`](Self::read), and those of `write`.
@@ -71,6 +86,7 @@ impl Folder {
             false => parent,
         };
         let parent = self.beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        sweep(&parent);
         let draft = Draft::new(&parent)?;
         write(&draft.file)?;
         draft.publish(last)?;
@@ -87,15 +103,20 @@ impl Folder {
 
     fn beneath(&self, name: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            let flags = flags | OFlags::CLOEXEC;
+        let flags = flags | OFlags::CLOEXEC;
+        for tries in 0..LOOKS + PATIENCE {
             match openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                // Something was renamed meanwhile, so that the kernel is not sure.
-                Err(Errno::AGAIN) => {}
+                // Something was renamed meanwhile, so that the kernel is not sure; or somebody has a lease on the file.
+                Err(Errno::AGAIN) if tries < LOOKS => {}
+                Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
                 Err(Errno::XDEV) => return Err(leads_out()),
                 opened => return Ok(opened?),
             }
         }
+        Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another process has a lease on the file, and does not give it up; try again later",
+        ))
     }
 }
 
@@ -106,18 +127,95 @@ fn leads_out() -> io::Error {
     )
 }
 
-/// A file under a name that nobody knows, removed unless it is published.
+/// How names of drafts begin; the number of the process and the time follow.
+const DRAFT: &str = ".zs-draft-";
+
+/// Whether this is the name of a draft.
+fn is_draft(name: &[u8]) -> bool {
+    let rest = name.strip_prefix(DRAFT.as_bytes());
+    rest.is_some_and(|rest| {
+        let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
+        !rest.is_empty() && rest.iter().all(is_part)
+    })
+}
+
+/// Removes drafts whose process is gone: nobody has them locked.
+fn sweep(parent: &OwnedFd) {
+    let Ok(entries) = Dir::read_from(parent) else {
+        // Then drafts stay, which are in nobody's way.
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !is_draft(name.to_bytes()) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = openat(parent, name, flags, Mode::empty()) else {
+            continue;
+        };
+        let file = File::from(file);
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        if is_file && lock_file(&file).is_ok_and(|alone| alone) {
+            // Somebody else may have removed it.
+            let _ = unlinkat(parent, name, AtFlags::empty());
+        }
+    }
+}
+
+/// A file that is being written: without a name where the file system has such files, so that nothing is left of it when
+/// the process is killed. Otherwise under a name that nobody knows, removed unless it is published. It is locked meanwhile.
 struct Draft<'a> {
     parent: &'a OwnedFd,
+    /// Empty if it has none.
     name: String,
     file: File,
 }
 
+/// Where a file without a name can be linked from.
+fn link_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
 impl<'a> Draft<'a> {
     fn new(parent: &'a OwnedFd) -> io::Result<Self> {
+        if let Some(draft) = Self::unnamed(parent) {
+            return Ok(draft);
+        }
+        loop {
+            let draft = Self::named(parent)?;
+            // Where files cannot be locked, nobody sweeps either.
+            let _ = lock_file(&draft.file);
+            // Before it was locked, somebody may have taken it for one that was left.
+            if draft.file.metadata()?.nlink() > 0 {
+                return Ok(draft);
+            }
+        }
+    }
+
+    /// `None` where there are no such files, or they could not be given a name later.
+    fn unnamed(parent: &'a OwnedFd) -> Option<Self> {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let file = openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let file = File::from(file);
+        // Once it has a name, it is not to be swept.
+        let is_ours = lock_file(&file).is_ok_and(|alone| alone);
+        let has_link = Path::new(&link_of(&file)).exists();
+        (is_ours && has_link).then_some(Self {
+            parent,
+            name: String::new(),
+            file,
+        })
+    }
+
+    fn fresh_name() -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_nanos());
-        let name = format!(".zs-{}-{now}", std::process::id());
+        format!("{DRAFT}{}-{now}", std::process::id())
+    }
+
+    fn named(parent: &'a OwnedFd) -> io::Result<Self> {
+        let name = Self::fresh_name();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(parent, &name, flags, Mode::RUSR | Mode::WUSR)?;
@@ -131,6 +229,13 @@ impl<'a> Draft<'a> {
     fn publish(mut self, name: &OsStr) -> io::Result<()> {
         // A disk that is full may say so only now.
         self.file.sync_all()?;
+        if self.name.is_empty() {
+            // Only for a moment: a link never replaces what has the name.
+            let fresh = Self::fresh_name();
+            let (from, flags) = (link_of(&self.file), AtFlags::SYMLINK_FOLLOW);
+            linkat(CWD, &from, self.parent, &fresh, flags)?;
+            self.name = fresh;
+        }
         renameat(self.parent, &self.name, self.parent, name)?;
         self.name.clear();
         Ok(rustix::fs::fsync(self.parent)?)
@@ -212,5 +317,80 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "no more");
         assert_eq!(fs::read(root.path().join(name)).unwrap(), b"old");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+    /// `misc.py draft`: a process is killed while it writes a file. Its draft is nobody's, and goes.
+    #[test]
+    fn a_draft_of_a_killed_process_does_not_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let left = root.path().join(format!("{DRAFT}77-1234"));
+        let names = || {
+            let entries = fs::read_dir(root.path()).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name())
+                .collect::<Vec<_>>()
+        };
+        fs::write(&left, "half").unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        assert!(names().is_empty());
+        fs::write(&left, "half").unwrap();
+        fs::write(root.path().join(".zs-draft-of-a-novel"), "mine").unwrap();
+        let name = Path::new("file");
+        folder
+            .replace(name, |mut file| file.write_all(b"whole"))
+            .unwrap();
+        assert_eq!(fs::read(root.path().join(name)).unwrap(), b"whole");
+        assert_eq!(names().len(), 2, "the novel, and the file");
+        // As where there are no files without a name. Another one that begins leaves it alone, since it is being written.
+        let parent = rustix::fs::open(root.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        let draft = Draft::named(&parent).unwrap();
+        assert!(lock_file(&draft.file).unwrap());
+        drop(Folder::open(root.path()).unwrap());
+        assert_eq!(names().len(), 3);
+        draft.publish(OsStr::new("other")).unwrap();
+        assert_eq!(names().len(), 3);
+    }
+
+    /// A lease is asked for, and waited for a while only.
+    #[test]
+    fn a_file_lease_does_not_hold_us_up_for_ever() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        fs::write(&path, "leased").unwrap();
+        let script = "\
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('leased', flush=True)
+sys.stdin.read(1)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+print('given up', flush=True)
+";
+        let spawned = std::process::Command::new("python3")
+            .args(["-c", script, path.to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut holder) = spawned else {
+            println!("skipped: python3 is not there (apt install python3)");
+            return;
+        };
+        let mut out = io::BufReader::new(holder.stdout.take().unwrap());
+        let mut says = || {
+            let mut line = String::new();
+            io::BufRead::read_line(&mut out, &mut line).unwrap();
+            line
+        };
+        assert_eq!(says(), "leased\n");
+        let folder = Folder::open(root.path()).unwrap();
+        let error = folder.read(Path::new("file")).unwrap_err();
+        assert!(
+            error.to_string().contains("has a lease on the file"),
+            "{error}"
+        );
+        drop(holder.stdin.take());
+        assert_eq!(says(), "given up\n");
+        assert!(folder.read(Path::new("file")).is_ok());
+        holder.wait().unwrap();
     }
 }

@@ -12,6 +12,8 @@
 //! | `zoned` | a backing with zones of every kind, on a node of choice |
 //! | `shared` | ranges of payload that show files |
 //! | `child` | children that are signalled while somebody waits for them |
+//! | `signals` | which signals are ignored; children that were left to this process |
+//! | `rlimit` | limits of this process: address space, open files |
 //! | `file_lock` | files for one user at a time |
 //! | `folder` | files below one folder, whatever their names say |
 //! | `numa` | memory nodes |
@@ -25,8 +27,9 @@
 //! | `proactive_thread` | one that compacts |
 //! | `resident` | the resident-memory meter |
 //! | `process_meter` | the same for a process that measures itself |
-//! | `cgroup` | where the files of the process's control group are |
-//! | `memory` | total and available memory, the cgroup's too |
+//! | `cgroup` | where the files of the process's control groups are |
+//! | `memory` | total and available memory |
+//! | `memory_group` | how much of it the control groups leave |
 //! | `pressure` | a thread that calls when memory is short |
 //! | [`testing`] | backings and a host for tests: heap, strict, failing, recording, hand-set clock |
 //!
@@ -49,6 +52,7 @@ mod host;
 mod map;
 mod memfd;
 mod memory;
+mod memory_group;
 mod numa;
 mod page;
 mod periodic;
@@ -56,8 +60,10 @@ mod pressure;
 mod proactive_thread;
 mod process_meter;
 mod resident;
+mod rlimit;
 mod shared;
 mod short_lock;
+mod signals;
 pub mod testing;
 mod zoned;
 
@@ -72,7 +78,10 @@ pub use folder::Folder;
 pub use hole::punch_hole;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
-pub use memory::{MemoryInfo, cgroup_headroom, memory_available, memory_info, parse_meminfo};
+pub use memory::{
+    AvailableMemory, MemoryBound, MemoryInfo, available_memory, memory_available, memory_info,
+    parse_meminfo,
+};
 pub use page::os_page_size;
 pub use periodic::{PeriodicThread, Stopping};
 pub use pressure::{
@@ -81,4 +90,6 @@ pub use pressure::{
 pub use proactive_thread::ProactiveThread;
 pub use process_meter::ProcessMeter;
 pub use resident::{Resident, ResidentError, ResidentMeter};
+pub use rlimit::{address_space, raise_open_files};
+pub use signals::{is_ignored, reap_orphans};
 pub use zoned::{ZoneFileError, ZonedBacking};

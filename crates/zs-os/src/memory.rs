@@ -1,10 +1,10 @@
 //! How much memory there is: the system's, and the control group's share of it.
 
-use crate::cgroup::own_cgroup;
+use crate::memory_group;
 use crate::resident::kilobytes;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Memory of the whole system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +37,54 @@ pub fn parse_meminfo(text: &str) -> Option<MemoryInfo> {
     })
 }
 
-/// Bytes that this process could still take: the system's available memory, or the headroom of
-/// the tightest control group (version 2) that it is in, if that is less.
-///
-/// A group's page cache counts as taken, so the figure is on the safe side there. Where `/proc` is
-/// not to be had, the free memory of the system, which is on the safe side too. Reads a few small
-/// files; for choosing a limit, not for every operation.
+/// What bounds the memory that a process could still take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemoryBound {
+    /// The memory of the system.
+    System,
+    /// A limit of a control group.
+    Group {
+        /// The group's folder.
+        group: PathBuf,
+        /// The file in it that says the limit: `memory.max`, say.
+        file: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+/// Memory that a process could still take, and the reason why it is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvailableMemory {
+    /// In bytes.
+    pub bytes: u64,
+    /// Which of all bounds is the tightest.
+    pub bound: MemoryBound,
+}
+
+/// Bytes that this process could still take: those of [`available_memory`].
 pub fn memory_available() -> u64 {
-    let system = match memory_info() {
-        Ok(info) => info.available,
-        Err(_) => free_memory(),
+    available_memory(Path::new("/")).bytes
+}
+
+/// What this process could still take: the system's available memory, or the headroom of the tightest control group that
+/// it is in, if that is less. Groups of version 1 and 2 count, and those above them.
+///
+/// Page cache counts as available, since it would be given up. Where `/proc` is not to be had, the free memory of the system
+/// is taken, which is on the safe side. Reads a few small files; for choosing a limit, not for every operation.
+///
+/// `root` is where the files are: `/`, or in tests a folder with a `proc` and a `sys` of its own.
+pub fn available_memory(root: &Path) -> AvailableMemory {
+    let info = fs::read_to_string(root.join("proc/meminfo"));
+    let info = info.ok().and_then(|text| parse_meminfo(&text));
+    let system = AvailableMemory {
+        bytes: info.map_or_else(free_memory, |info| info.available),
+        bound: MemoryBound::System,
     };
-    let headroom = own_cgroup().ok().and_then(|group| cgroup_headroom(&group));
-    headroom.map_or(system, |headroom| headroom.min(system))
+    let groups = memory_group::tightest(root);
+    groups
+        .filter(|group| group.bytes < system.bytes)
+        .unwrap_or(system)
 }
 
 fn free_memory() -> u64 {
@@ -57,27 +92,6 @@ fn free_memory() -> u64 {
     // The kernel's `unsigned long`, whatever its width.
     let pages = info.freeram;
     pages.saturating_mul(u64::from(info.mem_unit))
-}
-
-/// The least headroom, in bytes, of a version 2 control group and of all groups above it: its
-/// `memory.max` less its `memory.current`. `None` if no group has a limit.
-///
-/// `group` is the group's folder, as from [`own_cgroup`].
-pub fn cgroup_headroom(group: &Path) -> Option<u64> {
-    // A folder above the hierarchy has no such files.
-    let limits = group.ancestors().filter_map(|folder| {
-        let max = fs::read_to_string(folder.join("memory.max")).ok()?;
-        let current = fs::read_to_string(folder.join("memory.current")).ok()?;
-        headroom(&max, &current)
-    });
-    limits.min()
-}
-
-/// The headroom of one group from the text of its two files; `None` if it has no limit.
-fn headroom(max: &str, current: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    let current: u64 = current.trim().parse().ok()?;
-    Some(max.saturating_sub(current))
 }
 
 #[cfg(test)]
@@ -102,36 +116,6 @@ mod tests {
         ] {
             assert_eq!(parse_meminfo(odd), None, "{odd:?}");
         }
-    }
-
-    #[test]
-    fn headroom_is_the_limit_less_what_is_taken() {
-        assert_eq!(headroom("1000\n", "300\n"), Some(700));
-        assert_eq!(headroom("1000\n", "3000\n"), Some(0));
-        assert_eq!(headroom("max\n", "300\n"), None);
-        assert_eq!(headroom("1000\n", ""), None);
-    }
-
-    #[test]
-    fn the_tightest_group_up_to_the_root_counts() {
-        let root = std::env::temp_dir().join(format!("zs-os-cgroup-{}", std::process::id()));
-        let write = |group: &str, max: &str, current: &str| {
-            let folder = root.join(group);
-            fs::create_dir_all(&folder).expect("a folder");
-            fs::write(folder.join("memory.max"), max).expect("a file");
-            fs::write(folder.join("memory.current"), current).expect("a file");
-        };
-        write("a/b/c", "max\n", "10\n");
-        write("a/b", "900\n", "100\n");
-        write("a", "500\n", "100\n");
-        let of = |group: &str| cgroup_headroom(&root.join(group));
-        assert_eq!(of("a/b/c"), Some(400));
-        write("a/b", "150\n", "100\n");
-        assert_eq!(of("a/b/c"), Some(50));
-        assert_eq!(of("a"), Some(400));
-        assert_eq!(of(""), None);
-        assert_eq!(of("gone"), None);
-        fs::remove_dir_all(&root).expect("removed");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod frag;
 pub(crate) use frag::Frag;
 
 use crate::failure::Failure;
-use crate::units::{Share, parse_share, parse_size};
+use crate::units::{SIZES, Share, parse_share, parse_size};
 use crate::{ctl, serve};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -86,7 +86,7 @@ pub(crate) enum Command {
 /// what that takes, reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs estimate [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}"))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}\n\n{SIZES}"))]
 pub(crate) struct Estimate {
     #[command(flatten)]
     pub(crate) source: SourceArgs,

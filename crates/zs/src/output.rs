@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::units::is_unit;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// Columns of text for whoever has no terminal.
 const DEFAULT_WIDTH: usize = 80;
@@ -24,8 +25,20 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// What a remark begins with.
 pub(crate) const NOTE: &str = "zs: note: ";
 
-/// A remark for a human, on standard error.
+/// Where remarks go, if not to standard error at once.
+static NOTES: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+
+/// Hands all remarks from now on to `to`: a server must not wait until somebody reads its standard
+/// error. Only the first call has an effect.
+pub(crate) fn redirect_notes(to: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = NOTES.set(Box::new(to));
+}
+
+/// Makes a remark for a human, on standard error.
 pub(crate) fn note(text: &str) {
+    if let Some(to) = NOTES.get() {
+        return to(text);
+    }
     // A remark that cannot be read is no reason to stop.
     let _ = writeln!(io::stderr(), "{NOTE}{text}");
 }

@@ -58,27 +58,47 @@ fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Reads a size: `65536`, `512K`, `64M`, `64MiB`, `1.5G`; units are powers of 1024.
+/// How sizes are written, for help texts.
+pub(crate) const SIZES: &str = "\
+Sizes: bytes, or a number with a unit. K, M, G, T, P (also KiB or Ki, and so on) are powers of 1024; KB, MB, GB, TB, PB are \
+powers of 1000. 8G is 8589934592 bytes, 8GB is 8000000000.";
+
+/// The letters of the units; each is a thousand, or 1024, of the one before.
+const PREFIXES: [char; 5] = ['k', 'm', 'g', 't', 'p'];
+
+/// Bytes of a unit, whatever the case of its letters: `G`, `Gi` and `GiB` are binary, `GB` is decimal.
+fn unit_bytes(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_lowercase();
+    let mut letters = unit.chars();
+    let Some(first) = letters.next().filter(|_| unit != "b") else {
+        return Some(1);
+    };
+    let power = PREFIXES.iter().position(|prefix| *prefix == first)? as u32 + 1;
+    match letters.as_str() {
+        "" | "i" | "ib" => Some(1 << (10 * power)),
+        "b" => Some(1000_u64.pow(power)),
+        _ => None,
+    }
+}
+
+/// Reads a size: `65536`, `512K`, `64M`, `64MiB`, `1.5G`, `4GB`. [`SIZES`] tells the units.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("{text:?} is no size: expected bytes, or a number with K, M, G or T, as in 64M");
+    let wrong = || {
+        format!(
+            "{text:?} is no size: expected bytes, or a number with K, M, G, T or P as in 64M \
+             (powers of 1024), or with KB, MB, GB, TB or PB as in 64MB (powers of 1000)"
+        )
+    };
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        "t" | "tib" => 40,
-        _ => return Err(wrong()),
-    };
+    let unit = unit_bytes(unit).ok_or_else(wrong)?;
     let too_large = || format!("{text} is too large: no size is above 16 EiB");
     if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() {
         let number = number.parse::<u64>().map_err(|_| too_large())?;
-        return number.checked_mul(1 << shift).ok_or_else(too_large);
+        return number.checked_mul(unit).ok_or_else(too_large);
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    let bytes = number * (1_u64 << shift) as f64;
+    let bytes = number * unit as f64;
     if bytes < u64::MAX as f64 {
         Ok(bytes as u64)
     } else {
@@ -179,6 +199,15 @@ mod tests {
             ("64MiB", 64 << 20),
             ("1.5G", 3 << 29),
             ("1T", 1 << 40),
+            ("4g", 4 << 30),
+            ("8Gi", 8 << 30),
+            ("8GiB", 8 << 30),
+            ("1P", 1 << 50),
+            ("1pib", 1 << 50),
+            ("4GB", 4_000_000_000),
+            ("4gb", 4_000_000_000),
+            ("1.5kB", 1500),
+            ("512B", 512),
             ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
@@ -188,12 +217,13 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused() {
         for text in [
-            "", "M", "-1", "+1", "1e3", "64 M", "64MB", "64X", ".", "1.2.3", "٣", "inf", "NaN",
+            "", "M", "-1", "+1", "1e3", "64 M", "64Mbit", "64X", "64E", "64iB", ".", "1.2.3", "٣",
+            "inf", "NaN",
         ] {
             let error = parse_size(text).unwrap_err();
             assert!(error.contains("expected bytes"), "{text}: {error}");
         }
-        for text in ["99999999999999999999", "99999999T", "99999999.5T"] {
+        for text in ["99999999999999999999", "99999999T", "99999999.5T", "16384P"] {
             let error = parse_size(text).unwrap_err();
             assert!(error.contains("too large"), "{text}: {error}");
         }

@@ -193,7 +193,8 @@ fn what_cannot_be_is_said_with_what_can() {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (empty, small) = (path(&empty), path(&small));
     for (arguments, part) in [
-        (&["--size", "16T"][..], "8796093018112"),
+        (&["--size", "8T"][..], "--block-size 16k allows it"),
+        (&["--size", "16T"], "--block-size 16k allows it"),
         (
             &["--size", "1M", "--limit", "1"],
             "2097152 to 1099511627776",

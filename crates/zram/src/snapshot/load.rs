@@ -23,6 +23,8 @@ pub struct SnapshotOptions {
     /// As in [`StoreOptions`].
     pub limit: Option<u64>,
     /// As in [`StoreOptions`].
+    pub max_limit: Option<u64>,
+    /// As in [`StoreOptions`].
     pub max_size: Option<u64>,
     /// As in [`StoreOptions`].
     pub dedup: bool,
@@ -106,6 +108,7 @@ impl<B: Backing> Store<B> {
                 algorithm,
                 dictionary,
                 limit: options.limit,
+                max_limit: options.max_limit,
                 max_size: options.max_size,
                 dedup: options.dedup,
                 track_access: options.track_access,

@@ -83,3 +83,20 @@ fn r25_every_commit_fails_once() {
         }
     }
 }
+
+/// `lim.py`: a store is made small, with a small limit; later both grow, and all of it can be written.
+#[test]
+fn a_limit_and_a_size_that_grow_are_reserved_for() {
+    const GROWN: u64 = 64 << 20;
+    let mut wanted = StoreOptions::new(1 << 20);
+    (wanted.limit, wanted.max_size) = (Some(4 << 20), Some(GROWN));
+    let store = Store::new(wanted).expect("a store");
+    store.set_limit(2 * GROWN).expect("a higher limit");
+    store.resize(GROWN).expect("within the largest size");
+    for at in (0..GROWN).step_by(1 << 20) {
+        let bytes = Fill::Random(at).bytes(1 << 20);
+        store.write(at, &bytes).expect("far below the limit");
+    }
+    assert!(store.stats().mem_used > GROWN);
+    assert_eq!(store.validate(), Ok(()));
+}

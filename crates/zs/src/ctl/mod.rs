@@ -13,6 +13,7 @@ mod top;
 use crate::control::{self, Order, Request};
 use crate::failure::Failure;
 use crate::output;
+use crate::units::SIZES;
 use clap::{Args, Subcommand};
 use link::Link;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::time::Duration;
 ///
 /// Works for the user who started the server, and for root. To interrupt it is harmless: what the server has begun it finishes.
 #[derive(Debug, Args)]
+#[command(after_help = SIZES)]
 pub(crate) struct Options {
     /// The server's unix socket; that for control lies beside it
     #[arg(long, short, value_name = "PATH")]

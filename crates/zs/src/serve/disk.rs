@@ -6,11 +6,13 @@
 //! [`Error::Busy`]: the store that it began with is the one that it replaces.
 
 use super::disks::Backing;
+use super::fullness::Fullness;
+use crate::output;
 use arc_swap::ArcSwap;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use zram::{Error, RangeKind, SnapshotOptions, Store, StoreOptions, Zeroes};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use zram::{Error, RangeKind, SnapshotOptions, Store, StoreOptions, StoreStats, Zeroes};
 use zs_nbd::{BlockSizes, Content, Context, Device, Errno, Extents, Space};
 
 /// Pieces of a block status that are asked for at once.
@@ -26,6 +28,19 @@ pub(super) struct StoreDisk {
     store: ArcSwap<Store>,
     replacing: Mutex<()>,
     clients: AtomicU64,
+    /// The changes after which a file had the contents; none has them, otherwise.
+    kept: Mutex<Option<Changes>>,
+    fullness: Fullness,
+}
+
+/// How often a store was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Changes(u64);
+
+impl Changes {
+    fn of(stats: &StoreStats) -> Self {
+        Self(stats.writes + stats.discards + stats.failed_writes)
+    }
 }
 
 impl StoreDisk {
@@ -45,6 +60,43 @@ impl StoreDisk {
             store: ArcSwap::from_pointee(store),
             replacing: Mutex::default(),
             clients: AtomicU64::new(0),
+            kept: Mutex::default(),
+            fullness: Fullness::default(),
+        }
+    }
+
+    /// How often the disk was changed so far.
+    pub(super) fn changes(&self) -> Changes {
+        Changes::of(&self.store().stats())
+    }
+
+    /// Remembers that a file has the contents as they were after these changes; `None`, that no file has them.
+    pub(super) fn keep(&self, changes: Option<Changes>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = changes;
+    }
+
+    /// Bytes of blocks that hold something, and that end with the server: no file has them.
+    pub(super) fn unkept(&self) -> u64 {
+        let stats = self.store().stats();
+        let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept == Some(Changes::of(&stats)) {
+            true => 0,
+            false => stats.orig_bytes,
+        }
+    }
+
+    /// Tells people when the disk becomes full, and when it is so no longer.
+    fn tell(&self, store: &Store, written: &Result<(), Error>) {
+        if let Some(text) = self.fullness.after(store, written) {
+            output::note(&format!("{} {text}", self.title()));
+        }
+    }
+
+    /// How people are told of it.
+    pub(super) fn title(&self) -> String {
+        match self.name.as_str() {
+            "" => "the disk".to_owned(),
+            name => format!("the disk {name:?}"),
         }
     }
 
@@ -84,6 +136,7 @@ impl StoreDisk {
         let store = self.store();
         let alone = store.alone()?;
         let backing = self.backing.as_ref().map(Backing::file).transpose()?;
+        self.keep(None);
         alone.reset()?;
         backing.map_or(Ok(()), |file| store.set_backing(file))
     }
@@ -100,13 +153,7 @@ impl StoreDisk {
         let old = self.store();
         // Not for nothing: this is asked again when everything is read.
         drop(old.alone()?);
-        let mut options = SnapshotOptions::default();
-        options.limit = Some(old.limit());
-        options.max_size = self.options.max_size;
-        options.largest = self.options.max_size;
-        options.dedup = self.options.dedup;
-        options.track_access = self.options.track_access;
-        options.raw_above = self.options.raw_above;
+        let options = as_loaded(&self.options, old.limit());
         let new = match &self.backing {
             Some(backing @ Backing::Temporary { .. }) => {
                 Store::load_with_file(from, &options, backing.file()?)?
@@ -123,9 +170,24 @@ impl StoreDisk {
         alone.reset()?;
         // Nothing is written back any more, so that this is what is left of it.
         new.set_writeback_limit(old.writeback_limit());
+        let loaded = Changes::of(&new.stats());
         self.store.store(Arc::new(new));
+        self.keep(Some(loaded));
         Ok(())
     }
+}
+
+/// What options of a disk hold for a store that is loaded.
+pub(super) fn as_loaded(disk: &StoreOptions, limit: u64) -> SnapshotOptions {
+    let mut options = SnapshotOptions::default();
+    options.limit = Some(limit);
+    options.max_limit = disk.max_limit.map(|most| most.max(limit));
+    options.max_size = disk.max_size;
+    options.largest = disk.max_size;
+    options.dedup = disk.dedup;
+    options.track_access = disk.track_access;
+    options.raw_above = disk.raw_above;
+    options
 }
 
 /// A client, counted until it goes.
@@ -183,7 +245,9 @@ impl Device for StoreDisk {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let written = self.store.load().write(offset, bytes);
+        let store = self.store.load();
+        let written = store.write(offset, bytes);
+        self.tell(&store, &written);
         written.map_err(|error| of_write(&error))
     }
 
@@ -192,12 +256,16 @@ impl Device for StoreDisk {
             Space::MayFree => Zeroes::Hole,
             Space::Keep => Zeroes::Allocated,
         };
-        let written = self.store.load().write_zeroes(offset, len, zeroes);
+        let store = self.store.load();
+        let written = store.write_zeroes(offset, len, zeroes);
+        self.tell(&store, &written);
         written.map_err(|error| of_write(&error))
     }
 
     fn trim(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let discarded = self.store.load().discard(offset, len);
+        let store = self.store.load();
+        let discarded = store.discard(offset, len);
+        self.tell(&store, &discarded);
         discarded.map_err(|error| of_write(&error))
     }
 

@@ -1,17 +1,21 @@
 //! Which disks are served, and how they store: arguments, and disks made of them.
 
-use super::disk::StoreDisk;
+use super::disk::{StoreDisk, as_loaded};
+use super::keeping::Files;
+use super::limits::{self, Wish};
 use crate::cli::page_size;
 use crate::failure::Failure;
-use crate::units::parse_size;
+use crate::units::{Size, parse_size};
 use clap::Args;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zram::{Algorithm, BackingFile, BlockSize, Dictionary, Error, Store, StoreOptions};
+use zs_mm::MAX_ARENA_BYTES;
+use zs_os::available_memory;
 
 /// Longest file that is read as a dictionary: none is longer than 1 MiB.
 const MAX_DICTIONARY: u64 = (1 << 20) + 1;
@@ -19,8 +23,8 @@ const MAX_DICTIONARY: u64 = (1 << 20) + 1;
 /// Which disks, and how they store.
 #[derive(Clone, Debug, Args)]
 pub(super) struct DiskArgs {
-    /// Size of the disk, as in 8G
-    #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present = "export", conflicts_with = "export")]
+    /// Size of the disk, as in 8G (powers of 1024) or 8GB (powers of 1000)
+    #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present_any = ["export", "load"], conflicts_with = "export")]
     size: Option<u64>,
 
     /// Instead: a disk of that name, each with a store of its own; may be repeated
@@ -31,13 +35,13 @@ pub(super) struct DiskArgs {
     #[arg(long)]
     read_only: bool,
 
-    /// Bytes that are compressed together
-    #[arg(long, value_name = "SIZE", value_parser = page_size(), default_value = "4k", ignore_case = true)]
-    block_size: BlockSize,
+    /// Bytes that are compressed together [default: 4k]
+    #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
+    block_size: Option<BlockSize>,
 
-    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none
-    #[arg(long, short, value_name = "ALGORITHM", default_value = "lz4")]
-    algorithm: Algorithm,
+    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none [default: lz4]
+    #[arg(long, short, value_name = "ALGORITHM")]
+    algorithm: Option<Algorithm>,
 
     /// How they are recompressed when `zs ctl` says so; up to three, the strongest last
     #[arg(long, value_name = "ALGORITHM")]
@@ -48,7 +52,7 @@ pub(super) struct DiskArgs {
     dictionary: Option<PathBuf>,
 
     /// Most memory that a disk takes, everything counted; beyond it a write fails as on a full disk [default: its size and 1/16, or
-    /// half of the memory that is available]
+    /// its share of half of the memory that is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit: Option<u64>,
 
@@ -94,7 +98,8 @@ fn size(text: &str) -> Result<u64, String> {
         0 => Err("a disk of 0 bytes holds nothing: expected a size, as in 8G".to_owned()),
         size if size > MAX_SIZE => Err(format!("the largest disk has {MAX_SIZE} bytes")),
         size if size % 512 != 0 => Err(format!(
-            "{size} bytes: expected a multiple of 512, as every disk is"
+            "{size} bytes: expected a multiple of 512, as every disk is; the next one is {}",
+            size.next_multiple_of(512)
         )),
         size => Ok(size),
     }
@@ -136,13 +141,51 @@ fn temporary_size(given: Option<u64>, disk: u64) -> u64 {
 }
 
 impl DiskArgs {
-    /// The disks, the default one first.
-    pub(super) fn open(&self) -> Result<Vec<Arc<StoreDisk>>, Failure> {
-        let only = self.size.map(|size| Named {
+    /// The names of --export; none with --size.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.export.iter().map(|one| one.name.as_str()).collect()
+    }
+
+    /// The disks, the default one first, with their files.
+    pub(super) fn open(&self, files: &[Files]) -> Result<Vec<Arc<StoreDisk>>, Failure> {
+        let only = Named {
             name: String::new(),
-            size,
-        });
-        let list: Vec<&Named> = only.iter().chain(&self.export).collect();
+            size: self.size.unwrap_or(0),
+        };
+        let list = match self.export.is_empty() {
+            true => std::slice::from_ref(&only),
+            false => &self.export[..],
+        };
+        self.check(list)?;
+        let dictionary = self.dictionary.as_deref().map(read_dictionary);
+        let dictionary = dictionary.transpose()?;
+        let least = self.block_size.unwrap_or_default().block_bytes() as u64;
+        let wishes: Vec<Wish> = list.iter().map(|disk| self.wish(disk)).collect();
+        let mut limits = limits::limits(&wishes, &available_memory(Path::new("/")), least);
+        let mut disks = Vec::with_capacity(list.len());
+        for ((disk, files), limit) in list.iter().zip(files).zip(&mut limits) {
+            let mut options = self.options(disk, dictionary.clone());
+            options.limit = Some(limit.bytes);
+            options.max_limit = Some(limits::highest(limit.bytes, list.len()));
+            let file = files.open(disk.size > 0)?;
+            let open = match (file, &files.load) {
+                (Some(file), Some(path)) => self.load(disk, options, file, path)?,
+                _ => self.create(disk, options)?,
+            };
+            // Of a file without --size, the size was not known before.
+            let full = StoreOptions::new(open.store().size()).full_limit();
+            if disk.size == 0 && full < limit.bytes && open.store().set_limit(full).is_ok() {
+                limit.bytes = full;
+                limit.reason = "the size and 1/16".to_owned();
+            }
+            disks.push(Arc::new(open));
+        }
+        limits::tell(&limits);
+        Ok(disks)
+    }
+
+    /// What can be seen to be wrong before anything is made.
+    fn check(&self, list: &[Named]) -> Result<(), Failure> {
         if list.len() > 1
             && let Some(path) = &self.backing
             && path != Path::new("auto")
@@ -153,41 +196,120 @@ impl DiskArgs {
             );
             return Err(Failure::Usage(text));
         }
-        let dictionary = self.dictionary.as_deref().map(read_dictionary);
-        let dictionary = dictionary.transpose()?;
-        let open = |one: &&Named| self.open_one(one, dictionary.clone()).map(Arc::new);
-        list.iter().map(open).collect()
+        let block = self.block_size.unwrap_or_default().bytes() as u64;
+        let mut sizes = list.iter().map(|disk| disk.size).chain(self.max_size);
+        match sizes.find_map(|size| limits::too_many_blocks(size, block)) {
+            Some(text) => Err(Failure::Failed(text)),
+            None => Ok(()),
+        }
     }
 
-    fn open_one(&self, disk: &Named, dictionary: Option<Dictionary>) -> Result<StoreDisk, Failure> {
-        let options = self.options(disk, dictionary);
-        let failed = |what: &str, error: Error| Failure::Failed(format!("{what}{error}"));
-        let store = Store::new(options.clone()).map_err(|error| failed("", error))?;
+    fn wish(&self, disk: &Named) -> Wish {
+        match (self.limit, disk.size) {
+            (Some(limit), _) => Wish::Given(limit),
+            // Of a file that was not read yet.
+            (None, 0) => Wish::Full(MAX_ARENA_BYTES),
+            (None, _) => Wish::Full(self.options(disk, None).full_limit()),
+        }
+    }
+
+    /// A disk that begins empty.
+    fn create(&self, disk: &Named, options: StoreOptions) -> Result<StoreDisk, Failure> {
+        let store = Store::new(options.clone());
+        let store = store.map_err(|error| Failure::Failed(limits::explained(&error)))?;
         for (priority, algorithm) in (1..).zip(&self.secondary) {
             let set = store.set_secondary(priority, *algorithm, None);
-            set.map_err(|error| failed(&format!("--secondary {algorithm}: "), error))?;
+            set.map_err(|error| of(&format!("--secondary {algorithm}: "), &error))?;
         }
-        let backing = self.backing.as_ref().map(|path| self.backing(path, disk));
+        let backing = self.backing.as_ref();
+        let backing = backing.map(|path| self.backing(path, disk.size));
         let backing = backing.transpose();
-        let backing = backing.map_err(|error| failed("--backing: ", error))?;
+        let backing = backing.map_err(|error| of("--backing: ", &error))?;
         if let Some(backing) = &backing {
             let given = backing.file().and_then(|file| store.set_backing(file));
-            given.map_err(|error| failed("--backing: ", error))?;
+            given.map_err(|error| of("--backing: ", &error))?;
         }
-        Ok(StoreDisk::new(
-            &disk.name,
-            self.read_only,
-            options,
-            backing,
-            store,
-        ))
+        let disk = StoreDisk::new(&disk.name, self.read_only, options, backing, store);
+        Ok(disk)
+    }
+
+    /// A disk that begins with the contents of a file.
+    fn load(
+        &self,
+        disk: &Named,
+        mut options: StoreOptions,
+        file: fs::File,
+        path: &Path,
+    ) -> Result<StoreDisk, Failure> {
+        let what = format!("--load {}: ", path.display());
+        let len = file.metadata().map_or(0, |found| found.len());
+        let from = BufReader::with_capacity(1 << 20, file);
+        let as_loaded = as_loaded(&options, options.limit.unwrap_or(0));
+        let backing = self.backing.as_ref();
+        // Without a size, as much as the file may hold.
+        let size = disk.size.max(len);
+        let backing = backing.map(|path| self.backing(path, size)).transpose();
+        let backing = backing.map_err(|error| of("--backing: ", &error))?;
+        let store = match &backing {
+            None => Store::load(from, &as_loaded),
+            Some(backing) => {
+                let to = backing.file().map_err(|error| of("--backing: ", &error))?;
+                Store::load_with_file(from, &as_loaded, to)
+            }
+        };
+        let store = store.map_err(|error| match error {
+            Error::NoMemory => Failure::Failed(format!(
+                "{what}no room for it below the limit of {}: raise --limit, or add --backing auto",
+                Size(options.limit.unwrap_or(0))
+            )),
+            other => of(&what, &other),
+        })?;
+        self.agree(&store, disk.size, &what)?;
+        options.size = store.size();
+        let loaded = StoreDisk::new(&disk.name, self.read_only, options, backing, store);
+        loaded.keep(Some(loaded.changes()));
+        Ok(loaded)
+    }
+
+    /// Sees that what is asked for beside a file is what the file has; makes the disk larger if that is asked for.
+    fn agree(&self, store: &Store, size: u64, what: &str) -> Result<(), Failure> {
+        let refuse = |option: &str, has: &dyn std::fmt::Display| {
+            let text = format!("{what}the disk in it has {has}: leave {option} out");
+            Err(Failure::Failed(text))
+        };
+        if let Some(asked) = self.block_size
+            && asked.bytes() != store.block_size()
+        {
+            return refuse(
+                "--block-size",
+                &format!("blocks of {}", Size(store.block_size() as u64)),
+            );
+        }
+        let has: Vec<Algorithm> = store.algorithms().map(|(_, algorithm)| algorithm).collect();
+        let names: Vec<String> = has.iter().map(Algorithm::to_string).collect();
+        if self
+            .algorithm
+            .is_some_and(|asked| has.first() != Some(&asked))
+        {
+            return refuse("--algorithm", &names[0]);
+        }
+        if !self.secondary.is_empty() && has.get(1..) != Some(&self.secondary[..]) {
+            return refuse("--secondary", &format!("{:?}", &names[1..]));
+        }
+        match size {
+            0 => Ok(()),
+            size if size < store.size() => {
+                refuse("the smaller size", &format!("{} bytes", store.size()))
+            }
+            size => store.resize(size).map_err(|error| of(what, &error)),
+        }
     }
 
     fn options(&self, disk: &Named, dictionary: Option<Dictionary>) -> StoreOptions {
         let mut options = StoreOptions::new(disk.size);
         options.max_size = self.max_size;
-        options.block_size = self.block_size;
-        options.algorithm = self.algorithm;
+        options.block_size = self.block_size.unwrap_or_default();
+        options.algorithm = self.algorithm.unwrap_or(Algorithm::Lz4);
         options.dictionary = dictionary;
         options.limit = self.limit;
         let raw_above = self.raw_above;
@@ -198,7 +320,7 @@ impl DiskArgs {
         options
     }
 
-    fn backing(&self, path: &Path, disk: &Named) -> Result<Backing, Error> {
+    fn backing(&self, path: &Path, disk_size: u64) -> Result<Backing, Error> {
         if path != Path::new("auto") {
             let file = BackingFile::open(path)?;
             return Ok(Backing::File(match self.backing_size {
@@ -209,9 +331,13 @@ impl DiskArgs {
         let folder = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
         Ok(Backing::Temporary {
             folder: folder.unwrap_or_else(|| OsString::from("/var/tmp")).into(),
-            size: temporary_size(self.backing_size, disk.size),
+            size: temporary_size(self.backing_size, disk_size),
         })
     }
+}
+
+fn of(what: &str, error: &Error) -> Failure {
+    Failure::Failed(format!("{what}{error}"))
 }
 
 fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
@@ -240,7 +366,12 @@ mod tests {
         assert_eq!(size("8G"), Ok(8 << 30));
         assert_eq!(size("512"), Ok(512));
         assert!(size("0").unwrap_err().contains("holds nothing"));
-        assert!(size("1").unwrap_err().contains("multiple of 512"));
+        assert_eq!(size("4GB"), Ok(4_000_000_000));
+        let error = size("1000").unwrap_err();
+        assert!(
+            error.contains("multiple of 512") && error.ends_with("1024"),
+            "{error}"
+        );
         assert!(size("9223372036854775808").unwrap_err().contains("largest"));
     }
 

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `disks` | which disks are served, and how they store |
 //! | `disk` | a disk: a store as NBD sees it |
+//! | `fullness` | when it becomes full, and when it is so no longer |
+//! | `limits` | how much memory each may take, and why |
+//! | `keeping` | files that they begin with, and are saved to |
+//! | `pidfile` | the file with the process number |
 //! | `place` | where clients connect |
 //! | `console` | the control socket |
 //! | `seats` | who is at it |
@@ -18,8 +22,12 @@ mod console;
 mod disk;
 mod disks;
 mod ending;
+mod fullness;
+mod keeping;
+mod limits;
 mod log;
 mod metrics;
+mod pidfile;
 mod place;
 mod report;
 mod seats;
@@ -27,19 +35,21 @@ mod snapshots;
 mod verbs;
 
 use crate::failure::Failure;
-use crate::units::Size;
+use crate::output;
+use crate::units::{SIZES, Size};
 use clap::Args;
 use console::Console;
 use disk::StoreDisk;
 use disks::DiskArgs;
 use ending::Ending;
+use keeping::{KeepArgs, Keeping};
 use log::Log;
+use pidfile::PidFile;
 use place::{Place, tcp_address};
 use snapshots::Files;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,12 +65,17 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Without --socket, at a unix socket in a new folder that only its owner can enter, or at those
 /// that LISTEN_FDS names. Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and
 /// ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first;
-/// a second signal ends it at once. `zs ctl` talks to it through a second socket.
+/// a second signal, a second or more after the first, ends it at once. What the disks hold ends
+/// with it, but for --save. `zs ctl` talks to it through a second socket.
 #[derive(Debug, Args)]
-#[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...>")]
+#[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...|--load FILE>")]
+#[command(after_help = SIZES)]
 pub(crate) struct Options {
     #[command(flatten)]
     disks: DiskArgs,
+
+    #[command(flatten)]
+    keep: KeepArgs,
 
     /// Where the unix socket is made, for this user and root only; `-` is a new folder
     #[arg(long, short, short_alias = 'U', value_name = "PATH")]
@@ -93,8 +108,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
-    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but one that was idle for a minute makes room
-    /// for another client when all places are taken]
+    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but one
+    /// that was idle for a minute makes room for another client when all places are taken]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     idle: Option<u64>,
 
@@ -111,44 +126,50 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let log = Log::start(io::stderr(), None)?;
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.say(&format!("{panic}\n"))));
-    let code = serve(options, &log).unwrap_or_else(|failure| failure.tell(|line| log.say(line)));
+    let notes = log.clone();
+    output::redirect_notes(move |text| notes.note(text));
+    let code =
+        serve_disks(options, &log).unwrap_or_else(|failure| failure.tell(|line| log.say(line)));
     log.finish();
     Ok(code)
 }
 
-fn serve(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
+/// Makes or loads the disks, serves them, and saves them.
+fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
+    let ending = Ending::prepare()?;
+    let files = options.keep.files(&options.disks.names())?;
+    let disks = options.disks.open(&files)?;
+    let keeping = Keeping::new(&disks, files)?;
+    limits::allow_open_files(&disks);
+    ending.serving();
+    let outcome = serve(options, &disks, &ending, &keeping, log);
+    keeping.end(outcome.is_err(), &ending);
+    outcome
+}
+
+/// Serves the disks until the end.
+fn serve(
+    options: &Options,
+    disks: &[Arc<StoreDisk>],
+    ending: &Ending,
+    keeping: &Keeping,
+    log: &Log,
+) -> Result<ExitCode, Failure> {
     let mut place = Place::new(options.socket.as_deref(), options.control.as_deref())?;
     let files = Files::below(options.allow_dir.as_deref())?;
     if options.allow_dir.is_some() && place.control().is_none() {
         let text = "--allow-dir: without a control socket nobody names files: add --control PATH";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let disks = options.disks.open()?;
-    let mut ending = Ending::prepare()?;
     // Before the first client is let in, whose server has one then.
     let control = place.control().map(PrivateListener::bind).transpose();
     let control = control.map_err(|error| failed(&error))?;
-    let server = start(options, &mut place, &disks, log)?;
+    let server = start(options, &mut place, disks, log)?;
     let console =
-        control.map(|socket| Console::start(socket, disks.clone(), files, server.clients()));
+        control.map(|socket| Console::start(socket, disks.to_vec(), files, server.clients()));
     let console = console.transpose()?;
     let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
-    let uris = place.uris(disks.iter().map(|disk| disk.name()));
-    let code = match &options.run {
-        Some(command) => {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", command]);
-            shell.env("uri", uris.first().map_or("", String::as_str));
-            shell.env("uris", uris.join("\n"));
-            shell.envs(place.socket().map(|path| ("unixsocket", path)));
-            ending::exit_code(ending.run(&mut shell)?)
-        }
-        None => {
-            place.announce(&uris, options.verbose, log)?;
-            ending.wait()?;
-            ExitCode::SUCCESS
-        }
-    };
+    let outcome = wait(options, &place, disks, (ending, keeping), log);
     if console.is_some_and(|console| !console.stop()) {
         log.note("what zs ctl asked for took too long, and was cut off");
     }
@@ -158,7 +179,37 @@ fn serve(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
         Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
     }
     drop(pidfile);
-    Ok(code)
+    outcome
+}
+
+/// Waits for the end: that of the command, or a signal.
+fn wait(
+    options: &Options,
+    place: &Place,
+    disks: &[Arc<StoreDisk>],
+    (ending, keeping): (&Ending, &Keeping),
+    log: &Log,
+) -> Result<ExitCode, Failure> {
+    let uris = place.uris(disks.iter().map(|disk| disk.name()));
+    if let Some(command) = &options.run {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", command]);
+        shell.env("uri", uris.first().map_or("", String::as_str));
+        shell.env("uris", uris.join("\n"));
+        shell.envs(place.socket().map(|path| ("unixsocket", path)));
+        return ending.run(&mut shell).map(ending::exit_code);
+    }
+    place.announce(&uris, options.verbose, log)?;
+    ending.wait(|| {
+        let loses = keeping.would_lose();
+        if loses {
+            log.note(
+                "SIGHUP: the server goes on, since contents would be lost that no --save keeps; INT or TERM ends it",
+            );
+        }
+        loses
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start(
@@ -182,7 +233,7 @@ fn start(
         _ => None,
     };
     let endpoints = place.listen(options.tcp, tls)?;
-    let limits = limits(options, disks);
+    let limits = bounds(options, disks);
     log.note(&format!(
         "requests and replies of {} clients take at most {}, beside what is stored",
         limits.connections,
@@ -202,7 +253,7 @@ fn start(
 const LEAST_LENT: usize = 8 << 20;
 
 /// What clients may take: of memory, an eighth of what the disks may, but no more than is of use.
-fn limits(options: &Options, disks: &[Arc<StoreDisk>]) -> Limits {
+fn bounds(options: &Options, disks: &[Arc<StoreDisk>]) -> Limits {
     let stored = disks.iter().map(|disk| disk.store().limit());
     let share = stored.fold(0, u64::saturating_add) / 8;
     let most = Limits::default();
@@ -211,24 +262,5 @@ fn limits(options: &Options, disks: &[Arc<StoreDisk>]) -> Limits {
             .map_or(most.memory, |share| share.clamp(LEAST_LENT, most.memory)),
         idle: options.idle.map(Duration::from_secs),
         ..most
-    }
-}
-
-/// A file with the number of this process, removed when this is dropped.
-struct PidFile<'a>(&'a Path);
-
-impl<'a> PidFile<'a> {
-    fn write(path: &'a Path) -> Result<Self, Failure> {
-        let number = format!("{}\n", std::process::id());
-        let written = fs::write(path, number);
-        written.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PidFile<'_> {
-    fn drop(&mut self) {
-        // Whoever removed it was quicker.
-        let _ = fs::remove_file(self.0);
     }
 }

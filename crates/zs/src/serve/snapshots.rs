@@ -80,6 +80,13 @@ impl Files {
     }
 }
 
+/// Writes a store to a file that is being made.
+pub(super) fn write_snapshot(store: &Store, file: &File) -> Result<(), Refused> {
+    let mut to = BufWriter::with_capacity(1 << 20, file);
+    store.snapshot(&mut to)?;
+    Ok(to.flush()?)
+}
+
 /// A file that takes no more when the server ends.
 struct Stoppable<'a> {
     file: &'a File,

@@ -167,7 +167,10 @@ impl Reach {
                 Value::Null
             }
             Request::Snapshot { path } => {
-                json!({ "snapshot_bytes": self.files.save(&store, path)? })
+                let changes = disk.changes();
+                let len = self.files.save(&store, path)?;
+                disk.keep(Some(changes));
+                json!({ "snapshot_bytes": len })
             }
             Request::Load { path } => {
                 let from = BufReader::with_capacity(1 << 20, self.files.open(path)?);

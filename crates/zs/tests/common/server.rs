@@ -1,12 +1,12 @@
 //! A `zs serve` of a test, and what is asked of it.
 
 use super::nbd::Client;
-use super::{Kind, Numbers, ZS, failure, folder, page, stdout, zs};
+use super::{Kind, Numbers, failure, folder, page, stdout, zs};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 
 /// A server in a folder of its own, killed if the test fails.
@@ -17,6 +17,20 @@ pub(crate) struct Server {
     pub(crate) uri: String,
 }
 
+/// Starts a server in a folder with an --allow-dir, and waits until clients can connect.
+fn start(mut command: Command, folder: TempDir) -> Server {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut uri = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    BufReader::new(out).read_line(&mut uri).unwrap();
+    assert!(uri.starts_with("nbd+unix:"), "{uri}");
+    Server {
+        child,
+        folder,
+        uri: uri.trim_end().to_owned(),
+    }
+}
+
 impl Server {
     /// A disk of 16 MiB, with an --allow-dir.
     pub(crate) fn start(more: &[&str]) -> Self {
@@ -24,27 +38,28 @@ impl Server {
     }
 
     pub(crate) fn with_disks(arguments: &[&str]) -> Self {
-        let folder = folder();
+        Self::heard(folder(), arguments, Stdio::inherit())
+    }
+
+    /// In a folder that may be there already, with another standard error.
+    pub(crate) fn heard(folder: TempDir, arguments: &[&str], errors: Stdio) -> Self {
+        let mut command = zs(&["serve"]);
+        command.args(arguments).stderr(errors);
+        Self::of(command, folder)
+    }
+
+    /// By a command to which `--socket` and `--allow-dir` are added.
+    pub(crate) fn of(mut command: Command, folder: TempDir) -> Self {
         let files = folder.path().join("files");
-        std::fs::create_dir(&files).unwrap();
-        let mut child = Command::new(ZS)
-            .args(["serve", "--socket"])
-            .arg(folder.path().join("disk"))
-            .arg("--allow-dir")
-            .arg(&files)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut uri = String::new();
-        let out = child.stdout.as_mut().unwrap();
-        BufReader::new(out).read_line(&mut uri).unwrap();
-        assert!(uri.starts_with("nbd+unix:"), "{uri}");
-        Self {
-            child,
-            folder,
-            uri: uri.trim_end().to_owned(),
-        }
+        std::fs::create_dir_all(&files).unwrap();
+        command.arg("--socket").arg(folder.path().join("disk"));
+        command.arg("--allow-dir").arg(&files);
+        start(command, folder)
+    }
+
+    /// What it says on standard error, if that is a pipe.
+    pub(crate) fn errors(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.child.stderr.take().unwrap())
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -1,0 +1,103 @@
+//! The file with the process number.
+
+use super::failed;
+use crate::failure::Failure;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use zs_os::Folder;
+
+/// A file with the number of this process. It is removed when this is dropped, unless another server has it by then.
+pub(super) struct PidFile {
+    path: PathBuf,
+    number: String,
+    /// Device and inode of the file that was made.
+    identity: (u64, u64),
+}
+
+impl PidFile {
+    /// Makes the file, or puts a new one in the place of an old one. No link is followed, and nothing but a file is replaced.
+    pub(super) fn write(path: &Path) -> Result<Self, Failure> {
+        let made = Self::make(path);
+        made.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            let text = "there is something else than a file, which stays as it is";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
+        let number = format!("{}\n", std::process::id());
+        let mut identity = (0, 0);
+        let write = |mut file: &File| {
+            file.write_all(number.as_bytes())?;
+            // Anybody may know the number.
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            let made = file.metadata()?;
+            identity = (made.dev(), made.ino());
+            Ok::<(), io::Error>(())
+        };
+        Folder::open(parent)?.replace(Path::new(name), write)?;
+        Ok(Self {
+            path,
+            number,
+            identity,
+        })
+    }
+
+    fn is_ours(&self) -> bool {
+        let identity = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        identity.is_ok_and(|found| found == self.identity)
+            && fs::read_to_string(&self.path).is_ok_and(|text| text == self.number)
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // Whoever removed it was quicker.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// `misc.py pidfile`.
+    #[test]
+    fn no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "precious").unwrap();
+        symlink(&target, &link).unwrap();
+        assert!(PidFile::write(&link).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        assert!(link.is_symlink());
+        assert!(PidFile::write(folder.path()).is_err());
+    }
+
+    #[test]
+    fn the_file_of_another_server_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let first = PidFile::write(&path).unwrap();
+        let second = PidFile::write(&path).unwrap();
+        drop(first);
+        let text = format!("{}\n", std::process::id());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        // Another server that writes over it.
+        fs::write(&path, "1\n").unwrap();
+        drop(second);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        drop(PidFile::write(&path).unwrap());
+        assert!(!path.exists());
+    }
+}
