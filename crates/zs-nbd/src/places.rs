@@ -3,8 +3,9 @@
 //! Data model: `a newcomer -> a place in the lobby, for its handshake -> a place in service -> none`.
 //!
 //! The lobby never turns anybody away: when it is full, the connection that has been there longest makes room, of the peer with
-//! most of them. In service a peer with fewer places displaces one of the peer with most, until they are even; and any
-//! newcomer displaces a client that has moved no byte for long. Nobody else loses a place to others.
+//! most of them. In service a peer with fewer places displaces one of the peer with most, until they
+//! are even; and any newcomer displaces a client of TCP that has moved no byte for long. Nobody else
+//! loses a place to others, and no client of a unix socket loses one to TCP.
 
 use crate::peer::{Origin, Peer};
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +18,7 @@ pub(crate) struct Capacity {
     pub(crate) service: usize,
     /// In the lobby: so many for unix sockets, and as many for TCP.
     pub(crate) lobby: usize,
-    /// A client in service that moved nothing for so long may be displaced by anybody.
+    /// A client of TCP in service that moved nothing for so long may be displaced by anybody.
     pub(crate) spare: Duration,
 }
 
@@ -151,11 +152,12 @@ impl Places {
     /// Among whom the newcomer needs room: those in service, or those of TCP alone; `None` if there is room.
     fn may_displace(&self, newcomer: Seat) -> Option<fn(&Seat) -> bool> {
         let tcp = |seat: &Seat| seat.stage == Stage::Service && !seat.unix;
-        if !newcomer.unix && self.count(tcp) >= self.capacity.tcp() {
-            return Some(tcp);
-        }
         let all = |seat: &Seat| seat.stage == Stage::Service;
-        (self.count(all) >= self.capacity.service).then_some(all)
+        let is_full = self.count(all) >= self.capacity.service;
+        if newcomer.unix {
+            return is_full.then_some(all);
+        }
+        (is_full || self.count(tcp) >= self.capacity.tcp()).then_some(tcp)
     }
 
     fn victim(
@@ -166,8 +168,10 @@ impl Places {
     ) -> Result<u64, Full> {
         let own = self.count(|seat| among(seat) && seat.peer == peer);
         let greedy = self.largest(among).filter(|(_, most)| *most > own + 1);
-        let candidates = self.seats.iter().filter(|(_, seat)| {
-            among(seat) && greedy.is_none_or(|(largest, _)| seat.peer == largest)
+        // A mounted disk may be idle for days; the kernel's client does not come back by itself.
+        let candidates = self.seats.iter().filter(|(_, seat)| match greedy {
+            Some((largest, _)) => among(seat) && seat.peer == largest,
+            None => among(seat) && !seat.unix,
         });
         // Of those that are equally idle, the one that came last.
         let idlest = candidates.map(|(number, _)| (idle(*number), *number)).max();
@@ -298,8 +302,8 @@ mod tests {
     #[test]
     fn the_idlest_goes_and_nobody_who_works() {
         let mut places = places(4, 4);
-        let list = [(); 4].map(|()| come(&mut places, &unix(1)).unwrap().number);
-        let newcomer = places.enter(&unix(1)).unwrap().number;
+        let list = [(); 4].map(|()| come(&mut places, &tcp(1)).unwrap().number);
+        let newcomer = places.enter(&tcp(1)).unwrap().number;
         let idle = |seconds| {
             move |number| match number == list[2] {
                 true => Duration::from_secs(seconds),
@@ -309,6 +313,23 @@ mod tests {
         assert_eq!(places.admit(newcomer, idle(59)), Err(Full(4)));
         let given = places.admit(newcomer, idle(60)).unwrap();
         assert_eq!(given.displaced, Some(list[2]));
+    }
+
+    /// However idle it is: it may be a mounted disk.
+    #[test]
+    fn a_client_of_a_unix_socket_makes_room_for_nobody_but_who_has_fewer() {
+        let idle = |_| Duration::from_secs(1_000_000);
+        let mut places = places(4, 4);
+        for _ in 0..4 {
+            come(&mut places, &unix(1)).unwrap();
+        }
+        for newcomer in [unix(1), tcp(1)] {
+            let number = places.enter(&newcomer).unwrap().number;
+            assert!(places.admit(number, idle).is_err(), "{newcomer:?}");
+            places.leave(number);
+        }
+        let other = places.enter(&unix(2)).unwrap().number;
+        assert!(places.admit(other, idle).unwrap().displaced.is_some());
     }
 
     #[test]

@@ -46,7 +46,8 @@ const GOING: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Most connections in service at once. An eighth of them is not for TCP, so that who comes through a unix socket finds a
     /// place. When all are taken, a newcomer is told so, unless another client makes room: one of the peer (a user at
-    /// unix sockets, an address at TCP) that has most of them, if the newcomer's has less; or one that was idle for `spare`.
+    /// unix sockets, an address at TCP) that has most of them, if the newcomer's has less; or one of TCP that was idle for
+    /// `spare`. TCP never takes a place from a unix socket.
     pub connections: usize,
     /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the oldest of the peer with most of
     /// them makes room.
@@ -61,7 +62,7 @@ pub struct Limits {
     /// After so long without a byte from a client or to it, while it waits for nothing, its connection ends. It may become twice
     /// that at a unix socket. Not zero.
     pub idle: Option<Duration>,
-    /// A client that was idle for so long makes room for another one when all places are taken.
+    /// A client of TCP that was idle for so long makes room for another one when all places are taken.
     pub spare: Duration,
     /// Bytes of buffers that are lent to connections, for more than one thread each; beside those that each has, see
     /// [`most_memory`](Self::most_memory). What is lent goes by shares of peers and their clients, and nobody waits for it.

@@ -213,12 +213,12 @@ fn idle_clients_make_room_when_places_are_needed() {
         spare: Duration::ZERO,
         ..Limits::default()
     });
-    let mut idle: Vec<_> = (0..4).map(|_| Client::connect(&setup.path())).collect();
+    let mut idle: Vec<_> = (0..4).map(|_| Client::connect_tcp(setup.address)).collect();
     // Of these the first one has been idle for longest.
     for client in &mut idle {
         client.read(0, 1);
     }
-    works(&setup.path());
+    assert_eq!(Client::connect_tcp(setup.address).read(0, 1), [0]);
     assert!(idle[0].is_over());
     assert_eq!(idle[3].read(0, 1), [0]);
 }

@@ -108,8 +108,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
-    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but one
-    /// that was idle for a minute makes room for another client when all places are taken]
+    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but when
+    /// all places are taken, one of TCP that was idle for a minute makes room for another client]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     idle: Option<u64>,
 
