@@ -25,8 +25,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// What a remark begins with.
 pub(crate) const NOTE: &str = "zs: note: ";
 
+/// Takes a remark.
+type Notes = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Where remarks go, if not to standard error at once.
-static NOTES: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+static NOTES: OnceLock<Notes> = OnceLock::new();
 
 /// Hands all remarks from now on to `to`: a server must not wait until somebody reads its standard
 /// error. Only the first call has an effect.

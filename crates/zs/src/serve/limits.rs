@@ -14,7 +14,7 @@ use zs_os::{AvailableMemory, MemoryBound};
 const ADDRESSES: u64 = 1 << 46;
 
 /// Open files that a server needs beside one for each disk: connections of both kinds, sockets, and some.
-const OPEN_FILES: u64 = 128;
+const OPEN_FILES: u64 = 300;
 
 /// Lines about limits that are printed.
 const MOST_LINES: usize = 8;
