@@ -69,7 +69,10 @@ fn a_signal_comes_in_the_middle_of_writes() {
 /// The command takes no notice of the first signal, so the server would wait for it: the second one ends it.
 #[test]
 fn a_second_signal_ends_at_once() {
+    // Ended so, it leaves its sockets.
+    let left = folder();
     let mut server = Command::new(ZS)
+        .env("TMPDIR", left.path())
         .args(["serve", "--size", "1M", "--run"])
         .arg("trap 'echo caught' TERM; echo ready; while ! read word; do :; done")
         .stdin(Stdio::piped())

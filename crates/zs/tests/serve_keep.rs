@@ -344,10 +344,13 @@ const NO_NAMESPACE: &str =
 
 /// A command in a namespace of processes, whose first one it is; `None` if there is none to be had.
 fn as_first_process(arguments: &[&str]) -> Option<Output> {
+    let left = folder();
     let apart = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
         command.args(arguments).stdin(Stdio::null());
+        // Ended at once, it leaves its sockets.
+        command.env("TMPDIR", left.path());
         command.output()
     };
     if !apart(&["true"]).is_ok_and(|output| output.status.success()) {
