@@ -51,8 +51,9 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "FILE")]
     dictionary: Option<PathBuf>,
 
-    /// Most memory that a disk takes, everything counted; beyond it a write fails as on a full disk [default: its size and 1/16, or
-    /// its share of half of the memory that is available]
+    /// Most memory that a disk takes, everything counted but requests and replies, 33 to 89 MiB at
+    /// most; beyond it a write fails as on a full disk [default: its size and 1/16, or its share of
+    /// half of the memory that is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit: Option<u64>,
 

@@ -234,11 +234,13 @@ fn start(
     };
     let endpoints = place.listen(options.tcp, tls)?;
     let limits = bounds(options, disks);
-    log.note(&format!(
-        "requests and replies of {} clients take at most {}, beside what is stored",
-        limits.connections,
-        Size(limits.most_memory() as u64)
-    ));
+    if options.verbose {
+        log.note(&format!(
+            "requests and replies of {} clients take at most {}, beside what is stored",
+            limits.connections,
+            Size(limits.most_memory() as u64)
+        ));
+    }
     let (verbose, told) = (options.verbose, log.clone());
     let observer = move |event: &Event| {
         if verbose {
