@@ -1,8 +1,8 @@
 //! Whole requests, cut from what was read, and the replies to them.
 //!
-//! Data model: `bytes -> one buffer -> requests, or pieces of large ones, with their payloads -> replies`. The buffers of a batch do
-//! not grow with the length of a request: [`SMALL`] for what is read, and a little more for replies; more only for a large reply in one
-//! piece, if that is lent.
+//! Data model: `bytes -> one buffer -> requests, or pieces of large ones, with their payloads ->
+//! replies`. The buffers of a batch do not grow with the length of a request: [`SMALL`] for what is
+//! read, and a little more for replies; more only for a large reply in one piece, if that is lent.
 
 use crate::device::Errno;
 use crate::lender::Account;
@@ -108,7 +108,8 @@ impl Batch {
         }
     }
 
-    /// Takes what somebody else read: what another batch unloaded, or a handshake left over, which is less.
+    /// Takes what somebody else read: what another batch unloaded, or a handshake left over, which
+    /// is less.
     pub(crate) fn load(&mut self, carry: &mut Carry) {
         self.input[..carry.bytes.len()].copy_from_slice(&carry.bytes);
         (self.begin, self.end) = (0, carry.bytes.len());
@@ -125,8 +126,9 @@ impl Batch {
         carry.pieces = self.pieces.take();
     }
 
-    /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as make a batch. `read` is told since
-    /// when a part of such is here. It returns how many bytes it read, none at the end. After an error it may be asked again.
+    /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as
+    /// make a batch. `read` is told since when a part of such is here. It returns how many bytes it
+    /// read, none at the end. After an error it may be asked again.
     pub(crate) fn fill<E>(
         &mut self,
         session: &Session,
@@ -162,7 +164,8 @@ impl Batch {
         }
     }
 
-    /// Cuts requests off the front of what was read, until the next one is not all there; or says why there is none.
+    /// Cuts requests off the front of what was read, until the next one is not all there; or says
+    /// why there is none.
     fn cut(&mut self, session: &Session, most: usize) -> Result<(), Next> {
         loop {
             if let Some(pieces) = &self.pieces {
@@ -241,9 +244,10 @@ impl Batch {
         self.long
     }
 
-    /// Lets the device do all of it. Replies are handed to `send` when they are many, and at the end; it is told whether the next
-    /// ones must follow these. After an error the rest is not done. Between pieces of a large request the system may let another
-    /// thread run first: large requests of many clients would keep every CPU from who asks for little.
+    /// Lets the device do all of it. Replies are handed to `send` when they are many, and at the
+    /// end; it is told whether the next ones must follow these. After an error the rest is not
+    /// done. Between pieces of a large request the system may let another thread run first: large
+    /// requests of many clients would keep every CPU from who asks for little.
     pub(crate) fn execute<E>(
         &mut self,
         session: &Session,
@@ -318,8 +322,8 @@ fn read_piece(
     replies.part(piece.offset, piece.length as usize, read)
 }
 
-/// A large read whose reply is one piece, with its error in front if there is one, and without memory for all of it: so it is read twice,
-/// once to see whether there is one.
+/// A large read whose reply is one piece, with its error in front if there is one, and without
+/// memory for all of it: so it is read twice, once to see whether there is one.
 fn read_unbroken<E>(
     session: &Session,
     head: &Head,
@@ -428,7 +432,8 @@ mod tests {
         bytes
     }
 
-    /// The answers to a stream that comes in such pieces, with the inbox handed to the other of two batches where `hands` says so.
+    /// The answers to a stream that comes in such pieces, with the inbox handed to the other of two
+    /// batches where `hands` says so.
     fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
         let session = session();
         let mut batches = [(); 2].map(|()| Batch::new(&session, Account::poor()));
@@ -468,7 +473,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Wherever what was read is cut, and whoever goes on with it, on a fast device and a slow one.
+        /// Wherever what was read is cut, and whoever goes on with it, on a fast device and a slow
+        /// one.
         #[test]
         fn whoever_reads_on_the_answers_are_the_same(
             lens in prop::collection::vec(prop_oneof![

@@ -1,8 +1,10 @@
 //! A socket, in clear or encrypted: one thread reads while another writes.
 //!
 //! # Locking
-//! `inward` is held while reading, over the call on the socket; `outward` by a [`Sender`], so that records are sent in the order in
-//! which they were made, and a reply that is sent in parts stays in one piece: the device may be called meanwhile. `tls` is held while bytes are encrypted or decrypted, never over a call on the socket. In this order.
+//! `inward` is held while reading, over the call on the socket; `outward` by a [`Sender`], so that
+//! records are sent in the order in which they were made, and a reply that is sent in parts stays
+//! in one piece: the device may be called meanwhile. `tls` is held while bytes are encrypted or
+//! decrypted, never over a call on the socket. In this order.
 
 use crate::socket::Socket;
 use crate::stop::Stop;
@@ -75,7 +77,8 @@ struct Raw {
 }
 
 impl Raw {
-    /// Decrypts as much as `buf` takes, and says how much that was: 0 at the end, `None` if more bytes are wanted first.
+    /// Decrypts as much as `buf` takes, and says how much that was: 0 at the end, `None` if more
+    /// bytes are wanted first.
     fn decrypt(
         &mut self,
         state: &mut ServerConnection,
@@ -91,7 +94,8 @@ impl Raw {
                     if rest.is_empty() {
                         return Ok((filled > 0).then_some(filled));
                     }
-                    // The state holds one record or so: it was emptied before it gets more. Behind a goodbye it takes nothing.
+                    // The state holds one record or so: it was emptied before it gets more. Behind
+                    // a goodbye it takes nothing.
                     let len = state.read_tls(&mut rest)?;
                     if len == 0 {
                         return Ok(Some(filled));
@@ -129,8 +133,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Deadlines of [`read`](Self::read) are looked at this often, where waiting for them exactly would cost a system call more:
-    /// at a unix socket.
+    /// Deadlines of [`read`](Self::read) are looked at this often, where waiting for them exactly
+    /// would cost a system call more: at a unix socket.
     pub(crate) fn look_up_every(&self, time: Option<Duration>) -> io::Result<()> {
         match &self.socket {
             Socket::Unix(socket) => socket.set_read_timeout(time),
@@ -138,7 +142,8 @@ impl Channel {
         }
     }
 
-    /// Reads some bytes, at least one; none at the end. Once the server ends, that is behind what had arrived then.
+    /// Reads some bytes, at least one; none at the end. Once the server ends, that is behind what
+    /// had arrived then.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] if nothing came in time, however often a part of a record did.
@@ -154,7 +159,8 @@ impl Channel {
                 (tls.is_handshaking(), raw.decrypt(&mut tls, buf))
             };
             if handshake || plain.is_err() {
-                // Nobody writes during a handshake; and an alert is the last that is sent, unless somebody is sending.
+                // Nobody writes during a handshake; and an alert is the last that is sent, unless
+                // somebody is sending.
                 if let Ok(mut records) = self.outward.try_lock() {
                     let patience = deadline.unwrap_or_else(|| Instant::now() + LINGER);
                     self.send_pending(tls, &mut records, Some(patience))?;
@@ -203,7 +209,8 @@ impl Channel {
                 };
             }
             if self.socket.is_unix() {
-                // One call where two would be exact. At the end it is shut down for reading, which wakes who waits here.
+                // One call where two would be exact. At the end it is shut down for reading, which
+                // wakes who waits here.
                 match self.socket.recv(buf) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     done => return done,
@@ -227,8 +234,9 @@ impl Channel {
         }
     }
 
-    /// Says goodbye and ends both directions. With `linger` the other side gets a little time to take what was sent to it:
-    /// a TCP socket that is closed with unread bytes in it takes back what is still on its way.
+    /// Says goodbye and ends both directions. With `linger` the other side gets a little time to
+    /// take what was sent to it: a TCP socket that is closed with unread bytes in it takes back
+    /// what is still on its way.
     pub(crate) fn close(&self, linger: bool) {
         let deadline = Instant::now() + LINGER;
         if let Some(tls) = &self.tls {
@@ -352,7 +360,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
-        /// However records are cut and whatever room there is: all of the text comes out, then the end, whatever follows it.
+        /// However records are cut and whatever room there is: all of the text comes out, then the
+        /// end, whatever follows it.
         #[test]
         fn pieces_change_nothing(
             messages in prop::collection::vec(1..40_000_usize, 1..6),

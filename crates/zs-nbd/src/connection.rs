@@ -1,15 +1,18 @@
 //! One connection: the handshake, then batches of requests.
 //!
-//! Data model: `socket -> batch of whole requests -> device -> replies -> socket`. A payload is read from the socket to where the
-//! device takes it from, and by the device to where it is sent from.
+//! Data model: `socket -> batch of whole requests -> device -> replies -> socket`. A payload is
+//! read from the socket to where the device takes it from, and by the device to where it is sent
+//! from.
 //!
-//! A thread reads what has arrived, takes a batch of whole requests, and, if the device is slow, leaves reading to the next thread
-//! while it works. With one quick request in flight nothing is ever handed over. Replies are sent a batch at a time, in any order.
-//! See `docs/decisions/0022-nbd-event-loop.md`. The first thread has buffers of the connection's own; those of others are lent,
-//! see `docs/decisions/0027-shares-of-clients.md`.
+//! A thread reads what has arrived, takes a batch of whole requests, and, if the device is slow,
+//! leaves reading to the next thread while it works. With one quick request in flight nothing is
+//! ever handed over. Replies are sent a batch at a time, in any order. See
+//! `docs/decisions/0022-nbd-event-loop.md`. The first thread has buffers of the connection's own;
+//! those of others are lent, see `docs/decisions/0027-shares-of-clients.md`.
 //!
 //! # Locking
-//! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The channel's locks come after it.
+//! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The
+//! channel's locks come after it.
 
 use crate::batch::{Batch, Carry, Crew, Next, Unanswered};
 use crate::channel::Channel;
@@ -92,7 +95,8 @@ fn receive(
     Ok(End::Goodbye)
 }
 
-/// Serves an admitted client, who is told so when the device has taken it; or says why the device does not.
+/// Serves an admitted client, who is told so when the device has taken it; or says why the device
+/// does not.
 fn attend(
     channel: &Channel,
     lobby: &mut Lobby<'_>,
@@ -129,7 +133,8 @@ struct Inbox {
     end: Option<End>,
 }
 
-/// Ends a connection whose device panics: a request without an answer would keep its client waiting for ever.
+/// Ends a connection whose device panics: a request without an answer would keep its client waiting
+/// for ever.
 struct HangUp<'a>(&'a Socket);
 
 impl Drop for HangUp<'_> {
@@ -189,8 +194,9 @@ impl<'a> Connection<'a> {
         end.unwrap_or(End::Gone { cut: false })
     }
 
-    /// What each thread does until the connection ends, or nothing is left to do for buffers that are lent. Orderings are relaxed:
-    /// the counters are guesses at whether another thread is worth its while, and the locks order everything else.
+    /// What each thread does until the connection ends, or nothing is left to do for buffers that
+    /// are lent. Orderings are relaxed: the counters are guesses at whether another thread is worth
+    /// its while, and the locks order everything else.
     fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, loan: Option<Loan>) {
         let _hang_up = HangUp(self.channel.socket());
         let mut batch = Batch::new(&self.session, self.account.clone());
@@ -271,7 +277,8 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// How long a client gets for what it has to take, or to send, at once. A unix socket's takes nothing from others meanwhile.
+    /// How long a client gets for what it has to take, or to send, at once. A unix socket's takes
+    /// nothing from others meanwhile.
     fn patience(&self) -> Option<Duration> {
         let tcp = (!self.channel.socket().is_unix()).then_some(self.bounds.request);
         [tcp, self.bounds.idle].into_iter().flatten().min()
@@ -283,7 +290,8 @@ impl<'a> Connection<'a> {
         most > 1 && (self.inbox.is_awaited() || self.threads.load(Ordering::Relaxed) <= most)
     }
 
-    /// Sees to it that another thread reads on, if there can be one; if not, whoever is done first does.
+    /// Sees to it that another thread reads on, if there can be one; if not, whoever is done first
+    /// does.
     fn call_helper<'s>(&'s self, scope: &'s Scope<'s, '_>) {
         if self.inbox.is_wanted() {
             return;

@@ -10,7 +10,8 @@ use crate::session::Session;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// One connection in clear, as a function from bytes to bytes: for transports that are no sockets, for tests and fuzzing.
+/// One connection in clear, as a function from bytes to bytes: for transports that are no sockets,
+/// for tests and fuzzing.
 ///
 /// What comes out does not depend on how the input is cut into pieces.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ enum Stage<'a> {
 pub enum Progress {
     /// It waits for more.
     Open,
-    /// The client said goodbye, or the device failed in the middle of a reply that has no place for an error.
+    /// The client said goodbye, or the device failed in the middle of a reply that has no place for
+    /// an error.
     Over,
 }
 
@@ -50,7 +52,8 @@ impl<'a> Dialogue<'a> {
     /// Takes bytes of the client, and appends the answers.
     ///
     /// # Errors
-    /// [`Violation`] if the protocol has no answer: the connection has to be closed. What has been appended is still to be sent.
+    /// [`Violation`] if the protocol has no answer: the connection has to be closed. What has been
+    /// appended is still to be sent.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, Violation> {
         let Stage::Handshake(handshake, refusals) = &mut self.stage else {
             return self.requests(bytes, out);

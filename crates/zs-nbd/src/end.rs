@@ -11,7 +11,8 @@ use std::time::Duration;
 pub enum End {
     /// The client said goodbye.
     Goodbye,
-    /// The client was gone; `cut` if that was in the middle of a request, which then never happened.
+    /// The client was gone; `cut` if that was in the middle of a request, which then never
+    /// happened.
     Gone {
         /// Whether a part of a request had come.
         cut: bool,

@@ -46,7 +46,8 @@ pub struct ClientInfo {
     pub bytes: u64,
 }
 
-/// A client, for all threads that have to do with it. Its counters are figures for people and for who is idle: relaxed.
+/// A client, for all threads that have to do with it. Its counters are figures for people and for
+/// who is idle: relaxed.
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) number: u64,

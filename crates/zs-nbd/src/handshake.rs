@@ -82,7 +82,8 @@ impl<'a> Lobby<'a> {
         }
     }
 
-    /// Tells the client that it may begin. Returns its session, and what was read beyond the handshake.
+    /// Tells the client that it may begin. Returns its session, and what was read beyond the
+    /// handshake.
     pub(crate) fn grant(
         &mut self,
         channel: &Channel,
@@ -94,7 +95,8 @@ impl<'a> Lobby<'a> {
         Ok((session, std::mem::take(&mut self.input)))
     }
 
-    /// Tells the client that it may not begin now, and why, which is returned; if it cannot be told, that is its end.
+    /// Tells the client that it may not begin now, and why, which is returned; if it cannot be
+    /// told, that is its end.
     pub(crate) fn deny(&mut self, channel: &Channel, wish: &Wish, why: End) -> Result<End, End> {
         if !self.handshake.deny(wish, &why.to_string(), &mut self.out) {
             return Err(why);
@@ -112,8 +114,8 @@ impl<'a> Lobby<'a> {
         self.begun + self.allowed()
     }
 
-    /// The time that the client has: a tenth more for each export that was listed, since they are asked about one by one, over a slow
-    /// line maybe.
+    /// The time that the client has: a tenth more for each export that was listed, since they are
+    /// asked about one by one, over a slow line maybe.
     fn allowed(&self) -> Duration {
         let listed = u32::try_from(self.handshake.listed()).unwrap_or(u32::MAX);
         let more = (self.time / 10).saturating_mul(listed);

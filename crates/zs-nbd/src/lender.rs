@@ -1,10 +1,11 @@
 //! Memory for requests that are worked on beside each other, lent by shares.
 //!
-//! Data model: `Lender -> Account of a client -> Loan -> the buffers of one more thread, or of a reply that is in one piece`.
+//! Data model: `Lender -> Account of a client -> Loan -> the buffers of one more thread, or of a
+//! reply that is in one piece`.
 //!
-//! Each connection has buffers of its own for one thread, so that nobody needs a loan to get on, and nobody waits for one. A
-//! loan makes a connection faster. A client gets no more than its share of its peer's share, both of them so small that the next
-//! client, and the next peer, finds one.
+//! Each connection has buffers of its own for one thread, so that nobody needs a loan to get on,
+//! and nobody waits for one. A loan makes a connection faster. A client gets no more than its share
+//! of its peer's share, both of them so small that the next client, and the next peer, finds one.
 //!
 //! # Locking
 //! The ledger has a lock, held for a look.
@@ -22,7 +23,8 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Most that a peer may have, and most that a client of it may: one share is always left for whoever comes next.
+    /// Most that a peer may have, and most that a client of it may: one share is always left for
+    /// whoever comes next.
     fn shares(&self, peer: Peer, client: u64) -> (usize, usize) {
         let clients = self.peers.get(&peer);
         let new_peer = usize::from(clients.is_none());
@@ -52,7 +54,8 @@ impl Ledger {
         may
     }
 
-    /// Whether a client has more than its share by now, since others have come. The first of its loans it may keep.
+    /// Whether a client has more than its share by now, since others have come. The first of its
+    /// loans it may keep.
     fn has_too_much(&self, peer: Peer, client: u64) -> bool {
         let (of_peer, of_client) = self.shares(peer, client);
         let (all, own) = self.has(peer, client);

@@ -1,7 +1,7 @@
 //! A server of the NBD protocol: block devices in user space, for whoever speaks NBD.
 //!
-//! Data model: `Endpoint -> connection -> Handshake -> Export -> Device`. The server knows nothing of what a [`Device`] does
-//! with its bytes; the protocol knows nothing of sockets.
+//! Data model: `Endpoint -> connection -> Handshake -> Export -> Device`. The server knows nothing
+//! of what a [`Device`] does with its bytes; the protocol knows nothing of sockets.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -45,9 +45,10 @@
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel`, `pieces`, `lender`, `refusals` and `server`, described
-//! there; those of the last four are held for a look. A device is called with `inbox` held at most,
-//! and, in the middle of a reply that must stay in one piece, the channel's `outward`.
+//! Locks are those of `connection`, `channel`, `pieces`, `lender`, `refusals` and `server`,
+//! described there; those of the last four are held for a look. A device is called with `inbox`
+//! held at most, and, in the middle of a reply that must stay in one piece, the channel's
+//! `outward`.
 
 #![forbid(unsafe_code)]
 

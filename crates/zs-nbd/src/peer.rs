@@ -40,7 +40,8 @@ impl Origin {
         })
     }
 
-    /// Whose connection it is. A machine has a network of IPv6 addresses to itself, so the first half counts.
+    /// Whose connection it is. A machine has a network of IPv6 addresses to itself, so the first
+    /// half counts.
     pub(crate) fn peer(&self) -> Peer {
         match self {
             Self::Unix { user, .. } => Peer::User(*user),

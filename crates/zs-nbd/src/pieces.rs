@@ -1,6 +1,7 @@
 //! Large requests, done in pieces: what they need of memory does not depend on their length.
 //!
-//! Data model: `Head -> Job -> pieces of at most 128 KiB, by whatever threads -> one answer, when the last one is done`.
+//! Data model: `Head -> Job -> pieces of at most 128 KiB, by whatever threads -> one answer, when
+//! the last one is done`.
 //!
 //! # Locking
 //! A job has a lock, held for a look.
@@ -39,7 +40,8 @@ impl Job {
         self.lock().refusal.is_some()
     }
 
-    /// So many bytes are done or not, by what `done` says. Returns the outcome of all of it if they were the last.
+    /// So many bytes are done or not, by what `done` says. Returns the outcome of all of it if they
+    /// were the last.
     pub(crate) fn note(&self, bytes: u64, done: Result<(), Errno>) -> Option<Result<(), Refusal>> {
         let mut state = self.lock();
         if let Err(errno) = done {

@@ -1,11 +1,13 @@
 //! Who has a place, and who has to make room: decisions alone, without clock or socket.
 //!
-//! Data model: `a newcomer -> a place in the lobby, for its handshake -> a place in service -> none`.
+//! Data model: `a newcomer -> a place in the lobby, for its handshake -> a place in service ->
+//! none`.
 //!
-//! The lobby never turns anybody away: when it is full, the connection that has been there longest makes room, of the peer with
-//! most of them. In service a peer with fewer places displaces one of the peer with most, until they
-//! are even; and any newcomer displaces a client of TCP that has moved no byte for long. Nobody else
-//! loses a place to others, and no client of a unix socket loses one to TCP.
+//! The lobby never turns anybody away: when it is full, the connection that has been there longest
+//! makes room, of the peer with most of them. In service a peer with fewer places displaces one of
+//! the peer with most, until they are even; and any newcomer displaces a client of TCP that has
+//! moved no byte for long. Nobody else loses a place to others, and no client of a unix socket
+//! loses one to TCP.
 
 use crate::peer::{Origin, Peer};
 use std::collections::{BTreeMap, HashMap};
@@ -104,7 +106,8 @@ impl Places {
         Ok(Given { number, displaced })
     }
 
-    /// Gives a place in service to a connection of the lobby. `idle` says how long a connection has moved nothing.
+    /// Gives a place in service to a connection of the lobby. `idle` says how long a connection has
+    /// moved nothing.
     ///
     /// # Errors
     /// [`Full`], and nothing has changed.
@@ -130,7 +133,8 @@ impl Places {
         Ok(Given { number, displaced })
     }
 
-    /// Takes a place in service back from a connection that was not served: it is in the lobby again.
+    /// Takes a place in service back from a connection that was not served: it is in the lobby
+    /// again.
     pub(crate) fn withdraw(&mut self, number: u64) {
         if let Some(seat) = self.seats.get_mut(&number)
             && seat.stage == Stage::Service
@@ -149,7 +153,8 @@ impl Places {
         self.count(|seat| seat.stage == Stage::Service)
     }
 
-    /// Among whom the newcomer needs room: those in service, or those of TCP alone; `None` if there is room.
+    /// Among whom the newcomer needs room: those in service, or those of TCP alone; `None` if there
+    /// is room.
     fn may_displace(&self, newcomer: Seat) -> Option<fn(&Seat) -> bool> {
         let tcp = |seat: &Seat| seat.stage == Stage::Service && !seat.unix;
         let all = |seat: &Seat| seat.stage == Stage::Service;
@@ -371,8 +376,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever happens: no room is overfull, TCP keeps out of its eighth, a displaced one is of a peer that keeps as
-        /// many as the newcomer's, or was idle.
+        /// Whatever happens: no room is overfull, TCP keeps out of its eighth, a displaced one is
+        /// of a peer that keeps as many as the newcomer's, or was idle.
         #[test]
         fn no_bound_is_broken(steps in steps()) {
             let mut places = places(9, 3);

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 /// So many at once,
 const BURST: u32 = 64;
-/// and then one each of these: what comes faster waits in the system's queue, and costs nobody's time.
+/// and then one each of these: what comes faster waits in the system's queue, and costs nobody's
+/// time.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// A rate with bursts: each one that is let in moves the time at which all of a burst may come again.
+/// A rate with bursts: each one that is let in moves the time at which all of a burst may come
+/// again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     rested: Instant,

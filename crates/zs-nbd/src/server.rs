@@ -1,7 +1,8 @@
 //! The server: one thread that accepts, and the threads of each connection.
 //!
 //! # Locking
-//! The list of guests has a lock, held for a look only. Those who have a place there are another matter: `places`.
+//! The list of guests has a lock, held for a look only. Those who have a place there are another
+//! matter: `places`.
 
 use crate::batch::BATCH_BYTES;
 use crate::channel::Channel;
@@ -38,34 +39,38 @@ const RETRY: Timespec = Timespec {
 /// How long threads get whose sockets were shut down, and who are with the device maybe.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
-/// How long the threads of clients get that were disconnected on request, and are with the device maybe.
+/// How long the threads of clients get that were disconnected on request, and are with the device
+/// maybe.
 const GOING: Duration = Duration::from_secs(5);
 
 /// What clients may take.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections in service at once. An eighth of them is not for TCP, so that who comes through a unix socket finds a
-    /// place. When all are taken, a newcomer is told so, unless another client makes room: one of the peer (a user at
-    /// unix sockets, an address at TCP) that has most of them, if the newcomer's has less; or one of TCP that was idle for
-    /// `spare`. TCP never takes a place from a unix socket.
+    /// Most connections in service at once. An eighth of them is not for TCP, so that who comes
+    /// through a unix socket finds a place. When all are taken, a newcomer is told so, unless
+    /// another client makes room: one of the peer (a user at unix sockets, an address at TCP) that
+    /// has most of them, if the newcomer's has less; or one of TCP that was idle for `spare`. TCP
+    /// never takes a place from a unix socket.
     pub connections: usize,
-    /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the oldest of the peer with most of
-    /// them makes room.
+    /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the
+    /// oldest of the peer with most of them makes room.
     pub handshakes: usize,
     /// Time for a handshake, that of TLS included; not zero. A client that was told the list of
     /// exports gets a tenth of it more for each, to ask about one by one. At a unix socket it may
     /// become twice that, for a client that is not silent but slow.
     pub handshake: Duration,
-    /// The least rate of a TCP client: 128 KiB in this time, of a request that has begun as of the replies to it. A client of a unix
-    /// socket may be as slow as it likes: nobody waits for it.
+    /// The least rate of a TCP client: 128 KiB in this time, of a request that has begun as of the
+    /// replies to it. A client of a unix socket may be as slow as it likes: nobody waits for it.
     pub request: Duration,
-    /// After so long without a byte from a client or to it, while it waits for nothing, its connection ends. It may become twice
-    /// that at a unix socket. Not zero.
+    /// After so long without a byte from a client or to it, while it waits for nothing, its
+    /// connection ends. It may become twice that at a unix socket. Not zero.
     pub idle: Option<Duration>,
-    /// A client of TCP that was idle for so long makes room for another one when all places are taken.
+    /// A client of TCP that was idle for so long makes room for another one when all places are
+    /// taken.
     pub spare: Duration,
-    /// Bytes of buffers that are lent to connections, for more than one thread each; beside those that each has, see
-    /// [`most_memory`](Self::most_memory). What is lent goes by shares of peers and their clients, and nobody waits for it.
+    /// Bytes of buffers that are lent to connections, for more than one thread each; beside those
+    /// that each has, see [`most_memory`](Self::most_memory). What is lent goes by shares of peers
+    /// and their clients, and nobody waits for it.
     pub memory: usize,
     /// Bytes of payload of one connection beyond which no further request is read.
     pub in_flight: u64,
@@ -74,8 +79,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 connections, 64 handshakes of 10 seconds, 128 KiB in a minute, no limit for who is idle but a minute when places are
-    /// wanted, 64 MiB of memory, 64 MiB in flight, and as many threads as there are CPUs, 8 at most.
+    /// 64 connections, 64 handshakes of 10 seconds, 128 KiB in a minute, no limit for who is idle
+    /// but a minute when places are wanted, 64 MiB of memory, 64 MiB in flight, and as many threads
+    /// as there are CPUs, 8 at most.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -93,8 +99,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Most bytes of buffers for requests and replies, of all connections together: 396 KiB for each, and those that are lent.
-    /// However long requests are.
+    /// Most bytes of buffers for requests and replies, of all connections together: 396 KiB for
+    /// each, and those that are lent. However long requests are.
     #[must_use]
     pub fn most_memory(&self) -> usize {
         self.connections * BATCH_BYTES + self.memory
@@ -151,7 +157,8 @@ pub enum Stopped {
     InTime,
     /// Some clients did not take their replies in time, and were cut off.
     CutOff,
-    /// So many connections are still there, since the device does not return from a call. It may be called on.
+    /// So many connections are still there, since the device does not return from a call. It may be
+    /// called on.
     Stuck(usize),
 }
 
@@ -164,10 +171,12 @@ enum Accepted {
     Failed,
 }
 
-/// Told of all that happens, by the thread that it happens in. If it panics, what it was told is lost, and nothing else.
+/// Told of all that happens, by the thread that it happens in. If it panics, what it was told is
+/// lost, and nothing else.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// A server that runs. It stops when it is dropped, without waiting for clients that do not take their replies.
+/// A server that runs. It stops when it is dropped, without waiting for clients that do not take
+/// their replies.
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -197,7 +206,8 @@ impl Guests {
     }
 }
 
-/// The clients of a server, for whoever asks about them. The server may have ended: then there are none.
+/// The clients of a server, for whoever asks about them. The server may have ended: then there are
+/// none.
 #[derive(Clone)]
 pub struct Clients(Arc<Shared>);
 
@@ -215,8 +225,9 @@ impl Clients {
         guests.list.values().map(|guest| guest.info()).collect()
     }
 
-    /// Ends connections: those that `which` says. What they asked for may still be done, and is not answered. Returns how many there
-    /// were, and how many of them are still with the device after 5 seconds, for which it blocks at most.
+    /// Ends connections: those that `which` says. What they asked for may still be done, and is not
+    /// answered. Returns how many there were, and how many of them are still with the device after
+    /// 5 seconds, for which it blocks at most.
     pub fn disconnect(&self, which: impl Fn(&ClientInfo) -> bool) -> (usize, usize) {
         let guests = self.0.lock();
         let meant = guests.list.values().filter(|guest| which(&guest.info()));
@@ -291,9 +302,9 @@ impl Server {
         Clients(Arc::clone(&self.shared))
     }
 
-    /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are finished and answered; then
-    /// connections are closed, after `grace` also those whose clients do not take their replies. Blocks for `grace` and two
-    /// seconds at most.
+    /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are
+    /// finished and answered; then connections are closed, after `grace` also those whose clients
+    /// do not take their replies. Blocks for `grace` and two seconds at most.
     pub fn stop(mut self, grace: Duration) -> Stopped {
         self.end(grace)
     }
@@ -304,7 +315,8 @@ impl Server {
             // It ends without a panic; if not, its endpoints are gone all the same.
             let _ = acceptor.join();
         }
-        // TCP is woken by the word alone: shut down for reading, it would go on to take bytes, and could not be drained.
+        // TCP is woken by the word alone: shut down for reading, it would go on to take bytes, and
+        // could not be drained.
         self.shared.hang_up(Shutdown::Read, Socket::is_unix);
         if self.shared.wait(grace) == 0 {
             return Stopped::InTime;
@@ -340,7 +352,8 @@ impl Shared {
     }
 
     fn tell(&self, event: &Event) {
-        // Whoever observes is somebody else's code: a panic there was printed, and ends nothing here.
+        // Whoever observes is somebody else's code: a panic there was printed, and ends nothing
+        // here.
         let _ = catch_unwind(AssertUnwindSafe(|| (self.observer)(event)));
     }
 
@@ -378,7 +391,8 @@ impl Shared {
                 }
             }
             if failed {
-                // No descriptor or memory for it: the client goes on waiting, and is asked in again a little later.
+                // No descriptor or memory for it: the client goes on waiting, and is asked in again
+                // a little later.
                 let mut polled = [PollFd::new(&*self.stop, PollFlags::IN)];
                 let _ = rustix::event::poll(&mut polled, Some(&RETRY));
             }

@@ -1,9 +1,11 @@
 //! A value that threads have in turn, for as long as a call on a socket takes.
 //!
-//! A mutex does not do: who waits here may give up after a time, and who leaves learns whether anybody waits.
+//! A mutex does not do: who waits here may give up after a time, and who leaves learns whether
+//! anybody waits.
 //!
 //! # Locking
-//! The turn has a lock, held for a look; the value's own is only taken by who has the turn, so that nobody waits for it.
+//! The turn has a lock, held for a look; the value's own is only taken by who has the turn, so that
+//! nobody waits for it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -37,8 +37,8 @@ fn structured_replies() {
     assert_eq!(one, [1_u32, 4096, 3].map(u32::to_be_bytes).concat());
 }
 
-/// What a large read of 1000 on is answered with, by cookie 6: kind, offset and length of data and holes, neighbours of a kind joined.
-/// It is done in pieces, the end of which is told for itself.
+/// What a large read of 1000 on is answered with, by cookie 6: kind, offset and length of data and
+/// holes, neighbours of a kind joined. It is done in pieces, the end of which is told for itself.
 fn parts(answer: &[u8], wide: bool) -> Vec<(u16, u64, u64)> {
     let mut replies = Take(answer);
     let mut joined: Vec<(u16, u64, u64)> = Vec::new();
@@ -80,7 +80,8 @@ fn parts(answer: &[u8], wide: bool) -> Vec<(u16, u64, u64)> {
     }
 }
 
-/// A disk of 2 MiB that is written in one block, pages 0 and 1 of it: data, holes and the rest of a page.
+/// A disk of 2 MiB that is written in one block, pages 0 and 1 of it: data, holes and the rest of a
+/// page.
 #[test]
 fn holes_among_data_are_not_sent() {
     let exports = disk();

@@ -1,4 +1,5 @@
-//! A good client beside hostile ones, more of them than there are places, shares and memory: it is served, and waits for nobody.
+//! A good client beside hostile ones, more of them than there are places, shares and memory: it is
+//! served, and waits for nobody.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -87,8 +88,8 @@ fn clients_that_take_no_replies_hold_up_nobody() {
     drop(hogs);
 }
 
-/// `paused.py`: who takes its replies late gets all of them, however short a TCP client's time would be; and so does who sends the rest
-/// of a request late.
+/// `paused.py`: who takes its replies late gets all of them, however short a TCP client's time
+/// would be; and so does who sends the rest of a request late.
 #[test]
 fn a_client_that_was_stopped_gets_its_answers() {
     let setup = memory(Limits {
@@ -115,7 +116,8 @@ fn a_client_that_was_stopped_gets_its_answers() {
     assert_eq!(cut.reply(), (0, 4));
 }
 
-/// `misc.py handshake`: silent connections, more than there are places for handshakes, and each comes again.
+/// `misc.py handshake`: silent connections, more than there are places for handshakes, and each
+/// comes again.
 #[test]
 fn silent_connections_keep_nobody_out() {
     let setup = memory(Limits {
@@ -163,7 +165,8 @@ fn asks(stream: &mut (impl Read + std::io::Write)) -> (u32, String) {
     }
 }
 
-/// `full64.py`: whoever is told that it may begin is served; the others are told why not, and may ask again.
+/// `full64.py`: whoever is told that it may begin is served; the others are told why not, and may
+/// ask again.
 #[test]
 fn nobody_is_told_yes_and_not_served() {
     let setup = memory(Limits {

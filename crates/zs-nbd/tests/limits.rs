@@ -112,7 +112,8 @@ fn places_are_counted() {
     assert!(notes.contains("Closed(3, TooMany(2))"), "{notes}");
 }
 
-/// The rest of a request that does not come over TCP, in its head or its payload, ends that connection alone.
+/// The rest of a request that does not come over TCP, in its head or its payload, ends that
+/// connection alone.
 #[test]
 fn a_request_that_has_begun_over_tcp_must_end() {
     let setup = setup(Limits {

@@ -139,7 +139,8 @@ fn verbose_never_blocks_anybody() {
     assert!(said.contains("connection 9: opened by user"), "{said}");
 }
 
-/// All places at the control socket are taken by silent connections: who asks for something finds room.
+/// All places at the control socket are taken by silent connections: who asks for something finds
+/// room.
 #[test]
 fn silent_control_connections_keep_nobody_out() {
     let server = Server::start(&[]);

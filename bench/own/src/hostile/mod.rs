@@ -1,8 +1,10 @@
 //! `hostile`: a good client of `zs serve` alone, and beside each kind of hostile clients.
 //!
-//! `a server for each kind -> the good client alone -> hostile clients come -> the good client beside them -> medians -> table, CSV, bar`
+//! `a server for each kind -> the good client alone -> hostile clients come -> the good client
+//! beside them -> medians -> table, CSV, bar`
 //!
-//! All are of one user and at one unix socket, so that no share by user or address protects the good one.
+//! All are of one user and at one unix socket, so that no share by user or address protects the
+//! good one.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -32,15 +34,16 @@ const LENGTHS: [u32; 2] = [4 << 10, 1 << 20];
 
 /// A good client of `zs serve`, alone and beside hostile ones.
 ///
-/// It writes and reads 4 KiB and 1 MiB, a request at a time, for a while alone, then beside each kind of hostile clients. The bar: its
-/// p99 beside them is at most 3 times that alone.
+/// It writes and reads 4 KiB and 1 MiB, a request at a time, for a while alone, then beside each
+/// kind of hostile clients. The bar: its p99 beside them is at most 3 times that alone.
 #[derive(Debug, Args)]
 pub(crate) struct Hostile {
     /// Rounds; the figures are medians
     #[arg(long, default_value = "5", value_parser = value_parser!(u32).range(1..=1000))]
     runs: u32,
 
-    /// How long the good client works with requests of one length, alone and beside the others, in milliseconds
+    /// How long the good client works with requests of one length, alone and beside the others, in
+    /// milliseconds
     #[arg(long, default_value = "2000", value_parser = value_parser!(u64).range(10..=600_000))]
     pass_ms: u64,
 

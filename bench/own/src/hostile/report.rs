@@ -41,7 +41,8 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// Kind and length, the medians of p50 and p99, alone and beside, and the median of the ratios of one round.
+    /// Kind and length, the medians of p50 and p99, alone and beside, and the median of the ratios
+    /// of one round.
     fn medians(&self) -> Vec<(&'static str, u32, [f64; 5])> {
         let mut cases: Vec<(&str, u32)> = Vec::new();
         for row in &self.rows {

@@ -118,7 +118,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Takes what it understands from the front of `input`, and appends the answers. Returns how many bytes it took.
+    /// Takes what it understands from the front of `input`, and appends the answers. Returns how
+    /// many bytes it took.
     pub(crate) fn advance(
         &mut self,
         input: &[u8],
@@ -244,7 +245,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Tells the client why it may not begin now. Returns whether it could be told; if not, its connection is to be closed.
+    /// Tells the client why it may not begin now. Returns whether it could be told; if not, its
+    /// connection is to be closed.
     pub(crate) fn deny(&self, wish: &Wish, why: &str, out: &mut Vec<u8>) -> bool {
         if let Told::Go(_) = wish.told {
             // Whoever denies it tells so.

@@ -156,7 +156,8 @@ impl Replies {
         self.chunk(NONE, DONE, 0);
     }
 
-    /// Begins `len` bytes that come as one chunk, or as a simple reply: [`rest`](Self::rest), once or more often.
+    /// Begins `len` bytes that come as one chunk, or as a simple reply: [`rest`](Self::rest), once
+    /// or more often.
     pub(crate) fn unbroken(&mut self, len: usize) {
         if self.mode == Mode::Simple {
             return self.simple(0);
@@ -211,8 +212,9 @@ impl Replies {
         Ok(())
     }
 
-    /// Makes holes of long zeroes in the last `len` bytes, of `offset`, whose reply begins at `begin`. What is written in place of a
-    /// hole, its own chunk and the head of the next, is shorter than the hole: so data moves to the front, if at all.
+    /// Makes holes of long zeroes in the last `len` bytes, of `offset`, whose reply begins at
+    /// `begin`. What is written in place of a hole, its own chunk and the head of the next, is
+    /// shorter than the hole: so data moves to the front, if at all.
     fn punch(&mut self, begin: usize, offset: u64, len: usize, flags: u16) {
         let data = self.len - len;
         let ends = |is_last: bool| if is_last { flags } else { 0 };
@@ -312,8 +314,9 @@ impl Replies {
     }
 }
 
-/// The first zeroes in `bytes`, which begin at `offset` of the device, that are worth a chunk: a whole page of them, between
-/// pages' ends. For each page of data that is a look at its first bytes.
+/// The first zeroes in `bytes`, which begin at `offset` of the device, that are worth a chunk: a
+/// whole page of them, between pages' ends. For each page of data that is a look at its first
+/// bytes.
 fn next_hole(bytes: &[u8], offset: u64) -> Option<Range<usize>> {
     let mut zeroes = 0..0;
     while zeroes.end < bytes.len() {

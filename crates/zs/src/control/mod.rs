@@ -1,8 +1,10 @@
-//! What `zs ctl` and `zs serve` say to each other: a JSON object a line, over a unix socket beside that of NBD.
+//! What `zs ctl` and `zs serve` say to each other: a JSON object a line, over a unix socket beside
+//! that of NBD.
 //!
-//! `{"export":"a","request":{"command":"limit","bytes":1048576}}` is answered by `{"ok":...}` or `{"error":"..."}`; the
-//! export may be left out where there is one, and where all are meant. While a request is worked on, the server says so twice a second,
-//! by lines `"working"` in front of the answer.
+//! `{"export":"a","request":{"command":"limit","bytes":1048576}}` is answered by `{"ok":...}` or
+//! `{"error":"..."}`; the export may be left out where there is one, and where all are meant. While
+//! a request is worked on, the server says so twice a second, by lines `"working"` in front of the
+//! answer.
 //!
 //! | module | responsibility |
 //! |---|---|

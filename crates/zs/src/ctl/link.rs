@@ -18,8 +18,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to a control socket, which `argument` named. A server that gives no sign of life for `patience`, now or later, is not
-    /// waited for any longer.
+    /// Connects to a control socket, which `argument` named. A server that gives no sign of life
+    /// for `patience`, now or later, is not waited for any longer.
     pub(super) fn open(path: &Path, argument: &str, patience: Duration) -> Result<Self, Failure> {
         let stream = connect(path, patience).map_err(|error| {
             let hint = match error.kind() {
@@ -44,7 +44,8 @@ impl Link {
     pub(super) fn ask(&mut self, order: &Order) -> Result<Value, Failure> {
         let mut request = serde_json::to_vec(order).map_err(|error| self.failed(&error))?;
         request.push(b'\n');
-        // The answer may be that there are too many connections, and come before the request: then nobody takes that.
+        // The answer may be that there are too many connections, and come before the request: then
+        // nobody takes that.
         let mut sent = self.reader.get_mut().write_all(&request);
         loop {
             let line = match control::line(&mut self.reader, MAX_ANSWER) {
@@ -78,7 +79,8 @@ impl Link {
     }
 }
 
-/// Connects, for as long as `patience` says: a server that is stopped takes nobody in, and its queue may be full.
+/// Connects, for as long as `patience` says: a server that is stopped takes nobody in, and its
+/// queue may be full.
 fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let (sender, connected) = mpsc::channel();
     let path = path.to_owned();

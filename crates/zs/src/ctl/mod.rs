@@ -22,7 +22,8 @@ use std::time::Duration;
 
 /// Ask or tell a running `zs serve` something
 ///
-/// Works for the user who started the server, and for root. To interrupt it is harmless: what the server has begun it finishes.
+/// Works for the user who started the server, and for root. To interrupt it is harmless: what the
+/// server has begun it finishes.
 #[derive(Debug, Args)]
 #[command(after_help = SIZES)]
 pub(crate) struct Options {
@@ -38,8 +39,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
 
-    /// Give up on a server that gives no sign of life for so long, as one that is stopped; one that works on something long
-    /// says so twice a second
+    /// Give up on a server that gives no sign of life for so long, as one that is stopped; one that
+    /// works on something long says so twice a second
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600))]
     timeout: u64,
 

@@ -1,4 +1,5 @@
-//! The control socket: a thread that accepts, and one for each connection, so that a verb that takes long is in nobody's way.
+//! The control socket: a thread that accepts, and one for each connection, so that a verb that
+//! takes long is in nobody's way.
 //!
 //! # Locking
 //! The list of connections has a lock, held for a look.
@@ -79,8 +80,8 @@ impl Console {
         })
     }
 
-    /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some time. Returns whether that was
-    /// enough.
+    /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some
+    /// time. Returns whether that was enough.
     pub(super) fn stop(self) -> bool {
         self.shared.reach.files.stop();
         self.shared.finish(GRACE)
@@ -202,7 +203,8 @@ impl Seat {
     }
 }
 
-/// Sends what `work` answers, and until then, every `beat`, that it is being done: so the client knows that the server lives.
+/// Sends what `work` answers, and until then, every `beat`, that it is being done: so the client
+/// knows that the server lives.
 fn attend(
     stream: &UnixStream,
     beat: Duration,

@@ -39,7 +39,8 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     block_size: Option<BlockSize>,
 
-    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none [default: lz4]
+    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none
+    /// [default: lz4]
     #[arg(long, short, value_name = "ALGORITHM")]
     algorithm: Option<Algorithm>,
 
@@ -51,8 +52,9 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "FILE")]
     dictionary: Option<PathBuf>,
 
-    /// Most memory that a disk takes, everything counted; beyond it a write fails as on a full disk [default: its size and 1/16, or
-    /// its share of half of the memory that is available]
+    /// Most memory that a disk takes, everything counted but requests and replies, 33 to 89 MiB at
+    /// most; beyond it a write fails as on a full disk [default: its size and 1/16, or its share of
+    /// half of the memory that is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit: Option<u64>,
 
@@ -72,13 +74,13 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
 
-    /// Where `zs ctl writeback` writes: a block device or file, which is overwritten, or auto, a file without a name in $TMPDIR or
-    /// /var/tmp
+    /// Where `zs ctl writeback` writes: a block device or file, which is overwritten, or auto, a
+    /// file without a name in $TMPDIR or /var/tmp
     #[arg(long, value_name = "FILE|auto")]
     backing: Option<PathBuf>,
 
-    /// How much of the backing may be used, 512G at most; longer files and devices need it [default: all of a file or device; of
-    /// auto, the size of the disk or 512G]
+    /// How much of the backing may be used, 512G at most; longer files and devices need it
+    /// [default: all of a file or device; of auto, the size of the disk or 512G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "backing")]
     backing_size: Option<u64>,
 }
@@ -271,7 +273,8 @@ impl DiskArgs {
         Ok(loaded)
     }
 
-    /// Sees that what is asked for beside a file is what the file has; makes the disk larger if that is asked for.
+    /// Sees that what is asked for beside a file is what the file has; makes the disk larger if
+    /// that is asked for.
     fn agree(&self, store: &Store, size: u64, what: &str) -> Result<(), Failure> {
         let refuse = |option: &str, has: &dyn std::fmt::Display| {
             let text = format!("{what}the disk in it has {has}: leave {option} out");

@@ -1,7 +1,9 @@
-//! Lines for people, written by one thread, so that nobody else waits for whoever reads them: a full pipe, a terminal that is held.
+//! Lines for people, written by one thread, so that nobody else waits for whoever reads them: a
+//! full pipe, a terminal that is held.
 //!
-//! Data model: `a line -> a queue with a bound -> the writer -> standard error, or output`. What does not fit into the queue is
-//! dropped and counted, and the writer says how many lines that were.
+//! Data model: `a line -> a queue with a bound -> the writer -> standard error, or output`. What
+//! does not fit into the queue is dropped and counted, and the writer says how many lines that
+//! were.
 //!
 //! # Locking
 //! The queue has a lock, held for a look.
@@ -173,7 +175,8 @@ mod tests {
         assert_eq!(queue.bytes, 0);
     }
 
-    /// Ten times what the queue and the pipe hold, with nobody who reads: nobody waits. Then it is read, and told.
+    /// Ten times what the queue and the pipe hold, with nobody who reads: nobody waits. Then it is
+    /// read, and told.
     #[test]
     fn nobody_waits_for_a_reader() {
         let (stream, mut reader) = UnixStream::pair().unwrap();

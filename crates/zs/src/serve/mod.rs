@@ -57,7 +57,8 @@ use zs_nbd::{
     Device, Event, Export, Exports, InvalidExport, Limits, PrivateListener, Server, Stopped, Tls,
 };
 
-/// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what it did.
+/// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what
+/// it did.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serve disks of compressed memory to whoever speaks NBD
@@ -91,7 +92,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = tcp_address)]
     tcp: Option<SocketAddr>,
 
-    /// Of --tcp: the server's certificate, its key, and the authority whose clients come in, in PEM files
+    /// Of --tcp: the server's certificate, its key, and the authority whose clients come in, in PEM
+    /// files
     #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "CA"], requires = "tcp")]
     tls: Option<Vec<PathBuf>>,
 
@@ -234,11 +236,13 @@ fn start(
     };
     let endpoints = place.listen(options.tcp, tls)?;
     let limits = bounds(options, disks);
-    log.note(&format!(
-        "requests and replies of {} clients take at most {}, beside what is stored",
-        limits.connections,
-        Size(limits.most_memory() as u64)
-    ));
+    if options.verbose {
+        log.note(&format!(
+            "requests and replies of {} clients take at most {}, beside what is stored",
+            limits.connections,
+            Size(limits.most_memory() as u64)
+        ));
+    }
     let (verbose, told) = (options.verbose, log.clone());
     let observer = move |event: &Event| {
         if verbose {

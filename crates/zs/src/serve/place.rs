@@ -27,7 +27,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// At a path; in a new folder that only its owner can enter; or where somebody listens already (`LISTEN_FDS`).
+    /// At a path; in a new folder that only its owner can enter; or where somebody listens already
+    /// (`LISTEN_FDS`).
     ///
     /// The control socket lies at its own path, or beside that of NBD. Where that was handed over
     /// its folder is somebody else's, who may not let this user write there, or may want to remove
@@ -125,8 +126,9 @@ impl Place {
         Ok(endpoints)
     }
 
-    /// Tells where the disks are. On standard output, but for a server that was handed its socket: whoever did that knows where
-    /// it is, and may have lent its own standard output (as libnbd does, for data).
+    /// Tells where the disks are. On standard output, but for a server that was handed its socket:
+    /// whoever did that knows where it is, and may have lent its own standard output (as libnbd
+    /// does, for data).
     pub(super) fn announce(
         &self,
         uris: &[String],

@@ -146,7 +146,8 @@ impl Asking {
 
 const WRITEBACK: &str = r#"{"command":"writeback","blocks":"all","form":"compressed"}"#;
 
-/// A long verb of one client is in nobody's way, and goes on when its client goes. It is inside as long as its file is held.
+/// A long verb of one client is in nobody's way, and goes on when its client goes. It is inside as
+/// long as its file is held.
 #[test]
 fn a_long_verb_is_in_nobodys_way() {
     let setup = Setup::new();
