@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -118,7 +118,7 @@ impl Cmd {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| line.clone())?;
-        let output = match copy_watched(&mut child, &mut watch)? {
+        let output = match copy_watched(&mut child, &mut std::io::stdout(), &mut watch)? {
             Copied::Whole(output) => output,
             Copied::Overdue(test) => {
                 kill_tree(&mut child)?;
@@ -192,8 +192,12 @@ enum Copied {
 /// How often a run is asked whether a test is over its limit.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Passes standard output on, line by line, and keeps a copy, until the output or a test's time ends.
-fn copy_watched(child: &mut Child, watch: &mut TestWatch) -> Result<Copied> {
+/// Passes standard output on to a terminal and keeps a copy, until the output or a test's time ends.
+fn copy_watched(
+    child: &mut Child,
+    terminal: &mut impl Write,
+    watch: &mut TestWatch,
+) -> Result<Copied> {
     let Some(mut pipe) = child.stdout.take() else {
         return Ok(Copied::Whole(String::new()));
     };
@@ -209,7 +213,6 @@ fn copy_watched(child: &mut Child, watch: &mut TestWatch) -> Result<Copied> {
     });
     let mut output = Vec::new();
     let mut line_start = 0;
-    let mut terminal = std::io::stdout();
     loop {
         match receive.recv_timeout(LOOK) {
             Ok(bytes) => {
@@ -344,7 +347,10 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell starts");
-        let copied = copy_watched(&mut child, &mut TestWatch::new(1)).expect("a pipe is read");
+        // Not to this test's own output: somebody may watch that.
+        let mut terminal = Vec::new();
+        let mut watch = TestWatch::new(1);
+        let copied = copy_watched(&mut child, &mut terminal, &mut watch).expect("a pipe is read");
         kill_tree(&mut child).expect("it is killed");
         assert!(matches!(copied, Copied::Overdue(test) if test == "a::slow"));
     }

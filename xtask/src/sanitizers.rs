@@ -41,7 +41,13 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 /// The C of liblz4 and libzstd: watched like Rust, and its comparisons, the one kind of feedback that gcc and
 /// clang share, are traced. What is written in assembler could not be watched.
+///
+/// gcc alone traces comparisons of floating-point numbers, too; no run-time library of Rust knows these, so they
+/// count as comparisons of integers ([`LINK`]).
 const C_FLAGS: &str = "-fsanitize=address -fsanitize-coverage=trace-cmp -DZSTD_DISABLE_ASM";
+
+const LINK: &str = "-Clink-arg=-Wl,--defsym=__sanitizer_cov_trace_cmpd=__sanitizer_cov_trace_cmp8 \
+    -Clink-arg=-Wl,--defsym=__sanitizer_cov_trace_cmpf=__sanitizer_cov_trace_cmp4";
 
 /// Naming a target keeps the sanitizer away from build scripts and procedural macros.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -73,7 +79,9 @@ impl Sanitizer {
         // The last flag lets instrumented crates link with the prebuilt standard library.
         match self {
             Self::Address => {
-                format!("-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer {COVERAGE}")
+                format!(
+                    "-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer {COVERAGE} {LINK}"
+                )
             }
             Self::Thread => {
                 "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg zs_tsan".to_owned()

@@ -8,7 +8,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`few`] | which of them a short run takes |
+//! | [`mod@few`] | which of them a short run takes |
 //! | [`list`] | the file format, and applying one replacement |
 //! | [`tree`] | the copy of the workspace that gets broken |
 //! | [`verdict`] | what a run of a test says about a mutation |

@@ -17,7 +17,14 @@ pub(crate) struct Regime {
 
 /// Limits above what the disk ever holds.
 pub(crate) static ROOM: Regime = Regime {
-    arguments: &["--limit", "256M", "--backing", "auto"],
+    arguments: &[
+        "--limit",
+        "256M",
+        "--backing",
+        "auto",
+        "--backing-size",
+        "64M",
+    ],
     limits: 128 << 20..256 << 20,
     is_tight: false,
     expected: [&ALWAYS, &WITH_ROOM],
