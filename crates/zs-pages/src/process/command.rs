@@ -231,6 +231,11 @@ impl Watch {
         let begun = Instant::now();
         let after = begun - self.start;
         let stopped = Stopped::descendants(process::id(), &self.others, &mut self.guard);
+        // Counted anew: it may have grown much until it stood still.
+        let shared = self.options.shared;
+        let still: u64 = stopped.pids.iter().map(|pid| count(*pid, shared)).sum();
+        let counted = counted.max(still);
+        self.largest = self.largest.max(counted);
         let sampled = survey(&stopped.pids, self.options, &mut |_| ());
         let parents = stopped.parents();
         drop(stopped);
