@@ -185,9 +185,9 @@ impl Batch {
             }
             match measure(session, &self.input[self.begin..self.end])? {
                 Measure::Part => return Ok(()),
-                Measure::Large(head) => {
+                Measure::Large(head, carries) => {
                     self.begin += Head::len(session.mode());
-                    self.pieces = Some(Pieces::new(head, session.check(&head)));
+                    self.pieces = Some(Pieces::new(head, carries, session.check(&head)));
                 }
                 Measure::Whole(head, payload) => {
                     self.room_for(session, &head, most)?;
@@ -331,7 +331,7 @@ fn read_unbroken<E>(
     flush: &mut impl FnMut(&mut Replies, bool) -> Result<(), Unanswered<E>>,
 ) -> Result<(), Unanswered<E>> {
     let pieces = || {
-        let mut pieces = Pieces::new(*head, Ok(()));
+        let mut pieces = Pieces::new(*head, false, Ok(()));
         std::iter::from_fn(move || pieces.take().map(|(piece, _)| piece))
     };
     let rest = |replies: &mut Replies, piece: &Head| {
@@ -362,8 +362,8 @@ fn read_unbroken<E>(
 enum Measure {
     /// A part of a request.
     Part,
-    /// The head of a request that is done in pieces.
-    Large(Head),
+    /// The head of a request that is done in pieces, and whether it has a payload.
+    Large(Head, bool),
     /// A request with so many bytes of payload.
     Whole(Head, usize),
 }
@@ -381,7 +381,7 @@ fn measure(session: &Session, bytes: &[u8]) -> Result<Measure, Next> {
     let reads = head.command == Command::Read && payload == 0;
     let many = reads && head.length > PIECE && !session.is_unbroken(&head);
     if payload as u64 > PIECE || (many && session.check(&head).is_ok()) {
-        return Ok(Measure::Large(head));
+        return Ok(Measure::Large(head, payload > 0));
     }
     if bytes.len() < Head::len(mode) + payload {
         return Ok(Measure::Part);

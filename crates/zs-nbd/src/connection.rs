@@ -25,7 +25,7 @@ use crate::proto::Wish;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::turn::{Held, Turn};
-use std::io;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -227,14 +227,9 @@ impl<'a> Connection<'a> {
                 // Nothing more is read, and nobody is woken.
                 kept = Some(inbox);
             }
-            let done = self.answer(&mut batch);
+            self.answer(&mut batch);
             self.working.fetch_sub(1, Ordering::Relaxed);
             self.in_flight.fetch_sub(weight, Ordering::Relaxed);
-            if let Err(end) = done {
-                // The first one is told. Whoever reads learns of it by reading.
-                let _ = self.failure.set(end);
-                self.channel.socket().shutdown(Shutdown::Both);
-            }
         }
     }
 
@@ -249,14 +244,22 @@ impl<'a> Connection<'a> {
     }
 
     /// Lets the device work on a batch, sends the replies, and notes how long the device took.
-    fn answer(&self, batch: &mut Batch) -> Result<(), End> {
+    ///
+    /// A reply that cannot be sent whole ends the connection, before another thread can send: the
+    /// client would take that for the rest of it.
+    fn answer(&self, batch: &mut Batch) {
         let begun = Instant::now();
         let mut sending = Duration::ZERO;
         let mut sender = None;
+        // Dropped before the sender, like what it does below.
+        let _hang_up = HangUp(self.channel.socket());
         let done = batch.execute(&self.session, |replies, more| {
             let begun = Instant::now();
             let deadline = self.patience().map(|time| begun + time);
             let wire = sender.get_or_insert_with(|| self.channel.sender());
+            if self.failure.get().is_some() {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
             let sent = wire.write(replies, deadline);
             if !more {
                 sender = None;
@@ -269,12 +272,18 @@ impl<'a> Connection<'a> {
             let took = begun.elapsed().saturating_sub(sending);
             self.pace.note(took, batch.len());
         }
-        done.map_err(|why| match why {
-            Unanswered::Unsent(error) => {
-                End::of(error, self.patience().unwrap_or(self.bounds.request))
-            }
-            Unanswered::Failed(errno) => End::Failed(errno),
-        })
+        if let Err(why) = done {
+            let end = match why {
+                Unanswered::Unsent(error) => {
+                    End::of(error, self.patience().unwrap_or(self.bounds.request))
+                }
+                Unanswered::Failed(errno) => End::Failed(errno),
+            };
+            // The first one is told. Whoever reads learns of it by reading.
+            let _ = self.failure.set(end);
+            self.channel.socket().shutdown(Shutdown::Both);
+        }
+        drop(sender);
     }
 
     /// How long a client gets for what it has to take, or to send, at once. A unix socket's takes
@@ -337,7 +346,7 @@ impl<'a> Connection<'a> {
                     self.guest.touch();
                     return Ok(len);
                 }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
                     let now = Instant::now();
                     if limit.is_some_and(|limit| limit <= now) {
                         return Err(End::Slow(time));

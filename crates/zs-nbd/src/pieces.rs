@@ -7,7 +7,7 @@
 //! A job has a lock, held for a look.
 
 use crate::device::Errno;
-use crate::proto::{Command, Head};
+use crate::proto::Head;
 use crate::session::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -62,11 +62,14 @@ pub(crate) struct Pieces {
     job: Arc<Job>,
     /// The rest of it.
     rest: Head,
+    /// Whether it comes with a payload: a write, or another one in extended headers that says so.
+    carries: bool,
 }
 
 impl Pieces {
-    /// Those of a request, of which `checked` says whether it is done at all.
-    pub(crate) fn new(head: Head, checked: Result<(), Refusal>) -> Self {
+    /// Those of a request that comes with a payload or not. `checked` says whether it is done at
+    /// all; the payload of one that is not is taken off the stream all the same.
+    pub(crate) fn new(head: Head, carries: bool, checked: Result<(), Refusal>) -> Self {
         let state = State {
             left: head.length,
             refusal: checked.err(),
@@ -77,6 +80,7 @@ impl Pieces {
                 state: Mutex::new(state),
             }),
             rest: head,
+            carries,
         }
     }
 
@@ -95,8 +99,7 @@ impl Pieces {
 
     /// Bytes of payload that the next piece comes with.
     pub(crate) fn payload(&self) -> usize {
-        let carries = self.rest.command != Command::Read;
-        let piece = self.next().filter(|_| carries);
+        let piece = self.next().filter(|_| self.carries);
         piece.map_or(0, |piece| piece.length as usize)
     }
 
@@ -113,6 +116,7 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::Command;
     use proptest::prelude::*;
 
     fn head(offset: u64, length: u64) -> Head {
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_last_piece_tells_the_first_reason() {
-        let mut pieces = Pieces::new(head(0, 3 * PIECE), Ok(()));
+        let mut pieces = Pieces::new(head(0, 3 * PIECE), true, Ok(()));
         let taken: Vec<_> = std::iter::from_fn(|| pieces.take()).collect();
         let job = &taken[0].1;
         assert!(job.note(PIECE, Ok(())).is_none());
@@ -144,7 +148,7 @@ mod tests {
         /// They follow each other without a gap, are never too long, and never end within a block.
         #[test]
         fn pieces_make_the_whole(offset in 0..1_u64 << 40, length in PIECE + 1..33 << 20) {
-            let mut pieces = Pieces::new(head(offset, length), Ok(()));
+            let mut pieces = Pieces::new(head(offset, length), true, Ok(()));
             let (mut at, end) = (offset, offset + length);
             let mut left = length;
             while let Some((piece, job)) = pieces.take() {

@@ -313,6 +313,34 @@ fn extended_headers() {
     }
 }
 
+/// However long it is, and whatever came with it: here writes, which must not be done.
+#[test]
+fn the_payload_of_a_refused_large_request_is_no_request() {
+    for command in [READ, TRIM, STATUS] {
+        let exports = disk();
+        let mut talk = Talk::new(&exports);
+        talk.ask(EXTENDED, &[]);
+        talk.ask(GO, &go("disk", &[]));
+        let len = 200 << 10;
+        let mut bad = extended(WRITE, 32, 9, 0, 4096);
+        bad.resize(bad.len() + 4096, 7);
+        let payload: Vec<u8> = bad.into_iter().cycle().take(len).collect();
+        let mut bytes = extended(command, 32, 1, 0, len as u64);
+        bytes.extend(payload);
+        bytes.extend(extended(READ, 0, 2, 0, 4096));
+        let answer = talk.say(&bytes);
+        let mut replies = Take(&answer);
+        let (_, kind, cookie, _, data) = replies.extended();
+        assert_eq!((kind, cookie, Take(data).u32()), (0x8001, 1, 22));
+        let (_, kind, cookie, _, hole) = replies.extended();
+        assert_eq!(
+            (kind, cookie, hole.len()),
+            (2, 2, 12),
+            "nothing was written"
+        );
+    }
+}
+
 /// A device with blocks of 512 bytes, that fails.
 #[derive(Debug)]
 struct Failing;
