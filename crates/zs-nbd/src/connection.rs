@@ -261,7 +261,8 @@ impl<'a> Connection<'a> {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             let sent = wire.write(replies, deadline);
-            if !more {
+            // After a part of a reply nobody else sends.
+            if !more && sent.is_ok() {
                 sender = None;
             }
             self.guest.touch();

@@ -10,6 +10,7 @@
 //! loses one to TCP.
 
 use crate::peer::{Origin, Peer};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -184,18 +185,19 @@ impl Places {
         let found = idlest.filter(spare);
         found
             .map(|(_, number)| number)
-            .ok_or_else(|| Full(self.count(among)))
+            .ok_or_else(|| Full(self.serving()))
     }
 
-    /// The peer with most of such seats, and how many these are.
+    /// The peer with most of such seats, and how many these are; of several, the one whose oldest
+    /// connection is older than theirs.
     fn largest(&self, such: impl Fn(&Seat) -> bool) -> Option<(Peer, usize)> {
-        let mut counts: HashMap<Peer, usize> = HashMap::new();
-        for seat in self.seats.values().filter(|seat| such(seat)) {
-            *counts.entry(seat.peer).or_default() += 1;
+        let mut counts: HashMap<Peer, (usize, Reverse<u64>)> = HashMap::new();
+        for (number, seat) in self.seats.iter().filter(|(_, seat)| such(seat)) {
+            // Numbers come in order: the first one is the oldest.
+            counts.entry(seat.peer).or_insert((0, Reverse(*number))).0 += 1;
         }
-        counts
-            .into_iter()
-            .max_by_key(|(peer, count)| (*count, *peer))
+        let largest = counts.into_iter().max_by_key(|(_, rank)| *rank);
+        largest.map(|(peer, (count, _))| (peer, count))
     }
 
     fn count(&self, such: impl Fn(&Seat) -> bool) -> usize {
@@ -265,6 +267,24 @@ mod tests {
             "a lobby of its own"
         );
         assert!(places.admit(silent[0], busy).is_err(), "it was displaced");
+    }
+
+    /// Silent connections of many addresses, one of each: whoever came last stays longest, whatever its
+    /// address.
+    #[test]
+    fn of_peers_with_as_many_the_oldest_makes_room() {
+        let mut places = places(8, 4);
+        let silent: Vec<u64> = (1..=4)
+            .map(|host| places.enter(&tcp(host)).unwrap().number)
+            .collect();
+        let good = places.enter(&tcp(255)).unwrap();
+        assert_eq!(good.displaced, Some(silent[0]));
+        for (host, oldest) in (5..).zip(&silent[1..]) {
+            places.leave(silent[0]);
+            let next = places.enter(&tcp(host)).unwrap();
+            assert_eq!(next.displaced, Some(*oldest));
+        }
+        assert!(places.admit(good.number, busy).is_ok());
     }
 
     /// However fast one address comes, it displaces its own connections.

@@ -329,7 +329,7 @@ fn the_payload_of_a_refused_large_request_is_no_request() {
         bytes.extend(payload);
         bytes.extend(extended(READ, 0, 2, 0, 4096));
         let answer = talk.say(&bytes);
-        let mut replies = Take(&answer);
+        let mut replies = Take(answer);
         let (_, kind, cookie, _, data) = replies.extended();
         assert_eq!((kind, cookie, Take(data).u32()), (0x8001, 1, 22));
         let (_, kind, cookie, _, hole) = replies.extended();

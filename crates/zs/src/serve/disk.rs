@@ -31,19 +31,19 @@ pub(super) struct StoreDisk {
     store: ArcSwap<Store>,
     replacing: Mutex<()>,
     clients: AtomicU64,
+    /// How often all of it was replaced or given another size: by a reset, a load, a resize.
+    generation: AtomicU64,
     /// The changes after which a file had the contents; none has them, otherwise.
     kept: Mutex<Option<Changes>>,
     fullness: Fullness,
 }
 
-/// How often a store was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Changes(u64);
-
-impl Changes {
-    fn of(stats: &StoreStats) -> Self {
-        Self(stats.writes + stats.discards + stats.failed_writes)
-    }
+/// How often a disk was changed. A store counts from 0 again when it is reset or loaded, so that is
+/// counted, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    generation: u64,
+    requests: u64,
 }
 
 impl StoreDisk {
@@ -63,14 +63,28 @@ impl StoreDisk {
             store: ArcSwap::from_pointee(store),
             replacing: Mutex::default(),
             clients: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
             kept: Mutex::default(),
             fullness: Fullness::default(),
         }
     }
 
-    /// How often the disk was changed so far.
+    /// Returns how often the disk was changed so far; the default as long as it never was.
     pub(super) fn changes(&self) -> Changes {
-        Changes::of(&self.store().stats())
+        self.changes_of(&self.store().stats())
+    }
+
+    fn changes_of(&self, stats: &StoreStats) -> Changes {
+        Changes {
+            // Relaxed: who changes a disk and then saves it waits for the answer in between.
+            generation: self.generation.load(Ordering::Relaxed),
+            requests: stats.writes + stats.discards + stats.failed_writes,
+        }
+    }
+
+    /// Notes that the disk is another one now: no file has it.
+    pub(super) fn note_replaced(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers that a file has the contents as they were after these changes; `None`, that no file has them.
@@ -82,7 +96,7 @@ impl StoreDisk {
     pub(super) fn unkept(&self) -> u64 {
         let stats = self.store().stats();
         let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept == Some(Changes::of(&stats)) {
+        match kept == Some(self.changes_of(&stats)) {
             true => 0,
             false => stats.orig_bytes,
         }
@@ -139,7 +153,7 @@ impl StoreDisk {
         let store = self.store();
         let alone = store.alone()?;
         let backing = self.backing.as_ref().map(Backing::file).transpose()?;
-        self.keep(None);
+        self.note_replaced();
         alone.reset()?;
         backing.map_or(Ok(()), |file| store.set_backing(file))
     }
@@ -173,7 +187,8 @@ impl StoreDisk {
         alone.reset()?;
         // Nothing is written back any more, so that this is what is left of it.
         new.set_writeback_limit(old.writeback_limit());
-        let loaded = Changes::of(&new.stats());
+        self.note_replaced();
+        let loaded = self.changes_of(&new.stats());
         self.store.store(Arc::new(new));
         self.keep(Some(loaded));
         Ok(())

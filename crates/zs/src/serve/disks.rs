@@ -266,10 +266,15 @@ impl DiskArgs {
             )),
             other => of(&what, &other),
         })?;
+        let size = store.size();
         self.agree(&store, disk.size, &what)?;
         options.size = store.size();
         let loaded = StoreDisk::new(&disk.name, self.read_only, options, backing, store);
         loaded.keep(Some(loaded.changes()));
+        if loaded.store().size() != size {
+            // The file has it as it was.
+            loaded.note_replaced();
+        }
         Ok(loaded)
     }
 

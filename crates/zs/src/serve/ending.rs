@@ -1,14 +1,16 @@
 //! How the server ends: by a signal, or with the command that it runs for.
 //!
 //! A thread takes the signals. The first one that asks for an end is handed on; the same again within a second is the same
-//! one, as `timeout` sends it twice; a later one ends the process at once, as if nobody had caught it. Signals that were
-//! ignored when the process began stay ignored, as `nohup` and shells want it.
+//! one, as `timeout` sends it twice; a later one ends the process at once, as if nobody had caught it, unless something is
+//! to be saved: then only SIGKILL does. Signals that were ignored when the process began stay ignored, as `nohup` and shells
+//! want it.
 //!
 //! # Locking
 //! The state has a lock, held for a look, and while the command is started.
 
 use super::failed;
 use crate::failure::Failure;
+use crate::output;
 use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
     SIGVTALRM, SIGXCPU, SIGXFSZ,
@@ -62,6 +64,8 @@ struct Shared(Mutex<State>);
 struct State {
     /// Whether there is anything to end in order.
     serving: bool,
+    /// Whether contents are to be saved at the end, which no signal may prevent.
+    saves: bool,
     /// When an end was first asked for.
     asked: Option<Instant>,
     /// When each signal came that was not the same as one before.
@@ -78,6 +82,8 @@ enum Verdict {
     HandOn,
     TheSame,
     EndAtOnce,
+    /// Somebody insists, and contents are to be saved first.
+    SaveFirst,
 }
 
 impl Shared {
@@ -99,7 +105,10 @@ impl State {
         if ASKING.contains(&signal) {
             let first = *self.asked.get_or_insert(now);
             if now.duration_since(first) >= SAME {
-                return Verdict::EndAtOnce;
+                return match self.saves {
+                    true => Verdict::SaveFirst,
+                    false => Verdict::EndAtOnce,
+                };
             }
         }
         let is_recent = |when: Instant| now.duration_since(when) < SAME;
@@ -140,9 +149,10 @@ impl Ending {
         })
     }
 
-    /// From now on there is something to be ended in order.
-    pub(super) fn serving(&self) {
-        self.shared.lock().serving = true;
+    /// From now on there is something to be ended in order, and maybe something to be saved.
+    pub(super) fn serving(&self, saves: bool) {
+        let mut state = self.shared.lock();
+        (state.serving, state.saves) = (true, saves);
     }
 
     /// Waits for a signal that asks for the end. A terminal that is closed (HUP) does not, where `goes_on_without` says so.
@@ -228,6 +238,14 @@ impl Shared {
             Verdict::HandOn => drop(to.send(Woken::BySignal(signal))),
             Verdict::TheSame => {}
             Verdict::EndAtOnce => end_at_once(signal),
+            Verdict::SaveFirst => {
+                let _ = to.send(Woken::BySignal(signal));
+                drop(state);
+                let process = std::process::id();
+                output::note(&format!(
+                    "the end was asked for again: the contents are saved first (--save); kill -9 {process} gives them up"
+                ));
+            }
         }
     }
 }
@@ -279,6 +297,21 @@ mod tests {
         ] {
             let verdict = state.judge(signal, at(ms)(start));
             assert_eq!(verdict, expected, "{signal} after {ms} ms");
+        }
+    }
+
+    #[test]
+    fn nothing_but_kill_ends_a_server_that_has_contents_to_save() {
+        let start = Instant::now();
+        let mut state = State {
+            serving: true,
+            saves: true,
+            ..State::default()
+        };
+        assert_eq!(state.judge(SIGTERM, start), Verdict::HandOn);
+        for ms in [1000, 5000, 3_600_000] {
+            assert_eq!(state.judge(SIGTERM, at(ms)(start)), Verdict::SaveFirst);
+            assert_eq!(state.judge(SIGINT, at(ms)(start)), Verdict::SaveFirst);
         }
     }
 

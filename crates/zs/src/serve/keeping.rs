@@ -12,8 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use zram::Store;
+use std::sync::Arc;
 use zs_os::Folder;
 
 /// Files of disks.
@@ -177,26 +176,16 @@ pub(super) struct Keeping {
     disks: Vec<Kept>,
 }
 
-/// A disk, its files, and what it was at the begin.
+/// A disk and its files.
 struct Kept {
     disk: Arc<StoreDisk>,
     files: Files,
-    begin: (Weak<Store>, Changes),
 }
 
 impl Kept {
-    fn new(disk: &Arc<StoreDisk>, files: Files) -> Self {
-        Self {
-            disk: Arc::clone(disk),
-            files,
-            begin: (Arc::downgrade(&disk.store()), disk.changes()),
-        }
-    }
-
-    /// Whether it is as it was.
+    /// Says whether it is as it was at the begin.
     fn is_unchanged(&self) -> bool {
-        let (store, changes) = &self.begin;
-        store.ptr_eq(&Arc::downgrade(&self.disk.store())) && *changes == self.disk.changes()
+        self.disk.changes() == Changes::default()
     }
 }
 
@@ -217,10 +206,18 @@ impl Keeping {
         }
         files.iter().try_for_each(Files::check)?;
         let disks = disks.iter().zip(files);
-        let disks = disks.map(|(disk, files)| Kept::new(disk, files));
+        let disks = disks.map(|(disk, files)| Kept {
+            disk: Arc::clone(disk),
+            files,
+        });
         Ok(Self {
             disks: disks.collect(),
         })
+    }
+
+    /// Says whether an end must wait until something is saved.
+    pub(super) fn saves(&self) -> bool {
+        self.disks.iter().any(|kept| kept.files.save.is_some())
     }
 
     /// Whether an end would lose something without anybody having asked for that.

@@ -67,7 +67,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// that LISTEN_FDS names. Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and
 /// ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first;
 /// a second signal, a second or more after the first, ends it at once. What the disks hold ends
-/// with it, but for --save. `zs ctl` talks to it through a second socket.
+/// with it, but for --save: what that names is saved first, however many signals come. `zs ctl`
+/// talks to it through a second socket.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...|--load FILE>")]
 #[command(after_help = SIZES)]
@@ -143,7 +144,7 @@ fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
     let disks = options.disks.open(&files)?;
     let keeping = Keeping::new(&disks, files)?;
     limits::allow_open_files(&disks);
-    ending.serving();
+    ending.serving(keeping.saves());
     let outcome = serve(options, &disks, &ending, &keeping, log);
     keeping.end(outcome.is_err(), &ending);
     outcome

@@ -159,6 +159,7 @@ impl Reach {
                 json!({ "limit_bytes": store.limit() })
             }
             Request::Resize { bytes } => {
+                disk.note_replaced();
                 store.resize(*bytes)?;
                 json!({ "size_bytes": store.size() })
             }
