@@ -11,6 +11,7 @@
 
 use crate::socket::Socket;
 use crate::tls::Tls;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -221,10 +222,10 @@ impl PrivateListener {
     /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed; or what the system says.
     pub fn accept(&self) -> io::Result<UnixStream> {
         let (socket, _) = self.listener.accept()?;
-        let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
-        let own = rustix::process::geteuid();
-        if peer != own && !peer.is_root() {
-            let text = format!("user {} is not {}", peer.as_raw(), own.as_raw());
+        let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)?.uid();
+        let own = rustix::process::geteuid().as_raw();
+        if peer != own && peer != 0 {
+            let text = format!("user {peer} is not {own}");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         socket.set_nonblocking(false)?;

@@ -1,6 +1,7 @@
 //! The other side of a connection, and whose it is.
 
 use crate::socket::Socket;
+use nix::sys::socket::sockopt::PeerCredentials;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,8 +20,9 @@ pub enum Origin {
     Unix {
         /// The user that it ran as when it connected.
         user: u32,
-        /// Its number at that moment.
-        process: u32,
+        /// Its number at that moment; none if it is outside of the namespace of this process, as it
+        /// may be where a container serves its host.
+        process: Option<u32>,
     },
     /// An address and port.
     Tcp(SocketAddr),
@@ -30,10 +32,10 @@ impl Origin {
     pub(crate) fn of(socket: &Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Unix(stream) => {
-                let peer = rustix::net::sockopt::socket_peercred(stream)?;
+                let peer = nix::sys::socket::getsockopt(stream, PeerCredentials)?;
                 Self::Unix {
-                    user: peer.uid.as_raw(),
-                    process: peer.pid.as_raw_pid().cast_unsigned(),
+                    user: peer.uid(),
+                    process: known(peer.pid()),
                 }
             }
             Socket::Tcp(stream) => Self::Tcp(stream.peer_addr()?),
@@ -63,10 +65,18 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix { user, process } => write!(f, "user {user}, process {process}"),
+            Self::Unix { user, process } => match process {
+                Some(process) => write!(f, "user {user}, process {process}"),
+                None => write!(f, "user {user}, a process of another namespace"),
+            },
             Self::Tcp(address) => write!(f, "{address}"),
         }
     }
+}
+
+/// Returns the number of a process that the system knows here.
+fn known(process: i32) -> Option<u32> {
+    u32::try_from(process).ok().filter(|number| *number != 0)
 }
 
 #[cfg(test)]
@@ -82,7 +92,18 @@ mod tests {
         assert_eq!(peer("[2001:db8::1]:1"), peer("[2001:db8::2:3]:1"));
         assert_ne!(peer("[2001:db8::1]:1"), peer("[2001:db8:0:1::1]:1"));
         let unix = |user, process| Origin::Unix { user, process }.peer();
-        assert_eq!(unix(1000, 1), unix(1000, 2));
-        assert_ne!(unix(1000, 1), unix(0, 1));
+        assert_eq!(unix(1000, Some(1)), unix(1000, None));
+        assert_ne!(unix(1000, Some(1)), unix(0, Some(1)));
+    }
+
+    #[test]
+    fn a_process_of_another_namespace_has_no_number() {
+        assert_eq!([0, -1, 7].map(known), [None, None, Some(7)]);
+        let origin = Origin::Unix {
+            user: 3,
+            process: None,
+        };
+        let text = "user 3, a process of another namespace";
+        assert_eq!(origin.to_string(), text);
     }
 }

@@ -231,7 +231,10 @@ mod tests {
     }
 
     fn unix(user: u32) -> Origin {
-        Origin::Unix { user, process: 1 }
+        Origin::Unix {
+            user,
+            process: Some(1),
+        }
     }
 
     fn busy(_: u64) -> Duration {

@@ -58,6 +58,7 @@ fn clients(list: &[ClientStat], width: usize) -> String {
         let from = match (&one.address, one.user, one.process) {
             (Some(address), ..) => address.clone(),
             (None, Some(user), Some(process)) => format!("uid {user} pid {process}"),
+            (None, Some(user), None) => format!("uid {user}"),
             _ => "-".to_owned(),
         };
         let export = match one.export.as_deref() {

@@ -63,7 +63,7 @@ pub(super) fn client(info: &ClientInfo) -> ClientStat {
     };
     match info.origin {
         Origin::Unix { user, process } => {
-            (stat.user, stat.process) = (Some(user), Some(process));
+            (stat.user, stat.process) = (Some(user), process);
         }
         Origin::Tcp(address) => stat.address = Some(address.to_string()),
     }
