@@ -5,7 +5,8 @@
 
 use crate::file_lock::lock_file;
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, linkat, openat, openat2, renameat, unlinkat,
+    AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags, linkat, openat, openat2,
+    renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -77,6 +78,29 @@ impl Folder {
         name: &Path,
         write: impl FnOnce(&File) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.make(name, RenameFlags::empty(), write)
+    }
+
+    /// Makes a file like [`replace`](Self::replace), but replaces nothing: of several who make it at
+    /// once, one does.
+    ///
+    /// # Errors
+    /// As for [`replace`](Self::replace); [`io::ErrorKind::AlreadyExists`] if something has the name
+    /// when all is written.
+    pub fn create<E: From<io::Error>>(
+        &self,
+        name: &Path,
+        write: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.make(name, RenameFlags::NOREPLACE, write)
+    }
+
+    fn make<E: From<io::Error>>(
+        &self,
+        name: &Path,
+        flags: RenameFlags,
+        write: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<(), E> {
         let name = self.inside(name)?;
         let (Some(parent), Some(last)) = (name.parent(), name.file_name()) else {
             return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
@@ -89,7 +113,7 @@ impl Folder {
         sweep(&parent);
         let draft = Draft::new(&parent)?;
         write(&draft.file)?;
-        draft.publish(last)?;
+        draft.publish(last, flags)?;
         Ok(())
     }
 
@@ -226,7 +250,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn publish(mut self, name: &OsStr) -> io::Result<()> {
+    fn publish(mut self, name: &OsStr, flags: RenameFlags) -> io::Result<()> {
         // A disk that is full may say so only now.
         self.file.sync_all()?;
         if self.name.is_empty() {
@@ -236,8 +260,15 @@ impl<'a> Draft<'a> {
             linkat(CWD, &from, self.parent, &fresh, flags)?;
             self.name = fresh;
         }
-        renameat(self.parent, &self.name, self.parent, name)?;
-        self.name.clear();
+        match renameat_with(self.parent, &self.name, self.parent, name, flags) {
+            Ok(()) => self.name.clear(),
+            // A file system that knows no such flag: a link never replaces anything either. The
+            // draft's own name goes with the draft.
+            Err(Errno::INVAL) if !flags.is_empty() => {
+                linkat(self.parent, &self.name, self.parent, name, AtFlags::empty())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(rustix::fs::fsync(self.parent)?)
     }
 }
@@ -257,6 +288,22 @@ mod tests {
     use std::fs;
     use std::io::{Read as _, Write as _};
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_created_replaces_nothing() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = Folder::open(outer.path()).unwrap();
+        let create = |text: &str| {
+            folder.create(Path::new("file"), |mut file| {
+                file.write_all(text.as_bytes())
+            })
+        };
+        create("1").unwrap();
+        let refused = create("2").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(outer.path().join("file")).unwrap(), b"1");
+        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 1, "no draft");
+    }
 
     #[test]
     fn names_stay_below_the_folder() {

@@ -10,6 +10,9 @@ mod common;
 
 use common::server::{Server, fill, holds};
 use common::*;
+use rustix::process::Signal;
+use std::io::BufRead as _;
+use std::process::Stdio;
 
 /// A file that a disk of 16 MiB with some contents was saved to, in a folder of its own; and the
 /// contents.
@@ -59,6 +62,40 @@ fn another_size_is_saved() {
     assert_eq!(number(&server.stat(), "disksize"), 48 << 20);
     holds(&mut server.client(), &bytes);
     server.terminate();
+}
+
+/// Of two servers that are to make the same file, the second waits with its contents until the first
+/// one's is out of its way.
+#[test]
+fn another_servers_file_is_not_replaced() {
+    let folder = folder();
+    let path = folder.path().join("disk.snap");
+    let name = path.to_str().unwrap();
+    let one = Server::start(&["--save", name]);
+    let mut other = Server::heard(
+        common::folder(),
+        &["--size", "16M", "--save", name],
+        Stdio::piped(),
+    );
+    let ones = fill(&one, 10);
+    let others = fill(&other, 20);
+    one.terminate();
+    let mut errors = other.errors();
+    other.signal(Signal::TERM);
+    let mut line = String::new();
+    while !line.contains("somebody made or changed this file") {
+        line.clear();
+        assert!(errors.read_line(&mut line).unwrap() > 0, "never said");
+    }
+    let moved = folder.path().join("first.snap");
+    std::fs::rename(&path, &moved).unwrap();
+    other.signal(Signal::TERM);
+    assert!(other.wait().0.success());
+    for (path, bytes) in [(moved, ones), (path.clone(), others)] {
+        let server = Server::with_disks(&["--load", path.to_str().unwrap()]);
+        holds(&mut server.client(), &bytes);
+        server.terminate();
+    }
 }
 
 #[test]

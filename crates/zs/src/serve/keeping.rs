@@ -11,6 +11,7 @@ use clap::Args;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zs_os::Folder;
@@ -143,7 +144,8 @@ impl Files {
                 return wrong("the file exists: add --load with it, or choose another name");
             }
         }
-        let tried = replace(path, |_| Err(Refusal::OnlyTried));
+        let known = Identity::of(path).map_err(|error| failed(&error))?;
+        let tried = replace(path, known, |_| Err(Refusal::OnlyTried));
         match tried {
             Ok(()) | Err(Refusal::OnlyTried) => Ok(()),
             Err(Refusal::Failed(text)) => wrong(&text),
@@ -157,18 +159,67 @@ enum Refusal {
     Failed(String),
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error.to_string())
+impl Refusal {
+    /// The file is somebody else's by now.
+    fn foreign() -> Self {
+        let text = "somebody made or changed this file since the server began: move it away";
+        Self::Failed(text.to_owned())
     }
 }
 
-/// Makes a file, for its owner only, or replaces it when all of it is on the disk.
-fn replace(path: &Path, write: impl FnOnce(&File) -> Result<(), Refusal>) -> Result<(), Refusal> {
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => Self::foreign(),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// What a file is known by, and by what a change of it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    file: (u64, u64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Returns that of a file that may not be there.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some(Self {
+                file: (found.dev(), found.ino()),
+                changed: (found.ctime(), found.ctime_nsec()),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes a file, for its owner only, when all of it is on the disk. It replaces the `known` one, and
+/// no other.
+fn replace(
+    path: &Path,
+    known: Option<Identity>,
+    write: impl FnOnce(&File) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Refusal::Failed("expected the name of a file".to_owned()));
     };
-    Folder::open(parent)?.replace(Path::new(name), write)
+    let folder = Folder::open(parent)?;
+    let name = Path::new(name);
+    match Identity::of(path)? {
+        None => folder.create(name, write),
+        found if found == known => folder.replace(name, |file| {
+            write(file)?;
+            match Identity::of(path)? == known {
+                true => Ok(()),
+                false => Err(Refusal::foreign()),
+            }
+        }),
+        Some(_) => Err(Refusal::foreign()),
+    }
 }
 
 /// Disks, and the files that they are saved to at the end.
@@ -180,6 +231,8 @@ pub(super) struct Keeping {
 struct Kept {
     disk: Arc<StoreDisk>,
     files: Files,
+    /// The file that it is saved to, as it was when the disk was loaded from it.
+    known: Option<Identity>,
 }
 
 impl Kept {
@@ -206,12 +259,16 @@ impl Keeping {
         }
         files.iter().try_for_each(Files::check)?;
         let disks = disks.iter().zip(files);
-        let disks = disks.map(|(disk, files)| Kept {
-            disk: Arc::clone(disk),
-            files,
+        let kept = disks.map(|(disk, files)| {
+            let known = files.save.as_deref().map(Identity::of).transpose();
+            Ok(Kept {
+                disk: Arc::clone(disk),
+                known: known.map_err(|error| failed(&error))?.flatten(),
+                files,
+            })
         });
         Ok(Self {
-            disks: disks.collect(),
+            disks: kept.collect::<Result<_, Failure>>()?,
         })
     }
 
@@ -236,14 +293,14 @@ impl Keeping {
             };
             let is_there = failed || kept.files.load.as_ref() == Some(path) && path.exists();
             if !(is_there && kept.is_unchanged()) {
-                save(&kept.disk, path, ending);
+                save(kept, path, ending);
             }
         }
     }
 }
 
-fn save(disk: &StoreDisk, path: &Path, ending: &Ending) {
-    while let Err(text) = save_once(disk, path) {
+fn save(kept: &Kept, path: &Path, ending: &Ending) {
+    while let Err(text) = save_once(kept, path) {
         // Before it is asked for.
         ending.begin_again();
         let process = std::process::id();
@@ -251,16 +308,16 @@ fn save(disk: &StoreDisk, path: &Path, ending: &Ending) {
             "--save {}: {text}. The contents of {} are still in process {process}, which waits: mend that, and send it a signal to \
              try again (kill {process}); kill -9 {process} gives them up",
             path.display(),
-            disk.title()
+            kept.disk.title()
         ));
         ending.wait_for_any();
     }
 }
 
 /// Writes a disk's contents to a file, unless they are in it already.
-fn save_once(disk: &StoreDisk, path: &Path) -> Result<(), String> {
-    let store = disk.store();
-    let written = replace(path, |file| {
+fn save_once(kept: &Kept, path: &Path) -> Result<(), String> {
+    let store = kept.disk.store();
+    let written = replace(path, kept.known, |file| {
         let snapshot = write_snapshot(&store, file);
         snapshot.map_err(|refused| Refusal::Failed(refused.0))
     });
