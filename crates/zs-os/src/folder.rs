@@ -393,7 +393,9 @@ mod tests {
         assert!(lock_file(&draft.file).unwrap());
         drop(Folder::open(root.path()).unwrap());
         assert_eq!(names().len(), 3);
-        draft.publish(OsStr::new("other")).unwrap();
+        draft
+            .publish(OsStr::new("other"), RenameFlags::empty())
+            .unwrap();
         assert_eq!(names().len(), 3);
     }
 
