@@ -83,6 +83,8 @@ impl Console {
     /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some
     /// time. Returns whether that was enough.
     pub(super) fn stop(self) -> bool {
+        // SeqCst: a verb that does not find it has begun before `finish` looks.
+        self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.reach.files.stop();
         self.shared.finish(GRACE)
     }
@@ -177,6 +179,10 @@ impl Shared {
     }
 
     fn answer(&self, line: &[u8]) -> Answer {
+        if self.stopping.load(Ordering::SeqCst) {
+            // What it did now would be lost, or saved in place of what was there.
+            return Answer::Error("the server ends".to_owned());
+        }
         match serde_json::from_slice::<Order>(line) {
             Err(error) => Answer::Error(format!("not understood: {error}")),
             Ok(order) => match self.reach.perform(&order) {

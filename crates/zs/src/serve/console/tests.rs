@@ -181,6 +181,20 @@ fn a_long_verb_is_in_nobodys_way() {
     );
 }
 
+/// A client that stays changes nothing between the end and the save.
+#[test]
+fn nothing_is_done_after_the_end() {
+    let setup = Setup::new();
+    let mut asking = setup.connect();
+    assert!(asking.ask(r#"{"command":"stat"}"#).get("ok").is_some());
+    assert!(setup.console.stop());
+    let answer = asking.ask(r#"{"command":"reset"}"#);
+    assert_eq!(answer["error"], "the server ends");
+    let mut bytes = vec![0; BLOCKS * BLOCK];
+    setup.disk.store().read(0, &mut bytes).unwrap();
+    assert!(bytes == contents());
+}
+
 /// A snapshot that is being written when the server ends is not left by halves.
 #[test]
 fn the_end_comes_in_the_middle_of_a_snapshot() {
