@@ -206,9 +206,15 @@ fn without_room_for_another_sample_the_last_one_is_reported() {
     unmount(&disk);
     assert!(output.status.success(), "{}", stderr(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let failed = report["command"]["failed"].as_str().unwrap();
-    assert!(failed.contains("no room in"), "{failed}");
     assert!(!report["processes"].as_array().unwrap().is_empty());
+    let Some(failed) = report["command"]["failed"].as_str() else {
+        // On a busy machine it may have grown and ended between two looks.
+        let sampled = number(&report["command"], "bytes_at_sample");
+        assert!(sampled < 17 << 20, "{report}");
+        println!("skipped: the command ended before it was sampled while it was large");
+        return;
+    };
+    assert!(failed.contains("no room in"), "{failed}");
 }
 
 #[test]
