@@ -122,7 +122,7 @@ impl Cmd {
             Copied::Whole(output) => output,
             Copied::Overdue(test) => {
                 kill_tree(&mut child)?;
-                let seconds = watch.limit().as_secs();
+                let seconds = watch.limit(&test).as_secs();
                 let what = format!("test {test} took more than the {seconds} s that it may");
                 return Err(Failure::new(what, line).into());
             }
