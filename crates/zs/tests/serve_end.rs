@@ -148,6 +148,11 @@ fn a_signal_reaches_the_command() {
         (Signal::INT, "INT"),
         (Signal::HUP, "HUP"),
     ] {
+        if zs_os::is_ignored(signal.as_raw()) {
+            // As a shell starts what is in the background: then it stays so.
+            println!("skipped: {name} is ignored here");
+            continue;
+        }
         // It can still use the disk when the signal has come. It does not wait in one call: a signal
         // just before that would be looked at behind it.
         let script = format!(
@@ -162,6 +167,8 @@ fn a_signal_reaches_the_command() {
     }
     // Not only the shell: also what it waits for.
     let (mut server, _out) = run("echo ready; (read word); true");
+    // Which waiting for the server would close.
+    let _input = server.stdin.take();
     kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
     assert_eq!(server.wait().unwrap().code(), Some(128 + 15));
 }
