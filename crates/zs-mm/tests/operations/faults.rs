@@ -2,7 +2,7 @@
 
 #![cfg(not(zs_loom))]
 
-use crate::common::{alloc_up_to, at_every_size, check, effort, free_all, still_host};
+use crate::common::{alloc_up_to, at_every_size, check, free_all, still_host};
 use zs_mm::{Arena, ArenaOptions, Error, Frame, PageSize, ZoneSpecs};
 use zs_os::testing::{
     Call, Fault, FaultBacking, FaultControl, Recorded, RecordingBacking, StrictBacking,
@@ -10,9 +10,8 @@ use zs_os::testing::{
 
 type Tested = FaultBacking<RecordingBacking<StrictBacking>>;
 
-fn frames_to_take() -> usize {
-    effort(1500, 500)
-}
+/// Frames of the scenario: with each more there is another run, and each run is longer.
+const FRAMES: usize = 500;
 
 /// Frames that go or stay together: so many, lest each be a call of its own.
 const CLUMP: usize = 40;
@@ -21,7 +20,7 @@ const CLUMP: usize = 40;
 fn scenario(arena: &Arena<Tested>) -> Vec<Frame> {
     let mut kept = Vec::new();
     let mut freed = Vec::new();
-    for (number, frame) in alloc_up_to(arena, frames_to_take()).into_iter().enumerate() {
+    for (number, frame) in alloc_up_to(arena, FRAMES).into_iter().enumerate() {
         if (number / CLUMP).is_multiple_of(2) {
             kept.push(frame);
         } else {
@@ -30,7 +29,7 @@ fn scenario(arena: &Arena<Tested>) -> Vec<Frame> {
     }
     free_all(arena, freed);
     arena.trim();
-    kept.extend(alloc_up_to(arena, frames_to_take() - kept.len()));
+    kept.extend(alloc_up_to(arena, FRAMES - kept.len()));
     kept
 }
 
@@ -74,8 +73,8 @@ fn run_scenario(arena: &Arena<Tested>, control: &FaultControl, call: Call) {
     }
     control.clear();
     // The fault is gone: what it kept from us can be had now.
-    frames.extend(alloc_up_to(arena, frames_to_take() - frames.len()));
-    assert_eq!(frames.len(), frames_to_take());
+    frames.extend(alloc_up_to(arena, FRAMES - frames.len()));
+    assert_eq!(frames.len(), FRAMES);
     free_all(arena, frames);
     arena.trim();
     check(arena, 0);
