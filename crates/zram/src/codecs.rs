@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::scan::Secondaries;
 use crate::store::Store;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use zcomp::{Algorithm, Dictionary, Stream, Streams};
 use zs_mm::{Backing, Charge};
@@ -35,6 +36,8 @@ pub(crate) struct Codecs {
     slots: [OnceLock<Codec>; MAX_PRIORITY as usize + 1],
     threads: NonZeroUsize,
     counted: Mutex<Counted>,
+    /// A hint that the reserve was used up: who frees memory looks at it without the lock.
+    lacks_reserve: AtomicBool,
 }
 
 /// What the arena counts for streams, and for what recompression needs at the limit.
@@ -54,6 +57,7 @@ impl Codecs {
             slots: [const { OnceLock::new() }; 4],
             threads,
             counted: Mutex::default(),
+            lacks_reserve: AtomicBool::new(false),
         }
     }
 
@@ -119,12 +123,23 @@ impl<B: Backing> Store<B> {
             let share = self.limit() / RESERVED_SHARE;
             let bytes = share.clamp(RESERVED_LEAST * frame, RESERVED_FRAMES * frame);
             counted.reserve = self.arena().charge(bytes).ok();
+            let lacks = counted.reserve.is_none();
+            // Relaxed: a hint, written under the lock.
+            self.codecs.lacks_reserve.store(lacks, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts these frames again if they were used up: for those who have freed memory, before others take it.
+    pub(crate) fn refill_reserve(&self) {
+        if self.codecs.lacks_reserve.load(Ordering::Relaxed) {
+            self.reserve_frames();
         }
     }
 
     /// Gives these frames free; false if there are none.
     pub(crate) fn use_reserve(&self) -> bool {
         let reserve = self.codecs.counted().reserve.take();
+        self.codecs.lacks_reserve.store(true, Ordering::Relaxed);
         reserve
             .map(|charge| self.arena().uncharge(charge))
             .is_some()

@@ -183,6 +183,11 @@ impl<B: Backing> Store<B> {
         self.arena().limit()
     }
 
+    /// Bytes of memory held, all metadata included ([`StoreStats::mem_used`](crate::StoreStats::mem_used)). A few loads.
+    pub fn mem_used(&self) -> u64 {
+        self.arena().stats().held
+    }
+
     /// Sets the memory limit. From its return on no more is held.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ impl<B: Backing> Store<B> {
             Err(_) => Event::FailedWrites,
         };
         self.counters.add(event, 1);
+        self.refill_reserve();
         outcome
     }
 

@@ -208,10 +208,10 @@ impl<'a> Draft<'a> {
         }
         loop {
             let draft = Self::named(parent)?;
-            // Where files cannot be locked, nobody sweeps either.
-            let _ = lock_file(&draft.file);
-            // Before it was locked, somebody may have taken it for one that was left.
-            if draft.file.metadata()?.nlink() > 0 {
+            // Where files cannot be locked, nobody sweeps either. But a sweeper may have locked it before we did, or
+            // removed it: it took it for one that was left.
+            let is_ours = lock_file(&draft.file).unwrap_or(true);
+            if is_ours && draft.file.metadata()?.nlink() > 0 {
                 return Ok(draft);
             }
         }

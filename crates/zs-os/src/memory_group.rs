@@ -84,7 +84,9 @@ fn headroom(group: &Path, inside: &Path, files: &Files) -> Option<AvailableMemor
         files.reclaimable.contains(&name).then_some(bytes)
     });
     let reclaimable = reclaimable.fold(0, u64::saturating_add);
-    let taken = number(files.usage)?.saturating_sub(reclaimable);
+    // A limit holds even where nobody says how much of it is taken.
+    let taken = number(files.usage).unwrap_or(0);
+    let taken = taken.saturating_sub(reclaimable);
     Some(AvailableMemory {
         bytes: limit.saturating_sub(taken),
         bound: MemoryBound::Group {

@@ -11,7 +11,8 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A thread that does one thing again and again. Dropping it wakes it, and waits until it has ended: as long as the work
-/// takes that is under way. In a forked child, where it is not, nothing is waited for.
+/// takes that is under way; [`end_within`](Self::end_within) has a bound. In a forked child, where it is not, nothing is
+/// waited for.
 #[derive(Debug)]
 pub struct PeriodicThread {
     /// The number of the process that has the thread: see `fork`.
@@ -24,10 +25,14 @@ pub struct PeriodicThread {
 #[derive(Debug, Default)]
 pub struct Stopping {
     asked: AtomicBool,
-    /// Held while `asked` is set or looked at, so that no wake-up falls between look and wait.
-    lock: Mutex<()>,
+    /// Whether the thread has ended. Held while `asked` is set or looked at, too, so that no wake-up falls between
+    /// look and wait.
+    ended: Mutex<bool>,
     changed: Condvar,
 }
+
+/// Says that the thread has ended, even by a panic.
+struct Ending(Arc<Stopping>);
 
 impl PeriodicThread {
     /// Starts a thread that calls `work` after every interval of rest, of 1 ms at least.
@@ -37,7 +42,7 @@ impl PeriodicThread {
     pub fn spawn(
         name: &str,
         interval: Duration,
-        mut work: impl FnMut(&Stopping) + Send + 'static,
+        work: impl FnMut(&Stopping) + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(Stopping::default());
         let interval = interval.max(SHORTEST);
@@ -45,8 +50,11 @@ impl PeriodicThread {
         let thread = thread.spawn({
             let stop = Arc::clone(&stop);
             move || {
-                while !stop.wait(interval) {
-                    work(&stop);
+                let ending = Ending(stop);
+                // Ours, so that what it holds is let go before the end is told.
+                let mut work = work;
+                while !ending.0.wait(interval) {
+                    work(&ending.0);
                 }
             }
         })?;
@@ -55,6 +63,27 @@ impl PeriodicThread {
             stop,
             thread: Some(thread),
         })
+    }
+
+    /// Wakes the thread, and waits until it has ended and let go what its work holds, but no longer than `patience`. After
+    /// that it ends alone, as soon as the work does that is under way. Says whether it has ended.
+    pub fn end_within(mut self, patience: Duration) -> bool {
+        if fork::process() != self.owner {
+            return true;
+        }
+        self.stop.ask();
+        let ended = self.stop.ended.lock();
+        let ended = ended.unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .stop
+            .changed
+            .wait_timeout_while(ended, patience, |ended| !*ended);
+        let has_ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        if !has_ended {
+            // Let go: dropping it would wait.
+            self.thread = None;
+        }
+        has_ended
     }
 }
 
@@ -67,12 +96,28 @@ impl Stopping {
 
     /// Waits for an interval; says, as soon as it is so, that the thread is to stop.
     fn wait(&self, interval: Duration) -> bool {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // A poisoned lock guards nothing that could be wrong.
         let _ = self
             .changed
-            .wait_timeout_while(guard, interval, |()| !self.is_asked());
+            .wait_timeout_while(guard, interval, |_| !self.is_asked());
         self.is_asked()
+    }
+
+    fn ask(&self) {
+        let guard = self.ended.lock();
+        // Release pairs with the Acquire in `is_asked`.
+        self.asked.store(true, Ordering::Release);
+        drop(guard);
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let ended = self.0.ended.lock();
+        *ended.unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -82,14 +127,49 @@ impl Drop for PeriodicThread {
             // A forked child has no such thread, which may have held the lock.
             return;
         }
-        let guard = self.stop.lock.lock();
-        // Release pairs with the Acquire in `is_asked`.
-        self.stop.asked.store(true, Ordering::Release);
-        drop(guard);
-        self.stop.changed.notify_one();
+        self.stop.ask();
         if let Some(thread) = self.thread.take() {
             // Work that panicked has said so on its own thread.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Who lets the thread go waits no longer than asked for, and the thread ends alone.
+    #[test]
+    fn work_that_hangs_holds_nobody_up() {
+        let (begun, has_begun) = mpsc::channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let held = Arc::new(());
+        let thread = PeriodicThread::spawn("test", Duration::ZERO, {
+            let held = Arc::clone(&held);
+            move |_| {
+                let _held = &held;
+                let _ = begun.send(());
+                let _ = waits.recv();
+            }
+        });
+        has_begun.recv().unwrap();
+        assert!(!thread.unwrap().end_within(Duration::from_millis(1)));
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(go_on);
+        // It has ended when what it holds is gone.
+        while has_begun.recv().is_ok() {}
+    }
+
+    #[test]
+    fn who_ends_a_thread_finds_what_it_held_let_go() {
+        let held = Arc::new(());
+        let thread = PeriodicThread::spawn("test", Duration::from_secs(3600), {
+            let held = Arc::clone(&held);
+            move |_| drop(Arc::clone(&held))
+        });
+        assert!(thread.unwrap().end_within(Duration::from_secs(60)));
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

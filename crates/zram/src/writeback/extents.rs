@@ -254,12 +254,28 @@ impl Extents {
     pub(crate) fn take_dead(&mut self) -> Option<Range<u32>> {
         let pages = self.dead.take(HOLE_PAGES)?;
         let units = pages.start * PAGE_UNITS..pages.end * PAGE_UNITS;
-        self.mark(units.start, units.end - units.start, true);
+        self.withhold(units.clone());
         Some(units)
     }
 
+    /// Takes free units for nobody, until they are [put back](Self::put_back): of those that there
+    /// are.
+    pub(crate) fn withhold(&mut self, units: Range<u32>) {
+        let units = self.clamped(units);
+        self.mark(units.start, units.end - units.start, true);
+    }
+
+    /// Frees units that were withheld.
     pub(crate) fn put_back(&mut self, units: Range<u32>) {
-        self.release(units.start, units.end - units.start);
+        let units = self.clamped(units);
+        if !units.is_empty() {
+            self.release(units.start, units.end - units.start);
+        }
+    }
+
+    /// The part of a range that lies before the end: a file may be used in part.
+    fn clamped(&self, units: Range<u32>) -> Range<u32> {
+        units.start.min(self.units)..units.end.min(self.units)
     }
 
     fn release(&mut self, start: u32, units: u32) {

@@ -1,5 +1,6 @@
 //! Where blocks are written back to.
 
+use super::punching::Punching;
 use crate::error::Error;
 use std::fs::{File, Metadata};
 use std::io;
@@ -68,6 +69,7 @@ pub(crate) fn panicked<T>() -> io::Result<T> {
 pub struct BackingFile {
     pub(crate) file: Arc<dyn BlockFile>,
     pub(crate) capacity: u64,
+    pub(crate) punching: Arc<Punching>,
 }
 
 impl std::fmt::Debug for BackingFile {
@@ -84,6 +86,7 @@ impl BackingFile {
         Self {
             file: Arc::new(file),
             capacity,
+            punching: Arc::default(),
         }
     }
 

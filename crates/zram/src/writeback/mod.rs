@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `file` | the file or device |
 //! | `place` | the file in use: parts taken and freed, holes punched |
+//! | `punching` | the hole under way, which outlives a store |
 //! | `extents`, `dead` | which parts are taken, and which hold nothing any more |
 //! | `record` | what a block looks like there |
 //! | `pass` | one writeback: picked, written, switched |
@@ -23,6 +24,7 @@ mod extents;
 mod file;
 mod pass;
 mod place;
+mod punching;
 mod record;
 mod writers;
 
@@ -46,6 +48,10 @@ use zs_os::PeriodicThread;
 
 /// How often holes are punched.
 const PUNCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a store that lets its backing go waits for a hole that is being punched. Mostly it is
+/// over by then, and the file closed.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A store's backing, and what may be written to it.
 #[derive(Debug, Default)]
@@ -81,7 +87,7 @@ pub(crate) struct Attached {
     salt: u32,
     rounds: AtomicU32,
     /// Punches holes; without it the file keeps its space.
-    _puncher: Option<PeriodicThread>,
+    puncher: Option<PeriodicThread>,
 }
 
 impl Attached {
@@ -96,7 +102,7 @@ impl Attached {
             charge: Mutex::new(Some(charge)),
             salt: RandomState::new().hash_one(0) as u32,
             rounds: AtomicU32::new(0),
-            _puncher: puncher.ok(),
+            puncher: puncher.ok(),
         }
     }
 
@@ -106,6 +112,16 @@ impl Attached {
         Stamp {
             salt: self.salt,
             round,
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // A punch that hangs must not hold up a reset, or the end of a server: the thread ends
+        // behind it, and what it punches stays taken (`punching`).
+        if let Some(puncher) = self.puncher.take() {
+            puncher.end_within(PATIENCE);
         }
     }
 }
@@ -153,7 +169,7 @@ impl Writeback {
 
     /// Lets the backing go, of which nothing is used any more. The caller has begun a pass.
     pub(crate) fn forget<B: Backing>(&self, arena: &Arena<B>) {
-        // Without the lock: whoever lets it go waits for a hole that is being punched.
+        // Without the lock: whoever lets it go waits for a hole that is being punched, if not long.
         let attached = lock(&self.backing).take();
         if let Some(attached) = attached
             && let Some(charge) = lock(&attached.charge).take()

@@ -1,43 +1,36 @@
 //! The backing in use: its file, and which parts of it are taken.
 //!
-//! extent freed -> dead pages -> (a thread, once a second) taken -> a hole punched -> put back. Whoever frees an extent
-//! never waits for the file.
-//!
-//! # Locking
-//!
-//! `punching` is held while a hole is punched, and outside the lock of the extents, which is held for a moment. Only a
-//! writeback that finds no room waits for `punching`.
+//! extent freed -> dead pages -> (a thread, once a second) taken -> a hole punched -> put back
+//! (`punching`). Whoever frees an extent never waits for the file.
 
 use super::extents::{Extents, Found, UNIT};
 use super::file::{BackingFile, panicked};
 use super::lock;
 use crate::content::Extent;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) file: BackingFile,
-    extents: Mutex<Extents>,
-    punching: Mutex<()>,
+    extents: Arc<Mutex<Extents>>,
 }
 
 impl Place {
-    /// `None` if there is no memory for the bits of so many units.
+    /// Uses so many units of a file; `None` if there is no memory for their bits.
     pub(crate) fn new(file: BackingFile, units: u32) -> Option<Self> {
-        Some(Self {
-            file,
-            extents: Mutex::new(Extents::new(units)?),
-            punching: Mutex::default(),
-        })
+        let extents = Arc::new(Mutex::new(Extents::new(units)?));
+        file.punching.give_to(&extents);
+        Some(Self { file, extents })
     }
 
     /// Takes so many units, wherever there are any.
     pub(crate) fn take(&self, units: u16) -> Option<u32> {
         self.find(units).or_else(|| {
             // What is being punched is free in a moment.
-            let _nothing_is_punched = lock(&self.punching);
+            self.file.punching.wait();
             self.find(units)
         })
     }
@@ -77,16 +70,12 @@ impl Place {
 
     /// Punches holes for all pages that are dead, as long as `goes_on`. A file that cannot have holes keeps its space.
     pub(crate) fn punch(&self, goes_on: impl Fn() -> bool) {
-        while goes_on() {
-            let _alone = lock(&self.punching);
-            let Some(units) = lock(&self.extents).take_dead() else {
-                return;
-            };
+        let punch = |units: &Range<u32>| {
             let (start, end) = (bytes(units.start), bytes(units.end));
             let punch = || self.file.file.punch(start, end - start);
             let _ = catch_unwind(AssertUnwindSafe(punch));
-            lock(&self.extents).put_back(units);
-        }
+        };
+        while goes_on() && self.file.punching.one(&self.extents, punch) {}
     }
 }
 

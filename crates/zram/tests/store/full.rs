@@ -234,3 +234,41 @@ fn a_table_of_empty_pieces_gives_way() {
     assert_eq!(store.stats().failed_writes, 1);
     assert_eq!(store.validate(), Ok(()));
 }
+
+/// Blocks of one word take memory when a part of them is zeroed: at the limit, from the reserve.
+/// Once that is used up they are refused like writes, and are whole; once memory was freed the
+/// reserve is there again, although writes fill the disk anew.
+#[test]
+fn the_reserve_is_there_again_after_a_discard() {
+    let store = store(BlockSize::K4);
+    let block = store.block_size() as u64;
+    let count = store.size() / block;
+    let words = 1500;
+    let word = |index: u64| [(index % 255) as u8 + 1; 8].repeat(block as usize / 8);
+    for index in 0..words {
+        store.write(index * block, &word(index)).expect("no frames");
+    }
+    let fill = || {
+        let writes = (words..count).map(|index| {
+            let bytes = Fill::Random(index).bytes(block as usize);
+            store.write(index * block, &bytes)
+        });
+        writes.filter(|written| written.is_err()).count()
+    };
+    let zero = |index: u64| store.write_zeroes(index * block, 512, Zeroes::Allocated);
+    assert!(fill() > 0, "it is full");
+    let first = (0..words).take_while(|index| zero(*index).is_ok()).count() as u64;
+    assert!(0 < first && first < words, "{first} from the reserve");
+    let mut out = vec![0; block as usize];
+    store.read(first * block, &mut out).expect("readable");
+    assert!(out == word(first), "what was refused is whole");
+    let rest = words * block;
+    store
+        .discard(rest, store.size() - rest)
+        .expect("no memory is needed");
+    assert!(fill() > 0, "it is full again");
+    zero(first).expect("from the reserve");
+    store.read(first * block, &mut out).expect("readable");
+    assert!(out[..512].iter().all(|byte| *byte == 0) && out[512..] == word(first)[512..]);
+    assert_eq!(store.validate(), Ok(()));
+}

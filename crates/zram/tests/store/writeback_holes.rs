@@ -101,3 +101,37 @@ fn a_file_takes_less_space_as_its_records_die() {
         std::thread::yield_now();
     }
 }
+
+/// A punch that hangs holds up neither a reset nor the next store that uses the file. What it
+/// destroys when it goes on is nothing of that store's.
+#[test]
+fn a_punch_that_hangs_is_in_nobodys_way_and_hits_nothing_new() {
+    let file = TestFile::new();
+    let backing = BackingFile::new(file.clone(), 5 * RECORD);
+    let store = bare();
+    let raw = |seed| Fill::Random(seed).bytes(BLOCK);
+    let fill = |first| {
+        for index in 0..4 {
+            write(&store, index, &raw(first + index));
+        }
+    };
+    store.set_backing(backing.clone()).expect("the first");
+    fill(0);
+    assert_eq!(write_back(&store).blocks, 4);
+    file.hold_punches(true);
+    store.discard(0, 2 * BLOCK as u64).expect("in range");
+    file.wait_until_somebody_waits();
+    store.reset().expect("no pass is under way");
+    store.set_backing(backing).expect("the first again");
+    fill(10);
+    // Of five records' room two pages are where the hole is going to be.
+    let report = write_back(&store);
+    assert_eq!((report.blocks, report.end), (3, WritebackEnd::Full));
+    file.hold_punches(false);
+    file.wait_until_punched(2 * RECORD as usize / 4096 * 4096);
+    assert_eq!(write_back(&store).blocks, 1);
+    for index in 0..4 {
+        assert!(block(&store, index) == raw(10 + index), "block {index}");
+    }
+    assert_eq!(store.validate(), Ok(()));
+}

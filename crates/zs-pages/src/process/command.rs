@@ -240,27 +240,34 @@ impl Watch {
         let parents = stopped.parents();
         drop(stopped);
         self.waking = Some((Instant::now() + WAKING, parents));
-        match sampled {
-            Ok(mut survey) => {
-                self.samples += 1;
-                self.note_refused(&mut survey);
-                let better = |best: &Moment| pages(&survey) > pages(&best.survey);
-                if self.best.as_ref().is_none_or(better) {
-                    // Who was refused before, while it executed another program perhaps, has been read now; it may be refused
-                    // again.
-                    for process in &survey.processes {
-                        self.refused.remove(&process.pid);
-                    }
-                    self.best = Some(Moment {
-                        survey,
-                        counted,
-                        after,
-                    });
-                }
-            }
-            Err(error) => self.failed = Some(error),
-        }
+        self.keep(sampled, counted, after);
         self.pace.note(counted, begun.elapsed());
+    }
+
+    /// Keeps a sample if it is larger than the one before; after an error, the one before.
+    fn keep(&mut self, sampled: Result<Survey, Error>, counted: u64, after: Duration) {
+        let mut survey = match sampled {
+            Ok(survey) => survey,
+            Err(error) => {
+                self.failed = Some(error);
+                return;
+            }
+        };
+        self.samples += 1;
+        self.note_refused(&mut survey);
+        let better = |best: &Moment| pages(&survey) > pages(&best.survey);
+        if self.best.as_ref().is_none_or(better) {
+            // Who was refused before, while it executed another program perhaps, has been read now; it may be refused
+            // again.
+            for process in &survey.processes {
+                self.refused.remove(&process.pid);
+            }
+            self.best = Some(Moment {
+                survey,
+                counted,
+                after,
+            });
+        }
     }
 
     fn note_refused(&mut self, survey: &mut Survey) {
@@ -322,6 +329,8 @@ fn count(pid: u32, shared: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -343,5 +352,43 @@ mod tests {
         for after in [1, 10, 100_000] {
             assert!(!pace.is_due(1 << 30, after * SECOND));
         }
+    }
+
+    /// A disk that is full ends the sampling, and not what was sampled before.
+    #[test]
+    fn without_room_for_another_sample_the_last_one_is_kept() {
+        let options = SampleOptions {
+            bytes: 1 << 20,
+            seed: 1,
+            shared: false,
+        };
+        let guard = Guard::start().unwrap();
+        let mut watch = Watch::new(options, Vec::new(), guard, 0);
+        let mut cat = Command::new("cat");
+        let cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut cat = cat.spawn().unwrap();
+        let (mut input, mut output) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        input.write_all(b"here").unwrap();
+        output.read_exact(&mut [0; 4]).unwrap();
+        let sampled = survey(&[cat.id()], options, &mut |_| ()).unwrap();
+        drop(input);
+        cat.wait().unwrap();
+        assert!(!sampled.processes.is_empty(), "{:?}", sampled.unread);
+        watch.keep(Ok(sampled), 10, SECOND);
+        let full = || Error::Proc(std::io::ErrorKind::StorageFull.into());
+        watch.keep(Err(full()), 20, SECOND);
+        watch.look();
+        assert_eq!(watch.samples, 1, "none is taken any more");
+        let watched = watch.finish(ExitStatus::default()).unwrap();
+        assert_eq!(watched.survey.processes.len(), 1);
+        assert_eq!(watched.at_sample, 10);
+        assert!(matches!(watched.failed, Some(Error::Proc(_))));
+        // With no sample at all, there is nothing but the error.
+        let mut watch = Watch::new(options, Vec::new(), Guard::start().unwrap(), 0);
+        watch.keep(Err(full()), 20, SECOND);
+        assert!(matches!(
+            watch.finish(ExitStatus::default()),
+            Err(Error::Proc(_))
+        ));
     }
 }

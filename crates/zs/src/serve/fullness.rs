@@ -2,7 +2,7 @@
 
 use crate::units::Size;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zram::{Error, Store, StoreStats};
+use zram::{Error, Store};
 
 /// Whether people were told that a disk is full: how many bytes of its limit must be free for it to be full no longer, or 0.
 #[derive(Debug, Default)]
@@ -14,31 +14,33 @@ impl Fullness {
     pub(super) fn after(&self, store: &Store, written: &Result<(), Error>) -> Option<String> {
         // Relaxed: nothing else hangs on it.
         match (written, self.0.load(Ordering::Relaxed)) {
-            (Err(Error::NoMemory), 0) => self.full(&store.stats()),
-            (Ok(()), enough) if enough > 0 => self.no_longer(&store.stats(), enough),
+            (Err(Error::NoMemory), 0) => self.full(store.mem_used(), store.limit()),
+            (Ok(()), enough) if enough > 0 => {
+                self.no_longer(store.mem_used(), store.limit(), enough)
+            }
             _ => None,
         }
     }
 
     /// A sixteenth of the limit more must be free than now, so that a disk at its brim is not full again and again.
-    fn full(&self, stats: &StoreStats) -> Option<String> {
-        let free = stats.mem_limit.saturating_sub(stats.mem_used);
-        let enough = (free + stats.mem_limit / 16).max(1);
+    fn full(&self, used: u64, limit: u64) -> Option<String> {
+        let free = limit.saturating_sub(used);
+        let enough = (free + limit / 16).max(1);
         if !self.change(0, enough) {
             return None;
         }
-        let (used, limit) = (Size(stats.mem_used), Size(stats.mem_limit));
-        let why = match free > stats.mem_limit / 4 {
+        let why = match free > limit / 4 {
             false => "zs ctl limit raises it",
             true => "the system may have refused memory",
         };
+        let (used, limit) = (Size(used), Size(limit));
         Some(format!(
             "is full: {used} of its limit of {limit} are used, and writes fail; {why}"
         ))
     }
 
-    fn no_longer(&self, stats: &StoreStats, enough: u64) -> Option<String> {
-        let free = stats.mem_limit.saturating_sub(stats.mem_used);
+    fn no_longer(&self, used: u64, limit: u64, enough: u64) -> Option<String> {
+        let free = limit.saturating_sub(used);
         let is_news = free >= enough && self.change(enough, 0);
         is_news.then(|| "is no longer full".to_owned())
     }
