@@ -1,9 +1,9 @@
 //! A backing that fails on demand.
 
-use core::ptr::NonNull;
+use super::{WatchedBacking, Watcher};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
+use zs_mm::{Backing, RegionKind};
 use zs_sync::may_call_out;
 
 /// A kind of call that can be counted and failed.
@@ -101,124 +101,53 @@ impl FaultControl {
     pub fn failed(&self, call: Call) -> u64 {
         self.0[call as usize].failed.load(Ordering::Relaxed)
     }
-
-    fn enter(&self, call: Call) -> Result<(), BackingError> {
-        assert!(may_call_out(), "{call:?} of the backing with a lock held");
-        let counters = &self.0[call as usize];
-        counters.calls.fetch_add(1, Ordering::Relaxed);
-        let number = counters.since.fetch_add(1, Ordering::Relaxed) + 1;
-        if Fault::hits(counters.fault.load(Ordering::Relaxed), number) {
-            counters.failed.fetch_add(1, Ordering::Relaxed);
-            return Err(BackingError);
-        }
-        Ok(())
-    }
 }
 
 /// A test tool: passes every call on to another backing, or fails it on demand.
 ///
 /// Every call also panics if a lock of the core is held by the calling thread (debug builds know).
-#[derive(Debug)]
-pub struct FaultBacking<B> {
-    inner: B,
-    control: FaultControl,
-}
+pub type FaultBacking<B> = WatchedBacking<B, FaultControl>;
 
 impl<B: Backing> FaultBacking<B> {
     /// Wraps a backing; nothing fails yet.
     pub fn new(inner: B) -> Self {
-        Self {
-            inner,
-            control: FaultControl::default(),
-        }
+        Self::watched(inner, FaultControl::default())
     }
 
-    /// The levers, to be kept when the backing goes into an arena.
+    /// Returns the levers, to be kept when the backing goes into an arena.
     pub fn control(&self) -> FaultControl {
-        self.control.clone()
-    }
-
-    /// The wrapped backing.
-    pub fn inner(&self) -> &B {
-        &self.inner
+        self.watcher().clone()
     }
 }
 
-// SAFETY: every promise is the wrapped backing's; a call that is failed here does nothing at all.
-unsafe impl<B: Backing> Backing for FaultBacking<B> {
-    fn granule(&self) -> usize {
-        self.inner.granule()
+impl Watcher for FaultControl {
+    fn begin(&self) {
+        assert!(may_call_out(), "a call of the backing with a lock held");
     }
 
-    fn reserve(
-        &self,
-        kind: RegionKind,
-        len: usize,
-        align: usize,
-    ) -> Result<NonNull<u8>, BackingError> {
-        self.control.enter(Call::Reserve)?;
-        self.inner.reserve(kind, len, align)
-    }
-
-    unsafe fn place_zone(
-        &self,
-        place: NonNull<u8>,
-        len: usize,
-        kind: ZoneKind,
-        node: Option<u32>,
-    ) -> Result<(), ZoneRefusal> {
-        self.control
-            .enter(Call::PlaceZone)
-            .map_err(|_| ZoneRefusal::System)?;
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.place_zone(place, len, kind, node) }
-    }
-
-    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
-        assert!(may_call_out(), "release of the backing with a lock held");
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.release(kind, place, len) };
-    }
-
-    unsafe fn commit(
-        &self,
-        kind: RegionKind,
-        place: NonNull<u8>,
-        len: usize,
-    ) -> Result<(), BackingError> {
-        self.control.enter(Call::Commit)?;
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.commit(kind, place, len) }
-    }
-
-    unsafe fn decommit(
-        &self,
-        kind: RegionKind,
-        place: NonNull<u8>,
-        len: usize,
-    ) -> Result<(), BackingError> {
-        self.control.enter(Call::Decommit)?;
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.decommit(kind, place, len) }
-    }
-
-    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
-        assert!(may_call_out(), "advise of the backing with a lock held");
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.advise(place, len, advice) };
+    fn fails(&self, call: Call, _: RegionKind) -> bool {
+        let counters = &self.0[call as usize];
+        counters.calls.fetch_add(1, Ordering::Relaxed);
+        let number = counters.since.fetch_add(1, Ordering::Relaxed) + 1;
+        let hit = Fault::hits(counters.fault.load(Ordering::Relaxed), number);
+        if hit {
+            counters.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        hit
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::HeapBacking;
 
     #[test]
     fn each_fault_hits_its_calls() {
         let control = FaultControl::default();
         let pattern = |fault| {
             control.set(Call::Commit, fault);
-            let fails = |_| control.enter(Call::Commit).is_err();
+            let fails = |_| control.fails(Call::Commit, RegionKind::Payload);
             (1..=6).map(fails).collect::<Vec<_>>()
         };
         assert_eq!(pattern(Fault::Never), [false; 6]);
@@ -239,7 +168,41 @@ mod tests {
         assert_eq!(control.failed(Call::Commit), 13);
         assert_eq!(control.calls(Call::Decommit), 0);
         control.clear();
-        assert!(control.enter(Call::Commit).is_ok());
+        assert!(!control.fails(Call::Commit, RegionKind::Payload));
+    }
+
+    /// Several ranges go to the wrapped backing as one call, up to the first that is to fail.
+    #[test]
+    fn the_nth_of_several_ranges_fails() {
+        let backing = FaultBacking::new(HeapBacking::new(4096));
+        let (kind, len) = (RegionKind::Payload, 4096);
+        let region = backing.reserve(kind, 4 * len, len).unwrap();
+        // SAFETY: all of a region that nobody else knows.
+        unsafe { backing.commit(kind, region, 4 * len) }.unwrap();
+        // SAFETY: inside that region.
+        let runs = [0, 1, 2, 3].map(|nth| (unsafe { region.add(nth * len) }, len));
+        backing.control().set(Call::Decommit, Fault::Nth(3));
+        // SAFETY: granules of that region.
+        assert_eq!(unsafe { backing.decommit_runs(kind, &runs) }, 2);
+        // SAFETY: as above; the fault is over.
+        assert_eq!(unsafe { backing.decommit_runs(kind, &runs[2..]) }, 2);
+        assert_eq!(backing.control().calls(Call::Decommit), 5);
+        assert_eq!(backing.control().failed(Call::Decommit), 1);
+        // SAFETY: as it was reserved.
+        unsafe { backing.release(kind, region, 4 * len) };
+    }
+
+    /// A fork is seen through the wrapper.
+    #[test]
+    fn a_fork_is_seen_as_the_wrapped_backing_sees_it() {
+        let inner = crate::AnonBacking::new();
+        let backing = FaultBacking::new(crate::AnonBacking::new());
+        assert_eq!(backing.process(), inner.process());
+        assert_ne!(
+            backing.process(),
+            0,
+            "the default of a backing that knows no forks"
+        );
     }
 
     #[cfg(all(debug_assertions, not(zs_loom)))]
@@ -249,10 +212,10 @@ mod tests {
         let control = FaultControl::default();
         let calls_with_lock = || {
             let _guard = mutex.lock(&crate::HOST);
-            control.enter(Call::Commit)
+            control.begin();
         };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(calls_with_lock));
         assert!(outcome.is_err());
-        assert!(control.enter(Call::Commit).is_ok());
+        control.begin();
     }
 }

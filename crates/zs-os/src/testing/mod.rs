@@ -6,8 +6,9 @@
 //! |---|---|
 //! | `heap` | ordinary memory: any granule, any sanitizer, models; poisons what is given back |
 //! | `strict` | mappings: a touch of what is not committed faults |
-//! | `fault` | wraps a backing: fails calls on demand, checks that no lock is held |
-//! | `record` | wraps a backing: keeps a list of the calls |
+//! | `watched` | wraps a backing: a watcher sees each call, and may fail it |
+//! | `fault` | a watcher: fails calls on demand, checks that no lock is held |
+//! | `record` | a watcher: keeps a list of the calls |
 //! | `test_host` | a host whose clock and CPU are set by hand |
 
 mod fault;
@@ -15,9 +16,11 @@ mod heap;
 mod record;
 mod strict;
 mod test_host;
+mod watched;
 
 pub use fault::{Call, Fault, FaultBacking, FaultControl};
 pub use heap::{HeapBacking, POISON};
 pub use record::{Recorded, Recording, RecordingBacking};
 pub use strict::StrictBacking;
 pub use test_host::TestHost;
+pub use watched::{WatchedBacking, Watcher};

@@ -6,12 +6,11 @@
 #![cfg(not(any(zs_loom, zs_schedule)))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
-use core::ptr::NonNull;
 use std::sync::Arc;
 use std::thread;
-use zs_mm::{Advice, Arena, ArenaOptions, Backing, BackingError, RegionKind};
+use zs_mm::{Arena, ArenaOptions, RegionKind};
 use zs_model::{Signal, pattern};
-use zs_os::testing::{HeapBacking, TestHost};
+use zs_os::testing::{Call, HeapBacking, Recorded, TestHost, WatchedBacking, Watcher};
 use zs_sync::{AtomicU32, Ordering};
 use zsmalloc::{Error, HandlePool, PoolOptions};
 
@@ -25,75 +24,32 @@ struct Window {
 
 /// Holds one decommit of a table for as long as an insert beside it takes or waits.
 #[derive(Debug)]
-struct HeldBacking {
-    inner: HeapBacking,
+struct Holder {
     host: &'static TestHost,
     window: Arc<Window>,
     /// Decommits of tables that go through before that one.
     before: AtomicU32,
 }
 
-impl HeldBacking {
-    fn hold(&self) {
-        self.window.open.raise();
-        while self.host.yields() == 0 && !self.window.inserted.is_raised() {
-            thread::yield_now();
-        }
-    }
-}
-
-// SAFETY: every promise is the wrapped backing's; waiting changes nothing.
-unsafe impl Backing for HeldBacking {
-    fn granule(&self) -> usize {
-        self.inner.granule()
-    }
-
-    fn reserve(
-        &self,
-        kind: RegionKind,
-        len: usize,
-        align: usize,
-    ) -> Result<NonNull<u8>, BackingError> {
-        self.inner.reserve(kind, len, align)
-    }
-
-    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.release(kind, place, len) };
-    }
-
-    unsafe fn commit(
-        &self,
-        kind: RegionKind,
-        place: NonNull<u8>,
-        len: usize,
-    ) -> Result<(), BackingError> {
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.commit(kind, place, len) }
-    }
-
-    unsafe fn decommit(
-        &self,
-        kind: RegionKind,
-        place: NonNull<u8>,
-        len: usize,
-    ) -> Result<(), BackingError> {
+impl Watcher for Holder {
+    fn fails(&self, call: Call, kind: RegionKind) -> bool {
+        let is_table = call == Call::Decommit && kind == RegionKind::Table;
         // Relaxed: one thread trims.
-        let held = kind == RegionKind::Table && self.before.fetch_sub(1, Ordering::Relaxed) == 0;
-        if held {
-            self.hold();
+        if is_table && self.before.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.window.open.raise();
+            while self.host.yields() == 0 && !self.window.inserted.is_raised() {
+                thread::yield_now();
+            }
         }
-        // SAFETY: the contract is the same.
-        let outcome = unsafe { self.inner.decommit(kind, place, len) };
-        if held {
+        false
+    }
+
+    fn done(&self, call: Recorded) {
+        let kind = RegionKind::Table;
+        let is_table = matches!(call, Recorded::Decommit { kind: found, .. } if found == kind);
+        if is_table && self.window.open.is_raised() {
             self.window.shut.raise();
         }
-        outcome
-    }
-
-    unsafe fn advise(&self, block: NonNull<u8>, len: usize, advice: Advice) {
-        // SAFETY: the contract is the same.
-        unsafe { self.inner.advise(block, len, advice) };
     }
 }
 
@@ -108,12 +64,12 @@ enum Going {
 /// returns whether the insert ended before the page had gone.
 fn inserted_meanwhile(going: Going, objects: u32) -> bool {
     let (window, host) = (Arc::new(Window::default()), TestHost::leak(0));
-    let backing = HeldBacking {
-        inner: HeapBacking::new(4096),
+    let holder = Holder {
         host,
         window: Arc::clone(&window),
         before: AtomicU32::new(u32::from(going == Going::Words)),
     };
+    let backing = WatchedBacking::watched(HeapBacking::new(4096), holder);
     let arena = Arena::new(backing, host, ArenaOptions::new(8 << 20)).expect("an arena");
     let options = PoolOptions {
         max_objects: Some(objects),
