@@ -7,7 +7,7 @@ use crate::result::{corrupt, invalid, zs_result};
 use crate::versioned::{Answer, Versioned};
 use core::mem::size_of;
 use core::sync::atomic::Ordering;
-use zsmalloc::{CLASSES, FULLNESS_GROUPS};
+use zsmalloc::{CLASSES, ClassIndex, FULLNESS_GROUPS};
 
 /// What an arena holds, in bytes.
 #[repr(C)]
@@ -201,9 +201,9 @@ pub unsafe extern "C" fn zs_pool_get_class_info(
         // SAFETY: by this function's contract.
         let place = unsafe { Answer::new(info, size) }?;
         own(pool.arena())?;
-        let stats = pool
-            .class_stats(number)
+        let class = ClassIndex::checked(number as u64)
             .ok_or_else(|| invalid(format!("class {number}: 0 to {} are allowed", CLASSES - 1)))?;
+        let stats = pool.class_stats(class);
         place.fill(zs_class_info {
             size: place.known(),
             object_size: stats.class.size.into(),

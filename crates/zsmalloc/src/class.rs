@@ -6,7 +6,8 @@
 //! zspages' records as well. Under it nothing waits, nothing is allocated and nothing is copied.
 
 use crate::geometry::SizeClass;
-use crate::record::{NO_ZSPAGE, Record, Records, Summary};
+use crate::ids::{ClassIndex, EntryIndex, Link, ZspageId};
+use crate::record::{Record, Records, Summary};
 
 /// Fullness groups of the statistics: 0 %, below 10 %, ... below 100 %, 100 % of the slots in
 /// attached frames are in use.
@@ -25,14 +26,14 @@ const ISOLATED: usize = FULLNESS_GROUPS + 1;
 /// A frame of a zspage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameEntry {
-    pub(crate) zspage: u32,
-    pub(crate) entry: u8,
+    pub(crate) zspage: ZspageId,
+    pub(crate) entry: EntryIndex,
 }
 
 /// What a class lock guards.
 #[derive(Debug)]
 pub(crate) struct ClassState {
-    heads: [u32; LISTS],
+    heads: [Link; LISTS],
     counts: [u32; LISTS],
     /// The one attached frame that no object touches, kept back so that a slot at a frame's edge
     /// does not thrash.
@@ -53,7 +54,7 @@ pub(crate) struct ClassState {
 impl Default for ClassState {
     fn default() -> Self {
         Self {
-            heads: [NO_ZSPAGE; LISTS],
+            heads: [Link::END; LISTS],
             counts: [0; LISTS],
             spare: None,
             frames: 0,
@@ -70,13 +71,13 @@ impl Default for ClassState {
 pub(crate) struct ClosedSet(u64);
 
 impl ClosedSet {
-    fn insert(&mut self, zspage: u32) {
-        self.0 |= 1 << (zspage % 64);
+    fn insert(&mut self, zspage: ZspageId) {
+        self.0 |= 1 << (zspage.number() % 64);
     }
 
     /// Whether the zspage may be among them.
-    pub(crate) fn may_contain(self, zspage: u32) -> bool {
-        self.0 & (1 << (zspage % 64)) != 0
+    pub(crate) fn may_contain(self, zspage: ZspageId) -> bool {
+        self.0 & (1 << (zspage.number() % 64)) != 0
     }
 }
 
@@ -85,7 +86,7 @@ impl ClosedSet {
 pub(crate) struct Cursor {
     list: usize,
     /// The zspage that was seen last in this list.
-    last: Option<u32>,
+    last: Option<ZspageId>,
     with_full: bool,
 }
 
@@ -119,13 +120,12 @@ impl Cursor {
 pub(crate) struct ClassContext<'a> {
     pub(crate) records: &'a Records,
     pub(crate) class: SizeClass,
-    /// The class's number: below 128.
-    pub(crate) class_index: u8,
+    pub(crate) index: ClassIndex,
 }
 
 impl<'a> ClassContext<'a> {
     #[inline]
-    pub(crate) fn record(&self, zspage: u32) -> Record<'a> {
+    pub(crate) fn record(&self, zspage: ZspageId) -> Record<'a> {
         self.records.record(zspage, self.class)
     }
 }
@@ -156,14 +156,14 @@ fn group_of(used: u32, usable: u32) -> usize {
 
 impl ClassState {
     /// The fullest zspage with room in its attached frames.
-    pub(crate) fn fullest_with_room(&self) -> Option<u32> {
+    pub(crate) fn fullest_with_room(&self) -> Option<ZspageId> {
         let heads = self.heads[..FULL].iter().rev();
-        heads.copied().find(|&head| head != NO_ZSPAGE)
+        heads.copied().find_map(Link::zspage)
     }
 
     /// A zspage without room to which a frame can be attached.
-    pub(crate) fn extendable(&self) -> Option<u32> {
-        Some(self.heads[EXTENDABLE]).filter(|&head| head != NO_ZSPAGE)
+    pub(crate) fn extendable(&self) -> Option<ZspageId> {
+        self.heads[EXTENDABLE].zspage()
     }
 
     /// Makes a change to a zspage, and moves it to the list that then is its own. `before` and
@@ -171,7 +171,7 @@ impl ClassState {
     pub(crate) fn change<T>(
         &mut self,
         context: ClassContext<'_>,
-        zspage: u32,
+        zspage: ZspageId,
         change: impl FnOnce(&mut Self, Record<'_>) -> T,
     ) -> T {
         let record = context.record(zspage);
@@ -188,36 +188,37 @@ impl ClassState {
     }
 
     /// Lists a zspage that was just opened.
-    pub(crate) fn list_new(&mut self, context: ClassContext<'_>, zspage: u32) {
+    pub(crate) fn list_new(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
         self.link(context, zspage, list_of(context.record(zspage)));
     }
 
     /// Takes a zspage off its list, to be closed.
-    pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: u32) {
+    pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
         self.unlink(context, zspage, list_of(context.record(zspage)));
         self.closed.insert(zspage);
     }
 
-    fn link(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {
+    fn link(&mut self, context: ClassContext<'_>, zspage: ZspageId, list: usize) {
         let next = self.heads[list];
-        context.record(zspage).set_links(NO_ZSPAGE, next);
-        if next != NO_ZSPAGE {
+        context.record(zspage).set_links(Link::END, next);
+        if let Some(next) = next.zspage() {
             let record = context.record(next);
-            record.set_links(zspage, record.links().1);
+            record.set_links(Link::to(zspage), record.links().1);
         }
-        self.heads[list] = zspage;
+        self.heads[list] = Link::to(zspage);
         self.counts[list] += 1;
     }
 
-    fn unlink(&mut self, context: ClassContext<'_>, zspage: u32, list: usize) {
+    fn unlink(&mut self, context: ClassContext<'_>, zspage: ZspageId, list: usize) {
         let (previous, next) = context.record(zspage).links();
-        if previous == NO_ZSPAGE {
-            self.heads[list] = next;
-        } else {
-            let record = context.record(previous);
-            record.set_links(record.links().0, next);
+        match previous.zspage() {
+            None => self.heads[list] = next,
+            Some(previous) => {
+                let record = context.record(previous);
+                record.set_links(record.links().0, next);
+            }
         }
-        if next != NO_ZSPAGE {
+        if let Some(next) = next.zspage() {
             let record = context.record(next);
             record.set_links(previous, record.links().1);
         }
@@ -239,14 +240,14 @@ impl ClassState {
 
     /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
     /// anew may be met twice, or not at all.
-    pub(crate) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<u32> {
+    pub(crate) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<ZspageId> {
         let end = if cursor.with_full { LISTS } else { ISOLATED };
         while cursor.list < end {
             let next = match cursor.last {
                 Some(last) => context.record(last).links().1,
                 None => self.heads[cursor.list],
             };
-            if next != NO_ZSPAGE {
+            if let Some(next) = next.zspage() {
                 cursor.last = Some(next);
                 return Some(next);
             }
@@ -258,8 +259,8 @@ impl ClassState {
     }
 
     /// Any zspage of the class.
-    pub(crate) fn any(&self) -> Option<u32> {
-        self.heads.iter().copied().find(|&head| head != NO_ZSPAGE)
+    pub(crate) fn any(&self) -> Option<ZspageId> {
+        self.heads.iter().copied().find_map(Link::zspage)
     }
 
     /// Calls `visit` with each zspage, the list it is in and the list it should be in; ends at the
@@ -267,20 +268,20 @@ impl ClassState {
     pub(crate) fn walk<E>(
         &self,
         context: ClassContext<'_>,
-        mut visit: impl FnMut(u32, Record<'_>) -> Result<(), E>,
-        mut broken: impl FnMut(u32) -> E,
+        mut visit: impl FnMut(ZspageId, Record<'_>) -> Result<(), E>,
+        mut broken: impl FnMut(Link) -> E,
     ) -> Result<(), E> {
         for (list, &head) in self.heads.iter().enumerate() {
-            let (mut previous, mut zspage, mut found) = (NO_ZSPAGE, head, 0);
-            while zspage != NO_ZSPAGE {
+            let (mut previous, mut link, mut found) = (Link::END, head, 0);
+            while let Some(zspage) = link.zspage() {
                 let record = context.record(zspage);
                 let (back, next) = record.links();
                 let listed = list_of(record) == list && found < self.counts[list];
                 if back != previous || !listed {
-                    return Err(broken(zspage));
+                    return Err(broken(link));
                 }
                 visit(zspage, record)?;
-                (previous, zspage) = (zspage, next);
+                (previous, link) = (link, next);
                 found += 1;
             }
             if found != self.counts[list] {

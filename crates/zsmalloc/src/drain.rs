@@ -12,6 +12,7 @@
 //! lock. Rows are promised before a frame is isolated: a move that is done cannot fail for want of one.
 
 use crate::client::Client;
+use crate::ids::{EntryIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::FrameState;
 use crate::slot::Released;
@@ -33,8 +34,8 @@ pub(crate) struct Drain {
     /// The old frame.
     pub(crate) frame: FrameId,
     /// Where it was.
-    pub(crate) zspage: u32,
-    pub(crate) entry: u8,
+    pub(crate) zspage: ZspageId,
+    pub(crate) entry: EntryIndex,
     /// The slots whose objects were not seen without readers yet.
     pub(crate) pending: u128,
 }
@@ -81,8 +82,8 @@ impl Drains {
         let [place, low, high] = [0, 1, 2].map(|column| self.rows.at(at * CELLS + column).get());
         Drain {
             frame: FrameId((place & ID_MASK) as u32),
-            zspage: (place >> ZSPAGE_SHIFT & ID_MASK) as u32,
-            entry: (place >> ENTRY_SHIFT) as u8,
+            zspage: ZspageId::new((place >> ZSPAGE_SHIFT & ID_MASK) as u32),
+            entry: EntryIndex::new((place >> ENTRY_SHIFT) as u8),
             pending: u128::from(high) << 64 | u128::from(low),
         }
     }
@@ -113,8 +114,8 @@ impl Drains {
         state.promised -= 1;
         let cells = [
             u64::from(drain.frame.0)
-                | u64::from(drain.zspage) << ZSPAGE_SHIFT
-                | u64::from(drain.entry) << ENTRY_SHIFT,
+                | u64::from(drain.zspage.number()) << ZSPAGE_SHIFT
+                | u64::from(drain.entry.number()) << ENTRY_SHIFT,
             drain.pending as u64,
             (drain.pending >> 64) as u64,
         ];
@@ -159,8 +160,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             return;
         };
         let context = self.context(class);
-        let entry = drain.entry as usize;
-        let mut state = self.classes[class].lock(self.host());
+        let entry = drain.entry;
+        let mut state = self.lock_class(class);
         let record = context.record(drain.zspage);
         drain.pending &= record.used();
         drain.pending = self.slots_inside(context, drain.zspage, drain.pending);
@@ -192,7 +193,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         while let Some(drain) = self.drains.take(self.host(), 0) {
             if let Some(class) = self.records.class_of(drain.zspage) {
                 let context = self.context(class);
-                let owner = self.frame_owner(context, drain.zspage, drain.entry as usize);
+                let owner = self.frame_owner(context, drain.zspage, drain.entry);
                 self.end_drain(drain.frame, owner);
             }
         }
@@ -203,8 +204,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         &self,
         state: &mut crate::class::ClassState,
         context: crate::class::ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
     ) -> Released {
         let record = context.record(zspage);
         debug_assert_eq!(record.frame_state(entry), FrameState::Attached);
@@ -214,9 +215,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let detached = self.detach(state, context, zspage, entry);
         Released {
-            zspage,
             frames: [detached, None],
-            record: self.close_if_bare(state, context, zspage),
+            closed: self.close_if_bare(state, context, zspage),
         }
     }
 }

@@ -49,7 +49,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let empty = self.client.emptied(&self.layout, freeing);
         debug_assert!(!empty.has_place());
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         // The word leaves its place under the class lock, before slot and back reference are
         // cleared, so that under class every back reference leads to a word that names its slot.
         // Release: a client that finds its word empty finds the object gone.

@@ -4,6 +4,7 @@
 //! of at most 16 frames that wastes least at its end, the shortest such; an exact chain is repeated
 //! up to 16 frames while its slots stay at most 64. Classes are not merged.
 
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex};
 use zs_mm::PageSize;
 
 /// Classes of a geometry. Models make do with fewer: their stacks are small.
@@ -47,6 +48,12 @@ impl SizeClass {
             chain: chain as u8,
             slots: (chain * page / size) as u8,
         }
+    }
+
+    /// Returns where a slot begins in its zspage, in bytes.
+    #[inline]
+    pub(crate) const fn start_of(&self, slot: SlotIndex) -> usize {
+        slot.index() * self.size as usize
     }
 
     /// Bytes that no slot covers at the end of a zspage.
@@ -100,11 +107,11 @@ impl Geometry {
         &self.classes
     }
 
-    /// The class that holds objects of `size` bytes, or `None` for 0 and for more than a page.
+    /// Returns the class that holds objects of `size` bytes, or `None` for 0 and for more than a page.
     #[inline]
-    pub fn lookup(&self, size: usize) -> Option<usize> {
+    pub fn lookup(&self, size: usize) -> Option<ClassIndex> {
         let class = size.wrapping_sub(1) >> (self.page.shift() - CLASSES.trailing_zeros());
-        (class < CLASSES).then_some(class)
+        (class < CLASSES).then_some(ClassIndex::new(class as u8))
     }
 
     /// The largest size whose zspage has more slots than frames: beyond it, an object takes a frame
@@ -115,25 +122,32 @@ impl Geometry {
         largest.map_or(0, |class| class.size as usize)
     }
 
+    /// Returns the shape of a class.
+    ///
+    /// # Panics
+    /// If there is no such class.
     #[inline]
-    pub(crate) fn class(&self, index: usize) -> SizeClass {
-        self.classes[index]
+    pub fn class(&self, class: ClassIndex) -> SizeClass {
+        self.classes[class.index()]
     }
 
-    /// The frames that a slot touches, first and last: its whole length, whatever its object's.
+    /// Returns the entries of the frames that a slot touches, first and last: its whole length,
+    /// whatever its object's.
     #[inline]
-    pub fn frames_of_slot(&self, class: SizeClass, slot: usize) -> (usize, usize) {
-        let start = slot * class.size as usize;
+    pub fn frames_of_slot(&self, class: SizeClass, slot: SlotIndex) -> (EntryIndex, EntryIndex) {
+        let start = class.start_of(slot);
         let end = start + class.size as usize - 1;
-        (start >> self.page.shift(), end >> self.page.shift())
+        let entry = |byte| EntryIndex::of_byte(byte, self.page);
+        (entry(start), entry(end))
     }
 
-    /// The slots that touch a frame, as a set: every frame of a chain is touched by one at least.
+    /// Returns the slots that touch a frame, as a set: every frame of a chain is touched by one at
+    /// least.
     #[inline]
-    pub fn slots_of_frame(&self, class: SizeClass, frame: usize) -> u128 {
-        let size = class.size as usize;
-        let first = (frame << self.page.shift()) / size;
-        let last = (((frame + 1) << self.page.shift()) - 1) / size;
+    pub fn slots_of_frame(&self, class: SizeClass, entry: EntryIndex) -> u128 {
+        let (size, shift) = (class.size as usize, self.page.shift());
+        let first = (entry.index() << shift) / size;
+        let last = (((entry.index() + 1) << shift) - 1) / size;
         let last = last.min(class.slots as usize - 1);
         let up_to_last = u128::MAX >> (MAX_SLOTS - 1 - last);
         up_to_last & (u128::MAX << first)
@@ -151,22 +165,23 @@ mod tests {
             let geometry = Geometry::of(page);
             for &class in geometry.classes() {
                 let mut touching = [0_u128; MAX_CHAIN];
-                for slot in 0..class.slots as usize {
-                    let first_byte = slot * class.size as usize;
+                for slot in SlotIndex::of_class(class.slots) {
+                    let first_byte = slot.index() * class.size as usize;
                     let frames: Vec<usize> = (first_byte..first_byte + class.size as usize)
                         .map(|byte| byte / page.bytes())
                         .collect();
                     let walked = (frames[0], frames[frames.len() - 1]);
-                    assert_eq!(geometry.frames_of_slot(class, slot), walked);
+                    let (first, last) = geometry.frames_of_slot(class, slot);
+                    assert_eq!((first.index(), last.index()), walked);
                     assert!(walked.1 - walked.0 <= 1, "a slot spans at most two frames");
-                    touching[walked.0] |= 1 << slot;
-                    touching[walked.1] |= 1 << slot;
+                    touching[walked.0] |= slot.bit();
+                    touching[walked.1] |= slot.bit();
                 }
-                for (frame, &slots) in touching.iter().enumerate().take(class.chain as usize) {
+                for (entry, &slots) in EntryIndex::of_chain(class.chain).zip(&touching) {
                     assert_eq!(
-                        geometry.slots_of_frame(class, frame),
+                        geometry.slots_of_frame(class, entry),
                         slots,
-                        "{class:?} {frame}"
+                        "{class:?} {entry}"
                     );
                     assert_ne!(slots, 0, "every frame of {class:?} is touched");
                 }
@@ -181,16 +196,17 @@ mod tests {
         for page in PageSize::ALL {
             let geometry = Geometry::of(page);
             for &class in geometry.classes() {
-                assert_eq!(geometry.frames_of_slot(class, 0), (0, 0), "{class:?}");
-                for right in 1..class.chain as usize {
-                    let left = right - 1;
+                let (first, last) = geometry.frames_of_slot(class, SlotIndex::new(0));
+                assert_eq!((first.index(), last.index()), (0, 0), "{class:?}");
+                let entries = EntryIndex::of_chain(class.chain);
+                for (left, right) in entries.clone().zip(entries.skip(1)) {
                     for (absent, attached) in [(left, right), (right, left)] {
-                        let lacks_it_alone = |slot: usize| {
+                        let lacks_it_alone = |slot: SlotIndex| {
                             let (first, last) = geometry.frames_of_slot(class, slot);
                             let within = |frame| frame == absent || frame == attached;
                             (first == absent || last == absent) && within(first) && within(last)
                         };
-                        let found = (0..class.slots as usize).any(lacks_it_alone);
+                        let found = SlotIndex::of_class(class.slots).any(lacks_it_alone);
                         assert!(found, "{class:?}: frame {absent} beside {attached}");
                     }
                 }
@@ -223,7 +239,7 @@ mod tests {
             assert_eq!(geometry.lookup(page.bytes() + 1), None);
             for size in 1..=page.bytes() {
                 let fits = |class: &SizeClass| class.size as usize >= size;
-                let smallest = geometry.classes().iter().position(fits);
+                let smallest = ClassIndex::all().find(|class| fits(&geometry.class(*class)));
                 assert_eq!(geometry.lookup(size), smallest, "{size} bytes at {page}");
             }
         }
@@ -232,7 +248,7 @@ mod tests {
     #[test]
     fn the_geometry_scales_with_the_page() {
         let [small, medium, large] = PageSize::ALL.map(Geometry::of);
-        for index in 0..CLASSES {
+        for index in ClassIndex::all() {
             let class = small.class(index);
             for (other, factor) in [(medium, 4), (large, 16)] {
                 let scaled = SizeClass {

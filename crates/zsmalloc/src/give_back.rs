@@ -1,6 +1,7 @@
 //! What classes gave up, to the arena; and what nothing uses, to the system.
 
 use crate::client::Client;
+use crate::ids::ClassIndex;
 use crate::pool::Pool;
 use crate::record::units_of;
 use crate::slot::Released;
@@ -8,13 +9,13 @@ use zs_mm::{ArenaRef, Frame};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Passes what a class gave up to the arena. Called with no lock held.
-    pub(crate) fn give_back(&self, class: usize, released: Released) {
+    pub(crate) fn give_back(&self, class: ClassIndex, released: Released) {
         for frame in released.frames.into_iter().flatten() {
             self.arena().free_frame(frame);
         }
-        if released.record {
+        if let Some(zspage) = released.closed {
             let units = units_of(self.geometry.class(class));
-            self.record_alloc.free(self.host(), released.zspage, units);
+            self.record_alloc.free(self.host(), zspage, units);
         }
     }
 
@@ -27,8 +28,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Gives the frames that classes keep back to the arena. Called with no lock held.
     pub(crate) fn release_spares(&self) {
-        for class in 0..self.classes.len() {
-            let mut state = self.classes[class].lock(self.host());
+        for class in ClassIndex::all() {
+            let mut state = self.lock_class(class);
             let released = self.release_spare(&mut state, class);
             drop(state);
             self.give_back(class, released);

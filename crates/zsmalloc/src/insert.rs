@@ -6,6 +6,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
+use crate::ids::ClassIndex;
 use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{Place, Word};
@@ -121,7 +122,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// The class for `len` bytes.
-    pub(crate) fn class_for(&self, len: usize) -> Result<usize, Error> {
+    pub(crate) fn class_for(&self, len: usize) -> Result<ClassIndex, Error> {
         let max = self.geometry.page_size().bytes();
         self.geometry.lookup(len).ok_or(match len {
             0 => Error::ZeroSize,

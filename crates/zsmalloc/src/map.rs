@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::ClassIndex;
 use crate::pool::Pool;
 use crate::read::ReadGuard;
 use crate::word::Word;
@@ -120,7 +121,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Copies the bytes of an object out that this thread has alone.
-    fn copy_exclusive(&self, class: usize, exclusive: Word, buffer: &mut [u8]) {
+    fn copy_exclusive(&self, class: ClassIndex, exclusive: Word, buffer: &mut [u8]) {
         let spans = self.spans(class, exclusive.place(&self.layout), buffer.len());
         let payload = self.arena().payload();
         let (first, second) = buffer.split_at_mut(spans.first.len());

@@ -16,6 +16,7 @@ use crate::class::{ClassContext, FrameEntry};
 use crate::client::Client;
 use crate::drain::Drain;
 use crate::geometry::CLASSES;
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::FrameState;
 use crate::word::{Place, State, Word};
@@ -58,12 +59,10 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     }
 
     fn prepare(&self, _lock: &FrameLock<'_>, owner: FrameOwner) -> Prepared {
-        let (class, zspage) = (owner.class as usize, owner.zspage);
+        let (class, zspage, entry) = parts(owner);
         let context = self.context(class);
-        let touching = self
-            .geometry
-            .slots_of_frame(context.class, owner.index as usize);
-        let _state = self.classes[class].lock(self.host());
+        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let _state = self.lock_class(class);
         let slots = context.record(zspage).used() & touching;
         if slots == 0 {
             return Prepared::Empty;
@@ -73,7 +72,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
             let look = self.look(context, zspage, slot);
             matches!(look, Look::Writing | Look::Elsewhere)
         };
-        if bits(slots).any(is_written) {
+        if SlotIndex::of_set(slots).any(is_written) {
             Prepared::Busy
         } else {
             Prepared::Ready
@@ -81,12 +80,12 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     }
 
     fn commit(&self, lock: &FrameLock<'_>, owner: FrameOwner, to: Frame) -> Option<Frame> {
-        let (class, entry) = (owner.class as usize, owner.index as usize);
-        let (from, zspage) = (lock.frame(), owner.zspage);
+        let (class, zspage, entry) = parts(owner);
+        let from = lock.frame();
         let context = self.context(class);
         let record = context.record(zspage);
         let touching = self.geometry.slots_of_frame(context.class, entry);
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         let to = self.arena().assign(to, self.key(), owner);
         self.zero_free_parts(context, zspage, entry, to);
         state.change(context, zspage, |_, record| record.move_to(entry, from, to));
@@ -99,7 +98,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
             let drain = Drain {
                 frame: from,
                 zspage,
-                entry: owner.index,
+                entry,
                 pending,
             };
             self.drains.push(self.host(), drain);
@@ -119,14 +118,14 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     }
 
     fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
-        let (class, entry) = (owner.class as usize, owner.index as usize);
+        let (class, zspage, entry) = parts(owner);
         let context = self.context(class);
-        let mut state = self.classes[class].lock(self.host());
-        self.zero_free_parts(context, owner.zspage, entry, lock.frame());
-        state.change(context, owner.zspage, |_, record| {
+        let mut state = self.lock_class(class);
+        self.zero_free_parts(context, zspage, entry, lock.frame());
+        state.change(context, zspage, |_, record| {
             record.put_back(entry, lock.frame());
         });
-        let mut released = self.detach_if_bare(&mut state, context, owner.zspage, entry);
+        let mut released = self.detach_if_bare(&mut state, context, zspage, entry);
         drop(state);
         let freed = released.frames[0].take();
         self.give_back(class, released);
@@ -142,22 +141,17 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// attached -> isolated, if the frame is this owner's. Its zspage takes no new object from now on.
     fn isolate_entry(&self, frame: FrameId, owner: FrameOwner) -> bool {
-        let (class, entry) = (owner.class as usize, owner.index as usize);
+        let (class, zspage, entry) = parts(owner);
         let context = self.context(class);
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         // What was read without the lock may be of another time. Under it the owner is the truth: the
         // zspage is open, of this class, and its entry names the frame.
         let found = self.arena().frame_descriptor(frame);
         if found.and_then(zs_mm::Descriptor::owner) != Some(owner) {
             return false;
         }
-        let isolated = state.change(context, owner.zspage, |_, record| {
-            record.isolate(entry, frame)
-        });
-        let kept_back = FrameEntry {
-            zspage: owner.zspage,
-            entry: owner.index,
-        };
+        let isolated = state.change(context, zspage, |_, record| record.isolate(entry, frame));
+        let kept_back = FrameEntry { zspage, entry };
         if isolated && state.spare == Some(kept_back) {
             // The putback gives it up.
             state.spare = None;
@@ -166,19 +160,24 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Those of `slots` whose objects somebody is inside of.
-    pub(crate) fn slots_inside(&self, context: ClassContext<'_>, zspage: u32, slots: u128) -> u128 {
-        let is_inside = |&slot: &usize| {
+    pub(crate) fn slots_inside(
+        &self,
+        context: ClassContext<'_>,
+        zspage: ZspageId,
+        slots: u128,
+    ) -> u128 {
+        let is_inside = |&slot: &SlotIndex| {
             let look = self.look(context, zspage, slot);
             matches!(look, Look::Inside | Look::Writing)
         };
-        bits(slots)
+        SlotIndex::of_set(slots)
             .filter(is_inside)
-            .fold(0, |inside, slot| inside | 1 << slot)
+            .fold(0, |inside, slot| inside | slot.bit())
     }
 
     /// Looks at the word of a slot in use, by a read-modify-write that changes nothing: whoever takes the word
     /// later sees what the mover did before. Under the class lock.
-    fn look(&self, context: ClassContext<'_>, zspage: u32, slot: usize) -> Look {
+    fn look(&self, context: ClassContext<'_>, zspage: ZspageId, slot: SlotIndex) -> Look {
         let record = context.record(zspage);
         let Some(index) = record.back_reference(slot) else {
             return Look::Elsewhere;
@@ -192,7 +191,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         loop {
             let word = Word(seen);
             let place = word.place(&self.layout);
-            if !word.has_place() || (place.zspage, place.slot as usize) != (zspage, slot) {
+            if !word.has_place() || (place.zspage, place.slot) != (zspage, slot) {
                 return Look::Elsewhere;
             }
             // Acquire: what those did who were inside before. Release pairs with the Acquire of those who
@@ -214,9 +213,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    fn prefetch_slots(&self, context: ClassContext<'_>, zspage: u32, slots: u128) {
+    fn prefetch_slots(&self, context: ClassContext<'_>, zspage: ZspageId, slots: u128) {
         let record = context.record(zspage);
-        for index in bits(slots).filter_map(|slot| record.back_reference(slot)) {
+        for index in SlotIndex::of_set(slots).filter_map(|slot| record.back_reference(slot)) {
             if let Some(cell) = self.cell(index) {
                 prefetch(cell);
             }
@@ -224,23 +223,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Whether a frame that a place touches is being moved: who has the place's word then lets go of it, and tries again.
-    pub(crate) fn is_being_moved(&self, class: usize, place: Place) -> bool {
+    pub(crate) fn is_being_moved(&self, class: ClassIndex, place: Place) -> bool {
         let context = self.context(class);
         let record = context.record(place.zspage);
-        let (first, last) = self
-            .geometry
-            .frames_of_slot(context.class, place.slot as usize);
-        (first..=last).any(|entry| record.frame_state(entry) == FrameState::Isolated)
+        let (first, last) = self.geometry.frames_of_slot(context.class, place.slot);
+        EntryIndex::range(first, last)
+            .any(|entry| record.frame_state(entry) == FrameState::Isolated)
     }
 
     /// Zeroes what of a place lies in frames that nobody moves; the rest is left to whoever does. Under
     /// the class lock; only in a pool that zeroes what it frees.
-    pub(crate) fn zero_place(&self, class: usize, place: Place, len: usize) {
+    pub(crate) fn zero_place(&self, class: ClassIndex, place: Place, len: usize) {
         let context = self.context(class);
         let record = context.record(place.zspage);
-        let (first, last) = self
-            .geometry
-            .frames_of_slot(context.class, place.slot as usize);
+        let (first, last) = self.geometry.frames_of_slot(context.class, place.slot);
         let spans = self.spans(class, place, len);
         for (entry, span) in [(first, spans.first), (last, spans.second)] {
             if !span.is_empty() && record.frame_state(entry) != FrameState::Isolated {
@@ -256,8 +252,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn zero_free_parts(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
         frame: FrameId,
     ) {
         if !self.zero_freed {
@@ -265,11 +261,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let page = self.geometry.page_size();
         let touching = self.geometry.slots_of_frame(context.class, entry);
-        let start = entry << page.shift();
-        for slot in bits(touching & !context.record(zspage).used()) {
-            let size = context.class.size as usize;
-            let from = (slot * size).max(start);
-            let to = ((slot + 1) * size).min(start + page.bytes());
+        let start = entry.index() << page.shift();
+        for slot in SlotIndex::of_set(touching & !context.record(zspage).used()) {
+            let slot_start = context.class.start_of(slot);
+            let slot_end = slot_start + context.class.size as usize;
+            let from = slot_start.max(start);
+            let to = slot_end.min(start + page.bytes());
             let at = (frame.index() << page.shift()) + from - start;
             // SAFETY: the entry is isolated, so no free slot of it is taken, and this thread moves it: nobody
             // else touches the bytes. The frame is in use, hence committed.
@@ -278,11 +275,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 }
 
-/// The slots of a set, ascending.
-fn bits(mut set: u128) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let slot = (set != 0).then(|| set.trailing_zeros() as usize)?;
-        set &= set - 1;
-        Some(slot)
-    })
+/// Returns the class, the zspage and the entry that an owner stands for.
+fn parts(owner: FrameOwner) -> (ClassIndex, ZspageId, EntryIndex) {
+    (
+        ClassIndex::new(owner.class),
+        ZspageId::new(owner.zspage),
+        EntryIndex::new(owner.index),
+    )
 }

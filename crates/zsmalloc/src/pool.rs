@@ -7,12 +7,13 @@ use crate::drain::Drains;
 use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex};
 use crate::record::{Records, UNIT_CELLS, units_of};
 use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
 use crate::word::Layout;
 use core::fmt;
 use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
-use zs_sync::{AtomicU64, Host, Mutex, Rank};
+use zs_sync::{AtomicU64, Host, Mutex, MutexGuard, Rank};
 
 /// The longest name of a pool, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -228,12 +229,18 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(())
     }
 
-    pub(crate) fn context(&self, class: usize) -> ClassContext<'_> {
+    pub(crate) fn context(&self, class: ClassIndex) -> ClassContext<'_> {
         ClassContext {
             records: &self.records,
             class: self.geometry.class(class),
-            class_index: class as u8,
+            index: class,
         }
+    }
+
+    /// Locks a class.
+    #[inline]
+    pub(crate) fn lock_class(&self, class: ClassIndex) -> MutexGuard<'_, ClassState> {
+        self.classes[class.index()].lock(self.host())
     }
 
     /// The pool's claim to its frames.
@@ -246,21 +253,19 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn free_everything(&mut self) {
         self.drain_everything();
         let arena = self.arena();
-        for class in 0..CLASSES {
+        for class in ClassIndex::all() {
             let context = self.context(class);
             let units = units_of(context.class);
             loop {
-                let mut state = self.classes[class].lock(self.host());
+                let mut state = self.lock_class(class);
                 let Some(zspage) = state.any() else { break };
                 state.unlist(context, zspage);
                 drop(state);
                 let record = context.record(zspage);
-                for slot in 0..context.class.slots as usize {
-                    if record.used() & (1 << slot) != 0 {
-                        record.clear(slot);
-                    }
+                for slot in SlotIndex::of_set(record.used()) {
+                    record.clear(slot);
                 }
-                for entry in 0..context.class.chain as usize {
+                for entry in EntryIndex::of_chain(context.class.chain) {
                     let owner = self.frame_owner(context, zspage, entry);
                     let frame = record.detach(entry);
                     let frame = frame.and_then(|frame| arena.reclaim(frame, self.key(), owner));

@@ -10,6 +10,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::EntryIndex;
 use crate::pool::Pool;
 use crate::read::ReadGuard;
 use crate::record::UNIT_CELLS;
@@ -88,7 +89,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     #[inline]
     fn hint_record(&self, key: C::Key) {
         let place = self.glance(key);
-        let unit = |place: Place| place.zspage as usize * UNIT_CELLS;
+        let unit = |place: Place| place.zspage.index() * UNIT_CELLS;
         if let Some(cell) = place.and_then(|place| self.records.cells.get(unit(place))) {
             prefetch(cell);
         }
@@ -108,14 +109,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     #[inline]
     fn likely_start(&self, place: Place) -> Option<usize> {
         let class = self.records.class_of(place.zspage)?;
-        let class = *self.geometry.classes().get(class)?;
-        if place.slot >= class.slots {
+        let class = *self.geometry.classes().get(class.index())?;
+        if place.slot.number() >= class.slots {
             return None;
         }
-        let shift = self.geometry.page_size().shift();
-        let start = place.slot as usize * class.size as usize;
-        let frame = self.records.glance(place.zspage, start >> shift)?.index();
-        Some((frame << shift) + (start & ((1 << shift) - 1)))
+        let page = self.geometry.page_size();
+        let start = class.start_of(place.slot);
+        let entry = EntryIndex::of_byte(start, page);
+        let frame = self.records.glance(place.zspage, entry)?.index();
+        Some((frame << page.shift()) + (start & (page.bytes() - 1)))
     }
 }
 

@@ -22,13 +22,12 @@
 mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
+use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, ZspageId};
 use zs_mm::{FrameId, MetaTable};
 use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
 
 /// 32-bit cells of a unit.
 pub(crate) const UNIT_CELLS: usize = 16;
-/// The end of a list.
-pub(crate) const NO_ZSPAGE: u32 = u32::MAX;
 
 const IN_USE: u32 = 1 << 31;
 const CLASS_MASK: u32 = 0xff;
@@ -128,28 +127,30 @@ impl Records {
     /// The class of a zspage that is in use, or `None`. Only a pin on one of its objects, or its
     /// class lock, keeps the answer true.
     #[inline]
-    pub(crate) fn class_of(&self, zspage: u32) -> Option<usize> {
-        let cell = self.cells.get(zspage as usize * UNIT_CELLS)?;
+    pub(crate) fn class_of(&self, zspage: ZspageId) -> Option<ClassIndex> {
+        let cell = self.cells.get(zspage.index() * UNIT_CELLS)?;
         // Acquire pairs with the Release in `open`.
         let identity = cell.atomic().peek(Ordering::Acquire);
-        (identity & IN_USE != 0).then_some((identity & CLASS_MASK) as usize)
+        (identity & IN_USE != 0).then_some(ClassIndex::new((identity & CLASS_MASK) as u8))
     }
 
     /// What the entry of a zspage seems to name: for hints, with nothing that keeps the zspage as it is. What is taken
     /// for its record may be the end of another, so that the entry lies beyond the table.
     #[inline]
-    pub(crate) fn glance(&self, zspage: u32, entry: usize) -> Option<FrameId> {
-        let cell = self.cells.get(zspage as usize * UNIT_CELLS + 1 + entry)?;
+    pub(crate) fn glance(&self, zspage: ZspageId, entry: EntryIndex) -> Option<FrameId> {
+        let cell = self
+            .cells
+            .get(zspage.index() * UNIT_CELLS + 1 + entry.index())?;
         // Relaxed: a guess.
         let word = cell.atomic().peek(Ordering::Relaxed);
         (word != 0).then_some(FrameId(word & FRAME_MASK))
     }
 
     #[inline]
-    pub(crate) fn record(&self, zspage: u32, class: SizeClass) -> Record<'_> {
+    pub(crate) fn record(&self, zspage: ZspageId, class: SizeClass) -> Record<'_> {
         Record {
             cells: &self.cells,
-            base: zspage as usize * UNIT_CELLS,
+            base: zspage.index() * UNIT_CELLS,
             geometry: self.geometry,
             class,
         }
@@ -165,9 +166,9 @@ impl Record<'_> {
         self.cell(index).guarded()
     }
 
-    fn entry_cell(&self, entry: usize) -> &AtomicU32 {
-        debug_assert!(entry < self.class.chain as usize);
-        self.cell(1 + entry).atomic()
+    fn entry_cell(&self, entry: EntryIndex) -> &AtomicU32 {
+        debug_assert!(entry.number() < self.class.chain);
+        self.cell(1 + entry.index()).atomic()
     }
 
     fn links_at(&self) -> usize {
@@ -191,16 +192,16 @@ impl Record<'_> {
     }
 
     /// Marks a record as in use. All its other cells are zero.
-    pub(crate) fn open(&self, class_index: usize) {
+    pub(crate) fn open(&self, class: ClassIndex) {
         let identity = self.cell(0).atomic();
         // Release pairs with the Acquire in `class_of`.
-        let before = identity.swap(IN_USE | class_index as u32, Ordering::Release);
+        let before = identity.swap(IN_USE | u32::from(class.number()), Ordering::Release);
         debug_assert_eq!(before, 0, "a new record is zero");
     }
 
     /// Marks a record as unused. Its entries, bitmaps and back references are zero already.
     pub(crate) fn close(&self) {
-        self.set_links(0, 0);
+        self.set_links(Link::from_bits(0), Link::from_bits(0));
         // Release pairs with the Acquire in `class_of`.
         self.cell(0).atomic().swap(0, Ordering::Release);
     }
@@ -227,9 +228,9 @@ impl Record<'_> {
 
     /// The summary as it follows from bitmaps and entries.
     pub(crate) fn recount(&self) -> Summary {
-        let attached = (0..self.class.chain as usize)
+        let attached = EntryIndex::of_chain(self.class.chain)
             .filter(|&entry| self.frame(entry).is_some())
-            .fold(0, |set, entry| set | 1 << entry);
+            .fold(0, |set, entry| set | entry.bit());
         Summary {
             used: self.used().count_ones(),
             usable: self.slots_with_frames().count_ones(),
@@ -240,7 +241,7 @@ impl Record<'_> {
     /// The slots whose frames are all attached, from the entries.
     pub(crate) fn slots_with_frames(&self) -> u128 {
         let all = u128::MAX >> (MAX_SLOTS - self.class.slots as usize);
-        (0..self.class.chain as usize)
+        EntryIndex::of_chain(self.class.chain)
             .filter(|&entry| self.frame(entry).is_none())
             .fold(all, |slots, absent| {
                 slots & !self.geometry.slots_of_frame(self.class, absent)
@@ -268,23 +269,32 @@ impl Record<'_> {
         self.bitmap(self.usable_at())
     }
 
+    /// Returns the cell and the bit that say whether a slot is in use.
+    fn used_bit(&self, slot: SlotIndex) -> (&Guarded32, u32) {
+        let cell = self.guarded(self.used_at() + slot.index() / 32);
+        (cell, 1 << (slot.number() % 32))
+    }
+
+    fn back_reference_cell(&self, slot: SlotIndex) -> &Guarded32 {
+        self.guarded(self.back_references_at() + slot.index())
+    }
+
     /// Takes a free slot for word `index`.
-    pub(crate) fn take(&self, slot: usize, index: u32) {
-        debug_assert_eq!(self.used() & (1 << slot), 0, "a free slot is taken");
-        let cell = self.guarded(self.used_at() + slot / 32);
-        cell.set(cell.get() | 1 << (slot % 32));
+    pub(crate) fn take(&self, slot: SlotIndex, index: u32) {
+        debug_assert_eq!(self.used() & slot.bit(), 0, "a free slot is taken");
+        let (cell, bit) = self.used_bit(slot);
+        cell.set(cell.get() | bit);
         self.count_used(1);
-        self.guarded(self.back_references_at() + slot)
-            .set(index + 1);
+        self.back_reference_cell(slot).set(index + 1);
     }
 
     /// Clears a slot and its back reference.
-    pub(crate) fn clear(&self, slot: usize) {
-        debug_assert_ne!(self.used() & (1 << slot), 0, "a used slot is cleared");
-        let cell = self.guarded(self.used_at() + slot / 32);
-        cell.set(cell.get() & !(1 << (slot % 32)));
+    pub(crate) fn clear(&self, slot: SlotIndex) {
+        debug_assert_ne!(self.used() & slot.bit(), 0, "a used slot is cleared");
+        let (cell, bit) = self.used_bit(slot);
+        cell.set(cell.get() & !bit);
         self.count_used(-1);
-        self.guarded(self.back_references_at() + slot).set(0);
+        self.back_reference_cell(slot).set(0);
     }
 
     fn count_used(&self, change: i32) {
@@ -296,21 +306,20 @@ impl Record<'_> {
     }
 
     /// The word whose object is in a slot, or on its way in or out.
-    pub(crate) fn back_reference(&self, slot: usize) -> Option<u32> {
-        self.guarded(self.back_references_at() + slot)
-            .get()
-            .checked_sub(1)
+    pub(crate) fn back_reference(&self, slot: SlotIndex) -> Option<u32> {
+        self.back_reference_cell(slot).get().checked_sub(1)
     }
 
     /// The neighbours in the zspage's list: (previous, next).
-    pub(crate) fn links(&self) -> (u32, u32) {
+    pub(crate) fn links(&self) -> (Link, Link) {
         let at = self.links_at();
-        (self.guarded(at).get(), self.guarded(at + 1).get())
+        let link = |at| Link::from_bits(self.guarded(at).get());
+        (link(at), link(at + 1))
     }
 
-    pub(crate) fn set_links(&self, previous: u32, next: u32) {
+    pub(crate) fn set_links(&self, previous: Link, next: Link) {
         let at = self.links_at();
-        self.guarded(at).set(previous);
-        self.guarded(at + 1).set(next);
+        self.guarded(at).set(previous.bits());
+        self.guarded(at + 1).set(next.bits());
     }
 }

@@ -14,6 +14,7 @@
 //! no lock held. So a group's memory comes or goes by one thread at a time.
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
+use crate::ids::ZspageId;
 use crate::record::UNIT_CELLS;
 use core::ops::Range;
 use zs_mm::{Arena, Backing, Error, MetaTable};
@@ -100,7 +101,7 @@ impl RecordAlloc {
         arena: &Arena<B>,
         cells: &MetaTable<Dual32>,
         units: usize,
-    ) -> Result<u32, Error> {
+    ) -> Result<ZspageId, Error> {
         let mut waited = false;
         loop {
             let group = match self.find(arena.host(), units) {
@@ -146,7 +147,7 @@ impl RecordAlloc {
     }
 
     /// Takes the lowest run of free units of an open page, or names the group to open.
-    fn find(&self, host: &dyn Host, units: usize) -> Result<u32, usize> {
+    fn find(&self, host: &dyn Host, units: usize) -> Result<ZspageId, usize> {
         let mut state = self.state.lock(host);
         let end = self.end_page(&state);
         for page in state.lowest[units] as usize..end {
@@ -155,7 +156,7 @@ impl RecordAlloc {
                 set.set(set.get() | run(first, units));
                 state.in_use += units;
                 state.lowest[units] = page as u32;
-                return Ok((page * PAGE_UNITS + first) as u32);
+                return Ok(ZspageId::of_unit(page * PAGE_UNITS + first));
             }
         }
         state.lowest[units] = end as u32;
@@ -171,9 +172,14 @@ impl RecordAlloc {
 
     /// Takes the lowest run of free units if it lies in a lower page than unit `above`, of pages that
     /// are open.
-    pub(crate) fn alloc_below(&self, host: &dyn Host, units: usize, above: u32) -> Option<u32> {
+    pub(crate) fn alloc_below(
+        &self,
+        host: &dyn Host,
+        units: usize,
+        above: ZspageId,
+    ) -> Option<ZspageId> {
         let first = self.find(host, units).ok()?;
-        let lower = first as usize / PAGE_UNITS < above as usize / PAGE_UNITS;
+        let lower = first.index() / PAGE_UNITS < above.index() / PAGE_UNITS;
         if !lower {
             self.free(host, first, units);
         }
@@ -215,18 +221,18 @@ impl RecordAlloc {
     }
 
     /// Frees a run. Its cells are zero again.
-    pub(crate) fn free(&self, host: &dyn Host, first: u32, units: usize) {
-        let page = first / PAGE_UNITS as u32;
+    pub(crate) fn free(&self, host: &dyn Host, first: ZspageId, units: usize) {
+        let page = first.index() / PAGE_UNITS;
         let mut state = self.state.lock(host);
-        let set = self.set(page as usize);
-        let bits = run(first as usize % PAGE_UNITS, units);
+        let set = self.set(page);
+        let bits = run(first.index() % PAGE_UNITS, units);
         debug_assert_eq!(set.get() & bits, bits, "a used run is freed");
         set.set(set.get() & !bits);
         state.in_use -= units;
         // Only for the runs that this page has now: the others' searches need not begin here.
         let free = !set.get() & PAGE_SET;
         for units in (1..=MAX_UNITS).take_while(|&units| lowest_run(free, units).is_some()) {
-            state.lowest[units] = state.lowest[units].min(page);
+            state.lowest[units] = state.lowest[units].min(page as u32);
         }
     }
 
@@ -316,9 +322,9 @@ impl RecordAlloc {
     }
 
     /// Whether all of a run is in use.
-    pub(crate) fn is_in_use(&self, first: u32, units: usize) -> bool {
-        let page = first as usize / PAGE_UNITS;
-        let bits = run(first as usize % PAGE_UNITS, units);
+    pub(crate) fn is_in_use(&self, first: ZspageId, units: usize) -> bool {
+        let page = first.index() / PAGE_UNITS;
+        let bits = run(first.index() % PAGE_UNITS, units);
         page < self.pages && self.is_open(page / self.group) && self.set(page).get() & bits == bits
     }
 

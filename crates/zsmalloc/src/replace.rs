@@ -6,6 +6,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::ClassIndex;
 use crate::insert::{ClientBits, Contents};
 use crate::pool::Pool;
 use crate::word::{MOVER_PIN, Place, Refusal, State, Word};
@@ -97,12 +98,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         index: u32,
         pinned: Word,
         moved: Word,
-        class: usize,
+        class: ClassIndex,
     ) -> Result<(), Error> {
         let place = moved.place(&self.layout);
         let old_place = pinned.place(&self.layout);
         let (old_class, old_len) = self.class_and_len(old_place);
-        let mut state = self.classes[old_class].lock(self.host());
+        let mut state = self.lock_class(old_class);
         // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
         // Acquire: whoever was inside the old place has read (readers unpin with Release).
         let committed =
@@ -126,7 +127,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Clears a slot that no word came to name.
-    fn discard(&self, class: usize, place: Place) {
+    fn discard(&self, class: ClassIndex, place: Place) {
         if self.zero_freed {
             let (_, len) = self.class_and_len(place);
             let spans = self.spans(class, place, len);
@@ -134,7 +135,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             // thread's alone; a mover of its frame waits until it is.
             unsafe { spans.zero(self.arena().payload()) };
         }
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         let released = self.clear_slot(&mut state, class, place);
         drop(state);
         self.give_back(class, released);

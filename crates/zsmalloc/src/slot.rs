@@ -9,6 +9,8 @@
 use crate::class::{ClassContext, ClassState, FrameEntry};
 use crate::client::Client;
 use crate::error::Error;
+use crate::geometry::MAX_SLOTS;
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::{FrameState, units_of};
 use crate::word::Place;
@@ -25,27 +27,22 @@ enum Lack {
 #[derive(Debug, Default)]
 struct Supply {
     frame: Option<Frame>,
-    record: Option<u32>,
+    record: Option<ZspageId>,
 }
 
 /// What a class gave up under its lock: to be passed to [`Pool::give_back`] when it is released.
 #[derive(Debug, Default)]
 #[must_use = "frames and a record that are dropped are lost"]
 pub(crate) struct Released {
-    pub(crate) zspage: u32,
     pub(crate) frames: [Option<Frame>; 2],
-    pub(crate) record: bool,
+    /// The zspage that was closed, if one was: its record is given up too.
+    pub(crate) closed: Option<ZspageId>,
 }
 
 impl Released {
     /// How many frames.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.iter().flatten().count() as u64
-    }
-
-    /// The zspage, if its record was given up too.
-    pub(crate) fn closed(&self) -> Option<u32> {
-        self.record.then_some(self.zspage)
     }
 }
 
@@ -56,7 +53,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// released; if it answers false the slot is cleared again and the answer is Busy.
     pub(crate) fn take_slot(
         &self,
-        class: usize,
+        class: ClassIndex,
         index: u32,
         len: usize,
         mut publish: impl FnMut(Place) -> bool,
@@ -65,14 +62,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let mut supply = Supply::default();
         let mut released = Released::default();
         let outcome = loop {
-            let mut state = self.classes[class].lock(self.host());
+            let mut state = self.lock_class(class);
             match self.find_slot(&mut state, context, class, &mut supply) {
                 Ok((zspage, slot)) => {
                     self.occupy(&mut state, context, zspage, slot, index, len);
                     let slack = context.class.size - len as u32;
                     let place = Place {
                         zspage,
-                        slot: slot as u8,
+                        slot,
                         slack,
                     };
                     if publish(place) {
@@ -100,11 +97,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        class: usize,
+        class: ClassIndex,
         supply: &mut Supply,
-    ) -> Result<(u32, usize), Lack> {
+    ) -> Result<(ZspageId, SlotIndex), Lack> {
+        let found = |zspage| Ok((zspage, lowest_free(context, zspage)));
         if let Some(zspage) = state.fullest_with_room() {
-            return Ok((zspage, lowest_free(context, zspage)));
+            return found(zspage);
         }
         let extendable = state.extendable();
         let record = match (extendable, supply.record) {
@@ -120,7 +118,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let entry = self.entry_to_attach(context, record);
             self.attach(state, context, record, entry, frame);
         }
-        Ok((record, lowest_free(context, record)))
+        found(record)
     }
 
     /// Opens a zspage with its first frame.
@@ -128,21 +126,21 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        class: usize,
-        record: u32,
+        class: ClassIndex,
+        record: ZspageId,
         frame: Frame,
     ) {
         context.record(record).open(class);
         state.list_new(context, record);
-        self.attach(state, context, record, 0, frame);
+        self.attach(state, context, record, EntryIndex::new(0), frame);
     }
 
     pub(crate) fn attach(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
         frame: Frame,
     ) {
         let owner = self.frame_owner(context, zspage, entry);
@@ -159,7 +157,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         clippy::expect_used,
         reason = "by geometry; a unit test looks at every boundary"
     )]
-    fn entry_to_attach(&self, context: ClassContext<'_>, zspage: u32) -> usize {
+    fn entry_to_attach(&self, context: ClassContext<'_>, zspage: ZspageId) -> EntryIndex {
         let extended = self.slot_to_extend(context, zspage);
         extended.expect("a slot that lacks one frame").1
     }
@@ -173,29 +171,27 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn slot_to_extend(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-    ) -> Option<(usize, usize)> {
+        zspage: ZspageId,
+    ) -> Option<(SlotIndex, EntryIndex)> {
         let record = context.record(zspage);
         if record.is_whole() {
             return None;
         }
         let (attached, unusable) = (record.attached(), !record.usable());
-        (0..context.class.slots as usize)
-            .filter(|slot| unusable & (1 << slot) != 0)
-            .map(|slot| {
-                let (first, last) = self.geometry.frames_of_slot(context.class, slot);
-                (slot, (1_u16 << first | 1 << last) & !attached)
-            })
-            .find(|(_, missing)| missing.count_ones() == 1)
-            .map(|(slot, missing)| (slot, missing.trailing_zeros() as usize))
+        let slots = u128::MAX >> (MAX_SLOTS - context.class.slots as usize);
+        SlotIndex::of_set(slots & unusable).find_map(|slot| {
+            let (first, last) = self.geometry.frames_of_slot(context.class, slot);
+            let missing = (first.bit() | last.bit()) & !attached;
+            EntryIndex::only(missing).map(|entry| (slot, entry))
+        })
     }
 
     pub(crate) fn occupy(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        zspage: u32,
-        slot: usize,
+        zspage: ZspageId,
+        slot: SlotIndex,
         index: u32,
         len: usize,
     ) {
@@ -205,7 +201,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             state.payload += len as u64;
             let (first, last) = self.geometry.frames_of_slot(context.class, slot);
             let touched = |spare: &FrameEntry| {
-                spare.zspage == zspage && (first..=last).contains(&(spare.entry as usize))
+                spare.zspage == zspage && (first..=last).contains(&spare.entry)
             };
             state.spare = state.spare.filter(|spare| !touched(spare));
         });
@@ -216,24 +212,19 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn clear_slot(
         &self,
         state: &mut ClassState,
-        class: usize,
+        class: ClassIndex,
         place: Place,
     ) -> Released {
         let context = self.context(class);
         let zspage = place.zspage;
-        let (first, last) = self
-            .geometry
-            .frames_of_slot(context.class, place.slot as usize);
+        let (first, last) = self.geometry.frames_of_slot(context.class, place.slot);
         state.change(context, zspage, |state, record| {
-            record.clear(place.slot as usize);
+            record.clear(place.slot);
             state.objects -= 1;
             state.payload -= u64::from(context.class.size - place.slack);
         });
-        let mut released = Released {
-            zspage,
-            ..Released::default()
-        };
-        for entry in first..=last {
+        let mut released = Released::default();
+        for entry in EntryIndex::range(first, last) {
             let touching = self.geometry.slots_of_frame(context.class, entry);
             let record = context.record(zspage);
             // A frame that is on its way is given up by whoever moves it.
@@ -241,29 +232,26 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 continue;
             }
             if state.spare.is_none() {
-                state.spare = Some(FrameEntry {
-                    zspage,
-                    entry: entry as u8,
-                });
+                state.spare = Some(FrameEntry { zspage, entry });
             } else {
-                released.frames[entry - first] = self.detach(state, context, zspage, entry);
+                let detached = self.detach(state, context, zspage, entry);
+                released.frames[entry.index() - first.index()] = detached;
             }
         }
-        released.record = self.close_if_bare(state, context, zspage);
+        released.closed = self.close_if_bare(state, context, zspage);
         released
     }
 
     /// Takes back the frame that the class keeps although nothing touches it.
-    pub(crate) fn release_spare(&self, state: &mut ClassState, class: usize) -> Released {
+    pub(crate) fn release_spare(&self, state: &mut ClassState, class: ClassIndex) -> Released {
         let context = self.context(class);
         let Some(spare) = state.spare.take() else {
             return Released::default();
         };
-        let detached = self.detach(state, context, spare.zspage, spare.entry as usize);
+        let detached = self.detach(state, context, spare.zspage, spare.entry);
         Released {
-            zspage: spare.zspage,
             frames: [detached, None],
-            record: self.close_if_bare(state, context, spare.zspage),
+            closed: self.close_if_bare(state, context, spare.zspage),
         }
     }
 
@@ -273,8 +261,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
     ) -> Option<Frame> {
         state.change(context, zspage, |state, record| {
             let frame = record.detach(entry)?;
@@ -290,26 +278,27 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn frame_owner(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
     ) -> FrameOwner {
-        self.key().owner(context.class_index, zspage, entry as u8)
+        let (class, zspage) = (context.index.number(), zspage.number());
+        self.key().owner(class, zspage, entry.number())
     }
 
-    /// Closes a zspage without any frame: the record is then the caller's to free.
+    /// Closes a zspage without any frame; returns it then: its record is the caller's to free.
     pub(crate) fn close_if_bare(
         &self,
         state: &mut ClassState,
         context: ClassContext<'_>,
-        zspage: u32,
-    ) -> bool {
+        zspage: ZspageId,
+    ) -> Option<ZspageId> {
         let record = context.record(zspage);
-        let bare = record.attached() == 0;
-        if bare {
-            state.unlist(context, zspage);
-            record.close();
+        if record.attached() != 0 {
+            return None;
         }
-        bare
+        state.unlist(context, zspage);
+        record.close();
+        Some(zspage)
     }
 
     /// Fetches what a class lacks, with no lock held.
@@ -355,13 +344,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Gives a record back that no zspage was opened in.
-    pub(crate) fn free_record(&self, record: u32, context: ClassContext<'_>) {
+    pub(crate) fn free_record(&self, record: ZspageId, context: ClassContext<'_>) {
         let units = units_of(context.class);
         self.record_alloc.free(self.host(), record, units);
     }
 }
 
-fn lowest_free(context: ClassContext<'_>, zspage: u32) -> usize {
+#[expect(clippy::expect_used, reason = "it was found with room")]
+fn lowest_free(context: ClassContext<'_>, zspage: ZspageId) -> SlotIndex {
     let record = context.record(zspage);
-    (record.usable() & !record.used()).trailing_zeros() as usize
+    let free = SlotIndex::lowest(record.usable() & !record.used());
+    free.expect("a zspage with room has a free slot")
 }

@@ -2,6 +2,7 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
+use crate::ids::{ClassIndex, EntryIndex, ZspageId};
 use crate::pool::Pool;
 use crate::word::Place;
 use core::ops::Range;
@@ -79,7 +80,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// The class of an object whose word somebody holds, and the object's length.
     #[inline]
     #[expect(clippy::expect_used, reason = "a held word leads to a record in use")]
-    pub(crate) fn class_and_len(&self, place: Place) -> (usize, usize) {
+    pub(crate) fn class_and_len(&self, place: Place) -> (ClassIndex, usize) {
         let class = self.records.class_of(place.zspage);
         let class = class.expect("the zspage of a held word is in use");
         (
@@ -90,19 +91,19 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Where the first `len` bytes of a slot lie. The caller holds the object's word, or its class.
     #[inline]
-    pub(crate) fn spans(&self, class: usize, place: Place, len: usize) -> ByteSpans {
+    pub(crate) fn spans(&self, class: ClassIndex, place: Place, len: usize) -> ByteSpans {
         let context = self.context(class);
-        let shift = self.geometry.page_size().shift();
-        let page = 1 << shift;
-        let start = place.slot as usize * context.class.size as usize;
-        let (entry, offset) = (start >> shift, start & (page - 1));
+        let page_size = self.geometry.page_size();
+        let page = page_size.bytes();
+        let start = context.class.start_of(place.slot);
+        let (entry, offset) = (EntryIndex::of_byte(start, page_size), start & (page - 1));
         let first = self.frame_start(context, place.zspage, entry) + offset;
         let in_first = len.min(page - offset);
         // An object that ends exactly at its frame's end has no second span.
         let second = if in_first == len {
             0..0
         } else {
-            let second = self.frame_start(context, place.zspage, entry + 1);
+            let second = self.frame_start(context, place.zspage, entry.next());
             second..second + len - in_first
         };
         ByteSpans {
@@ -116,7 +117,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         clippy::expect_used,
         reason = "a frame that an object touches is attached"
     )]
-    fn frame_start(&self, context: ClassContext<'_>, zspage: u32, entry: usize) -> usize {
+    fn frame_start(&self, context: ClassContext<'_>, zspage: ZspageId, entry: EntryIndex) -> usize {
         let frame = context.record(zspage).frame(entry);
         let frame = frame.expect("the frames of a slot in use are attached");
         frame.index() << self.geometry.page_size().shift()

@@ -3,6 +3,7 @@
 use crate::class::FULLNESS_GROUPS;
 use crate::client::Client;
 use crate::geometry::SizeClass;
+use crate::ids::ClassIndex;
 use crate::pool::Pool;
 use zs_mm::ArenaRef;
 
@@ -65,10 +66,13 @@ pub struct ClassStats {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// What one class holds, of one moment; `None` beyond the last class. Takes its lock.
-    pub fn class_stats(&self, class: usize) -> Option<ClassStats> {
-        let state = self.classes.get(class)?.lock(self.host());
-        Some(ClassStats {
+    /// Returns what one class holds, of one moment. Takes its lock.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    pub fn class_stats(&self, class: ClassIndex) -> ClassStats {
+        let state = self.lock_class(class);
+        ClassStats {
             class: self.geometry.class(class),
             groups: state.groups(),
             zspages: state.zspages(),
@@ -76,7 +80,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             objects: state.objects,
             payload_bytes: state.payload,
             slots: state.usable,
-        })
+        }
     }
 
     /// What the pool holds. Each class is of one moment; together they are of slightly different ones
@@ -86,7 +90,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             metadata: self.metadata(),
             ..PoolStats::default()
         };
-        for class in (0..self.classes.len()).filter_map(|class| self.class_stats(class)) {
+        for class in ClassIndex::all().map(|class| self.class_stats(class)) {
             stats.objects += class.objects;
             stats.payload_bytes += class.payload_bytes;
             stats.slots += class.slots;

@@ -3,6 +3,7 @@
 use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
 use crate::drain::Drain;
+use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::{FrameState, Record, units_of};
 use crate::word::{State, Word};
@@ -24,7 +25,7 @@ pub enum Invalid {
     /// A zspage contradicts its entries, descriptors or lists.
     Zspage {
         /// The zspage.
-        zspage: u32,
+        zspage: ZspageId,
         /// What does not hold.
         what: &'static str,
     },
@@ -34,8 +35,8 @@ pub enum Invalid {
     Records(&'static str),
     /// A counter differs from what was counted.
     Counter {
-        /// The class, or `CLASSES` for the whole pool.
-        class: usize,
+        /// The class, or `None` for the whole pool.
+        class: Option<ClassIndex>,
         /// Which counter.
         what: &'static str,
         /// What was recorded.
@@ -50,17 +51,18 @@ impl fmt::Display for Invalid {
         match self {
             Self::Word { index, what } => write!(f, "word {index}: {what}"),
             Self::Client(what) | Self::Records(what) => f.write_str(what),
-            Self::Zspage { zspage, what } => write!(f, "zspage Z{zspage}: {what}"),
+            Self::Zspage { zspage, what } => write!(f, "zspage {zspage}: {what}"),
             Self::Counter {
                 class,
                 what,
                 recorded,
                 found,
             } => {
-                write!(
-                    f,
-                    "class {class}, {what}: recorded {recorded}, found {found}"
-                )
+                match class {
+                    Some(class) => write!(f, "class {class}, ")?,
+                    None => f.write_str("the pool, ")?,
+                }
+                write!(f, "{what}: recorded {recorded}, found {found}")
             }
         }
     }
@@ -95,13 +97,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let mut payload = [0_u64; crate::CLASSES];
         for index in 0..self.client.words() {
             if let Some((class, len)) = self.validate_word(index)? {
-                objects[class] += 1;
-                payload[class] += len;
+                objects[class.index()] += 1;
+                payload[class.index()] += len;
             }
         }
         let (mut units, mut isolated, mut draining) = (0, 0, 0);
-        for class in 0..self.classes.len() {
-            let state = self.classes[class].lock(self.host());
+        for class in ClassIndex::all() {
+            let state = self.lock_class(class);
             let count = self.validate_class(class, &state)?;
             units += count.units;
             isolated += count.isolated;
@@ -109,9 +111,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let counters = [
                 // Each word owns its slot (`validate_word`), so equal numbers mean that each
                 // used slot has its word.
-                ("slots in use", count.used, objects[class]),
-                ("objects", state.objects, objects[class]),
-                ("payload bytes", state.payload, payload[class]),
+                ("slots in use", count.used, objects[class.index()]),
+                ("objects", state.objects, objects[class.index()]),
+                ("payload bytes", state.payload, payload[class.index()]),
                 ("usable slots", state.usable, count.usable),
                 ("frames", state.frames.into(), count.frames),
                 (
@@ -121,7 +123,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 ),
             ];
             for (what, recorded, found) in counters {
-                check(class, what, recorded, found)?;
+                check(Some(class), what, recorded, found)?;
             }
         }
         self.validate_drains(isolated, draining)?;
@@ -134,7 +136,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Checks one word against its zspage; returns its class and length if it holds an object.
-    fn validate_word(&self, index: u32) -> Result<Option<(usize, u64)>, Invalid> {
+    fn validate_word(&self, index: u32) -> Result<Option<(ClassIndex, u64)>, Invalid> {
         let Some(cell) = self.cell(index) else {
             return Ok(None);
         };
@@ -156,13 +158,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         let context = self.context(class);
         let record = context.record(place.zspage);
-        if place.slot >= context.class.slots {
+        if place.slot.number() >= context.class.slots {
             return wrong("its slot is beyond the zspage");
         }
-        if record.used() & (1 << place.slot) == 0 {
+        if record.used() & place.slot.bit() == 0 {
             return wrong("its slot is free");
         }
-        if record.back_reference(place.slot as usize) != Some(index) {
+        if record.back_reference(place.slot) != Some(index) {
             return wrong("its slot refers to another word");
         }
         let len = u64::from(context.class.size - place.slack);
@@ -172,11 +174,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(Some((class, len)))
     }
 
-    fn validate_class(&self, class: usize, state: &ClassState) -> Result<Count, Invalid> {
+    fn validate_class(&self, class: ClassIndex, state: &ClassState) -> Result<Count, Invalid> {
         let context = self.context(class);
         let mut count = Count::default();
-        let listed = |zspage| Invalid::Zspage {
-            zspage,
+        let listed = |link: Link| Invalid::Zspage {
+            zspage: link.zspage().unwrap_or_default(),
             what: "its lists are broken",
         };
         let visit = |zspage, record: Record<'_>| {
@@ -185,10 +187,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         state.walk(context, visit, listed)?;
         if let Some(spare) = state.spare {
             let record = context.record(spare.zspage);
-            let touching = self
-                .geometry
-                .slots_of_frame(context.class, spare.entry as usize);
-            if record.frame(spare.entry as usize).is_none() || record.used() & touching != 0 {
+            let touching = self.geometry.slots_of_frame(context.class, spare.entry);
+            if record.frame(spare.entry).is_none() || record.used() & touching != 0 {
                 let what = "its spare frame is in use or absent";
                 return Err(Invalid::Zspage {
                     zspage: spare.zspage,
@@ -201,9 +201,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     fn validate_zspage(
         &self,
-        class: usize,
+        class: ClassIndex,
         context: ClassContext<'_>,
-        zspage: u32,
+        zspage: ZspageId,
         record: Record<'_>,
         count: &mut Count,
     ) -> Result<(), Invalid> {
@@ -223,14 +223,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if record.attached() == 0 {
             return wrong("it has no frame");
         }
-        for slot in 0..context.class.slots as usize {
-            let in_use = record.used() & (1 << slot) != 0;
+        for slot in SlotIndex::of_class(context.class.slots) {
+            let in_use = record.used() & slot.bit() != 0;
             if in_use != record.back_reference(slot).is_some() {
                 return wrong("slots in use and back references differ");
             }
         }
         let isolated_before = count.isolated;
-        for entry in 0..context.class.chain as usize {
+        for entry in EntryIndex::of_chain(context.class.chain) {
             if let Err(what) = self.validate_entry(context, zspage, entry, count) {
                 return wrong(what);
             }
@@ -252,8 +252,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn validate_entry(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-        entry: usize,
+        zspage: ZspageId,
+        entry: EntryIndex,
         count: &mut Count,
     ) -> Result<(), &'static str> {
         let record = context.record(zspage);
@@ -284,8 +284,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// frame, each isolated one its promise.
     fn validate_drains(&self, isolated: u64, draining: u64) -> Result<(), Invalid> {
         let (rows, promised) = self.drains.len(self.host());
-        check(crate::CLASSES, "promised rows", promised as u64, isolated)?;
-        check(crate::CLASSES, "draining frames", rows as u64, draining)?;
+        check(None, "promised rows", promised as u64, isolated)?;
+        check(None, "draining frames", rows as u64, draining)?;
         for at in 0..rows {
             let drain = self.drains.row(at);
             let wrong = |what| {
@@ -295,7 +295,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let Some(class) = self.records.class_of(drain.zspage) else {
                 return wrong("a frame of it drains, but it is not in use");
             };
-            let (context, entry) = (self.context(class), drain.entry as usize);
+            let (context, entry) = (self.context(class), drain.entry);
             if context.record(drain.zspage).frame_state(entry) != FrameState::Draining {
                 return wrong("the entry of a frame that drains does not");
             }
@@ -313,7 +313,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 }
 
-fn check(class: usize, what: &'static str, recorded: u64, found: u64) -> Result<(), Invalid> {
+fn check(
+    class: Option<ClassIndex>,
+    what: &'static str,
+    recorded: u64,
+    found: u64,
+) -> Result<(), Invalid> {
     if recorded == found {
         return Ok(());
     }

@@ -11,6 +11,7 @@
 //! *zspage* has as many bits as the arena needs (at most 28, 26, 24), the generation has the rest:
 //! at least 10. `docs/words.md` has the table, the states, and who may change what.
 
+use crate::ids::{SlotIndex, ZspageId};
 use crate::insert::ClientBits;
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
@@ -160,8 +161,8 @@ impl Layout {
 /// Where an object's bytes are: a zspage, a slot of it, and the part of the slot not in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) zspage: u32,
-    pub(crate) slot: u8,
+    pub(crate) zspage: ZspageId,
+    pub(crate) slot: SlotIndex,
     /// The class size less the object's length.
     pub(crate) slack: u32,
 }
@@ -261,19 +262,19 @@ impl Word {
     #[inline]
     pub(crate) fn place(self, layout: &Layout) -> Place {
         Place {
-            zspage: ((self.0 & layout.zspage_mask()) >> layout.zspage_shift) as u32,
-            slot: ((self.0 & SLOT_MASK) >> SLOT_SHIFT) as u8,
+            zspage: ZspageId::new(((self.0 & layout.zspage_mask()) >> layout.zspage_shift) as u32),
+            slot: SlotIndex::new(((self.0 & SLOT_MASK) >> SLOT_SHIFT) as u8),
             slack: ((self.0 & layout.slack_mask()) >> SLACK_SHIFT) as u32,
         }
     }
 
     fn with_place(self, layout: &Layout, place: Place) -> Self {
         let kept = self.0 & !(layout.zspage_mask() | layout.slack_mask() | SLOT_MASK);
-        let zspage = u64::from(place.zspage) << layout.zspage_shift;
+        let zspage = u64::from(place.zspage.number()) << layout.zspage_shift;
         let slack = u64::from(place.slack) << SLACK_SHIFT;
         debug_assert_eq!(zspage & !layout.zspage_mask(), 0);
         debug_assert_eq!(slack & !layout.slack_mask(), 0);
-        Self(kept | zspage | slack | u64::from(place.slot) << SLOT_SHIFT)
+        Self(kept | zspage | slack | u64::from(place.slot.number()) << SLOT_SHIFT)
     }
 
     fn with_state(self, state: State) -> Self {

@@ -296,7 +296,7 @@ pub unsafe extern "C" fn zs_lookup_class_index(pool: *mut zs_pool, size: c_uint)
     answer(c_uint::MAX, || {
         // SAFETY: by this function's contract.
         let class = unsafe { find(pool) }?.geometry().lookup(size as usize);
-        Ok(class.ok_or(ZS_INVALID)? as c_uint)
+        Ok(class.ok_or(ZS_INVALID)?.number().into())
     })
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::{DataPages, MappedPages, PageFile};
-use zsmalloc::{CLASSES, ClassStats, Handle, HandlePool, PoolOptions};
+use zsmalloc::{CLASSES, ClassIndex, ClassStats, Handle, HandlePool, PoolOptions};
 
 /// How often the parent hears of progress.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -155,7 +155,7 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
     let stats = pool.stats();
     let page = pool.geometry().page_size();
     classes.clear();
-    let all = (0..CLASSES).filter_map(|class| pool.class_stats(class));
+    let all = ClassIndex::all().map(|class| pool.class_stats(class));
     classes.extend(all.map(|class| Class::new(&class, page)));
     classes.retain(|class| class.objects > 0);
     Measured {
@@ -195,7 +195,7 @@ fn per_object_bytes(pool: &Pool) -> u64 {
         let zspage = class.chain as usize * frame + class.record_bytes();
         (zspage as f64 / f64::from(class.slots) + WORD) * stats.objects as f64
     };
-    let classes = (0..CLASSES).filter_map(|class| pool.class_stats(class));
+    let classes = ClassIndex::all().map(|class| pool.class_stats(class));
     classes.map(of).sum::<f64>() as u64
 }
 

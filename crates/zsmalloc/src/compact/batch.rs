@@ -4,6 +4,7 @@ use super::sparse::{FEW_FRAMES, SparseZspages};
 use super::{CompactReport, frames_needed};
 use crate::class::ClassContext;
 use crate::client::Client;
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::slot::Released;
 use crate::word::{Place, Target, Word};
@@ -77,7 +78,7 @@ impl Batch {
     }
 
     /// Whether objects of other zspages are on their way to this one.
-    fn fills(&self, zspage: u32) -> bool {
+    fn fills(&self, zspage: ZspageId) -> bool {
         let planned = self.moves.iter().flatten();
         planned
             .filter(|planned| planned.from.zspage != zspage)
@@ -139,9 +140,9 @@ impl Supply {
 
 /// Where an object can go.
 enum Room {
-    Slot(usize),
+    Slot(SlotIndex),
     /// This slot, once this frame is attached.
-    Extended(usize, usize),
+    Extended(SlotIndex, EntryIndex),
     None,
 }
 
@@ -149,13 +150,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Takes objects of a class and slots for them.
     pub(super) fn plan(
         &self,
-        class: usize,
+        class: ClassIndex,
         sparse: &mut SparseZspages,
         batch: &mut Batch,
         supply: &mut Supply,
     ) -> Planned {
         let context = self.context(class);
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         // The frame that is kept back goes without a move.
         let needed = frames_needed(self.geometry, context.class, state.objects)
             + u64::from(state.spare.is_some());
@@ -174,7 +175,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 }
                 self.prefetch_words(context, source.zspage, slot);
             }
-            let below = if source.packed { slot } else { usize::MAX };
+            let below = source.packed.then_some(slot);
             let (to_slot, extension) = match self.room_in(context, destination, below, sparse) {
                 Room::Slot(slot) => (slot, None),
                 Room::Extended(slot, entry) => match supply.take() {
@@ -203,7 +204,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             self.occupy(&mut state, context, destination, to_slot, index, len);
             let to = Place {
                 zspage: destination,
-                slot: to_slot as u8,
+                slot: to_slot,
                 ..from
             };
             batch.push(Move {
@@ -219,25 +220,25 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Planned::More
     }
 
-    /// The lowest slot below `below` that can be had in a zspage.
+    /// The lowest slot that can be had in a zspage, and lies below `below` if that is given.
     fn room_in(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-        below: usize,
+        zspage: ZspageId,
+        below: Option<SlotIndex>,
         sparse: &SparseZspages,
     ) -> Room {
         let record = context.record(zspage);
         if record.is_isolated() {
             return Room::None;
         }
-        let free = record.usable() & !record.used();
-        let slot = free.trailing_zeros() as usize;
-        if free != 0 && slot < below {
+        let is_below = |slot: &SlotIndex| below.is_none_or(|below| *slot < below);
+        let free = SlotIndex::lowest(record.usable() & !record.used());
+        if let Some(slot) = free.filter(is_below) {
             return Room::Slot(slot);
         }
         match self.slot_to_extend(context, zspage) {
-            Some((slot, entry)) if slot < below && sparse.may_extend() => {
+            Some((slot, entry)) if is_below(&slot) && sparse.may_extend() => {
                 Room::Extended(slot, entry)
             }
             _ => Room::None,
@@ -245,9 +246,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Asks for the words of the objects that a batch may take from a zspage: each is a miss.
-    fn prefetch_words(&self, context: ClassContext<'_>, zspage: u32, highest: usize) {
+    fn prefetch_words(&self, context: ClassContext<'_>, zspage: ZspageId, highest: SlotIndex) {
         let record = context.record(zspage);
-        let slots = (0..=highest).rev().take(2 * MOVES);
+        let slots = SlotIndex::of_class(highest.number() + 1).rev();
+        let slots = slots.take(2 * MOVES);
         for index in slots.filter_map(|slot| record.back_reference(slot)) {
             if let Some(cell) = self.cell(index) {
                 prefetch(cell);
@@ -260,8 +262,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn pin_for_move(
         &self,
         context: ClassContext<'_>,
-        zspage: u32,
-        slot: usize,
+        zspage: ZspageId,
+        slot: SlotIndex,
     ) -> Option<(u32, Word)> {
         let index = context.record(zspage).back_reference(slot)?;
         let cell = self.cell(index)?;
@@ -269,7 +271,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let seen = Word(cell.peek(Ordering::Relaxed));
         let place = seen.place(&self.layout);
         // A word that names another place, or none, is one that a replace is moving here.
-        if !seen.has_place() || (place.zspage, place.slot as usize) != (zspage, slot) {
+        if !seen.has_place() || (place.zspage, place.slot) != (zspage, slot) {
             return None;
         }
         let pinned = seen.moving(Target::word(index)).ok()?;
@@ -280,7 +282,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Copies the objects to their new places, with no lock held.
-    pub(super) fn copy(&self, class: usize, batch: &Batch) {
+    pub(super) fn copy(&self, class: ClassIndex, batch: &Batch) {
         let payload = self.arena().payload();
         for planned in batch.moves.iter().flatten() {
             for place in [planned.from, planned.to] {
@@ -300,8 +302,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Leads the words to the new places and clears the old slots; or, where somebody came in
     /// meanwhile, clears the new ones.
-    pub(super) fn commit(&self, class: usize, batch: &mut Batch) {
-        let mut state = self.classes[class].lock(self.host());
+    pub(super) fn commit(&self, class: ClassIndex, batch: &mut Batch) {
+        let mut state = self.lock_class(class);
         let closed_by_others = state.closed;
         for planned in batch.moves.iter_mut().flatten() {
             let Some(cell) = self.cell(planned.index) else {
@@ -338,7 +340,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Gives back what the moves left, ends the pins of those that were given up, and counts.
     pub(super) fn settle(
         &self,
-        class: usize,
+        class: ClassIndex,
         sparse: &mut SparseZspages,
         batch: Batch,
         report: &mut CompactReport,
@@ -347,7 +349,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         report.frames_attached += batch.attached;
         for planned in batch.moves.into_iter().flatten() {
             report.frames_freed += planned.released.frames();
-            if let Some(zspage) = planned.released.closed() {
+            if let Some(zspage) = planned.released.closed {
                 sparse.closed(zspage);
             }
             self.give_back(class, planned.released);

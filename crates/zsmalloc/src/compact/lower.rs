@@ -8,6 +8,7 @@ use super::sparse::SparseZspages;
 use super::{CompactEnd, Run, frames_needed};
 use crate::class::FrameEntry;
 use crate::client::Client;
+use crate::ids::{ClassIndex, EntryIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::units_of;
 use zs_mm::ArenaRef;
@@ -15,7 +16,11 @@ use zs_mm::ArenaRef;
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Moves what little a zspage holds to one whose record lies in a lower page, for as many as are
     /// found at a time, so that the upper pages of records empty.
-    pub(super) fn lower_records(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
+    pub(super) fn lower_records(
+        &self,
+        class: ClassIndex,
+        run: &mut Run<'_>,
+    ) -> Result<(), CompactEnd> {
         for (zspage, objects) in self.small_zspages(class) {
             // As a whole, or a zspage becomes two.
             if run.budget.objects < objects {
@@ -38,8 +43,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// somebody uses one, or may have closed the zspage). `None` if there is no lower record, or no frame.
     fn lower_record(
         &self,
-        class: usize,
-        zspage: u32,
+        class: ClassIndex,
+        zspage: ZspageId,
         objects: u64,
         run: &mut Run<'_>,
     ) -> Option<()> {
@@ -69,9 +74,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Opens a zspage in `record` for the objects of `zspage`. Its one frame is the class's spare, until an
     /// object comes.
-    fn open_lower(&self, class: usize, record: u32, zspage: u32, supply: &mut Supply) -> bool {
+    fn open_lower(
+        &self,
+        class: ClassIndex,
+        record: ZspageId,
+        zspage: ZspageId,
+        supply: &mut Supply,
+    ) -> bool {
         let context = self.context(class);
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         if state.closed.may_contain(zspage) || state.spare.is_some() {
             return false;
         }
@@ -81,7 +92,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.open_zspage(&mut state, context, class, record, frame);
         state.spare = Some(FrameEntry {
             zspage: record,
-            entry: 0,
+            entry: EntryIndex::new(0),
         });
         true
     }

@@ -24,6 +24,7 @@ mod sparse;
 
 use crate::client::Client;
 use crate::geometry::{CLASSES, Geometry, SizeClass};
+use crate::ids::{ClassIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use batch::{Batch, Planned, Supply};
 use sparse::SparseZspages;
@@ -175,10 +176,13 @@ impl Run<'_> {
 fn frames_needed(geometry: &Geometry, class: SizeClass, objects: u64) -> u64 {
     let (full, rest) = (
         objects / u64::from(class.slots),
-        (objects % u64::from(class.slots)) as usize,
+        (objects % u64::from(class.slots)) as u8,
     );
     let partial = match rest.checked_sub(1) {
-        Some(last) => geometry.frames_of_slot(class, last).1 as u64 + 1,
+        Some(last) => {
+            let (_, entry) = geometry.frames_of_slot(class, SlotIndex::new(last));
+            u64::from(entry.number()) + 1
+        }
         None => 0,
     };
     full * u64::from(class.chain) + partial
@@ -235,7 +239,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if self.arena().is_forked() {
             return 0;
         }
-        let possible: u64 = (0..CLASSES).map(|class| self.surplus_frames(class)).sum();
+        let possible: u64 = ClassIndex::all()
+            .map(|class| self.surplus_frames(class))
+            .sum();
         // A frame that went from one class to another meanwhile was met twice.
         possible.min(self.arena().stats().in_use >> self.geometry.page_size().shift())
     }
@@ -264,8 +270,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         free + self.trim()
     }
 
-    fn surplus_frames(&self, class: usize) -> u64 {
-        let state = self.classes[class].lock(self.host());
+    fn surplus_frames(&self, class: ClassIndex) -> u64 {
+        let state = self.lock_class(class);
         let needed = frames_needed(self.geometry, self.geometry.class(class), state.objects);
         u64::from(state.frames).saturating_sub(needed)
     }
@@ -279,11 +285,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let first = worker.step;
         for step in (first..STEPS).chain(0..first) {
             worker.step = step;
+            let class = ClassIndex::new((step % CLASSES) as u8);
             if step < CLASSES {
-                self.move_together(step, run)?;
-                self.release_spare_of(step, None, run);
+                self.move_together(class, run)?;
+                self.release_spare_of(class, None, run);
             } else if self.record_alloc.is_sparse(self.host()) {
-                self.lower_records(step - CLASSES, run)?;
+                self.lower_records(class, run)?;
             }
         }
         worker.step = 0;
@@ -291,8 +298,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Moves until nothing moves any more, or as often as the class had objects twice over.
-    fn move_together(&self, class: usize, run: &mut Run<'_>) -> Result<(), CompactEnd> {
-        let objects = self.classes[class].lock(self.host()).objects;
+    fn move_together(&self, class: ClassIndex, run: &mut Run<'_>) -> Result<(), CompactEnd> {
+        let objects = self.lock_class(class).objects;
         let begun = run.report.objects_moved;
         let (mut beyond, mut stale) = (None, 0);
         while run.report.objects_moved - begun <= 2 * objects && stale < LOOK_AGAIN {
@@ -321,11 +328,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Releases the frame that the class keeps back. If that closes `done`, with which this thread has
     /// nothing more to do, it need not be forgotten either.
-    fn release_spare_of(&self, class: usize, done: Option<u32>, run: &mut Run<'_>) {
-        let mut state = self.classes[class].lock(self.host());
+    fn release_spare_of(&self, class: ClassIndex, done: Option<ZspageId>, run: &mut Run<'_>) {
+        let mut state = self.lock_class(class);
         let closed_before = state.closed;
         let released = self.release_spare(&mut state, class);
-        if released.closed() == done {
+        if released.closed == done {
             state.closed = closed_before;
         }
         drop(state);
@@ -336,7 +343,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Moves a batch of objects, or two if the first lacks a frame to move to.
     fn move_some(
         &self,
-        class: usize,
+        class: ClassIndex,
         sparse: &mut SparseZspages,
         run: &mut Run<'_>,
     ) -> Result<Next, CompactEnd> {
@@ -361,7 +368,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     fn move_batch(
         &self,
-        class: usize,
+        class: ClassIndex,
         sparse: &mut SparseZspages,
         room: u64,
         supply: &mut Supply,

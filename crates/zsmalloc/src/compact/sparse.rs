@@ -6,6 +6,7 @@ use super::batch::{BYTES, MOVES};
 use super::smallest::Smallest;
 use crate::class::{ClassContext, ClosedSet, Cursor};
 use crate::client::Client;
+use crate::ids::{ClassIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::Record;
 use core::cmp::Reverse;
@@ -25,20 +26,20 @@ pub(super) const FEW_FRAMES: usize = 4;
 pub(super) struct Sparseness {
     objects: u32,
     frames: Reverse<u32>,
-    zspage: Reverse<u32>,
+    zspage: Reverse<ZspageId>,
 }
 
 /// Zspages in the order in which they are filled where the lowest will not do: the most objects first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Fullness {
     objects: Reverse<u32>,
-    zspage: u32,
+    zspage: ZspageId,
 }
 
 /// A zspage that is being emptied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
-    pub(super) zspage: u32,
+    pub(super) zspage: ZspageId,
     /// Slots whose objects were not looked at yet.
     left: u128,
     /// Nothing else has room: its objects go to lower slots of its own.
@@ -49,7 +50,7 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct SparseZspages {
     /// Zspages with room or with a frame missing, by number.
-    room: Smallest<u32>,
+    room: Smallest<ZspageId>,
     /// Such zspages by objects, where the lowest are but a part of them.
     fullest: Smallest<Fullness>,
     /// Those with objects, each once.
@@ -63,7 +64,7 @@ pub(super) struct SparseZspages {
     /// Some of them may have been closed by others, and were forgotten.
     forgot: bool,
     /// The zspage that objects were moved to last.
-    filled: Option<u32>,
+    filled: Option<ZspageId>,
     /// All of one zspage goes to a new one.
     lowering: bool,
     /// Whether frames may be attached to make room.
@@ -89,7 +90,7 @@ impl SparseZspages {
     }
 
     /// One zspage to be moved to another, which is empty.
-    pub(super) fn pair(from: u32, to: u32) -> Self {
+    pub(super) fn pair(from: ZspageId, to: ZspageId) -> Self {
         let mut pair = Self::new();
         pair.room.add(to);
         pair.source = Some(Source {
@@ -124,7 +125,7 @@ impl SparseZspages {
     }
 
     /// A zspage was closed by the compactor itself.
-    pub(super) fn closed(&mut self, zspage: u32) {
+    pub(super) fn closed(&mut self, zspage: ZspageId) {
         self.room.remove(|&other| other == zspage);
         self.fullest.remove(|other| other.zspage == zspage);
         self.sparsest.remove(|other| other.zspage.0 == zspage);
@@ -147,7 +148,7 @@ impl SparseZspages {
         &mut self,
         context: ClassContext<'_>,
         frames_to_win: bool,
-    ) -> Option<(Source, usize, u32)> {
+    ) -> Option<(Source, SlotIndex, ZspageId)> {
         loop {
             let source = match self.source {
                 Some(source) => source,
@@ -157,7 +158,7 @@ impl SparseZspages {
             let few = || is_nearly_empty(context, record.summary().used);
             let worth = self.lowering || frames_to_win || (few() && !source.packed);
             let left = source.left & record.used();
-            let slot = 127_usize.checked_sub(left.leading_zeros() as usize);
+            let slot = SlotIndex::highest(left);
             if let Some(slot) = slot.filter(|_| worth) {
                 if let Some(destination) = self.destination(context, &source) {
                     return Some((source, slot, destination));
@@ -179,11 +180,11 @@ impl SparseZspages {
     /// The lowest zspage with room and no fewer objects than the source: so with every move the fuller
     /// gets fuller, and moves come to an end, however they are budgeted.
     /// Where the lowest are all emptier than that, one of the fullest.
-    fn destination(&mut self, context: ClassContext<'_>, source: &Source) -> Option<u32> {
+    fn destination(&mut self, context: ClassContext<'_>, source: &Source) -> Option<ZspageId> {
         if source.packed {
             return Some(source.zspage);
         }
-        let objects = |zspage: u32| context.record(zspage).summary().used;
+        let objects = |zspage: ZspageId| context.record(zspage).summary().used;
         let least = if self.lowering {
             0
         } else {
@@ -222,14 +223,14 @@ impl SparseZspages {
     }
 
     /// A slot of the source has been looked at.
-    pub(super) fn looked_at(&mut self, slot: usize) {
+    pub(super) fn looked_at(&mut self, slot: SlotIndex) {
         if let Some(source) = &mut self.source {
-            source.left &= !(1 << slot);
+            source.left &= !slot.bit();
         }
     }
 
     /// A destination takes nothing more in.
-    pub(super) fn full(&mut self, zspage: u32) {
+    pub(super) fn full(&mut self, zspage: ZspageId) {
         self.room.remove(|&other| other == zspage);
         self.fullest.remove(|other| other.zspage == zspage);
         self.source = self
@@ -237,7 +238,7 @@ impl SparseZspages {
             .filter(|source| !source.packed || source.zspage != zspage);
     }
 
-    fn add(&mut self, zspage: u32, record: Record<'_>, beyond: Option<Sparseness>) {
+    fn add(&mut self, zspage: ZspageId, record: Record<'_>, beyond: Option<Sparseness>) {
         let summary = record.summary();
         self.complete &= !self.room.is_full();
         self.room.add(zspage);
@@ -288,12 +289,16 @@ fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Looks for zspages of a class that are neither full nor whole, to be emptied only those beyond the
     /// one given.
-    pub(super) fn sparse_zspages(&self, class: usize, beyond: Option<Sparseness>) -> SparseZspages {
+    pub(super) fn sparse_zspages(
+        &self,
+        class: ClassIndex,
+        beyond: Option<Sparseness>,
+    ) -> SparseZspages {
         let context = self.context(class);
         let mut sparse = SparseZspages::new();
         let mut cursor = Cursor::sparse();
         for hold in 0..LOOK_AT_MOST / LOOK_AT {
-            let mut state = self.classes[class].lock(self.host());
+            let mut state = self.lock_class(class);
             if hold == 0 {
                 // There is one compactor: nobody else relies on it.
                 state.closed = ClosedSet::default();
@@ -318,12 +323,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// the highest first.
     pub(super) fn small_zspages(
         &self,
-        class: usize,
-    ) -> impl Iterator<Item = (u32, u64)> + use<A, C> {
+        class: ClassIndex,
+    ) -> impl Iterator<Item = (ZspageId, u64)> + use<A, C> {
         let context = self.context(class);
         let mut highest = Smallest::new();
         let mut cursor = Cursor::all();
-        let mut state = self.classes[class].lock(self.host());
+        let mut state = self.lock_class(class);
         state.closed = ClosedSet::default();
         for _ in 0..LOOK_AT {
             let Some(zspage) = state.next(context, &mut cursor) else {

@@ -7,6 +7,7 @@ use super::{
     ATTACHED, DRAINING, FRAME_MASK, FrameState, ISOLATED, ISOLATED_MASK, ONE_ISOLATED, Record,
     STATE_MASK, Summary,
 };
+use crate::ids::{EntryIndex, SlotIndex};
 use zs_mm::FrameId;
 use zs_sync::{Ordering, Peek};
 
@@ -27,7 +28,7 @@ impl Record<'_> {
 
     /// The state of an entry.
     #[inline]
-    pub(crate) fn frame_state(&self, entry: usize) -> FrameState {
+    pub(crate) fn frame_state(&self, entry: EntryIndex) -> FrameState {
         // Acquire pairs with the Release of the change: for a writer that has its word, `isolate`.
         match self.entry_cell(entry).peek(Ordering::Acquire) & STATE_MASK {
             ATTACHED => FrameState::Attached,
@@ -38,7 +39,7 @@ impl Record<'_> {
     }
 
     /// attached -> isolated, if the entry names this frame. Under the class lock.
-    pub(crate) fn isolate(&self, entry: usize, frame: FrameId) -> bool {
+    pub(crate) fn isolate(&self, entry: EntryIndex, frame: FrameId) -> bool {
         let isolated = self.change_entry(entry, ATTACHED | frame.0, ISOLATED | frame.0);
         if isolated {
             // Relaxed, here and in `end_isolation`: read under the class lock only.
@@ -50,7 +51,7 @@ impl Record<'_> {
     }
 
     /// isolated -> attached, at the same frame. Under the class lock.
-    pub(crate) fn put_back(&self, entry: usize, frame: FrameId) {
+    pub(crate) fn put_back(&self, entry: EntryIndex, frame: FrameId) {
         let done = self.change_entry(entry, ISOLATED | frame.0, ATTACHED | frame.0);
         debug_assert!(done, "an isolated entry is its mover's");
         self.end_isolation();
@@ -58,20 +59,20 @@ impl Record<'_> {
 
     /// isolated at one frame -> attached at another, or draining if the first is being read. Under the
     /// class lock; the bytes are there.
-    pub(crate) fn move_to(&self, entry: usize, from: FrameId, to: FrameId) {
+    pub(crate) fn move_to(&self, entry: EntryIndex, from: FrameId, to: FrameId) {
         let done = self.change_entry(entry, ISOLATED | from.0, ATTACHED | to.0);
         debug_assert!(done, "an isolated entry is its mover's");
         self.end_isolation();
     }
 
     /// attached -> draining: its predecessor is still being read. Under the class lock.
-    pub(crate) fn begin_drain(&self, entry: usize, frame: FrameId) {
+    pub(crate) fn begin_drain(&self, entry: EntryIndex, frame: FrameId) {
         let done = self.change_entry(entry, ATTACHED | frame.0, DRAINING | frame.0);
         debug_assert!(done, "the entry was just moved");
     }
 
     /// draining -> attached. Under the class lock.
-    pub(crate) fn end_drain(&self, entry: usize) {
+    pub(crate) fn end_drain(&self, entry: EntryIndex) {
         // Release: as in `change_entry`.
         let before = self
             .entry_cell(entry)
@@ -87,7 +88,7 @@ impl Record<'_> {
         debug_assert_ne!(before & ISOLATED_MASK, 0, "an isolated entry is counted");
     }
 
-    fn change_entry(&self, entry: usize, from: u32, to: u32) -> bool {
+    fn change_entry(&self, entry: EntryIndex, from: u32, to: u32) -> bool {
         // Release pairs with the Acquire in `frame` (the new frame's bytes) and in `frame_state`. Changed
         // under the class lock only: it fails if the entry is not what the caller took it for.
         self.entry_cell(entry)
@@ -97,14 +98,14 @@ impl Record<'_> {
 
     /// The frame that an entry names, if it has one.
     #[inline]
-    pub(crate) fn frame(&self, entry: usize) -> Option<FrameId> {
+    pub(crate) fn frame(&self, entry: EntryIndex) -> Option<FrameId> {
         // Acquire pairs with the Release in `attach`: the frame's bytes come after it.
         let word = self.entry_cell(entry).peek(Ordering::Acquire);
         (word != 0).then_some(FrameId(word & FRAME_MASK))
     }
 
     /// absent -> attached. Under the class lock.
-    pub(crate) fn attach(&self, entry: usize, frame: FrameId) {
+    pub(crate) fn attach(&self, entry: EntryIndex, frame: FrameId) {
         // Release pairs with the Acquire in `frame`.
         let outcome = self.entry_cell(entry).compare_exchange(
             0,
@@ -113,24 +114,24 @@ impl Record<'_> {
             Ordering::Relaxed,
         );
         debug_assert!(outcome.is_ok(), "an absent entry is attached");
-        let attached = self.summary().attached | 1 << entry;
+        let attached = self.summary().attached | entry.bit();
         let usable = self.usable() | self.slots_gained(entry, attached);
         self.set_usable(usable, attached);
     }
 
     /// The slots that touch a frame and lack no other.
-    fn slots_gained(&self, entry: usize, attached: u16) -> u128 {
+    fn slots_gained(&self, entry: EntryIndex, attached: u16) -> u128 {
         let touching = self.geometry.slots_of_frame(self.class, entry);
-        let whole = |slot: u32| {
-            let (first, last) = self.geometry.frames_of_slot(self.class, slot as usize);
-            attached & (1 << first) != 0 && attached & (1 << last) != 0
+        let lacks_another = |slot: &SlotIndex| {
+            let (first, last) = self.geometry.frames_of_slot(self.class, *slot);
+            attached & first.bit() == 0 || attached & last.bit() == 0
         };
         // Only the first and the last of them can touch another frame too.
-        let (first, last) = (touching.trailing_zeros(), 127 - touching.leading_zeros());
-        [first, last]
+        [SlotIndex::lowest(touching), SlotIndex::highest(touching)]
             .into_iter()
-            .filter(|&slot| !whole(slot))
-            .fold(touching, |slots, lacking| slots & !(1 << lacking))
+            .flatten()
+            .filter(lacks_another)
+            .fold(touching, |slots, lacking| slots & !lacking.bit())
     }
 
     fn set_usable(&self, usable: u128, attached: u16) {
@@ -144,13 +145,13 @@ impl Record<'_> {
 
     /// attached -> absent, if there is a frame. Under the class lock; no slot that touches the frame
     /// is in use. (A pool that goes detaches frames in any state.)
-    pub(crate) fn detach(&self, entry: usize) -> Option<FrameId> {
+    pub(crate) fn detach(&self, entry: EntryIndex) -> Option<FrameId> {
         let frame = self.frame(entry)?;
         // Relaxed: no object touches the frame, so nobody looks at the entry to reach bytes, and
         // the class lock orders all who change it.
         self.entry_cell(entry).swap(0, Ordering::Relaxed);
         let usable = self.usable() & !self.geometry.slots_of_frame(self.class, entry);
-        self.set_usable(usable, self.summary().attached & !(1 << entry));
+        self.set_usable(usable, self.summary().attached & !entry.bit());
         Some(frame)
     }
 }

@@ -18,8 +18,8 @@ fn every_field_round_trips_at_its_corners_and_leaves_the_others() {
             for slot in [0, 1, 127] {
                 for slack in [0, 1, (1 << slack_bits(page)) - 1] {
                     let place = Place {
-                        zspage,
-                        slot,
+                        zspage: ZspageId::new(zspage),
+                        slot: SlotIndex::new(slot),
                         slack,
                     };
                     for generation in [0, 1, u32::MAX >> (32 - layout.generation_bits().min(32))] {
@@ -42,8 +42,8 @@ fn every_field_round_trips_at_its_corners_and_leaves_the_others() {
 fn a_full_reader_count_is_busy_and_never_wraps() {
     let (_, layout, _) = layouts().next().expect("a layout");
     let place = Place {
-        zspage: 3,
-        slot: 5,
+        zspage: ZspageId::new(3),
+        slot: SlotIndex::new(5),
         slack: 7,
     };
     let mut word = Word::filling(&layout, place, 0).live();
@@ -61,8 +61,8 @@ fn each_state_refuses_what_the_table_says() {
     let filling = Word::filling(
         &layout,
         Place {
-            zspage: 1,
-            slot: 2,
+            zspage: ZspageId::new(1),
+            slot: SlotIndex::new(2),
             slack: 3,
         },
         0,

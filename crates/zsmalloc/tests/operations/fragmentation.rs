@@ -4,7 +4,7 @@
 
 use zs_mm::PageSize;
 use zs_model::{Numbers, TestArena, World};
-use zsmalloc::{CLASSES, HandlePool, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, HandlePool, Pool, PoolOptions};
 
 /// Sizes like those of compressed pages: a few small, most around a third of a page, some whole.
 fn size(numbers: &mut Numbers, page: usize) -> usize {
@@ -31,8 +31,8 @@ fn check_metadata(pool: &HandlePool<&TestArena>, most: u64) {
         "{metadata:?} for {most} objects"
     );
     assert!(metadata.words >= 8 * most);
-    let records: u64 = (0..CLASSES)
-        .filter_map(|class| pool.class_stats(class))
+    let records: u64 = ClassIndex::all()
+        .map(|class| pool.class_stats(class))
         .map(|class| u64::from(class.zspages) * record_bytes(class.class.chain, class.class.slots))
         .sum();
     // Records of up to 10 units lie in pages of 64: at most 9 units of each page are lost.

@@ -5,7 +5,7 @@
 
 use zs_mm::{BLOCK_BYTES, Error as ArenaError, InvalidArena, MAX_ARENA_BYTES, PageSize};
 use zs_model::{TestArena, World, pattern, sound};
-use zsmalloc::{CLASSES, Error, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{CLASSES, ClassIndex, Error, Handle, HandlePool, Pool, PoolOptions};
 
 fn pool(arena: &TestArena) -> HandlePool<&TestArena> {
     Pool::new(arena, PoolOptions::named("limited")).expect("a pool")
@@ -101,9 +101,10 @@ fn other_cpus_caches_are_drained_before_there_is_no_memory() {
 
 /// Keeps one frame back in each of many classes, then fills the arena; returns the objects.
 fn fill_beside_spares(pool: &HandlePool<&TestArena>, most: usize) -> Vec<Handle> {
-    let spares: Vec<_> = (0..CLASSES - 1)
+    let spares: Vec<_> = ClassIndex::all()
+        .take(CLASSES - 1)
         .map(|class| {
-            pool.allocate(pool.geometry().classes()[class].size as usize)
+            pool.allocate(pool.geometry().class(class).size as usize)
                 .expect("room")
         })
         .collect();

@@ -6,7 +6,7 @@
 
 use zs_mm::PageSize;
 use zs_model::{TestArena, World, pattern};
-use zsmalloc::{CLASSES, Geometry, HandlePool, Pool, PoolOptions, Spans};
+use zsmalloc::{CLASSES, ClassIndex, Geometry, HandlePool, Pool, PoolOptions, Spans};
 
 /// Where bytes lie in the payload.
 fn offset(arena: &TestArena, bytes: &[u8]) -> usize {
@@ -29,14 +29,14 @@ fn walk(arena: &TestArena, spans: Spans<'_>) -> Vec<usize> {
 }
 
 /// Fills one zspage of a class, slot by slot, and follows each byte.
-fn fill_one_zspage(arena: &TestArena, pool: &HandlePool<&TestArena>, class: usize) {
+fn fill_one_zspage(arena: &TestArena, pool: &HandlePool<&TestArena>, class: ClassIndex) {
     let page = pool.geometry().page_size().bytes();
-    let geometry = pool.geometry().classes()[class];
+    let geometry = pool.geometry().class(class);
     let (size, slots) = (geometry.size as usize, geometry.slots as usize);
     let handles: Vec<_> = (0..slots)
         .map(|slot| pool.insert(&pattern(slot as u64, size)).expect("room"))
         .collect();
-    let stats = pool.class_stats(class).expect("a class");
+    let stats = pool.class_stats(class);
     assert_eq!(
         (stats.zspages, stats.frames),
         (1, u32::from(geometry.chain)),
@@ -78,7 +78,7 @@ fn z14_spans_equal_a_naive_walk_at_every_page_size_and_class() {
     for page in PageSize::ALL {
         let (arena, _) = World::arena(page, 16 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("walk")).expect("a pool");
-        for class in 0..CLASSES {
+        for class in ClassIndex::all() {
             fill_one_zspage(&arena, &pool, class);
         }
         pool.trim();

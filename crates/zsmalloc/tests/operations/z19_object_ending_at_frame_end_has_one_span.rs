@@ -6,13 +6,13 @@
 
 use zs_mm::PageSize;
 use zs_model::{TestArena, World, pattern};
-use zsmalloc::{CLASSES, Error, HandlePool, MapMode, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, Error, HandlePool, MapMode, Pool, PoolOptions};
 
 /// Fills a zspage with objects that end where their frame does wherever their class allows it;
 /// returns how many did.
-fn end_at_frame_ends(pool: &HandlePool<&TestArena>, class: usize, beyond: usize) -> u64 {
+fn end_at_frame_ends(pool: &HandlePool<&TestArena>, class: ClassIndex, beyond: usize) -> u64 {
     let page = pool.geometry().page_size().bytes();
-    let geometry = pool.geometry().classes()[class];
+    let geometry = pool.geometry().class(class);
     let (size, mut hits) = (geometry.size as usize, 0);
     let mut handles = Vec::new();
     for slot in 0..geometry.slots as usize {
@@ -54,7 +54,7 @@ fn z19_an_object_that_ends_with_its_frame_needs_no_copy() {
         let (arena, _) = World::arena(page, 16 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("ends")).expect("a pool");
         for beyond in [0, 1] {
-            let hits: u64 = (0..CLASSES)
+            let hits: u64 = ClassIndex::all()
                 .map(|class| end_at_frame_ends(&pool, class, beyond))
                 .sum();
             assert!(

@@ -6,10 +6,10 @@
 
 use zs_mm::PageSize;
 use zs_model::{TestArena, World};
-use zsmalloc::{Client, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, Client, Pool, PoolOptions};
 
-fn objects<C: Client>(pool: &Pool<&TestArena, C>, class: usize) -> u64 {
-    pool.class_stats(class).expect("a class").objects
+fn objects<C: Client>(pool: &Pool<&TestArena, C>, class: ClassIndex) -> u64 {
+    pool.class_stats(class).objects
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn z21_insert_uses_the_class_of_lookup_at_every_size() {
         let pool = Pool::new(&arena, PoolOptions::named("sizes")).expect("a pool");
         let bytes = vec![1; page.bytes()];
         let moving = pool.insert(&[1]).expect("room");
-        assert_eq!(objects(&pool, 0), 1);
+        assert_eq!(objects(&pool, ClassIndex::checked(0).expect("a class")), 1);
         for size in 1..=page.bytes() {
             let class = pool.geometry().lookup(size).expect("a class");
             let before = objects(&pool, class);

@@ -4,17 +4,17 @@
 
 use zs_mm::PageSize;
 use zs_model::{World, pattern};
-use zsmalloc::{CLASSES, Error, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, Error, Pool, PoolOptions};
 
 #[test]
 fn z25_a_write_beyond_the_object_is_refused_and_changes_nothing() {
     for page in PageSize::ALL {
         let (arena, _) = World::arena(page, 16 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("beyond")).expect("a pool");
-        for class in 0..CLASSES {
-            let slot = pool.geometry().classes()[class].size as usize;
+        for class in ClassIndex::all() {
+            let slot = pool.geometry().class(class).size as usize;
             // One byte short of the slot: the byte beyond the object is nobody's, but still beyond.
-            let len = slot - usize::from(class % 2 == 1 && slot > 1);
+            let len = slot - usize::from(class.number() % 2 == 1 && slot > 1);
             let handles: Vec<_> = (0..5)
                 .map(|seed| pool.insert(&pattern(seed, len)).expect("room"))
                 .collect();

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use zs_mm::PageSize;
 use zs_model::{TestArena, World};
-use zsmalloc::{CLASSES, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, Handle, HandlePool, Pool, PoolOptions};
 
 /// The payload bytes of an object: the first of each 8, which is enough to tell slots apart.
 fn places(pool: &HandlePool<&TestArena>, handle: Handle) -> Vec<usize> {
@@ -18,14 +18,14 @@ fn places(pool: &HandlePool<&TestArena>, handle: Handle) -> Vec<usize> {
     both.step_by(8).map(|address| address / 8).collect()
 }
 
-fn brim(pool: &HandlePool<&TestArena>, class: usize) {
-    let geometry = pool.geometry().classes()[class];
+fn brim(pool: &HandlePool<&TestArena>, class: ClassIndex) {
+    let geometry = pool.geometry().class(class);
     let (size, slots) = (geometry.size as usize, geometry.slots as usize);
-    let zspages = || pool.class_stats(class).expect("a class").zspages;
+    let zspages = || pool.class_stats(class).zspages;
     let mut handles: Vec<_> = (0..slots)
         .map(|_| pool.allocate(size).expect("room"))
         .collect();
-    let stats = pool.class_stats(class).expect("a class");
+    let stats = pool.class_stats(class);
     assert_eq!(
         (stats.zspages, stats.objects, stats.slots),
         (1, slots as u64, slots as u64)
@@ -74,7 +74,7 @@ fn z27_classes_filled_to_the_brim() {
     for page in PageSize::ALL {
         let (arena, _) = World::arena(page, 16 << 20, 4096).expect("an arena");
         let pool = Pool::new(&arena, PoolOptions::named("brim")).expect("a pool");
-        for class in 0..CLASSES {
+        for class in ClassIndex::all() {
             brim(&pool, class);
         }
         pool.validate().expect("valid");

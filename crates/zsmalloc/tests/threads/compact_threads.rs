@@ -206,7 +206,7 @@ fn z24_pinned_zspages_do_not_hide_the_rest() {
     let pool = pool(&arena);
     let len = 1365;
     let class = pool.geometry().lookup(len).expect("a class");
-    let slots = pool.geometry().classes()[class].slots as usize;
+    let slots = pool.geometry().class(class).slots as usize;
     let all: Vec<_> = (0..slots as u64 * 300)
         .map(|n| (pool.insert(&pattern(n, len)).expect("room"), n))
         .collect();

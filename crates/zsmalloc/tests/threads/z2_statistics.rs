@@ -11,7 +11,7 @@ use std::thread;
 use zs_mm::PageSize;
 use zs_model::{Numbers, TestArena, World, pattern, scaled};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{CLASSES, CompactBudget, Error, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{ClassIndex, CompactBudget, Error, Handle, HandlePool, Pool, PoolOptions};
 
 type TestPool<'a> = HandlePool<&'a TestArena>;
 
@@ -60,7 +60,7 @@ impl Drop for Ended<'_> {
 /// Looks at every figure; returns whether there was anything to see.
 fn look(pool: &TestPool<'_>) -> bool {
     let page = pool.geometry().page_size().bytes() as u64;
-    for class in (0..CLASSES).filter_map(|class| pool.class_stats(class)) {
+    for class in ClassIndex::all().map(|class| pool.class_stats(class)) {
         assert!(class.objects <= class.slots, "{class:?}");
         assert!(
             class.payload_bytes <= class.objects * u64::from(class.class.size),
