@@ -28,6 +28,9 @@ impl Link {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     format!("; is a zs serve running with that {argument}?")
                 }
+                io::ErrorKind::PermissionDenied => {
+                    "; only the user who started the server, and root, can use it".to_owned()
+                }
                 _ => String::new(),
             };
             match is_late(&error) {

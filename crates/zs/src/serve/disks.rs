@@ -307,9 +307,10 @@ impl DiskArgs {
         }
         match size {
             0 => Ok(()),
-            size if size < store.size() => {
-                refuse("the smaller size", &format!("{} bytes", store.size()))
-            }
+            size if size < store.size() => Err(Failure::Failed(format!(
+                "{what}the disk in it has {} bytes, and a disk only grows: give that size, or a larger one",
+                store.size()
+            ))),
             size => store.resize(size).map_err(|error| of(what, &error)),
         }
     }
@@ -361,7 +362,7 @@ fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
     };
     let file = fs::File::open(path).map_err(|error| failed(&error))?;
     let dictionary = dictionary_from(file);
-    dictionary.map_err(|error| failed(&error))
+    dictionary.map_err(|text| failed(&text))
 }
 
 /// The dictionary in a file, of which no more than the longest one is read.
@@ -369,7 +370,10 @@ pub(super) fn dictionary_from(file: fs::File) -> Result<Dictionary, String> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_DICTIONARY).read_to_end(&mut bytes);
     read.map_err(|error| error.to_string())?;
-    Dictionary::from_bytes(&bytes).map_err(|error| format!("no dictionary of zstd: {error}"))
+    let dictionary = Dictionary::from_bytes(&bytes);
+    dictionary.map_err(|_| {
+        "no dictionary of zstd: expected a file that zs ctl train or zstd --train made".to_owned()
+    })
 }
 
 #[cfg(test)]

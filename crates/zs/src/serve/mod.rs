@@ -111,7 +111,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     allow_dir: Option<PathBuf>,
 
-    /// Write the process number to this file, once clients can connect
+    /// Write the process number to this file, once clients can connect; a file that exists is replaced, and it is removed at the end
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
@@ -249,7 +249,7 @@ fn start(
     let tls = match options.tls.as_deref() {
         Some([certificate, key, authority]) => {
             let tls = Tls::from_files(certificate, key, authority);
-            Some(tls.map_err(|error| failed(&error))?)
+            Some(tls.map_err(|error| failed(&format!("--tls {error}")))?)
         }
         _ => None,
     };
