@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use zcomp::Algorithm;
@@ -27,15 +28,21 @@ Examples:
   zs estimate --file heap.pages.zst --free 50%
   zs capture -o heap.pages --pid 1234
   zs serve --size 8G --socket /run/user/1000/disk
-  zs serve --size 8G --run 'qemu-img convert -n -O raw in.qcow2 $uri'
+  zs serve --size 8G --run 'qemu-img convert -n -O raw in.qcow2 \"$uri\"'
   zs ctl --socket /run/user/1000/disk stat";
 
 const PROCESSES: &str = "\
-Processes: of each, the anonymous memory is counted, in memory or in swap, and a random sample of its pages is read. Pages that a fork shares count once. Shared memory (memfd, tmpfs \
-and /dev/shm, shmget, shared anonymous mappings) is told by its proportional share (Pss_Shmem), and sampled with --shared: the pages that a process has mapped at that moment, each once however many \
-processes map it; not those in swap, nor those that no process maps. Left out are files, and mappings kept out of dumps, locked, of devices, of hugetlbfs or registered with userfaultfd. A page that is read comes back from swap. A \
-command is counted while it and its descendants run; whenever that is a tenth more than before they are stopped (SIGSTOP), sampled and \
-continued, which shells with job control and debuggers notice. What it prints on standard output goes to standard error.";
+Processes: the anonymous memory of each is counted, in memory or in swap, and a random sample of its pages is read. A page that is \
+read comes back from swap. Pages that a fork shares count once.
+
+Shared memory (memfd, tmpfs and /dev/shm, shmget, shared anonymous mappings) is left out, and its size is printed (the proportional \
+share, Pss_Shmem). With --shared it is sampled: the pages that a process has mapped at that moment, each once however many processes \
+map it. Shared pages in swap, and those that no process maps, are not seen.
+
+Never read: files, and mappings that are kept out of dumps, locked, of devices, of hugetlbfs, or registered with userfaultfd.
+
+A command is counted while it and its descendants run. Whenever they have grown by a tenth, they are stopped (SIGSTOP), sampled and \
+continued; shells with job control and debuggers notice that. The command's standard output goes to standard error.";
 
 const ENDINGS: &str = "\
 Exit codes: 0 done; 1 failed, or the command that was watched did; 2 wrong arguments; 3 the limit was reached before all pages were \
@@ -44,9 +51,10 @@ stored (the report then covers the pages that fitted).
 The pages are collected in a file without a name in $TMPDIR (or /tmp, or /var/tmp where that lies in memory), and each codec is measured in a process of its \
 own. Colours are used on a terminal only, and not if NO_COLOR is set.";
 
-const SAMPLE: &str = "Most memory of processes that is read, of all together [default: 256M]";
+const SAMPLE: &str = "Most memory that is read, of all processes together [default: 256M]";
 
-const SHARED: &str = "Sample shared memory of processes too";
+const SHARED: &str =
+    "Also sample memory that processes share; without it, only its size is printed";
 
 /// What is sampled of processes if nothing else is asked for, in bytes.
 const DEFAULT_SAMPLE: u64 = 256 << 20;
@@ -65,15 +73,11 @@ struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// How much memory would compression give back here?
+    // Their help is that of their options: a comment here would take its place.
     Estimate(Estimate),
-    /// Write pages of processes, or of files, to a file
     Capture(Capture),
-    /// Fragment an arena, mend it, and draw both
     Frag(Frag),
-    /// Serve a disk of compressed memory to whoever speaks NBD
     Serve(Box<serve::Options>),
-    /// Ask or tell a running `zs serve` something
     Ctl(ctl::Options),
     /// Measures one codec on the page file at standard input; `estimate` calls it.
     #[command(hide = true)]
@@ -82,8 +86,9 @@ pub(crate) enum Command {
 
 /// How much memory would compression give back here?
 ///
-/// Takes pages of files, of running processes or of a command, stores them through the real compressors in a real pool, measures
-/// what that takes, reads every page back and compares it. Pages of one repeated 8-byte word are counted, not stored.
+/// Takes pages of files, of running processes or of a command, and stores them through the real compressors in a real pool. The
+/// memory and time of that are measured, and every page is read back and compared. Pages of one repeated 8-byte word are counted,
+/// not stored.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs estimate [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}\n\n{SIZES}"))]
@@ -94,8 +99,8 @@ pub(crate) struct Estimate {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     sample: Option<u64>,
 
-    /// What chooses pages of processes, and those that --free frees: with the same pages, a seed always chooses the
-    /// same [default: 1]
+    /// Number that chooses the sample of processes, and the pages that --free frees; of the same pages, the same number
+    /// always chooses the same [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 
@@ -110,7 +115,7 @@ pub(crate) struct Estimate {
     #[arg(long)]
     pub(crate) classes: bool,
 
-    /// Also compute, by models, what the kernel's zsmalloc, zbud and z3fold would hold
+    /// Also print the memory that the kernel's zsmalloc, zbud and z3fold would take, by models of them
     #[arg(long)]
     pub(crate) compare: bool,
 
@@ -141,8 +146,8 @@ impl Estimate {
 
 /// Write pages of processes, or of files, to a file
 ///
-/// Nothing but pages is in the file, one after the other, for benchmarks and for `zs estimate --file`. It holds the memory of
-/// others, keys and passwords perhaps: it is made anew and readable for its owner only.
+/// The file holds the pages one after the other, and nothing else: for benchmarks, and for `zs estimate --file`. It is the
+/// memory of others, with their keys and passwords perhaps, so it is a new file that only its owner can read.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "zs capture -o FILE [OPTIONS] <--file F...|--pid PID...|--all|-- CMD...>"
@@ -155,7 +160,8 @@ pub(crate) struct Capture {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     sample: Option<u64>,
 
-    /// What chooses pages of processes: with the same pages, a seed always chooses the same [default: 1]
+    /// Number that chooses the sample of processes; of the same pages, the same number always chooses the same
+    /// [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 
@@ -339,6 +345,41 @@ fn checked(command: Command) -> Result<Command, Failure> {
     wrong.map_or(Ok(command), |text| Err(Failure::Usage(text)))
 }
 
+/// An example of the command that an error is about, which its usage names.
+fn example(error: &str) -> String {
+    let examples = [
+        (
+            "zs estimate",
+            "zs estimate --file /proc/self/exe, or zs estimate -- make",
+        ),
+        ("zs capture", "zs capture -o heap.pages --pid 1234"),
+        ("zs frag", "zs frag --file /proc/self/exe"),
+        (
+            "zs serve",
+            "zs serve --size 8G --socket /run/user/1000/disk",
+        ),
+    ];
+    let meant = |(name, _): &&(&str, &str)| error.contains(&format!("Usage: {name} "));
+    let found = examples.iter().find(meant);
+    found.map_or_else(String::new, |(_, text)| format!("\nFor example: {text}"))
+}
+
+/// What is given to an option that takes a whole number.
+pub(crate) fn number_in(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let most = match *range.end() {
+                u64::MAX => "on".to_owned(),
+                most => format!("to {most}"),
+            };
+            format!("expected a whole number from {} {most}", range.start())
+        })
+    }
+}
+
 /// Reads the arguments of this process.
 pub(crate) fn parse() -> Result<Command, Failure> {
     let error = match Cli::try_parse() {
@@ -357,10 +398,8 @@ pub(crate) fn parse() -> Result<Command, Failure> {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let hint = match kind {
-                ErrorKind::MissingRequiredArgument => {
-                    "\nFor example: zs estimate --file /proc/self/exe, or zs estimate -- make"
-                }
-                _ => "",
+                ErrorKind::MissingRequiredArgument => example(text),
+                _ => String::new(),
             };
             Err(Failure::Usage(format!("{}{hint}", text.trim_end())))
         }
@@ -395,6 +434,22 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_are_told_their_range() {
+        assert_eq!(number_in(2..=3600)("2"), Ok(2));
+        let text = number_in(2..=3600)("1").unwrap_err();
+        assert_eq!(text, "expected a whole number from 2 to 3600");
+        let text = number_in(1..=u64::MAX)("x").unwrap_err();
+        assert_eq!(text, "expected a whole number from 1 on");
+    }
+
+    #[test]
+    fn examples_are_of_the_command_that_is_meant() {
+        let error = "...\n\nUsage: zs serve [OPTIONS] <--size SIZE>";
+        assert!(example(error).starts_with("\nFor example: zs serve --size"));
+        assert_eq!(example("Usage: zs ctl disconnect <ID|all>"), "");
     }
 
     #[test]

@@ -78,10 +78,7 @@ fn a_disk_is_saved_at_the_end_and_loaded_at_the_start() {
             "has blocks of 16 KiB: leave --block-size out",
         ),
         (&["--algorithm", "lz4"], "has zstd"),
-        (
-            &["--size", "8M"],
-            "16777216 bytes: leave the smaller size out",
-        ),
+        (&["--size", "8M"], "16777216 bytes, and a disk only grows"),
     ] {
         let output = zs(&[&["serve", "--load", &name], more].concat())
             .output()

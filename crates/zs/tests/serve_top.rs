@@ -122,6 +122,6 @@ fn without_a_terminal_it_says_what_else_there_is() {
         "{text}"
     );
     let output = server.ctl(&["top", "--every", "0"]);
-    assert!(failure(&output, 2).contains("1..=30"));
+    assert!(failure(&output, 2).contains("from 1 to 30"));
     server.terminate();
 }

@@ -20,11 +20,12 @@ report then covers the pages that fitted).
 
 Colours are used on a terminal only, and not if NO_COLOR is set.";
 
-/// Free pages of a pool at random, then compact it and its arena, and draw both.
+/// Fragment an arena, mend it, and draw both
 ///
-/// Takes pages of files, of running processes or of a command, stores them compressed, frees a random share and fills up again
-/// as often as asked for, and frees that share a last time. Then objects and frames are moved until free memory is in whole
-/// pageblocks of 2 MiB, while readers go on. A map of the pageblocks before and after, memory over time, and what was moved.
+/// Takes pages of files, of running processes or of a command, and stores them compressed. Frees a random share and fills up
+/// again, as often as --rounds says, and frees that share a last time. Then objects and frames are moved until free memory is in
+/// whole pageblocks of 2 MiB, while readers go on. Prints a map of the pageblocks before and after, memory over time, and the
+/// number of objects and frames that were moved.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs frag [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}"))]
@@ -35,8 +36,8 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     pub(super) sample: Option<u64>,
 
-    /// What chooses pages of processes, and those that are freed: with the same pages, a seed always chooses the same
-    /// [default: 1]
+    /// Number that chooses the sample of processes, and the pages that are freed; of the same pages, the same number always
+    /// chooses the same [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     pub(super) seed: Option<u64>,
 
@@ -47,7 +48,7 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true, default_value = "75%")]
     pub(crate) free: Share,
 
-    /// How often that share is freed, refilled in between
+    /// How often that share is freed, 1 to 1000; it is filled up in between
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1000), allow_negative_numbers = true, default_value_t = 4)]
     pub(crate) rounds: u32,
 
@@ -60,7 +61,7 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     pub(crate) page_size: Option<PageSize>,
 
-    /// Draw a picture into this file
+    /// Also draw a picture into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! What a server is told or asked: the verbs of `zs ctl`, and the lines that it sends.
 
 use super::Whom;
+use crate::cli::number_in;
 use crate::units::parse_size;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,9 @@ pub(crate) enum Blocks {
     Idle,
     /// Stored uncompressed
     Huge,
-    /// Both
+    /// Both huge and idle
     HugeIdle,
-    /// Which no secondary algorithm made smaller
+    /// Not made smaller by any secondary algorithm; for writeback only
     Incompressible,
 }
 
@@ -82,102 +83,102 @@ impl FromStr for Bound {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
-    /// What is stored, and what that takes
+    /// Show the contents, and the memory that they take
     Stat,
-    /// Give back memory that nobody needs
+    /// Give free memory back to the system
     Trim,
-    /// Move objects together, then trim
+    /// Move stored blocks together, then trim
     Compact,
-    /// Mark blocks as idle: all, or those not accessed for a time
+    /// Mark blocks as idle, until their next access: all, or those not accessed for a time
     Idle {
         /// Only blocks not accessed for so many seconds; the server needs --track-access
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", value_parser = number_in(0..=u64::MAX))]
         age: Option<u64>,
     },
     /// Add a secondary algorithm to recompress with
     Secondary {
-        /// As in zstd:9
+        /// Name and level, as in zstd:9
         algorithm: String,
-        /// Of zstd: a dictionary, in a file below the server's --allow-dir
+        /// For zstd: a file with a dictionary, below the server's --allow-dir
         #[arg(long, value_name = "PATH")]
         dictionary: Option<PathBuf>,
     },
     /// Learn a zstd dictionary from blocks of the disk
     Train {
-        /// The file that the server makes, below its --allow-dir
+        /// File for the dictionary, which the server makes below its --allow-dir
         path: PathBuf,
-        /// Its length: 256 to 1M; a hundred times as much is read for it
+        /// Length of the dictionary, 256 to 1M; a hundred times as many bytes of the disk are read
         #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "16K")]
         size: u64,
     },
     /// Compress blocks again by a secondary algorithm
     Recompress {
-        /// Which blocks
+        /// Blocks to compress again
         #[arg(value_enum, default_value_t)]
         blocks: Blocks,
         /// Only blocks that take at least so many bytes
         #[arg(long, value_name = "BYTES", value_parser = parse_size)]
         threshold: Option<u64>,
         /// At most so many blocks, the largest first
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number_in(0..=u64::MAX))]
         max: Option<u64>,
         /// One of the secondary algorithms [default: the first]
         #[arg(long, value_name = "ALGORITHM", conflicts_with = "priority")]
         algorithm: Option<String>,
-        /// The same by its number, 1 to 3
+        /// Instead of --algorithm: its number, 1 to 3
         #[arg(long, value_name = "N")]
         priority: Option<u8>,
     },
     /// Write blocks to the backing, and give up their memory
     Writeback {
-        /// Which blocks
+        /// Blocks to write
         #[arg(value_enum, default_value_t)]
         blocks: Blocks,
-        /// Only of this part of the disk, as in 64M-128M
+        /// Only blocks in this part of the disk, as in 64M-128M
         #[arg(long, value_name = "FROM-TO")]
         range: Option<Span>,
-        /// How
+        /// Form of the blocks in the backing
         #[arg(long, value_enum, default_value_t)]
         form: Form,
         /// At most so many blocks
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number_in(0..=u64::MAX))]
         max: Option<u64>,
     },
-    /// How much may still be written back, or change that
+    /// Show or change the number of bytes that may still be written back
     WritebackLimit {
-        /// As in 10G, or none for no bound
+        /// New number of bytes, as in 10G, or none for no bound
         bytes: Option<Bound>,
     },
-    /// Change the most memory that the store takes
+    /// Change the memory limit of the disk
     Limit {
-        /// As in 512M
+        /// New limit, as in 512M, not below the memory in use
         #[arg(value_parser = parse_size)]
         bytes: u64,
     },
     /// Make the disk larger; clients learn it when they connect again
     Resize {
-        /// As in 16G
+        /// New size, as in 16G: a multiple of 512, up to the server's --max-size
         #[arg(value_parser = parse_size)]
         bytes: u64,
     },
-    /// Who is connected, since when, and what they did
+    /// Show the connected clients: origin, disk, times, requests, bytes
     Clients,
-    /// End connections; what they asked for may still be done
+    /// End connections; requests that have arrived may still be done
     Disconnect {
-        /// A number that `clients` prints, or all
+        /// Number of a client, as `zs ctl clients` prints it, or all
         #[arg(value_name = "ID|all")]
         whom: Whom,
     },
-    /// Forget everything; no client may be connected
+    /// Empty the disk; no client may be connected
     Reset,
-    /// Statistics for Prometheus, as OpenMetrics
+    /// Print statistics for Prometheus (OpenMetrics)
     Metrics,
-    /// Write everything to a file that the server makes or replaces
+    /// Write the contents to a file, which the server makes or replaces
     Snapshot {
         /// A path below the server's --allow-dir
         path: PathBuf,
     },
-    /// Replace everything by a snapshot; no client may be connected
+    /// Replace the contents by those of a snapshot; no client may be connected
     Load {
         /// A path below the server's --allow-dir
         path: PathBuf,

@@ -15,6 +15,8 @@ pub(super) struct Link {
     path: PathBuf,
     patience: Duration,
     reader: BufReader<UnixStream>,
+    /// Whether the server has answered once.
+    known: bool,
 }
 
 impl Link {
@@ -25,6 +27,9 @@ impl Link {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     format!("; is a zs serve running with that {argument}?")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "; only the user who started the server, and root, can use it".to_owned()
                 }
                 _ => String::new(),
             };
@@ -37,6 +42,7 @@ impl Link {
             path: path.to_owned(),
             patience,
             reader: BufReader::new(stream),
+            known: false,
         })
     }
 
@@ -55,6 +61,7 @@ impl Link {
             };
             let line = line.map_err(|error| self.lost(&error))?;
             sent = Ok(());
+            self.known = true;
             match serde_json::from_slice(&line).map_err(|error| self.failed(&error))? {
                 Answer::Error(text) => return Err(Failure::Failed(text)),
                 Answer::Ok(value) => return Ok(value),
@@ -68,7 +75,10 @@ impl Link {
         match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset => self.failed(&"the server has ended"),
+            | io::ErrorKind::ConnectionReset => self.failed(match self.known {
+                true => &"the server has ended",
+                false => &"the server has ended, or this is not its control socket",
+            }),
             _ if is_late(error) => silent(&self.path, self.patience),
             _ => self.failed(error),
         }

@@ -10,6 +10,7 @@ mod link;
 mod text;
 mod top;
 
+use crate::cli::number_in;
 use crate::control::{self, Order, Request};
 use crate::failure::Failure;
 use crate::output;
@@ -20,28 +21,29 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Ask or tell a running `zs serve` something
-///
-/// Works for the user who started the server, and for root. To interrupt it is harmless: what the
-/// server has begun it finishes.
+const ABOUT: &str = "\
+Only the user who started the server, and root, can use it. Ctrl-C is harmless: the server finishes a verb that it has begun.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong arguments.";
+
+/// Show figures of a running `zs serve`, or change it
 #[derive(Debug, Args)]
-#[command(after_help = SIZES)]
+#[command(after_help = format!("{ABOUT}\n\n{SIZES}"))]
 pub(crate) struct Options {
-    /// The server's unix socket; that for control lies beside it
+    /// Unix socket of the server, as in its --socket; the control socket is found beside it
     #[arg(long, short, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Instead: its control socket, as in the server's --control
+    /// Instead of --socket: the control socket, as in the server's --control
     #[arg(long, value_name = "PATH", conflicts_with = "socket")]
     control: Option<PathBuf>,
 
-    /// Which disk, if the server has several
+    /// Name of the disk, if the server has several
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
 
-    /// Give up on a server that gives no sign of life for so long, as one that is stopped; one that
-    /// works on something long says so twice a second
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    /// Give up on a server that is silent for so many seconds, 2 to 3600. A server that works on a long verb is not silent
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number_in(2..=3600))]
     timeout: u64,
 
     /// Print the answer as JSON
@@ -58,10 +60,10 @@ enum Verb {
     Ask(Request),
     /// Show throughput, memory and latencies as they change; q quits
     Top {
-        /// Seconds between two looks, 1 to 30
+        /// Seconds between two looks at the server, 1 to 30
         // Less than the silence after which the server hangs up.
-        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=30))]
-        every: u8,
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = number_in(1..=30))]
+        every: u64,
     },
 }
 

@@ -27,34 +27,34 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present_any = ["export", "load"], conflicts_with = "export")]
     size: Option<u64>,
 
-    /// Instead: a disk of that name, each with a store of its own; may be repeated
+    /// Instead of --size: a disk of this name and size; may be repeated. Each has its own memory, and the other options hold for
+    /// each
     #[arg(long, value_name = "NAME=SIZE", value_parser = named)]
     export: Vec<Named>,
 
-    /// Nobody can write
+    /// Refuse all writes of clients
     #[arg(long)]
     read_only: bool,
 
-    /// Bytes that are compressed together [default: 4k]
+    /// Size of a block, which is compressed as one [default: 4k]
     #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     block_size: Option<BlockSize>,
 
-    /// How blocks are compressed: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none
-    /// [default: lz4]
+    /// Algorithm that compresses blocks: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none [default: lz4]
     #[arg(long, short, value_name = "ALGORITHM")]
     algorithm: Option<Algorithm>,
 
-    /// How they are recompressed when `zs ctl` says so; up to three, the strongest last
+    /// Algorithm for `zs ctl recompress`; may be repeated, three at most, the strongest last
     #[arg(long, value_name = "ALGORITHM")]
     secondary: Vec<Algorithm>,
 
-    /// Of zstd: a dictionary, as `zs ctl train` or `zstd --train` make them
+    /// For --algorithm zstd: a dictionary, as `zs ctl train` or `zstd --train` makes it
     #[arg(long, value_name = "FILE")]
     dictionary: Option<PathBuf>,
 
-    /// Most memory that a disk takes, everything counted but requests and replies, 33 to 89 MiB at
-    /// most; beyond it a write fails as on a full disk [default: its size and 1/16, or its share of
-    /// half of the memory that is available]
+    /// Most memory of a disk, all metadata included, 2M at least; a write beyond it fails as on a full disk. Requests and
+    /// replies of all clients take more, 33 to 89 MiB at most [default: the size, 1/16 of it, and 2 MiB, or the disk's share of half of the
+    /// memory that is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit: Option<u64>,
 
@@ -66,7 +66,7 @@ pub(super) struct DiskArgs {
     #[arg(long)]
     dedup: bool,
 
-    /// Remember when blocks were accessed, for `zs ctl idle --age`; 8 bytes a block
+    /// Remember the time of the last access of each block, for `zs ctl idle --age`; takes 8 bytes a block
     #[arg(long)]
     track_access: bool,
 
@@ -74,13 +74,13 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
 
-    /// Where `zs ctl writeback` writes: a block device or file, which is overwritten, or auto, a
-    /// file without a name in $TMPDIR or /var/tmp
+    /// Block device or file that `zs ctl writeback` writes to, and that is overwritten; or auto, a file without a name in
+    /// $TMPDIR or /var/tmp
     #[arg(long, value_name = "FILE|auto")]
     backing: Option<PathBuf>,
 
-    /// How much of the backing may be used, 512G at most; longer files and devices need it
-    /// [default: all of a file or device; of auto, the size of the disk or 512G]
+    /// Most of the backing that may be used, 512G at most; longer files and devices need it [default: all of a file or
+    /// device; of auto, the size of the disk, or 512G if that is less]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "backing")]
     backing_size: Option<u64>,
 }
@@ -178,7 +178,7 @@ impl DiskArgs {
             let full = StoreOptions::new(open.store().size()).full_limit();
             if disk.size == 0 && full < limit.bytes && open.store().set_limit(full).is_ok() {
                 limit.bytes = full;
-                limit.reason = "the size and 1/16".to_owned();
+                limit.reason = "the size, 1/16 of it, and 2 MiB".to_owned();
             }
             disks.push(Arc::new(open));
         }
@@ -226,10 +226,10 @@ impl DiskArgs {
         let backing = self.backing.as_ref();
         let backing = backing.map(|path| self.backing(path, disk.size));
         let backing = backing.transpose();
-        let backing = backing.map_err(|error| of("--backing: ", &error))?;
+        let backing = backing.map_err(|error| of(&self.backing_named(), &error))?;
         if let Some(backing) = &backing {
             let given = backing.file().and_then(|file| store.set_backing(file));
-            given.map_err(|error| of("--backing: ", &error))?;
+            given.map_err(|error| of(&self.backing_named(), &error))?;
         }
         let disk = StoreDisk::new(&disk.name, self.read_only, options, backing, store);
         Ok(disk)
@@ -251,11 +251,12 @@ impl DiskArgs {
         // Without a size, as much as the file may hold.
         let size = disk.size.max(len);
         let backing = backing.map(|path| self.backing(path, size)).transpose();
-        let backing = backing.map_err(|error| of("--backing: ", &error))?;
+        let backing = backing.map_err(|error| of(&self.backing_named(), &error))?;
         let store = match &backing {
             None => Store::load(from, &as_loaded),
             Some(backing) => {
-                let to = backing.file().map_err(|error| of("--backing: ", &error))?;
+                let to = backing.file();
+                let to = to.map_err(|error| of(&self.backing_named(), &error))?;
                 Store::load_with_file(from, &as_loaded, to)
             }
         };
@@ -306,9 +307,10 @@ impl DiskArgs {
         }
         match size {
             0 => Ok(()),
-            size if size < store.size() => {
-                refuse("the smaller size", &format!("{} bytes", store.size()))
-            }
+            size if size < store.size() => Err(Failure::Failed(format!(
+                "{what}the disk in it has {} bytes, and a disk only grows: give that size, or a larger one",
+                store.size()
+            ))),
             size => store.resize(size).map_err(|error| of(what, &error)),
         }
     }
@@ -326,6 +328,12 @@ impl DiskArgs {
         options.dedup = self.dedup;
         options.track_access = self.track_access;
         options
+    }
+
+    /// The option and what it names, in front of an error.
+    fn backing_named(&self) -> String {
+        let path = self.backing.as_deref().unwrap_or(Path::new(""));
+        format!("--backing {}: ", path.display())
     }
 
     fn backing(&self, path: &Path, disk_size: u64) -> Result<Backing, Error> {
@@ -354,7 +362,7 @@ fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
     };
     let file = fs::File::open(path).map_err(|error| failed(&error))?;
     let dictionary = dictionary_from(file);
-    dictionary.map_err(|error| failed(&error))
+    dictionary.map_err(|text| failed(&text))
 }
 
 /// The dictionary in a file, of which no more than the longest one is read.
@@ -362,7 +370,10 @@ pub(super) fn dictionary_from(file: fs::File) -> Result<Dictionary, String> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_DICTIONARY).read_to_end(&mut bytes);
     read.map_err(|error| error.to_string())?;
-    Dictionary::from_bytes(&bytes).map_err(|error| format!("no dictionary of zstd: {error}"))
+    let dictionary = Dictionary::from_bytes(&bytes);
+    dictionary.map_err(|_| {
+        "no dictionary of zstd: expected a file that zs ctl train or zstd --train made".to_owned()
+    })
 }
 
 #[cfg(test)]

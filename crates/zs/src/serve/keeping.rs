@@ -19,13 +19,14 @@ use zs_os::Folder;
 /// Files of disks.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KeepArgs {
-    /// Begin with the contents of this file, which --save or `zs ctl snapshot` made, and with its size, blocks and algorithms;
-    /// with --export, NAME=FILE for each disk
+    /// Begin with the contents of this file, which --save or `zs ctl snapshot` made, and with its size, block size and
+    /// algorithms; with --export, NAME=FILE for each disk. The file may be missing if --size is given and --save names it, too: the
+    /// disk then begins empty
     #[arg(long, value_name = "[NAME=]FILE")]
     load: Vec<PathBuf>,
 
-    /// Write the contents to this file at the end, however that comes but by SIGKILL; with --export, NAME=FILE for each disk. A
-    /// file that is there is replaced only if it is that of --load
+    /// Write the contents to this file at the end, unless SIGKILL or a crash ends the server; with --export, NAME=FILE for each disk. A
+    /// file that exists is replaced only if --load names it, too
     #[arg(long, value_name = "[NAME=]FILE")]
     save: Vec<PathBuf>,
 }

@@ -53,7 +53,9 @@ pub(super) fn limits(wishes: &[Wish], available: &AvailableMemory, least: u64) -
     let shared = format!("{of_all}half of {}", what_is_available(available));
     let choose = |wish: &Wish| match wish {
         Wish::Given(bytes) => (*bytes, "--limit".to_owned()),
-        Wish::Full(bytes) if *bytes <= share => (*bytes, "the size and 1/16".to_owned()),
+        Wish::Full(bytes) if *bytes <= share => {
+            (*bytes, "the size, 1/16 of it, and 2 MiB".to_owned())
+        }
         Wish::Full(_) => (share, shared.clone()),
     };
     let limits = wishes.iter().map(choose);
@@ -208,7 +210,7 @@ mod tests {
         let mixed = limits(&wishes, &available, 2 << 20);
         assert_eq!(bytes(&mixed), [11 * GIB / 2, 50 * GIB, GIB, 11 * GIB / 2]);
         assert_eq!(mixed[1].reason, "--limit");
-        assert_eq!(mixed[2].reason, "the size and 1/16");
+        assert_eq!(mixed[2].reason, "the size, 1/16 of it, and 2 MiB");
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod seats;
 mod snapshots;
 mod verbs;
 
+use crate::cli::number_in;
 use crate::failure::Failure;
 use crate::output;
 use crate::units::{SIZES, Size};
@@ -47,6 +48,7 @@ use log::Log;
 use pidfile::PidFile;
 use place::{Place, tcp_address};
 use snapshots::Files;
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,17 +63,25 @@ use zs_nbd::{
 /// it did.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Serve disks of compressed memory to whoever speaks NBD
-///
-/// Without --socket, at a unix socket in a new folder that only its owner can enter, or at those
-/// that LISTEN_FDS names. Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and
-/// ends with a signal (INT, TERM, HUP): requests that have arrived are finished and answered first;
-/// a second signal, a second or more after the first, ends it at once. What the disks hold ends
-/// with it, but for --save: what that names is saved first, however many signals come. `zs ctl`
-/// talks to it through a second socket.
+const ABOUT: &str = "\
+Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and serves until a signal: `kill`, or Ctrl-C. Requests that have \
+arrived are answered first. A second signal, a second or more after the first, ends the server at once.
+
+The contents of a disk end with the server, unless --save names a file: they are written there first, however many signals come. An \
+end that loses contents says so on standard error.
+
+Exit codes: 0 done; 1 failed; 2 wrong arguments; with --run, that of the command.
+
+Examples:
+  zs serve --size 8G --socket /run/user/1000/disk
+  zs serve --size 8G --load disk.zs --save disk.zs
+  zs serve --size 8G --run 'qemu-img convert -n -O raw in.qcow2 \"$uri\"'
+  zs ctl --socket /run/user/1000/disk stat";
+
+/// Serve disks of compressed memory to NBD clients: QEMU, nbdcopy, nbd-client
 #[derive(Debug, Args)]
 #[command(override_usage = "zs serve [OPTIONS] <--size SIZE|--export NAME=SIZE...|--load FILE>")]
-#[command(after_help = SIZES)]
+#[command(after_help = format!("{ABOUT}\n\n{SIZES}"))]
 pub(crate) struct Options {
     #[command(flatten)]
     disks: DiskArgs,
@@ -79,22 +89,21 @@ pub(crate) struct Options {
     #[command(flatten)]
     keep: KeepArgs,
 
-    /// Where the unix socket is made, for this user and root only; `-` is a new folder
+    /// Path of the unix socket, which only this user and root can use; `-` is one in a new folder [default: -, or the
+    /// sockets that LISTEN_FDS names]
     #[arg(long, short, short_alias = 'U', value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Where the socket for `zs ctl` is made [default: the path of the unix socket and .ctl; with
-    /// LISTEN_FDS there is none]
+    /// Path of the socket for `zs ctl` [default: the path of the unix socket with .ctl added; none with LISTEN_FDS]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// Also listen at an address and port, 0 for a free one; any user of this machine comes in, and
-    /// beyond it --tls is needed
+    /// Also listen at this address and port; port 0 takes a free one. At 127.0.0.1 and ::1 every user of this machine comes
+    /// in; other addresses need --tls
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = tcp_address)]
     tcp: Option<SocketAddr>,
 
-    /// Of --tcp: the server's certificate, its key, and the authority whose clients come in, in PEM
-    /// files
+    /// For --tcp: PEM files of the server's certificate, of its key, and of the authority that signs the certificates of clients
     #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "CA"], requires = "tcp")]
     tls: Option<Vec<PathBuf>>,
 
@@ -102,21 +111,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     allow_dir: Option<PathBuf>,
 
-    /// File to write the process number to, once clients can connect
+    /// Write the process number to this file, once clients can connect; a file that exists is replaced, and it is removed at the end
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
-    /// Serve for as long as this command of the shell runs, which finds the first disk in $uri, all
-    /// URIs in $uris and the socket in $unixsocket; ends as the command does
+    /// Serve while this shell command runs, and exit with its code. It finds the URI of the first disk in $uri, all URIs in
+    /// $uris, and the path of the unix socket in $unixsocket
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
-    /// Disconnect clients that neither sent nor took a byte for so long [default: never; but when
-    /// all places are taken, one of TCP that was idle for a minute makes room for another client]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Disconnect clients that neither sent nor took a byte for so many seconds [default: never; but when all 64 places are
+    /// taken, a TCP client that was idle for a minute makes room for another]
+    #[arg(long, value_name = "SECONDS", value_parser = number_in(1..=u64::MAX))]
     idle: Option<u64>,
 
-    /// Say on standard error who connects, what clients are refused, and how connections end
+    /// Print on standard error each connection, each kind of refused request, and the end of each connection
     #[arg(long, short)]
     verbose: bool,
 }
@@ -166,7 +175,7 @@ fn serve(
     }
     // Before the first client is let in, whose server has one then.
     let control = place.control().map(PrivateListener::bind).transpose();
-    let control = control.map_err(|error| failed(&error))?;
+    let control = control.map_err(|error| place::unusable(&error))?;
     let server = start(options, &mut place, disks, log)?;
     let console =
         control.map(|socket| Console::start(socket, disks.to_vec(), files, server.clients()));
@@ -227,11 +236,20 @@ fn start(
     };
     let exports: Result<Vec<Export>, InvalidExport> = disks.iter().map(export).collect();
     let exports = exports.and_then(Exports::new);
-    let exports = exports.map_err(|error| Failure::Usage(format!("--export: {error}")))?;
+    let exports = exports.map_err(|error| {
+        let names = || disks.iter().map(|disk| disk.name());
+        let mut seen = HashSet::new();
+        let name = match error {
+            InvalidExport::Twice => names().find(|name| !seen.insert(*name)),
+            _ => None,
+        };
+        let name = name.map_or_else(String::new, |name| format!(" {name}"));
+        Failure::Usage(format!("--export{name}: {error}"))
+    })?;
     let tls = match options.tls.as_deref() {
         Some([certificate, key, authority]) => {
             let tls = Tls::from_files(certificate, key, authority);
-            Some(tls.map_err(|error| failed(&error))?)
+            Some(tls.map_err(|error| failed(&format!("--tls {error}")))?)
         }
         _ => None,
     };

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use zs_nbd::{Endpoint, Tls};
+use zs_nbd::{Endpoint, EndpointError, Tls};
 
 /// The sockets, and the folder made for them, which goes at the end.
 pub(super) struct Place {
@@ -111,13 +111,13 @@ impl Place {
         let mut endpoints = match (&mut self.inherited, &self.socket) {
             (Some(inherited), _) => std::mem::take(inherited),
             (None, Some(socket)) => {
-                vec![Endpoint::unix(socket).map_err(|error| failed(&error))?]
+                vec![Endpoint::unix(socket).map_err(|error| unusable(&error))?]
             }
             (None, None) => Vec::new(),
         };
         if let Some(asked) = tcp {
             let scheme = if tls.is_some() { "nbds" } else { "nbd" };
-            let endpoint = Endpoint::tcp(asked, tls).map_err(|error| failed(&error))?;
+            let endpoint = Endpoint::tcp(asked, tls).map_err(|error| unusable(&error))?;
             // Not what was asked for: that may have been any port.
             let address = endpoint.tcp_address().unwrap_or(asked);
             self.tcp = Some(format!("{scheme}://{address}"));
@@ -161,6 +161,24 @@ impl Place {
         let tcp = names.filter_map(|name| Some(format!("{}/{name}", self.tcp.as_deref()?)));
         unix.chain(tcp).collect()
     }
+}
+
+/// Why a server cannot listen there, and what helps.
+pub(super) fn unusable(error: &EndpointError) -> Failure {
+    failed(&match error {
+        EndpointError::Unix { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            format!("{error}: there is no folder {}", folder.display())
+        }
+        EndpointError::NeedsTls(_) => {
+            format!("--tcp {error}: add --tls CERT KEY CA, or listen at 127.0.0.1 or ::1")
+        }
+        EndpointError::Tcp { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            format!("--tcp {error}; port 0 takes a free one")
+        }
+        EndpointError::Tcp { .. } => format!("--tcp {error}"),
+        _ => error.to_string(),
+    })
 }
 
 /// Reads what --tcp is given. A name may mean several addresses, or another one tomorrow; whom to

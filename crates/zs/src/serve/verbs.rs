@@ -110,6 +110,13 @@ impl Reach {
         if let Some(disk) = found {
             return Ok(disk);
         }
+        if let (Some(name), [only]) = (export, &self.disks[..])
+            && only.name().is_empty()
+        {
+            return refuse(format!(
+                "there is no export {name:?}: the only disk has no name, so leave --export out"
+            ));
+        }
         let names: Vec<_> = self.disks.iter().map(|disk| disk.name()).collect();
         let wrong = export.map_or_else(
             || "there are several exports: name one by --export".to_owned(),
@@ -140,7 +147,7 @@ impl Reach {
             Request::Train { path, size } => {
                 // What does not fit is refused, with what is allowed.
                 let size = usize::try_from(*size).unwrap_or(usize::MAX);
-                let dictionary = store.train_dictionary(size)?;
+                let dictionary = store.train_dictionary(size).map_err(of_train)?;
                 self.files.write(path, dictionary.as_bytes())?;
                 json!({ "dictionary_bytes": dictionary.as_bytes().len() })
             }
@@ -344,6 +351,15 @@ fn which(blocks: Blocks) -> Which {
         Blocks::Huge => Which::Huge,
         Blocks::HugeIdle => Which::HugeIdle,
         Blocks::Incompressible => Which::Incompressible,
+    }
+}
+
+fn of_train(error: Error) -> Refused {
+    match error {
+        Error::Codec(_) => Refused(format!(
+            "too little to learn from: the disk has too few blocks, or they have nothing in common ({error})"
+        )),
+        other => other.into(),
     }
 }
 

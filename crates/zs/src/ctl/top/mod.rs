@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Shows a disk until q is pressed, or a signal comes. The terminal is as it was afterwards, also after a panic.
-pub(super) fn run(link: &mut Link, export: Option<String>, every: u8) -> Result<(), Failure> {
+pub(super) fn run(link: &mut Link, export: Option<String>, every: u64) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         let text =
             "top needs a terminal to draw on; zs ctl stat and metrics print the same figures";
@@ -69,10 +69,10 @@ fn show(
     link: &mut Link,
     order: &Order,
     first: Stat,
-    every: u8,
+    every: u64,
     ended: &AtomicBool,
 ) -> Result<(), Failure> {
-    let every = Duration::from_secs(every.into());
+    let every = Duration::from_secs(every);
     let mut history = History::new(first, Instant::now());
     // SeqCst: a flag of a signal handler, looked at a few times a second.
     while !ended.load(Ordering::SeqCst) {
