@@ -78,7 +78,6 @@ fn a_disk_is_saved_at_the_end_and_loaded_at_the_start() {
             "has blocks of 16 KiB: leave --block-size out",
         ),
         (&["--algorithm", "lz4"], "has zstd"),
-        (&["--size", "8M"], "16777216 bytes, and a disk only grows"),
     ] {
         let output = zs(&[&["serve", "--load", &name], more].concat())
             .output()
@@ -86,6 +85,33 @@ fn a_disk_is_saved_at_the_end_and_loaded_at_the_start() {
         let said = stderr(&output);
         assert!(!output.status.success() && said.contains(part), "{said}");
     }
+}
+
+/// A service that was resized, and then filled beyond the limit that its --size would have, starts
+/// again with the line that it began with.
+#[test]
+fn a_resized_service_starts_again_with_its_line() {
+    let (_kept, _, name) = file();
+    let line = ["--size", "1M", "--load", &name, "--save", &name];
+    let server = Server::with_disks(&line);
+    for verb in [["resize", "16M"], ["limit", "20M"]] {
+        server.told(&verb);
+    }
+    let mut numbers = Numbers::new(5);
+    let bytes: Vec<u8> = (0..1 << 20)
+        .flat_map(|_| numbers.next().to_ne_bytes())
+        .collect();
+    let mut client = server.client();
+    assert_eq!(client.write(4 << 20, &bytes).unwrap(), 0);
+    client.leave();
+    server.terminate();
+    let server = Server::with_disks(&line);
+    let mut client = server.client();
+    assert_eq!(client.size, 16 << 20);
+    let read = client.read(4 << 20, 8 << 20).unwrap().unwrap();
+    assert!(read == bytes, "8 MiB that were written before");
+    client.leave();
+    server.terminate();
 }
 
 #[test]

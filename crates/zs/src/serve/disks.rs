@@ -5,6 +5,7 @@ use super::keeping::Files;
 use super::limits::{self, Wish};
 use crate::cli::page_size;
 use crate::failure::Failure;
+use crate::output;
 use crate::units::{Size, parse_size};
 use clap::Args;
 use std::env;
@@ -162,21 +163,28 @@ impl DiskArgs {
         let dictionary = self.dictionary.as_deref().map(read_dictionary);
         let dictionary = dictionary.transpose()?;
         let least = self.block_size.unwrap_or_default().block_bytes() as u64;
-        let wishes: Vec<Wish> = list.iter().map(|disk| self.wish(disk)).collect();
+        let sources = list.iter().zip(files);
+        let sources = sources.map(|(disk, files)| files.open(disk.size > 0));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let wishes = list.iter().zip(&sources);
+        let wishes: Vec<Wish> = wishes
+            .map(|(disk, source)| self.wish(disk, source.is_some()))
+            .collect();
         let mut limits = limits::limits(&wishes, &available_memory(Path::new("/")), least);
         let mut disks = Vec::with_capacity(list.len());
-        for ((disk, files), limit) in list.iter().zip(files).zip(&mut limits) {
+        let parts = list.iter().zip(files).zip(sources).zip(&mut limits);
+        for (((disk, files), source), limit) in parts {
             let mut options = self.options(disk, dictionary.clone());
             options.limit = Some(limit.bytes);
             options.max_limit = Some(limits::highest(limit.bytes, list.len()));
-            let file = files.open(disk.size > 0)?;
-            let open = match (file, &files.load) {
+            let has_own_limit = source.is_some() && self.limit.is_none();
+            let open = match (source, &files.load) {
                 (Some(file), Some(path)) => self.load(disk, options, file, path)?,
                 _ => self.create(disk, options)?,
             };
-            // Of a file without --size, the size was not known before.
+            // Of a disk in a file, the size was not known before.
             let full = StoreOptions::new(open.store().size()).full_limit();
-            if disk.size == 0 && full < limit.bytes && open.store().set_limit(full).is_ok() {
+            if has_own_limit && full < limit.bytes && open.store().set_limit(full).is_ok() {
                 limit.bytes = full;
                 limit.reason = "the size, 1/16 of it, and 2 MiB".to_owned();
             }
@@ -206,12 +214,12 @@ impl DiskArgs {
         }
     }
 
-    fn wish(&self, disk: &Named) -> Wish {
-        match (self.limit, disk.size) {
-            (Some(limit), _) => Wish::Given(limit),
-            // Of a file that was not read yet.
-            (None, 0) => Wish::Full(MAX_ARENA_BYTES),
-            (None, _) => Wish::Full(self.options(disk, None).full_limit()),
+    fn wish(&self, disk: &Named, is_loaded: bool) -> Wish {
+        match self.limit {
+            Some(limit) => Wish::Given(limit),
+            // The file was not read yet: its disk may be larger than --size.
+            None if is_loaded => Wish::Full(MAX_ARENA_BYTES),
+            None => Wish::Full(self.options(disk, None).full_limit()),
         }
     }
 
@@ -305,14 +313,17 @@ impl DiskArgs {
         if !self.secondary.is_empty() && has.get(1..) != Some(&self.secondary[..]) {
             return refuse("--secondary", &format!("{:?}", &names[1..]));
         }
-        match size {
-            0 => Ok(()),
-            size if size < store.size() => Err(Failure::Failed(format!(
-                "{what}the disk in it has {} bytes, and a disk only grows: give that size, or a larger one",
-                store.size()
-            ))),
-            size => store.resize(size).map_err(|error| of(what, &error)),
+        if size > store.size() {
+            return store.resize(size).map_err(|error| of(what, &error));
         }
+        if size > 0 && size < store.size() {
+            // As after a resize: a service starts again with the line that it began with.
+            output::note(&format!(
+                "{what}its disk has {}, and is not made smaller by --size",
+                Size(store.size())
+            ));
+        }
+        Ok(())
     }
 
     fn options(&self, disk: &Named, dictionary: Option<Dictionary>) -> StoreOptions {

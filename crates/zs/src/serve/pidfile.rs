@@ -17,7 +17,8 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file, or puts a new one in the place of an old one. No link is followed, and nothing but a file is replaced.
+    /// Makes the file, or puts a new one in the place of an old one. No link is followed, and nothing is replaced but a file
+    /// with a process number.
     pub(super) fn write(path: &Path) -> Result<Self, Failure> {
         let made = Self::make(path);
         made.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))
@@ -25,8 +26,8 @@ impl PidFile {
 
     fn make(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let text = "there is something else than a file, which stays as it is";
+        if !may_be_replaced(&path)? {
+            let text = "what is there holds no process number, and stays as it is: name another file, or remove it";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -66,6 +67,22 @@ impl Drop for PidFile {
     }
 }
 
+/// The longest content of a file that may be replaced: a number, and an end of line.
+const MOST_BYTES: u64 = 24;
+
+/// Says whether nothing is at a path, or a file as servers leave it that were killed: with a number, or empty.
+fn may_be_replaced(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+        Ok(found) if !found.is_file() || found.len() > MOST_BYTES => Ok(false),
+        Ok(_) => {
+            let content = fs::read(path)?;
+            Ok(content.trim_ascii().iter().all(u8::is_ascii_digit))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +99,22 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"precious");
         assert!(link.is_symlink());
         assert!(PidFile::write(folder.path()).is_err());
+    }
+
+    /// A slip of the hand must not cost a disk.
+    #[test]
+    fn a_file_without_a_process_number_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.zs");
+        for content in ["precious", "12 monkeys", "1234567890123456789012345"] {
+            fs::write(&path, content).unwrap();
+            assert!(PidFile::write(&path).is_err(), "{content}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        for content in ["", "77\n", "77"] {
+            fs::write(&path, content).unwrap();
+            assert!(PidFile::write(&path).is_ok(), "{content}");
+        }
     }
 
     #[test]
