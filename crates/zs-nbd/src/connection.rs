@@ -49,11 +49,9 @@ pub(crate) struct Bounds {
 
 /// Who decides about places in service.
 pub(crate) trait Door {
-    /// Lets the client in, or says why not.
+    /// Lets the client in, or says why not. Another one may have to go for it.
     fn admit(&self) -> Result<(), End>;
-    /// The client was let in and is not served.
-    fn withdraw(&self);
-    /// It was told why.
+    /// A client that was not let in was told why.
     fn denied(&self, why: End);
 }
 
@@ -80,49 +78,64 @@ fn receive(
     door: &impl Door,
 ) -> Result<End, End> {
     while let Some(wish) = lobby.next(channel)? {
-        let why = match door.admit() {
-            Err(why) => why,
-            Ok(()) => match attend(channel, lobby, &wish, bounds, guest) {
-                Ok(end) => return end,
-                Err(kept_out) => {
-                    door.withdraw();
-                    kept_out
-                }
-            },
-        };
-        door.denied(lobby.deny(channel, &wish, why)?);
+        match attend(channel, lobby, &wish, (bounds, guest, door)) {
+            Served::ToItsEnd(end) => return end,
+            Served::Not(why) => door.denied(lobby.deny(channel, &wish, why)?),
+        }
     }
     Ok(End::Goodbye)
 }
 
-/// Serves an admitted client, who is told so when the device has taken it; or says why the device
-/// does not.
-fn attend(
+/// What came of a client's wish.
+enum Served {
+    /// It was told that it may begin, and has come to its end.
+    ToItsEnd(Result<End, End>),
+    /// It was not told so.
+    Not(End),
+}
+
+/// Serves a client that the device takes, if there is a place for it.
+///
+/// The place comes last before the answer: somebody else may have to go for it, and nobody shall go
+/// for a client that the device does not take.
+fn attend<D: Door>(
+    channel: &Channel,
+    lobby: &mut Lobby<'_>,
+    wish: &Wish,
+    (bounds, guest, door): (&Bounds, &Guest, &D),
+) -> Served {
+    let export = &wish.agreement.export;
+    let mut served = None;
+    let attached = export.device().attached(&mut || {
+        served = Some(match door.admit() {
+            Err(why) => Served::Not(why),
+            Ok(()) => Served::ToItsEnd(converse(channel, lobby, wish, bounds, guest)),
+        });
+    });
+    match (served, attached) {
+        (Some(served), _) => served,
+        (None, Err(errno)) => Served::Not(End::KeptOut(errno)),
+        // A device that did not call it has no use for the client.
+        (None, Ok(())) => Served::ToItsEnd(Ok(End::Gone { cut: false })),
+    }
+}
+
+/// Tells a client that it may begin, and serves it to its end.
+fn converse(
     channel: &Channel,
     lobby: &mut Lobby<'_>,
     wish: &Wish,
     bounds: &Bounds,
     guest: &Guest,
-) -> Result<Result<End, End>, End> {
-    let export = &wish.agreement.export;
-    let mut served = None;
-    let attached = export.device().attached(&mut || {
-        let granted = lobby.grant(channel, wish).and_then(|granted| {
-            let looks = channel.look_up_every(bounds.idle);
-            looks.map_err(|error| End::of(error, bounds.handshake))?;
-            Ok(granted)
-        });
-        served = Some(granted.map(|(session, early)| {
-            guest.got(export.name());
-            guest.touch();
-            let connection = Connection::new(channel, session, early, bounds, guest);
-            std::thread::scope(|scope| connection.work(scope, None));
-            connection.end()
-        }));
-    });
-    attached.map_err(End::KeptOut)?;
-    // A device that did not call it has no use for the client.
-    Ok(served.unwrap_or(Ok(End::Gone { cut: false })))
+) -> Result<End, End> {
+    let (session, early) = lobby.grant(channel, wish)?;
+    let looks = channel.look_up_every(bounds.idle);
+    looks.map_err(|error| End::of(error, bounds.handshake))?;
+    guest.got(wish.agreement.export.name());
+    guest.touch();
+    let connection = Connection::new(channel, session, early, bounds, guest);
+    std::thread::scope(|scope| connection.work(scope, None));
+    Ok(connection.end())
 }
 
 /// What has been read and belongs to nobody yet.

@@ -16,7 +16,7 @@ pub trait Device: Send + Sync {
     /// does for each client; several sessions run at once.
     ///
     /// # Errors
-    /// Whatever keeps the client out: its connection is closed, and `session` was not called.
+    /// Whatever keeps the client out: it is told so, and `session` was not called.
     fn attached(&self, session: &mut dyn FnMut()) -> Result<(), Errno> {
         session();
         Ok(())

@@ -134,16 +134,6 @@ impl Places {
         Ok(Given { number, displaced })
     }
 
-    /// Takes a place in service back from a connection that was not served: it is in the lobby
-    /// again.
-    pub(crate) fn withdraw(&mut self, number: u64) {
-        if let Some(seat) = self.seats.get_mut(&number)
-            && seat.stage == Stage::Service
-        {
-            seat.stage = Stage::Lobby;
-        }
-    }
-
     /// A connection is gone.
     pub(crate) fn leave(&mut self, number: u64) {
         self.seats.remove(&number);
@@ -360,16 +350,6 @@ mod tests {
         assert!(places.admit(other, idle).unwrap().displaced.is_some());
     }
 
-    #[test]
-    fn a_place_that_is_not_used_goes_back() {
-        let mut places = places(1, 4);
-        let number = come(&mut places, &unix(1)).unwrap().number;
-        assert_eq!(come(&mut places, &unix(1)), Err(Full(1)));
-        places.withdraw(number);
-        assert_eq!(places.serving(), 0);
-        assert!(come(&mut places, &unix(1)).is_ok());
-    }
-
     /// Threads that do not come back from a device hold no place, and are bounded all the same.
     #[test]
     fn those_that_do_not_go_are_bounded() {
@@ -383,7 +363,6 @@ mod tests {
         Enter(u8),
         Admit(usize, u64),
         Leave(usize),
-        Withdraw(usize),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -391,7 +370,6 @@ mod tests {
             4 => (0..6_u8).prop_map(Step::Enter),
             4 => (0..40_usize, 0..120_u64).prop_map(|(which, idle)| Step::Admit(which, idle)),
             1 => (0..40_usize).prop_map(Step::Leave),
-            1 => (0..40_usize).prop_map(Step::Withdraw),
         ];
         prop::collection::vec(one, 0..200)
     }
@@ -430,7 +408,6 @@ mod tests {
                         }
                     }
                     Step::Leave(which) => places.leave(pick(which)),
-                    Step::Withdraw(which) => places.withdraw(pick(which)),
                 }
                 let tcp = |seat: &Seat| seat.stage == Stage::Service && !seat.unix;
                 prop_assert!(places.serving() <= 9);

@@ -510,10 +510,6 @@ impl Door for Entry {
         Ok(())
     }
 
-    fn withdraw(&self) {
-        self.shared.lock().places.withdraw(self.guest.number);
-    }
-
     fn denied(&self, why: End) {
         self.shared.tell(&Event::Denied(self.guest.number, why));
     }
