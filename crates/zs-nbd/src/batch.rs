@@ -2,24 +2,28 @@
 //!
 //! Data model: `bytes -> one buffer -> requests, or pieces of large ones, with their payloads ->
 //! replies`. The buffers of a batch do not grow with the length of a request: [`SMALL`] for what is
-//! read, and a little more for replies; more only for a large reply in one piece, if that is lent.
+//! read, and twice that for replies; another one for a large reply in one piece, if that is lent.
 
 use crate::device::Errno;
 use crate::lender::Account;
 use crate::pace::{FULL_REQUESTS, Pace};
 use crate::pieces::{Job, PIECE, Pieces};
-use crate::proto::{Command, Head, Replies, Violation};
+use crate::proto::{Command, Head, Mode, Replies, Violation};
 use crate::session::Session;
+use std::collections::TryReserveError;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of a buffer: a piece, and heads.
 const SMALL: usize = PIECE as usize + (4 << 10);
+/// Bytes of the buffer for replies: those that make a batch full, and then one more reply, of which
+/// the longest are 4096 extents in each of two contexts.
+const ROOM: usize = 2 * SMALL;
 /// A batch is full with so many bytes of payload, in and out.
 const FULL_BYTES: u64 = 64 << 10;
 /// Bytes that a batch takes, at most: what is read, and replies.
-pub(crate) const BATCH_BYTES: usize = 3 * SMALL;
+pub(crate) const BATCH_BYTES: usize = SMALL + ROOM;
 
 /// What follows the requests that were cut.
 #[derive(Debug)]
@@ -94,18 +98,19 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(session: &Session, account: Account) -> Self {
-        Self {
+    /// Begins an empty one, with all buffers that it needs.
+    pub(crate) fn new(mode: Mode, account: Account) -> Result<Self, TryReserveError> {
+        Ok(Self {
             account,
-            input: vec![0; SMALL],
+            input: zeroed(SMALL)?,
             begin: 0,
             end: 0,
             pieces: None,
             requests: Vec::new(),
             weight: 0,
             long: false,
-            replies: Replies::new(session.mode()),
-        }
+            replies: Replies::new(mode, ROOM)?,
+        })
     }
 
     /// Takes what somebody else read: what another batch unloaded, or a handshake left over, which
@@ -117,13 +122,14 @@ impl Batch {
         self.pieces = carry.pieces.take();
     }
 
-    /// Gives away what was read beyond the requests.
-    pub(crate) fn unload(&mut self, carry: &mut Carry) {
-        carry
-            .bytes
-            .extend_from_slice(&self.input[self.begin..self.end]);
+    /// Gives away what was read beyond the requests, if there is memory to put it into.
+    pub(crate) fn unload(&mut self, carry: &mut Carry) -> Result<(), TryReserveError> {
+        let rest = &self.input[self.begin..self.end];
+        carry.bytes.try_reserve_exact(rest.len())?;
+        carry.bytes.extend_from_slice(rest);
         self.end = self.begin;
         carry.pieces = self.pieces.take();
+        Ok(())
     }
 
     /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as
@@ -290,12 +296,15 @@ impl Batch {
                 }
                 None if expected > SMALL && session.check(head).is_ok() => {
                     let loan = self.account.lend(expected.div_ceil(BATCH_BYTES));
-                    if loan.is_some() && replies.reserve(expected).is_ok() {
-                        session.execute(head, payload, replies);
-                        flush(replies, false)?;
-                        replies.shrink(SMALL);
-                    } else {
-                        read_unbroken(session, head, replies, &mut flush)?;
+                    let lent = loan
+                        .as_ref()
+                        .and_then(|_| Replies::new(session.mode(), expected).ok());
+                    match lent {
+                        Some(mut large) => {
+                            session.execute(head, payload, &mut large);
+                            flush(&mut large, false)?;
+                        }
+                        None => read_unbroken(session, head, replies, &mut flush)?,
                     }
                 }
                 None => session.execute(head, payload, replies),
@@ -306,6 +315,14 @@ impl Batch {
         }
         flush(replies, false)
     }
+}
+
+/// So many zeroes, if there is memory for them.
+pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 fn read_piece(
@@ -436,7 +453,7 @@ mod tests {
     /// batches where `hands` says so.
     fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
         let session = session();
-        let mut batches = [(); 2].map(|()| Batch::new(&session, Account::poor()));
+        let mut batches = [(); 2].map(|()| Batch::new(session.mode(), Account::poor()).unwrap());
         let (mut rest, mut out, mut carry) = (stream, Vec::new(), Carry::default());
         let (mut pieces, mut hands) = (pieces.iter().cycle(), hands.iter().cycle());
         let mut now = 0;
@@ -451,7 +468,7 @@ mod tests {
             });
             let hand = *hands.next().unwrap_or(&false);
             if hand {
-                batches[now].unload(&mut carry);
+                batches[now].unload(&mut carry).unwrap();
             }
             let done = batches[now].execute(&session, |replies, _| {
                 out.extend_from_slice(replies);

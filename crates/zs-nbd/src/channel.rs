@@ -6,6 +6,7 @@
 //! in one piece: the device may be called meanwhile. `tls` is held while bytes are encrypted or
 //! decrypted, never over a call on the socket. In this order.
 
+use crate::batch::zeroed;
 use crate::socket::Socket;
 use crate::stop::Stop;
 use rustix::event::PollFlags;
@@ -125,11 +126,17 @@ impl Channel {
         &self.socket
     }
 
-    /// From now on, encrypted. The handshake of TLS comes with the first read.
+    /// Encrypts from now on. The handshake of TLS comes with the first read.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::OutOfMemory`] if there is no memory for what is read. What rustls allocates
+    /// itself, here and for each record, is out of our hands: it has no way to say that it got
+    /// none, and the process ends.
     pub(crate) fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let raw = zeroed(RAW)?;
         let state = ServerConnection::new(config).map_err(io::Error::other)?;
         self.tls = Some(Mutex::new(state));
-        lock(&self.inward).raw.bytes = vec![0; RAW];
+        lock(&self.inward).raw.bytes = raw;
         Ok(())
     }
 

@@ -94,10 +94,10 @@ enum Served {
     Not(End),
 }
 
-/// Serves a client that the device takes, if there is a place for it.
+/// Serves a client that the device takes, if there is memory and a place for it.
 ///
 /// The place comes last before the answer: somebody else may have to go for it, and nobody shall go
-/// for a client that the device does not take.
+/// for a client that cannot be served.
 fn attend<D: Door>(
     channel: &Channel,
     lobby: &mut Lobby<'_>,
@@ -107,9 +107,24 @@ fn attend<D: Door>(
     let export = &wish.agreement.export;
     let mut served = None;
     let attached = export.device().attached(&mut || {
-        served = Some(match door.admit() {
+        let account = bounds.lender.account(guest.origin.peer(), guest.number);
+        let batch = Batch::new(wish.agreement.mode, account.clone());
+        let prepared = batch.map_err(|_| End::NoMemory);
+        let admitted = prepared.and_then(|batch| door.admit().map(|()| batch));
+        served = Some(match admitted {
             Err(why) => Served::Not(why),
-            Ok(()) => Served::ToItsEnd(converse(channel, lobby, wish, bounds, guest)),
+            Ok(batch) => {
+                let converse = || {
+                    let (session, early) = begin(channel, lobby, wish, bounds)?;
+                    guest.got(export.name());
+                    guest.touch();
+                    let of = (bounds, guest, account);
+                    let connection = Connection::new(channel, session, early, of);
+                    std::thread::scope(|scope| connection.work(scope, batch, None));
+                    Ok(connection.end())
+                };
+                Served::ToItsEnd(converse())
+            }
         });
     });
     match (served, attached) {
@@ -120,22 +135,17 @@ fn attend<D: Door>(
     }
 }
 
-/// Tells a client that it may begin, and serves it to its end.
-fn converse(
+/// Tells a client that it may begin. Returns its session, and what it sent beyond the handshake.
+fn begin(
     channel: &Channel,
     lobby: &mut Lobby<'_>,
     wish: &Wish,
     bounds: &Bounds,
-    guest: &Guest,
-) -> Result<End, End> {
-    let (session, early) = lobby.grant(channel, wish)?;
+) -> Result<(Session, Vec<u8>), End> {
+    let granted = lobby.grant(channel, wish)?;
     let looks = channel.look_up_every(bounds.idle);
     looks.map_err(|error| End::of(error, bounds.handshake))?;
-    guest.got(wish.agreement.export.name());
-    guest.touch();
-    let connection = Connection::new(channel, session, early, bounds, guest);
-    std::thread::scope(|scope| connection.work(scope, None));
-    Ok(connection.end())
+    Ok(granted)
 }
 
 /// What has been read and belongs to nobody yet.
@@ -180,15 +190,14 @@ impl<'a> Connection<'a> {
         channel: &'a Channel,
         session: Session,
         early: Vec<u8>,
-        bounds: &'a Bounds,
-        guest: &'a Guest,
+        (bounds, guest, account): (&'a Bounds, &'a Guest, Account),
     ) -> Self {
         Self {
             channel,
             session,
             bounds,
             guest,
-            account: bounds.lender.account(guest.origin.peer(), guest.number),
+            account,
             inbox: Turn::new(Inbox {
                 carry: Carry::new(early),
                 end: None,
@@ -210,9 +219,8 @@ impl<'a> Connection<'a> {
     /// What each thread does until the connection ends, or nothing is left to do for buffers that
     /// are lent. Orderings are relaxed: the counters are guesses at whether another thread is worth
     /// its while, and the locks order everything else.
-    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, loan: Option<Loan>) {
+    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, mut batch: Batch, loan: Option<Loan>) {
         let _hang_up = HangUp(self.channel.socket());
-        let mut batch = Batch::new(&self.session, self.account.clone());
         let mut kept = None;
         loop {
             let held = kept
@@ -232,8 +240,8 @@ impl<'a> Connection<'a> {
             self.working.fetch_add(1, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
             let long = batch.is_long() || self.pace.is_long(batch.len());
-            if long && room && inbox.end.is_none() && self.may_have_helper() {
-                batch.unload(&mut inbox.carry);
+            let helped = long && room && inbox.end.is_none() && self.may_have_helper();
+            if helped && batch.unload(&mut inbox.carry).is_ok() {
                 drop(inbox);
                 self.call_helper(scope);
             } else {
@@ -321,9 +329,10 @@ impl<'a> Connection<'a> {
         }
         if self.threads.fetch_add(1, Ordering::Relaxed) < self.bounds.threads
             && let Some(loan) = self.account.lend(1)
+            && let Ok(batch) = Batch::new(self.session.mode(), self.account.clone())
         {
             let helper = std::thread::Builder::new().name("nbd-helper".into());
-            let spawned = helper.spawn_scoped(scope, || self.work(scope, Some(loan)));
+            let spawned = helper.spawn_scoped(scope, || self.work(scope, batch, Some(loan)));
             if spawned.is_ok() {
                 return;
             }

@@ -273,7 +273,6 @@ fn a_client_that_the_device_refuses_displaces_nobody() {
     // It has no place, and may ask again.
     device.closed.store(false, Ordering::SeqCst);
     assert_eq!(refused.option(GO, &go("disk", &[])), Ok(()));
-    assert!(idle[0].is_over());
     drop((idle, refused));
     let notes = setup.stop().join("\n");
     assert!(notes.contains("Denied(5, KeptOut(Shutdown))"), "{notes}");
