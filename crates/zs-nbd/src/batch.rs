@@ -61,6 +61,8 @@ pub(crate) struct Crew<'a> {
 pub(crate) struct Carry {
     bytes: Vec<u8>,
     pieces: Option<Pieces>,
+    /// Since when a part of a request is here, if its reader gave up.
+    begun: Option<Instant>,
 }
 
 impl Carry {
@@ -69,6 +71,7 @@ impl Carry {
         Self {
             bytes,
             pieces: None,
+            begun: None,
         }
     }
 }
@@ -91,6 +94,8 @@ pub(crate) struct Batch {
     end: usize,
     /// Of a large request whose head was cut already.
     pieces: Option<Pieces>,
+    /// Since when a part of a request is here that could not be read to its end.
+    begun: Option<Instant>,
     requests: Vec<Taken>,
     weight: u64,
     long: bool,
@@ -106,6 +111,7 @@ impl Batch {
             begin: 0,
             end: 0,
             pieces: None,
+            begun: None,
             requests: Vec::new(),
             weight: 0,
             long: false,
@@ -120,6 +126,7 @@ impl Batch {
         (self.begin, self.end) = (0, carry.bytes.len());
         carry.bytes.clear();
         self.pieces = carry.pieces.take();
+        self.begun = carry.begun.take();
     }
 
     /// Gives away what was read beyond the requests, if there is memory to put it into.
@@ -129,6 +136,7 @@ impl Batch {
         carry.bytes.extend_from_slice(rest);
         self.end = self.begin;
         carry.pieces = self.pieces.take();
+        carry.begun = self.begun.take();
         Ok(())
     }
 
@@ -144,7 +152,7 @@ impl Batch {
         self.requests.clear();
         self.weight = 0;
         self.long = false;
-        let mut begun = None;
+        let mut begun = self.begun.take();
         loop {
             let most = self.share(session, crew);
             if let Err(next) = self.cut(session, most) {
@@ -162,7 +170,9 @@ impl Batch {
                 self.end -= self.begin;
                 self.begin = 0;
             }
-            let len = read(&mut self.input[self.end..], begun)?;
+            let len = read(&mut self.input[self.end..], begun).inspect_err(|_| {
+                self.begun = begun;
+            })?;
             if len == 0 {
                 return Ok(Next::Gone { cut });
             }

@@ -14,7 +14,7 @@
 //! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The
 //! channel's locks come after it.
 
-use crate::batch::{Batch, Carry, Crew, Next, Unanswered};
+use crate::batch::{Batch, Carry, Unanswered};
 use crate::channel::Channel;
 use crate::end::End;
 use crate::guest::Guest;
@@ -32,7 +32,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-/// How long a thread with borrowed buffers waits for its turn before it gives them back.
+mod reading;
+#[cfg(test)]
+mod tests;
+
+/// How long a thread with borrowed buffers waits, for its turn or for its client, before it gives
+/// them back.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection may take.
@@ -154,6 +159,9 @@ struct Inbox {
     carry: Carry,
     /// Nothing more is read.
     end: Option<End>,
+    /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the client
+    /// is idle for too long.
+    restless: bool,
 }
 
 /// Ends a connection whose device panics: a request without an answer would keep its client waiting
@@ -201,6 +209,7 @@ impl<'a> Connection<'a> {
             inbox: Turn::new(Inbox {
                 carry: Carry::new(early),
                 end: None,
+                restless: false,
             }),
             failure: OnceLock::new(),
             in_flight: AtomicU64::new(0),
@@ -233,7 +242,10 @@ impl<'a> Connection<'a> {
             if inbox.end.is_some() || self.failure.get().is_some() {
                 return;
             }
-            self.fill(&mut inbox, &mut batch);
+            if self.fill(&mut inbox, &mut batch, loan.is_some()).is_break() {
+                self.threads.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
             let weight = batch.weight();
             self.guest.asked(batch.len() as u64, weight);
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
@@ -338,53 +350,5 @@ impl<'a> Connection<'a> {
             }
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Reads until there is a whole request, and takes as many as make a batch.
-    fn fill(&self, inbox: &mut Inbox, batch: &mut Batch) {
-        let crew = Crew {
-            pace: &self.pace,
-            threads: self.bounds.threads,
-        };
-        let next = batch.fill(&self.session, crew, |buf, begun| self.read(buf, begun));
-        inbox.end = match next {
-            Ok(Next::Full | Next::Part) => None,
-            Ok(Next::Goodbye) => Some(End::Goodbye),
-            Ok(Next::Broken(violation)) => Some(violation.into()),
-            Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
-            Err(end) => Some(end),
-        };
-    }
-
-    /// Reads what comes next, of a request that has begun maybe.
-    fn read(&self, buf: &mut [u8], begun: Option<Instant>) -> Result<usize, End> {
-        let time = self.bounds.request;
-        let tcp = !self.channel.socket().is_unix();
-        let limit = begun.filter(|_| tcp).map(|begun| begun + time);
-        loop {
-            let quiet = self.bounds.idle.map(|idle| self.guest.last_moved() + idle);
-            let deadline = [limit, quiet].into_iter().flatten().min();
-            match self.channel.read(buf, deadline) {
-                Ok(len) => {
-                    self.guest.touch();
-                    return Ok(len);
-                }
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    let now = Instant::now();
-                    if limit.is_some_and(|limit| limit <= now) {
-                        return Err(End::Slow(time));
-                    }
-                    if self.working.load(Ordering::Relaxed) > 0 {
-                        // It waits for others of us.
-                        self.guest.touch();
-                    } else if let Some(idle) = self.bounds.idle
-                        && self.guest.last_moved() + idle <= now
-                    {
-                        return Err(End::Idle(idle));
-                    }
-                }
-                Err(error) => return Err(End::of(error, time)),
-            }
-        }
     }
 }
