@@ -247,7 +247,7 @@ fn start(
     let (verbose, told) = (options.verbose, log.clone());
     let observer = move |event: &Event| {
         if verbose {
-            told.note(&event.to_string());
+            told.detail(&event.to_string());
         }
     };
     let server = Server::start(exports, endpoints, limits, Arc::new(observer));
