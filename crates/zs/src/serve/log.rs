@@ -221,14 +221,14 @@ mod tests {
         }
         let details = MOST / line.len();
         assert_eq!(queue.lines.len(), details);
-        queue.push(Weight::Important, "full".to_owned());
+        queue.push(Weight::Important, format!("full {line}"));
         assert_eq!(queue.lines.len(), details + 1);
         for _ in 0..MOST {
             queue.push(Weight::Important, line.clone());
         }
         assert!(queue.lines.len() <= 2 * details + 1);
         let told: Vec<String> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(told[details], "full", "in its order");
+        assert!(told[details].starts_with("full"), "in its order");
         assert!(told.last().unwrap().contains("dropped"));
     }
 
