@@ -7,6 +7,7 @@
 //! | `fullness` | when it becomes full, and when it is so no longer |
 //! | `limits` | how much memory each may take, and why |
 //! | `keeping` | files that they begin with, and are saved to |
+//! | `replacing` | such a file, which replaces no other one |
 //! | `pidfile` | the file with the process number |
 //! | `place` | where clients connect |
 //! | `console` | the control socket |
@@ -29,6 +30,7 @@ mod log;
 mod metrics;
 mod pidfile;
 mod place;
+mod replacing;
 mod report;
 mod seats;
 mod snapshots;
@@ -140,8 +142,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 /// Makes or loads the disks, serves them, and saves them.
 fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
     let ending = Ending::prepare()?;
-    let files = options.keep.files(&options.disks.names())?;
-    let disks = options.disks.open(&files)?;
+    let mut files = options.keep.files(&options.disks.names())?;
+    let disks = options.disks.open(&mut files)?;
     let keeping = Keeping::new(&disks, files)?;
     limits::allow_open_files(&disks);
     ending.serving(keeping.saves());
