@@ -13,6 +13,7 @@ use common::*;
 use rustix::process::Signal;
 use std::io::BufRead as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// A file that a disk of 16 MiB with some contents was saved to, in a folder of its own; and the
 /// contents.
@@ -124,7 +125,14 @@ fn one_file_by_two_paths_is_refused() {
                 arguments.extend(["--load", file]);
             }
         }
-        let output = zs(&arguments).output().unwrap();
+        let mut server = zs(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        // Were it not refused, it would serve for ever.
+        while server.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        let _ = server.kill();
+        let output = server.wait_with_output().unwrap();
         let text = failure(&output, 2);
         let [one, other] = files;
         let expected = format!("--save {one} and {other}: two disks cannot have one file");
