@@ -173,18 +173,28 @@ fn serve(
     let console =
         control.map(|socket| Console::start(socket, disks.to_vec(), files, server.clients()));
     let console = console.transpose()?;
-    let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
-    let outcome = wait(options, &place, disks, (ending, keeping), log);
-    if console.is_some_and(|console| !console.stop()) {
-        log.note("what zs ctl asked for took too long, and was cut off");
+    let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose();
+    // Without one it ends, too, in the same order: zs ctl may have begun something by now.
+    let outcome = match &pidfile {
+        Ok(_) => wait(options, &place, disks, (ending, keeping), log),
+        Err(_) => Ok(ExitCode::FAILURE),
+    };
+    let late = console.filter(|console| !console.stop());
+    if late.is_some() {
+        log.note(match keeping.saves() {
+            true => "what zs ctl asked for takes long: the contents are saved when it is through",
+            false => "what zs ctl asked for took too long, and was cut off",
+        });
     }
     match server.stop(GRACE) {
         Stopped::InTime => {}
         Stopped::CutOff => log.note("clients that did not take their replies were cut off"),
         Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
     }
-    drop(pidfile);
-    outcome
+    if let Some(console) = late.filter(|_| keeping.saves()) {
+        console.wait();
+    }
+    pidfile.and(outcome)
 }
 
 /// Waits for the end: that of the command, or a signal.
