@@ -2,24 +2,28 @@
 //!
 //! Data model: `bytes -> one buffer -> requests, or pieces of large ones, with their payloads ->
 //! replies`. The buffers of a batch do not grow with the length of a request: [`SMALL`] for what is
-//! read, and a little more for replies; more only for a large reply in one piece, if that is lent.
+//! read, and twice that for replies; another one for a large reply in one piece, if that is lent.
 
 use crate::device::Errno;
 use crate::lender::Account;
 use crate::pace::{FULL_REQUESTS, Pace};
 use crate::pieces::{Job, PIECE, Pieces};
-use crate::proto::{Command, Head, Replies, Violation};
+use crate::proto::{Command, Head, Mode, Replies, Violation};
 use crate::session::Session;
+use std::collections::TryReserveError;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of a buffer: a piece, and heads.
 const SMALL: usize = PIECE as usize + (4 << 10);
+/// Bytes of the buffer for replies: those that make a batch full, and then one more reply, of which
+/// the longest are 4096 extents in each of two contexts.
+const ROOM: usize = 2 * SMALL;
 /// A batch is full with so many bytes of payload, in and out.
 const FULL_BYTES: u64 = 64 << 10;
 /// Bytes that a batch takes, at most: what is read, and replies.
-pub(crate) const BATCH_BYTES: usize = 3 * SMALL;
+pub(crate) const BATCH_BYTES: usize = SMALL + ROOM;
 
 /// What follows the requests that were cut.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(crate) struct Crew<'a> {
 pub(crate) struct Carry {
     bytes: Vec<u8>,
     pieces: Option<Pieces>,
+    /// Since when a part of a request is here, if its reader gave up.
+    begun: Option<Instant>,
 }
 
 impl Carry {
@@ -65,6 +71,7 @@ impl Carry {
         Self {
             bytes,
             pieces: None,
+            begun: None,
         }
     }
 }
@@ -87,6 +94,8 @@ pub(crate) struct Batch {
     end: usize,
     /// Of a large request whose head was cut already.
     pieces: Option<Pieces>,
+    /// Since when a part of a request is here that could not be read to its end.
+    begun: Option<Instant>,
     requests: Vec<Taken>,
     weight: u64,
     long: bool,
@@ -94,18 +103,20 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(session: &Session, account: Account) -> Self {
-        Self {
+    /// Begins an empty one, with all buffers that it needs.
+    pub(crate) fn new(mode: Mode, account: Account) -> Result<Self, TryReserveError> {
+        Ok(Self {
             account,
-            input: vec![0; SMALL],
+            input: zeroed(SMALL)?,
             begin: 0,
             end: 0,
             pieces: None,
+            begun: None,
             requests: Vec::new(),
             weight: 0,
             long: false,
-            replies: Replies::new(session.mode()),
-        }
+            replies: Replies::new(mode, ROOM)?,
+        })
     }
 
     /// Takes what somebody else read: what another batch unloaded, or a handshake left over, which
@@ -115,15 +126,18 @@ impl Batch {
         (self.begin, self.end) = (0, carry.bytes.len());
         carry.bytes.clear();
         self.pieces = carry.pieces.take();
+        self.begun = carry.begun.take();
     }
 
-    /// Gives away what was read beyond the requests.
-    pub(crate) fn unload(&mut self, carry: &mut Carry) {
-        carry
-            .bytes
-            .extend_from_slice(&self.input[self.begin..self.end]);
+    /// Gives away what was read beyond the requests, if there is memory to put it into.
+    pub(crate) fn unload(&mut self, carry: &mut Carry) -> Result<(), TryReserveError> {
+        let rest = &self.input[self.begin..self.end];
+        carry.bytes.try_reserve_exact(rest.len())?;
+        carry.bytes.extend_from_slice(rest);
         self.end = self.begin;
         carry.pieces = self.pieces.take();
+        carry.begun = self.begun.take();
+        Ok(())
     }
 
     /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as
@@ -138,7 +152,7 @@ impl Batch {
         self.requests.clear();
         self.weight = 0;
         self.long = false;
-        let mut begun = None;
+        let mut begun = self.begun.take();
         loop {
             let most = self.share(session, crew);
             if let Err(next) = self.cut(session, most) {
@@ -156,7 +170,9 @@ impl Batch {
                 self.end -= self.begin;
                 self.begin = 0;
             }
-            let len = read(&mut self.input[self.end..], begun)?;
+            let len = read(&mut self.input[self.end..], begun).inspect_err(|_| {
+                self.begun = begun;
+            })?;
             if len == 0 {
                 return Ok(Next::Gone { cut });
             }
@@ -290,12 +306,15 @@ impl Batch {
                 }
                 None if expected > SMALL && session.check(head).is_ok() => {
                     let loan = self.account.lend(expected.div_ceil(BATCH_BYTES));
-                    if loan.is_some() && replies.reserve(expected).is_ok() {
-                        session.execute(head, payload, replies);
-                        flush(replies, false)?;
-                        replies.shrink(SMALL);
-                    } else {
-                        read_unbroken(session, head, replies, &mut flush)?;
+                    let lent = loan
+                        .as_ref()
+                        .and_then(|_| Replies::new(session.mode(), expected).ok());
+                    match lent {
+                        Some(mut large) => {
+                            session.execute(head, payload, &mut large);
+                            flush(&mut large, false)?;
+                        }
+                        None => read_unbroken(session, head, replies, &mut flush)?,
                     }
                 }
                 None => session.execute(head, payload, replies),
@@ -306,6 +325,14 @@ impl Batch {
         }
         flush(replies, false)
     }
+}
+
+/// So many zeroes, if there is memory for them.
+pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 fn read_piece(
@@ -390,108 +417,4 @@ fn measure(session: &Session, bytes: &[u8]) -> Result<Measure, Next> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::export::{Export, Exports};
-    use crate::memory::MemoryDevice;
-    use crate::proto::{Handshake, Security, Step};
-    use crate::refusals::Refusals;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    /// With simple replies, of a disk of 1 MiB.
-    fn session() -> Session {
-        let disk = Arc::new(MemoryDevice::new(1 << 20).unwrap());
-        let exports = Exports::new(vec![Export::new("", "", disk).unwrap()]).unwrap();
-        let mut out = Vec::new();
-        let untold = Arc::new(Refusals::untold());
-        let mut handshake =
-            Handshake::new(&exports, Security::Clear, Arc::clone(&untold), &mut out);
-        let opening = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0";
-        let (_, step) = handshake.advance(opening, &mut out).unwrap();
-        let Step::Begin(wish) = step else {
-            panic!("{step:?}");
-        };
-        Session::new(wish.agreement, untold)
-    }
-
-    /// Writes and reads of these lengths in turn.
-    fn stream(lens: &[usize]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (cookie, len) in lens.iter().enumerate() {
-            let write = cookie % 2 == 0;
-            bytes.extend(0x2560_9513_u32.to_be_bytes());
-            bytes.extend([0, 0, 0, u8::from(write)]);
-            bytes.extend((cookie as u64).to_be_bytes());
-            bytes.extend((cookie as u64 * 512).to_be_bytes());
-            bytes.extend((*len as u32).to_be_bytes());
-            if write {
-                bytes.extend((0..*len).map(|n| (n + cookie) as u8));
-            }
-        }
-        bytes
-    }
-
-    /// The answers to a stream that comes in such pieces, with the inbox handed to the other of two
-    /// batches where `hands` says so.
-    fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
-        let session = session();
-        let mut batches = [(); 2].map(|()| Batch::new(&session, Account::poor()));
-        let (mut rest, mut out, mut carry) = (stream, Vec::new(), Carry::default());
-        let (mut pieces, mut hands) = (pieces.iter().cycle(), hands.iter().cycle());
-        let mut now = 0;
-        loop {
-            let crew = Crew { pace, threads: 3 };
-            let next = batches[now].fill(&session, crew, |buf, _| {
-                let len = *pieces.next().unwrap_or(&1);
-                let (piece, later) = rest.split_at(len.min(rest.len()).min(buf.len()));
-                buf[..piece.len()].copy_from_slice(piece);
-                rest = later;
-                Ok::<usize, ()>(piece.len())
-            });
-            let hand = *hands.next().unwrap_or(&false);
-            if hand {
-                batches[now].unload(&mut carry);
-            }
-            let done = batches[now].execute(&session, |replies, _| {
-                out.extend_from_slice(replies);
-                Ok::<(), ()>(())
-            });
-            assert!(done.is_ok());
-            if hand {
-                now = 1 - now;
-                batches[now].load(&mut carry);
-            }
-            match next.unwrap() {
-                Next::Full | Next::Part => {}
-                Next::Gone { cut: false } => return out,
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Wherever what was read is cut, and whoever goes on with it, on a fast device and a slow
-        /// one.
-        #[test]
-        fn whoever_reads_on_the_answers_are_the_same(
-            lens in prop::collection::vec(prop_oneof![
-                9 => 1..9000_usize,
-                2 => 60_000..200_000_usize,
-            ], 1..60),
-            pieces in prop::collection::vec(1..150_000_usize, 1..9),
-            hands in prop::collection::vec(any::<bool>(), 1..9),
-            slow in any::<bool>(),
-        ) {
-            let pace = Pace::default();
-            for _ in 0..20 {
-                pace.note(Duration::from_millis(u64::from(slow)), 1);
-            }
-            let stream = stream(&lens);
-            let whole = answers(&stream, &[usize::MAX], &[false], &Pace::default());
-            prop_assert!(answers(&stream, &pieces, &hands, &pace) == whole);
-        }
-    }
-}
+mod tests;

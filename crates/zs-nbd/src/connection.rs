@@ -14,7 +14,7 @@
 //! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The
 //! channel's locks come after it.
 
-use crate::batch::{Batch, Carry, Crew, Next, Unanswered};
+use crate::batch::{Batch, Carry, Unanswered};
 use crate::channel::Channel;
 use crate::end::End;
 use crate::guest::Guest;
@@ -32,7 +32,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-/// How long a thread with borrowed buffers waits for its turn before it gives them back.
+mod reading;
+#[cfg(test)]
+mod tests;
+
+/// How long a thread with borrowed buffers waits, for its turn or for its client, before it gives
+/// them back.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection may take.
@@ -49,11 +54,9 @@ pub(crate) struct Bounds {
 
 /// Who decides about places in service.
 pub(crate) trait Door {
-    /// Lets the client in, or says why not.
+    /// Lets the client in, or says why not. Another one may have to go for it.
     fn admit(&self) -> Result<(), End>;
-    /// The client was let in and is not served.
-    fn withdraw(&self);
-    /// It was told why.
+    /// A client that was not let in was told why.
     fn denied(&self, why: End);
 }
 
@@ -80,49 +83,74 @@ fn receive(
     door: &impl Door,
 ) -> Result<End, End> {
     while let Some(wish) = lobby.next(channel)? {
-        let why = match door.admit() {
-            Err(why) => why,
-            Ok(()) => match attend(channel, lobby, &wish, bounds, guest) {
-                Ok(end) => return end,
-                Err(kept_out) => {
-                    door.withdraw();
-                    kept_out
-                }
-            },
-        };
-        door.denied(lobby.deny(channel, &wish, why)?);
+        match attend(channel, lobby, &wish, (bounds, guest, door)) {
+            Served::ToItsEnd(end) => return end,
+            Served::Not(why) => door.denied(lobby.deny(channel, &wish, why)?),
+        }
     }
     Ok(End::Goodbye)
 }
 
-/// Serves an admitted client, who is told so when the device has taken it; or says why the device
-/// does not.
-fn attend(
+/// What came of a client's wish.
+enum Served {
+    /// It was told that it may begin, and has come to its end.
+    ToItsEnd(Result<End, End>),
+    /// It was not told so.
+    Not(End),
+}
+
+/// Serves a client that the device takes, if there is memory and a place for it.
+///
+/// The place comes last before the answer: somebody else may have to go for it, and nobody shall go
+/// for a client that cannot be served.
+fn attend<D: Door>(
+    channel: &Channel,
+    lobby: &mut Lobby<'_>,
+    wish: &Wish,
+    (bounds, guest, door): (&Bounds, &Guest, &D),
+) -> Served {
+    let export = &wish.agreement.export;
+    let mut served = None;
+    let attached = export.device().attached(&mut || {
+        let account = bounds.lender.account(guest.origin.peer(), guest.number);
+        let batch = Batch::new(wish.agreement.mode, account.clone());
+        let prepared = batch.map_err(|_| End::NoMemory);
+        let admitted = prepared.and_then(|batch| door.admit().map(|()| batch));
+        served = Some(match admitted {
+            Err(why) => Served::Not(why),
+            Ok(batch) => {
+                let converse = || {
+                    let (session, early) = begin(channel, lobby, wish, bounds)?;
+                    guest.got(export.name());
+                    guest.touch();
+                    let of = (bounds, guest, account);
+                    let connection = Connection::new(channel, session, early, of);
+                    std::thread::scope(|scope| connection.work(scope, batch, None));
+                    Ok(connection.end())
+                };
+                Served::ToItsEnd(converse())
+            }
+        });
+    });
+    match (served, attached) {
+        (Some(served), _) => served,
+        (None, Err(errno)) => Served::Not(End::KeptOut(errno)),
+        // A device that did not call it has no use for the client.
+        (None, Ok(())) => Served::ToItsEnd(Ok(End::Gone { cut: false })),
+    }
+}
+
+/// Tells a client that it may begin. Returns its session, and what it sent beyond the handshake.
+fn begin(
     channel: &Channel,
     lobby: &mut Lobby<'_>,
     wish: &Wish,
     bounds: &Bounds,
-    guest: &Guest,
-) -> Result<Result<End, End>, End> {
-    let export = &wish.agreement.export;
-    let mut served = None;
-    let attached = export.device().attached(&mut || {
-        let granted = lobby.grant(channel, wish).and_then(|granted| {
-            let looks = channel.look_up_every(bounds.idle);
-            looks.map_err(|error| End::of(error, bounds.handshake))?;
-            Ok(granted)
-        });
-        served = Some(granted.map(|(session, early)| {
-            guest.got(export.name());
-            guest.touch();
-            let connection = Connection::new(channel, session, early, bounds, guest);
-            std::thread::scope(|scope| connection.work(scope, None));
-            connection.end()
-        }));
-    });
-    attached.map_err(End::KeptOut)?;
-    // A device that did not call it has no use for the client.
-    Ok(served.unwrap_or(Ok(End::Gone { cut: false })))
+) -> Result<(Session, Vec<u8>), End> {
+    let granted = lobby.grant(channel, wish)?;
+    let looks = channel.look_up_every(bounds.idle);
+    looks.map_err(|error| End::of(error, bounds.handshake))?;
+    Ok(granted)
 }
 
 /// What has been read and belongs to nobody yet.
@@ -131,6 +159,9 @@ struct Inbox {
     carry: Carry,
     /// Nothing more is read.
     end: Option<End>,
+    /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the client
+    /// is idle for too long.
+    restless: bool,
 }
 
 /// Ends a connection whose device panics: a request without an answer would keep its client waiting
@@ -167,18 +198,18 @@ impl<'a> Connection<'a> {
         channel: &'a Channel,
         session: Session,
         early: Vec<u8>,
-        bounds: &'a Bounds,
-        guest: &'a Guest,
+        (bounds, guest, account): (&'a Bounds, &'a Guest, Account),
     ) -> Self {
         Self {
             channel,
             session,
             bounds,
             guest,
-            account: bounds.lender.account(guest.origin.peer(), guest.number),
+            account,
             inbox: Turn::new(Inbox {
                 carry: Carry::new(early),
                 end: None,
+                restless: false,
             }),
             failure: OnceLock::new(),
             in_flight: AtomicU64::new(0),
@@ -197,9 +228,8 @@ impl<'a> Connection<'a> {
     /// What each thread does until the connection ends, or nothing is left to do for buffers that
     /// are lent. Orderings are relaxed: the counters are guesses at whether another thread is worth
     /// its while, and the locks order everything else.
-    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, loan: Option<Loan>) {
+    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, mut batch: Batch, loan: Option<Loan>) {
         let _hang_up = HangUp(self.channel.socket());
-        let mut batch = Batch::new(&self.session, self.account.clone());
         let mut kept = None;
         loop {
             let held = kept
@@ -212,15 +242,18 @@ impl<'a> Connection<'a> {
             if inbox.end.is_some() || self.failure.get().is_some() {
                 return;
             }
-            self.fill(&mut inbox, &mut batch);
+            if self.fill(&mut inbox, &mut batch, loan.is_some()).is_break() {
+                self.threads.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
             let weight = batch.weight();
             self.guest.asked(batch.len() as u64, weight);
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
             self.working.fetch_add(1, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
             let long = batch.is_long() || self.pace.is_long(batch.len());
-            if long && room && inbox.end.is_none() && self.may_have_helper() {
-                batch.unload(&mut inbox.carry);
+            let helped = long && room && inbox.end.is_none() && self.may_have_helper();
+            if helped && batch.unload(&mut inbox.carry).is_ok() {
                 drop(inbox);
                 self.call_helper(scope);
             } else {
@@ -308,61 +341,14 @@ impl<'a> Connection<'a> {
         }
         if self.threads.fetch_add(1, Ordering::Relaxed) < self.bounds.threads
             && let Some(loan) = self.account.lend(1)
+            && let Ok(batch) = Batch::new(self.session.mode(), self.account.clone())
         {
             let helper = std::thread::Builder::new().name("nbd-helper".into());
-            let spawned = helper.spawn_scoped(scope, || self.work(scope, Some(loan)));
+            let spawned = helper.spawn_scoped(scope, || self.work(scope, batch, Some(loan)));
             if spawned.is_ok() {
                 return;
             }
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Reads until there is a whole request, and takes as many as make a batch.
-    fn fill(&self, inbox: &mut Inbox, batch: &mut Batch) {
-        let crew = Crew {
-            pace: &self.pace,
-            threads: self.bounds.threads,
-        };
-        let next = batch.fill(&self.session, crew, |buf, begun| self.read(buf, begun));
-        inbox.end = match next {
-            Ok(Next::Full | Next::Part) => None,
-            Ok(Next::Goodbye) => Some(End::Goodbye),
-            Ok(Next::Broken(violation)) => Some(violation.into()),
-            Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
-            Err(end) => Some(end),
-        };
-    }
-
-    /// Reads what comes next, of a request that has begun maybe.
-    fn read(&self, buf: &mut [u8], begun: Option<Instant>) -> Result<usize, End> {
-        let time = self.bounds.request;
-        let tcp = !self.channel.socket().is_unix();
-        let limit = begun.filter(|_| tcp).map(|begun| begun + time);
-        loop {
-            let quiet = self.bounds.idle.map(|idle| self.guest.last_moved() + idle);
-            let deadline = [limit, quiet].into_iter().flatten().min();
-            match self.channel.read(buf, deadline) {
-                Ok(len) => {
-                    self.guest.touch();
-                    return Ok(len);
-                }
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    let now = Instant::now();
-                    if limit.is_some_and(|limit| limit <= now) {
-                        return Err(End::Slow(time));
-                    }
-                    if self.working.load(Ordering::Relaxed) > 0 {
-                        // It waits for others of us.
-                        self.guest.touch();
-                    } else if let Some(idle) = self.bounds.idle
-                        && self.guest.last_moved() + idle <= now
-                    {
-                        return Err(End::Idle(idle));
-                    }
-                }
-                Err(error) => return Err(End::of(error, time)),
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ pub trait Device: Send + Sync {
     /// does for each client; several sessions run at once.
     ///
     /// # Errors
-    /// Whatever keeps the client out: its connection is closed, and `session` was not called.
+    /// Whatever keeps the client out: it is told so, and `session` was not called.
     fn attached(&self, session: &mut dyn FnMut()) -> Result<(), Errno> {
         session();
         Ok(())
@@ -205,10 +205,10 @@ impl Extents {
     }
 
     /// Adds the next `len` bytes, cut at the end of the range. Neighbours of one allocation state become one piece. Returns
-    /// whether more is wanted.
+    /// whether more is wanted: not beyond what the reply takes, nor what there is memory for.
     pub fn push(&mut self, len: u64, status: u64) -> bool {
         let len = len.min(self.left);
-        let full = self.list.len() == self.most;
+        let full = self.list.len() == self.most || self.list.try_reserve(1).is_err();
         match self.list.last_mut() {
             Some(last) if self.merge && last.status == status => last.len += len,
             _ if full => return false,

@@ -33,8 +33,8 @@ enum Stage<'a> {
 pub enum Progress {
     /// It waits for more.
     Open,
-    /// The client said goodbye, or the device failed in the middle of a reply that has no place for
-    /// an error.
+    /// The client said goodbye; or the device failed in the middle of a reply that has no place for
+    /// an error; or there is no memory for the buffers.
     Over,
 }
 
@@ -70,9 +70,12 @@ impl<'a> Dialogue<'a> {
                     return Ok(Progress::Over);
                 }
                 Step::Begin(wish) => {
+                    let Ok(batch) = Batch::new(wish.agreement.mode, Account::poor()) else {
+                        self.stage = Stage::Over;
+                        return Ok(Progress::Over);
+                    };
                     handshake.grant(&wish, out);
                     let session = Session::new(wish.agreement, Arc::clone(refusals));
-                    let batch = Batch::new(&session, Account::poor());
                     self.stage = Stage::Requests(session, Box::new(batch));
                     let early = std::mem::take(&mut self.pending);
                     return self.requests(&early, out);

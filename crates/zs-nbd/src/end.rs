@@ -33,6 +33,8 @@ pub enum End {
     Disconnected,
     /// The device failed in the middle of a reply that has no place for an error.
     Failed(Errno),
+    /// There is no memory for the connection's buffers.
+    NoMemory,
     /// The socket failed.
     Socket(io::Error),
     /// The device panicked.
@@ -46,10 +48,11 @@ impl From<Violation> for End {
 }
 
 impl End {
-    /// Of a socket that failed, maybe because this time was over.
+    /// Of a socket that failed, maybe because this time was over, or for want of memory.
     pub(crate) fn of(error: io::Error, time: Duration) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => Self::Slow(time),
+            io::ErrorKind::OutOfMemory => Self::NoMemory,
             _ => Self::Socket(error),
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for End {
             Self::Displaced => write!(f, "its place was needed for another client"),
             Self::Disconnected => write!(f, "it was disconnected on request"),
             Self::Failed(errno) => write!(f, "the disk failed in the middle of a reply: {errno}"),
+            Self::NoMemory => write!(f, "there is no memory for its buffers: try again later"),
             Self::Socket(error) => write!(f, "the socket failed: {error}"),
             Self::Panicked => write!(f, "the disk failed inside"),
         }

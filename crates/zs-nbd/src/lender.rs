@@ -114,6 +114,12 @@ impl Lender {
         }
     }
 
+    /// Returns how much is lent at the moment.
+    #[cfg(test)]
+    pub(crate) fn lent(&self) -> usize {
+        self.lock().lent
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,9 +14,9 @@ use crate::guest::{ClientInfo, Dismissal, Guest};
 use crate::handshake::Lobby;
 use crate::lender::Lender;
 use crate::peer::Origin;
-use crate::places::{Capacity, Full, Given, Places};
+use crate::places::{Full, Given, Places};
 use crate::rate::Rate;
-use crate::refusals::{Declined, Refusals};
+use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::stop::Stop;
 use crate::tls::Tls;
@@ -30,6 +30,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+mod event;
+mod limits;
+
+pub use event::Event;
+pub use limits::Limits;
+
 /// How long the system gets to have descriptors and memory again.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
@@ -42,112 +48,6 @@ const CUT_OFF: Duration = Duration::from_secs(2);
 /// How long the threads of clients get that were disconnected on request, and are with the device
 /// maybe.
 const GOING: Duration = Duration::from_secs(5);
-
-/// What clients may take.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Most connections in service at once. An eighth of them is not for TCP, so that who comes
-    /// through a unix socket finds a place. When all are taken, a newcomer is told so, unless
-    /// another client makes room: one of the peer (a user at unix sockets, an address at TCP) that
-    /// has most of them, if the newcomer's has less; or one of TCP that was idle for `spare`. TCP
-    /// never takes a place from a unix socket.
-    pub connections: usize,
-    /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the
-    /// oldest of the peer with most of them makes room.
-    pub handshakes: usize,
-    /// Time for a handshake, that of TLS included; not zero. A client that was told the list of
-    /// exports gets a tenth of it more for each, to ask about one by one. At a unix socket it may
-    /// become twice that, for a client that is not silent but slow.
-    pub handshake: Duration,
-    /// The least rate of a TCP client: 128 KiB in this time, of a request that has begun as of the
-    /// replies to it. A client of a unix socket may be as slow as it likes: nobody waits for it.
-    pub request: Duration,
-    /// After so long without a byte from a client or to it, while it waits for nothing, its
-    /// connection ends. It may become twice that at a unix socket. Not zero.
-    pub idle: Option<Duration>,
-    /// A client of TCP that was idle for so long makes room for another one when all places are
-    /// taken.
-    pub spare: Duration,
-    /// Bytes of buffers that are lent to connections, for more than one thread each; beside those
-    /// that each has, see [`most_memory`](Self::most_memory). What is lent goes by shares of peers
-    /// and their clients, and nobody waits for it.
-    pub memory: usize,
-    /// Bytes of payload of one connection beyond which no further request is read.
-    pub in_flight: u64,
-    /// Most threads that work for one connection; at least 1.
-    pub threads: usize,
-}
-
-impl Default for Limits {
-    /// 64 connections, 64 handshakes of 10 seconds, 128 KiB in a minute, no limit for who is idle
-    /// but a minute when places are wanted, 64 MiB of memory, 64 MiB in flight, and as many threads
-    /// as there are CPUs, 8 at most.
-    fn default() -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            connections: 64,
-            handshakes: 64,
-            handshake: Duration::from_secs(10),
-            request: Duration::from_secs(60),
-            idle: None,
-            spare: Duration::from_secs(60),
-            memory: 64 << 20,
-            in_flight: 64 << 20,
-            threads: cpus.min(8),
-        }
-    }
-}
-
-impl Limits {
-    /// Most bytes of buffers for requests and replies, of all connections together: 396 KiB for
-    /// each, and those that are lent. However long requests are.
-    #[must_use]
-    pub fn most_memory(&self) -> usize {
-        self.connections * BATCH_BYTES + self.memory
-    }
-
-    fn capacity(&self) -> Capacity {
-        Capacity {
-            service: self.connections,
-            lobby: self.handshakes,
-            spare: self.spare,
-        }
-    }
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A client connected; connections are numbered from 1.
-    Opened(u64, Origin),
-    /// An option or a request was answered with an error. Of each connection and kind the first one
-    /// is told.
-    Declined(u64, Declined),
-    /// A connection ended.
-    Closed(u64, End),
-    /// A client was told that it is not served, and why; its handshake goes on.
-    Denied(u64, End),
-    /// A client was turned away: so many connections that were cut off are still with the device.
-    TooMany(usize),
-    /// A client was turned away, or the system failed to accept one.
-    Refused(io::Error),
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Opened(number, origin) => write!(f, "connection {number}: opened by {origin}"),
-            Self::Declined(number, declined) => write!(f, "connection {number}: {declined}"),
-            Self::Closed(number, end) => write!(f, "connection {number}: {end}"),
-            Self::Denied(number, why) => write!(f, "connection {number}: not served: {why}"),
-            Self::TooMany(left) => write!(
-                f,
-                "a client was turned away: {left} connections that were cut off are still there"
-            ),
-            Self::Refused(error) => write!(f, "a client was not let in: {error}"),
-        }
-    }
-}
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -508,10 +408,6 @@ impl Door for Entry {
         let Given { displaced, .. } = given.map_err(|Full(taken)| End::TooMany(taken))?;
         guests.dismiss(displaced, Dismissal::Displaced);
         Ok(())
-    }
-
-    fn withdraw(&self) {
-        self.shared.lock().places.withdraw(self.guest.number);
     }
 
     fn denied(&self, why: End) {

@@ -6,12 +6,18 @@ mod client;
 
 use client::dialect::{Dialect, Speaker};
 use client::probe::{Call, Probe, SIZE, Setup};
-use client::{Client, EXPORT_NAME, FLUSH, GREETING, INFO, LIST, READ, WRITE, go, option, request};
+use client::{
+    Client, EXPORT_NAME, FLUSH, GO, GREETING, INFO, LIST, READ, WRITE, go, option, request,
+};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zs_nbd::{Device, Endpoint, Export, Exports, Limits, MemoryDevice, Server};
+use zs_nbd::{
+    Content, Context, Device, Endpoint, Errno, Export, Exports, Extents, Limits, MemoryDevice,
+    Server, Space,
+};
 
 /// A time that only clients exceed that wait for ever.
 const SHORT: Duration = Duration::from_millis(50);
@@ -199,4 +205,76 @@ fn who_waits_for_an_answer_is_not_idle() {
     }
     probe.open();
     assert_eq!(waiting.reply(), (0, 7));
+}
+
+/// Memory that takes no more clients from some moment on.
+#[derive(Debug)]
+struct Closing {
+    disk: MemoryDevice,
+    closed: AtomicBool,
+}
+
+impl Device for Closing {
+    fn size(&self) -> u64 {
+        SIZE
+    }
+    fn attached(&self, session: &mut dyn FnMut()) -> Result<(), Errno> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Errno::Shutdown);
+        }
+        session();
+        Ok(())
+    }
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<Content, Errno> {
+        self.disk.read(offset, buf)
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.disk.write(offset, bytes)
+    }
+    fn write_zeroes(&self, offset: u64, len: u64, space: Space) -> Result<(), Errno> {
+        self.disk.write_zeroes(offset, len, space)
+    }
+    fn trim(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.disk.trim(offset, len)
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        self.disk.flush()
+    }
+    fn block_status(&self, at: u64, to: &mut Extents, context: Context) -> Result<(), Errno> {
+        self.disk.block_status(at, to, context)
+    }
+}
+
+/// Nobody has to go for a client that gets nothing by it.
+#[test]
+fn a_client_that_the_device_refuses_displaces_nobody() {
+    let disk = MemoryDevice::new(SIZE).unwrap();
+    let device = Arc::new(Closing {
+        disk,
+        closed: AtomicBool::new(false),
+    });
+    let limits = Limits {
+        connections: 4,
+        spare: Duration::ZERO,
+        ..Limits::default()
+    };
+    let setup = Setup::new(Arc::clone(&device) as Arc<dyn Device>, limits);
+    let mut idle: Vec<_> = (0..4).map(|_| Client::connect_tcp(setup.address)).collect();
+    for client in &mut idle {
+        client.read(0, 1);
+    }
+    device.closed.store(true, Ordering::SeqCst);
+    let mut refused = Speaker::greeted(&setup.path(), Dialect::Simple);
+    let policy = 2;
+    assert_eq!(refused.option(GO, &go("disk", &[])), Err(policy));
+    for client in &mut idle {
+        assert_eq!(client.read(0, 1), [0]);
+    }
+    // It has no place, and may ask again.
+    device.closed.store(false, Ordering::SeqCst);
+    assert_eq!(refused.option(GO, &go("disk", &[])), Ok(()));
+    drop((idle, refused));
+    let notes = setup.stop().join("\n");
+    assert!(notes.contains("Denied(5, KeptOut(Shutdown))"), "{notes}");
+    assert_eq!(notes.matches("Displaced").count(), 1, "{notes}");
 }

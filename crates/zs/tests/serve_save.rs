@@ -13,6 +13,7 @@ use common::*;
 use rustix::process::Signal;
 use std::io::BufRead as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// A file that a disk of 16 MiB with some contents was saved to, in a folder of its own; and the
 /// contents.
@@ -105,4 +106,45 @@ fn a_disk_that_nobody_changed_is_not_written_again() {
     let before = written();
     begun_with(&name).terminate();
     assert_eq!(written(), before);
+}
+
+/// Whichever of both was saved last would have been all that is left.
+#[test]
+fn one_file_by_two_paths_is_refused() {
+    let (folder, name, _) = saved();
+    let at = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+    std::fs::create_dir(at("sub")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), at("alias")).unwrap();
+    std::fs::hard_link(&name, at("hard")).unwrap();
+    let refused = |one: &str, other: &str, loads: bool| {
+        let mut arguments = vec!["serve", "--export", "one=16M", "--export", "two=16M"];
+        let files = [format!("one={one}"), format!("two={other}")];
+        for file in &files {
+            arguments.extend(["--save", file]);
+            if loads {
+                arguments.extend(["--load", file]);
+            }
+        }
+        let mut server = zs(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        // Were it not refused, it would serve for ever.
+        while server.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        let _ = server.kill();
+        let output = server.wait_with_output().unwrap();
+        let text = failure(&output, 2);
+        let [one, other] = files;
+        let expected = format!("--save {one} and {other}: two disks cannot have one file");
+        assert!(text.contains(&expected), "{text}");
+    };
+    refused(&at("new"), &at("alias/new"), false);
+    refused(&at("new"), &at("sub/../new"), false);
+    refused(&name, &at("hard"), true);
+    // Of other names in one folder nothing is said.
+    let (one, two) = (format!("one={}", at("1")), format!("two={}", at("2")));
+    let server = Server::with_disks(&[
+        "--export", "one=1M", "--export", "two=1M", "--save", &one, "--save", &two,
+    ]);
+    server.terminate();
 }

@@ -31,6 +31,8 @@ struct To {
 /// Replies, one behind the other, to be sent together.
 ///
 /// The buffer is used again without being cleared: a payload is read into it where it is sent from.
+/// It has all its room from the begin, so that a want of memory is found there, and not amid a
+/// reply.
 #[derive(Debug)]
 pub(crate) struct Replies {
     buffer: Vec<u8>,
@@ -40,16 +42,19 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    pub(crate) fn new(mode: Mode) -> Self {
-        Self {
-            buffer: Vec::new(),
+    /// Has room for so many bytes, if there is memory for them. The system gives it as it is used.
+    pub(crate) fn new(mode: Mode, room: usize) -> Result<Self, TryReserveError> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(room)?;
+        Ok(Self {
+            buffer,
             len: 0,
             mode,
             to: To {
                 cookie: 0,
                 offset: 0,
             },
-        }
+        })
     }
 
     /// What there is to send.
@@ -60,20 +65,6 @@ impl Replies {
     /// Forgets what was sent.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
-    }
-
-    /// Has room for so many bytes more, if there is memory for them.
-    pub(crate) fn reserve(&mut self, len: usize) -> Result<(), TryReserveError> {
-        let more = (self.len + len).saturating_sub(self.buffer.len());
-        self.buffer.try_reserve_exact(more)
-    }
-
-    /// Keeps no more room than for so many bytes, if there is nothing in it.
-    pub(crate) fn shrink(&mut self, len: usize) {
-        if self.len == 0 {
-            self.buffer.truncate(len);
-            self.buffer.shrink_to(len);
-        }
     }
 
     /// Most bytes of a reply with `len` bytes of data.
@@ -307,6 +298,7 @@ impl Replies {
     fn grow(&mut self, len: usize) -> &mut [u8] {
         let begin = self.len;
         self.len += len;
+        debug_assert!(self.len <= self.buffer.capacity(), "it has no such room");
         if self.buffer.len() < self.len {
             self.buffer.resize(self.len, 0);
         }

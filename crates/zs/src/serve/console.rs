@@ -81,12 +81,18 @@ impl Console {
     }
 
     /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some
-    /// time. Returns whether that was enough.
-    pub(super) fn stop(self) -> bool {
+    /// time. Returns whether that was enough; if not, [`wait`](Self::wait) waits for them.
+    pub(super) fn stop(&self) -> bool {
         // SeqCst: a verb that does not find it has begun before `finish` looks.
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.reach.files.stop();
         self.shared.finish(GRACE)
+    }
+
+    /// Waits until no verb is under way, however long that takes. Nothing may be saved beside one:
+    /// a load or a reset changes the store that is being written.
+    pub(super) fn wait(&self) {
+        while !self.shared.finish(GRACE) {}
     }
 }
 

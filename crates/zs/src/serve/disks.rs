@@ -150,7 +150,7 @@ impl DiskArgs {
     }
 
     /// The disks, the default one first, with their files.
-    pub(super) fn open(&self, files: &[Files]) -> Result<Vec<Arc<StoreDisk>>, Failure> {
+    pub(super) fn open(&self, files: &mut [Files]) -> Result<Vec<Arc<StoreDisk>>, Failure> {
         let only = Named {
             name: String::new(),
             size: self.size.unwrap_or(0),

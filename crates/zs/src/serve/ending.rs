@@ -2,7 +2,8 @@
 //!
 //! A thread takes the signals. The first one that asks for an end is handed on; the same again within a second is the same
 //! one, as `timeout` sends it twice; a later one ends the process at once, as if nobody had caught it, unless something is
-//! to be saved: then only SIGKILL does. Signals that were ignored when the process began stay ignored, as `nohup` and shells
+//! to be saved: then only SIGKILL does. A command that the server runs for may take a signal for something else than an end
+//! and go on: then it is forgotten after a while. Signals that were ignored when the process began stay ignored, as `nohup` and shells
 //! want it.
 //!
 //! # Locking
@@ -40,6 +41,10 @@ const SIGPWR: i32 = 30;
 /// For so long the same signal is the same request.
 const SAME: Duration = Duration::from_secs(1);
 
+/// A request for an end that is older is forgotten, as long as the command goes on that the server runs for: it was for the
+/// command, who did not end by it.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+
 /// The process number of the first process of a system or container.
 const FIRST_PROCESS: u32 = 1;
 
@@ -66,7 +71,7 @@ struct State {
     serving: bool,
     /// Whether contents are to be saved at the end, which no signal may prevent.
     saves: bool,
-    /// When an end was first asked for.
+    /// When an end was first asked for, of what counts.
     asked: Option<Instant>,
     /// When each signal came that was not the same as one before.
     seen: Vec<(i32, Instant)>,
@@ -103,6 +108,9 @@ impl State {
             return Verdict::HandOn;
         }
         if ASKING.contains(&signal) {
+            if self.command.is_some() {
+                self.forget(now);
+            }
             let first = *self.asked.get_or_insert(now);
             if now.duration_since(first) >= SAME {
                 return match self.saves {
@@ -118,6 +126,12 @@ impl State {
         }
         self.seen.push((signal, now));
         Verdict::HandOn
+    }
+
+    /// Forgets that an end was asked for, if that is long ago.
+    fn forget(&mut self, now: Instant) {
+        let is_recent = |when: &Instant| now.duration_since(*when) <= FORGOTTEN;
+        self.asked = self.asked.filter(is_recent);
     }
 }
 
@@ -220,6 +234,7 @@ impl Ending {
         let status = child.wait();
         let mut state = self.shared.lock();
         (state.command, state.is_at_terminal) = (None, false);
+        state.forget(Instant::now());
         status.map_err(|error| failed(&error))
     }
 }
@@ -313,6 +328,34 @@ mod tests {
             assert_eq!(state.judge(SIGTERM, at(ms)(start)), Verdict::SaveFirst);
             assert_eq!(state.judge(SIGINT, at(ms)(start)), Verdict::SaveFirst);
         }
+    }
+
+    /// The command took the first one for itself, and goes on. What ends it then is no second one.
+    #[test]
+    fn a_signal_that_the_command_survived_is_forgotten() {
+        let start = Instant::now();
+        let mut command = Command::new("true").spawn().unwrap();
+        let mut state = State {
+            serving: true,
+            command: Some(ChildId::of(&command)),
+            ..State::default()
+        };
+        for (ms, expected) in [
+            (0, Verdict::HandOn),
+            (10_001, Verdict::HandOn),
+            (10_500, Verdict::TheSame),
+            (3_600_000, Verdict::HandOn),
+            // Somebody insists.
+            (3_610_000, Verdict::EndAtOnce),
+        ] {
+            let verdict = state.judge(SIGTERM, at(ms)(start));
+            assert_eq!(verdict, expected, "after {ms} ms");
+        }
+        // The command has ended, and with it the server does.
+        state.command = None;
+        state.forget(at(3_611_000)(start));
+        assert_eq!(state.asked, None);
+        assert!(command.wait().unwrap().success());
     }
 
     #[test]

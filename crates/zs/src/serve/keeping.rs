@@ -3,18 +3,20 @@
 use super::disk::{Changes, StoreDisk};
 use super::ending::Ending;
 use super::failed;
+use super::replacing::{FOREIGN, Identity, Refusal, Target};
 use super::snapshots::write_snapshot;
 use crate::failure::Failure;
 use crate::output;
 use crate::units::Size;
 use clap::Args;
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zs_os::Folder;
 
 /// Files of disks.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +38,8 @@ pub(super) struct KeepArgs {
 pub(super) struct Files {
     pub(super) load: Option<PathBuf>,
     pub(super) save: Option<PathBuf>,
+    /// The file that the disk was loaded from, as it was when it was opened.
+    loaded: Option<Identity>,
 }
 
 impl KeepArgs {
@@ -107,12 +111,18 @@ fn set(
 impl Files {
     /// Opens the file that the disk begins with. It may be missing if the disk has a size anyway and is saved to it: then this is
     /// the first time.
-    pub(super) fn open(&self, has_size: bool) -> Result<Option<File>, Failure> {
+    pub(super) fn open(&mut self, has_size: bool) -> Result<Option<File>, Failure> {
         let Some(path) = &self.load else {
             return Ok(None);
         };
-        match File::open(path) {
-            Ok(file) => Ok(Some(file)),
+        // Of the open file, since the path may lead to another one by now.
+        let opened =
+            File::open(path).and_then(|file| Ok((Identity::from(&file.metadata()?), file)));
+        match opened {
+            Ok((identity, file)) => {
+                self.loaded = Some(identity);
+                Ok(Some(file))
+            }
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && has_size
@@ -129,10 +139,11 @@ impl Files {
     }
 
     /// Sees that the file can be made that the disk is saved to, and that nothing is lost by it.
-    fn check(&self) -> Result<(), Failure> {
+    fn target(&self) -> Result<Option<Target>, Failure> {
         let Some(path) = &self.save else {
-            return Ok(());
+            return Ok(None);
         };
+        let mut known = None;
         let wrong = |text: &str| Err(failed(&format!("--save {}: {text}", path.display())));
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -140,87 +151,61 @@ impl Files {
             Ok(found) if !found.is_file() => {
                 return wrong("there is something else than a file, which stays as it is");
             }
-            Ok(_) if self.load.as_ref() == Some(path) => {}
+            Ok(found) if self.loaded == Some(Identity::from(&found)) => known = self.loaded,
+            Ok(_) if self.load.as_ref() == Some(path) => return wrong(FOREIGN),
             Ok(_) => {
                 return wrong("the file exists: add --load with it, or choose another name");
             }
         }
-        let known = Identity::of(path).map_err(|error| failed(&error))?;
-        let tried = replace(path, known, |_| Err(Refusal::OnlyTried));
-        match tried {
-            Ok(()) | Err(Refusal::OnlyTried) => Ok(()),
+        let target = Target::new(path, known);
+        match target.write(|_| Err(Refusal::OnlyTried)) {
+            Ok(()) | Err(Refusal::OnlyTried) => Ok(Some(target)),
             Err(Refusal::Failed(text)) => wrong(&text),
         }
     }
 }
 
-/// Why a file was not made.
-enum Refusal {
-    OnlyTried,
-    Failed(String),
+/// By what two paths are found to lead to one file.
+#[derive(PartialEq, Eq, Hash)]
+enum Way {
+    Path(PathBuf),
+    /// A name in a folder, whatever that is called.
+    Place((u64, u64), OsString),
+    File((u64, u64)),
 }
 
-impl Refusal {
-    /// The file is somebody else's by now.
-    fn foreign() -> Self {
-        let text = "somebody made or changed this file since the server began: move it away";
-        Self::Failed(text.to_owned())
+impl Way {
+    fn all(path: &Path) -> impl Iterator<Item = Self> {
+        let number = |found: fs::Metadata| (found.dev(), found.ino());
+        let folder = path.parent().and_then(|parent| fs::metadata(parent).ok());
+        let place = folder.map(number).zip(path.file_name());
+        let place = place.map(|(folder, name)| Self::Place(folder, name.to_owned()));
+        let file = fs::symlink_metadata(path).ok().map(number).map(Self::File);
+        let path = Self::Path(path.to_owned());
+        [Some(path), place, file].into_iter().flatten()
     }
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => Self::foreign(),
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-/// What a file is known by, and by what a change of it is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    file: (u64, u64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    /// Returns that of a file that may not be there.
-    fn of(path: &Path) -> io::Result<Option<Self>> {
-        match fs::symlink_metadata(path) {
-            Ok(found) => Ok(Some(Self {
-                file: (found.dev(), found.ino()),
-                changed: (found.ctime(), found.ctime_nsec()),
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Makes a file, for its owner only, when all of it is on the disk. It replaces the `known` one, and
-/// no other.
-fn replace(
-    path: &Path,
-    known: Option<Identity>,
-    write: impl FnOnce(&File) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Refusal::Failed("expected the name of a file".to_owned()));
-    };
-    let folder = Folder::open(parent)?;
-    let name = Path::new(name);
-    match Identity::of(path)? {
-        None => folder.create(name, write),
-        found if found == known => folder.replace(name, |file| {
-            write(file)?;
-            match Identity::of(path)? == known {
-                true => Ok(()),
-                false => Err(Refusal::foreign()),
+/// Sees that each disk is saved to a file of its own.
+fn check_apart(disks: &[Arc<StoreDisk>], files: &[Files]) -> Result<(), Failure> {
+    let mut taken: HashMap<Way, (usize, &Path)> = HashMap::new();
+    let saved = files.iter().enumerate();
+    for (index, path) in saved.filter_map(|(index, files)| Some((index, files.save.as_ref()?))) {
+        for way in Way::all(path) {
+            if let Some((other, elsewhere)) = taken.insert(way, (index, path))
+                && other != index
+            {
+                return Err(Failure::Usage(format!(
+                    "--save {}={} and {}={}: two disks cannot have one file",
+                    disks[other].name(),
+                    elsewhere.display(),
+                    disks[index].name(),
+                    path.display()
+                )));
             }
-        }),
-        Some(_) => Err(Refusal::foreign()),
+        }
     }
+    Ok(())
 }
 
 /// Disks, and the files that they are saved to at the end.
@@ -231,9 +216,8 @@ pub(super) struct Keeping {
 /// A disk and its files.
 struct Kept {
     disk: Arc<StoreDisk>,
-    files: Files,
-    /// The file that it is saved to, as it was when the disk was loaded from it.
-    known: Option<Identity>,
+    load: Option<PathBuf>,
+    save: Option<Target>,
 }
 
 impl Kept {
@@ -241,31 +225,23 @@ impl Kept {
     fn is_unchanged(&self) -> bool {
         self.disk.changes() == Changes::default()
     }
+
+    /// Says whether it is saved to the file that it came from, or would have come from.
+    fn goes_back(&self, target: &Target) -> bool {
+        target.was_there() || self.load.as_deref() == Some(target.path())
+    }
 }
 
 impl Keeping {
     /// Sees that all files can be made.
     pub(super) fn new(disks: &[Arc<StoreDisk>], files: Vec<Files>) -> Result<Self, Failure> {
-        let mut saved: Vec<&PathBuf> = files
-            .iter()
-            .filter_map(|files| files.save.as_ref())
-            .collect();
-        saved.sort();
-        if let Some(twice) = saved.windows(2).find(|pair| pair[0] == pair[1]) {
-            let text = format!(
-                "--save {}: two disks cannot have one file",
-                twice[0].display()
-            );
-            return Err(Failure::Usage(text));
-        }
-        files.iter().try_for_each(Files::check)?;
+        check_apart(disks, &files)?;
         let disks = disks.iter().zip(files);
         let kept = disks.map(|(disk, files)| {
-            let known = files.save.as_deref().map(Identity::of).transpose();
             Ok(Kept {
                 disk: Arc::clone(disk),
-                known: known.map_err(|error| failed(&error))?.flatten(),
-                files,
+                save: files.target()?,
+                load: files.load,
             })
         });
         Ok(Self {
@@ -275,50 +251,50 @@ impl Keeping {
 
     /// Says whether an end must wait until something is saved.
     pub(super) fn saves(&self) -> bool {
-        self.disks.iter().any(|kept| kept.files.save.is_some())
+        self.disks.iter().any(|kept| kept.save.is_some())
     }
 
     /// Whether an end would lose something without anybody having asked for that.
     pub(super) fn would_lose(&self) -> bool {
         let mut disks = self.disks.iter();
-        disks.any(|kept| kept.files.save.is_none() && kept.disk.unkept() > 0)
+        disks.any(|kept| kept.save.is_none() && kept.disk.unkept() > 0)
     }
 
     /// Saves what is to be saved, and tells what is lost. What cannot be saved is tried again at the next signal. Where the server
     /// `failed`, a disk that nobody changed is not written; nor is it to the file that it came from, which may be newer by now.
     pub(super) fn end(&self, failed: bool, ending: &Ending) {
         for kept in &self.disks {
-            let Some(path) = &kept.files.save else {
+            let Some(target) = &kept.save else {
                 tell_loss(&kept.disk, self.disks.len() > 1);
                 continue;
             };
-            let is_there = failed || kept.files.load.as_ref() == Some(path) && path.exists();
+            let is_there = failed || kept.goes_back(target) && target.path().exists();
             if !(is_there && kept.is_unchanged()) {
-                save(kept, path, ending);
+                save(&kept.disk, target, ending);
             }
         }
     }
 }
 
-fn save(kept: &Kept, path: &Path, ending: &Ending) {
-    while let Err(text) = save_once(kept, path) {
+fn save(disk: &StoreDisk, target: &Target, ending: &Ending) {
+    while let Err(text) = save_once(disk, target) {
         // Before it is asked for.
         ending.begin_again();
         let process = std::process::id();
         output::note(&format!(
             "--save {}: {text}. The contents of {} are still in process {process}, which waits: mend that, and send it a signal to \
              try again (kill {process}); kill -9 {process} gives them up",
-            path.display(),
-            kept.disk.title()
+            target.path().display(),
+            disk.title()
         ));
         ending.wait_for_any();
     }
 }
 
 /// Writes a disk's contents to a file, unless they are in it already.
-fn save_once(kept: &Kept, path: &Path) -> Result<(), String> {
-    let store = kept.disk.store();
-    let written = replace(path, kept.known, |file| {
+fn save_once(disk: &StoreDisk, target: &Target) -> Result<(), String> {
+    let store = disk.store();
+    let written = target.write(|file| {
         let snapshot = write_snapshot(&store, file);
         snapshot.map_err(|refused| Refusal::Failed(refused.0))
     });
@@ -366,6 +342,38 @@ mod tests {
         let two = files(&["b=/x=y"], &["a=/1", "b=/2"], &["a", "b"]).unwrap();
         assert_eq!((&two[0].load, &two[1].load), (&None, &Some("/x=y".into())));
         assert_eq!(two[1].save, Some("/2".into()));
+    }
+
+    /// The disk has the contents of the file that was opened, not of what is there a moment later.
+    #[test]
+    fn what_is_loaded_is_known_by_the_open_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.snap");
+        fs::write(&path, "loaded").unwrap();
+        let name = path.to_str().unwrap();
+        let mut own = files(&[name], &[name], &[]).unwrap().remove(0);
+        own.open(true).unwrap().unwrap();
+        assert!(own.target().unwrap().unwrap().was_there());
+        let newer = folder.path().join("newer");
+        fs::write(&newer, "newer").unwrap();
+        fs::rename(&newer, &path).unwrap();
+        let refused = own.target().err().map(|failure| match failure {
+            Failure::Usage(text) | Failure::Failed(text) => text,
+            Failure::Silent(_) => String::new(),
+        });
+        let text = refused.unwrap();
+        assert!(
+            text.contains("somebody made or changed this file"),
+            "{text}"
+        );
+        // By another path it is the same file.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut own = files(&[link.to_str().unwrap()], &[name], &[])
+            .unwrap()
+            .remove(0);
+        own.open(true).unwrap().unwrap();
+        assert!(own.target().unwrap().unwrap().was_there());
     }
 
     #[test]

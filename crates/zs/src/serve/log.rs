@@ -3,7 +3,8 @@
 //!
 //! Data model: `a line -> a queue with a bound -> the writer -> standard error, or output`. What
 //! does not fit into the queue is dropped and counted, and the writer says how many lines that
-//! were.
+//! were. Details, of which clients make as many as they like, have a bound of their own: they crowd
+//! out nothing else.
 //!
 //! # Locking
 //! The queue has a lock, held for a look.
@@ -17,7 +18,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most bytes that wait to be written. A single line may be longer.
+/// Most bytes that wait to be written: of details, and as many of all else. A single line may be
+/// longer.
 const MOST: usize = 256 << 10;
 
 /// What is said at last gets so long to be written.
@@ -33,30 +35,53 @@ struct Shared {
     changed: Condvar,
 }
 
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// What is asked for by `-v`.
+    Detail,
+    Important,
+}
+
 /// Lines in their order, and those that found no room: decisions alone.
 #[derive(Debug, Default)]
 struct Queue {
-    lines: VecDeque<String>,
-    bytes: usize,
+    lines: VecDeque<(Weight, String)>,
+    /// Bytes that wait, of each weight.
+    details: usize,
+    important: usize,
     dropped: u64,
     /// The writer has something that is not written yet.
     writing: bool,
 }
 
 impl Queue {
-    fn push(&mut self, line: String) {
-        if !self.lines.is_empty() && self.bytes + line.len() > MOST {
+    fn bytes(&mut self, weight: Weight) -> &mut usize {
+        match weight {
+            Weight::Detail => &mut self.details,
+            Weight::Important => &mut self.important,
+        }
+    }
+
+    fn push(&mut self, weight: Weight, line: String) {
+        let bytes = self.bytes(weight);
+        if *bytes > 0 && *bytes + line.len() > MOST {
             self.dropped += 1;
             return;
         }
-        self.bytes += line.len();
-        self.lines.push_back(line);
+        *bytes += line.len();
+        self.lines.push_back((weight, line));
+    }
+
+    /// Says whether something is left to be told, that lines were dropped included.
+    fn is_busy(&self) -> bool {
+        self.writing || !self.lines.is_empty() || self.dropped > 0
     }
 
     /// The next line to write; after those that waited, how many were dropped.
     fn pop(&mut self) -> Option<String> {
-        if let Some(line) = self.lines.pop_front() {
-            self.bytes -= line.len();
+        if let Some((weight, line)) = self.lines.pop_front() {
+            *self.bytes(weight) -= line.len();
             return Some(line);
         }
         let dropped = std::mem::take(&mut self.dropped);
@@ -112,7 +137,16 @@ impl Log {
 
     /// Says something, of as many lines as it has, without waiting.
     pub(super) fn say(&self, text: &str) {
-        self.0.lock().push(text.to_owned());
+        self.push(Weight::Important, text.to_owned());
+    }
+
+    /// Says what is dropped first.
+    pub(super) fn detail(&self, text: &str) {
+        self.push(Weight::Detail, noted(text));
+    }
+
+    fn push(&self, weight: Weight, line: String) {
+        self.0.lock().push(weight, line);
         self.0.changed.notify_all();
     }
 
@@ -121,10 +155,10 @@ impl Log {
         self.say(&noted(text));
     }
 
-    /// Waits until all is written, but not for long.
+    /// Waits until all is written, and how much was dropped, but not for long.
     pub(super) fn finish(&self) {
-        let is_busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
         let queue = self.0.lock();
+        let is_busy = |queue: &mut Queue| queue.is_busy();
         // What is not written by then stays unsaid.
         let _ = self.0.changed.wait_timeout_while(queue, LAST, is_busy);
     }
@@ -160,19 +194,42 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted() {
         let mut queue = Queue::default();
-        queue.push("x".repeat(2 * MOST));
-        queue.push("y".to_owned());
-        queue.push("z".to_owned());
+        queue.push(Weight::Detail, "x".repeat(2 * MOST));
+        queue.push(Weight::Detail, "y".to_owned());
+        queue.push(Weight::Detail, "z".to_owned());
         assert_eq!(queue.pop().map(|line| line.len()), Some(2 * MOST));
-        queue.push("later".to_owned());
+        queue.push(Weight::Detail, "later".to_owned());
         assert_eq!(queue.pop().as_deref(), Some("later"));
+        assert!(queue.is_busy(), "that some were dropped is not told yet");
         let told = queue.pop().unwrap();
         assert_eq!(
             told,
             "zs: note: 2 lines were dropped, which nobody read in time\n"
         );
         assert_eq!(queue.pop(), None);
-        assert_eq!(queue.bytes, 0);
+        assert!(!queue.is_busy());
+        assert_eq!((queue.details, queue.important), (0, 0));
+    }
+
+    /// However many clients come and go, it is told that a disk is full; but not without bound.
+    #[test]
+    fn details_crowd_out_nothing_else() {
+        let mut queue = Queue::default();
+        let line = "x".repeat(1000);
+        for _ in 0..MOST {
+            queue.push(Weight::Detail, line.clone());
+        }
+        let details = MOST / line.len();
+        assert_eq!(queue.lines.len(), details);
+        queue.push(Weight::Important, format!("full {line}"));
+        assert_eq!(queue.lines.len(), details + 1);
+        for _ in 0..MOST {
+            queue.push(Weight::Important, line.clone());
+        }
+        assert!(queue.lines.len() <= 2 * details + 1);
+        let told: Vec<String> = std::iter::from_fn(|| queue.pop()).collect();
+        assert!(told[details].starts_with("full"), "in its order");
+        assert!(told.last().unwrap().contains("dropped"));
     }
 
     /// Ten times what the queue and the pipe hold, with nobody who reads: nobody waits. Then it is

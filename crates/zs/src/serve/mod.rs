@@ -7,6 +7,7 @@
 //! | `fullness` | when it becomes full, and when it is so no longer |
 //! | `limits` | how much memory each may take, and why |
 //! | `keeping` | files that they begin with, and are saved to |
+//! | `replacing` | such a file, which replaces no other one |
 //! | `pidfile` | the file with the process number |
 //! | `place` | where clients connect |
 //! | `console` | the control socket |
@@ -29,6 +30,7 @@ mod log;
 mod metrics;
 mod pidfile;
 mod place;
+mod replacing;
 mod report;
 mod seats;
 mod snapshots;
@@ -149,8 +151,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 /// Makes or loads the disks, serves them, and saves them.
 fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
     let ending = Ending::prepare()?;
-    let files = options.keep.files(&options.disks.names())?;
-    let disks = options.disks.open(&files)?;
+    let mut files = options.keep.files(&options.disks.names())?;
+    let disks = options.disks.open(&mut files)?;
     let keeping = Keeping::new(&disks, files)?;
     limits::allow_open_files(&disks);
     ending.serving(keeping.saves());
@@ -180,18 +182,28 @@ fn serve(
     let console =
         control.map(|socket| Console::start(socket, disks.to_vec(), files, server.clients()));
     let console = console.transpose()?;
-    let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
-    let outcome = wait(options, &place, disks, (ending, keeping), log);
-    if console.is_some_and(|console| !console.stop()) {
-        log.note("what zs ctl asked for took too long, and was cut off");
+    let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose();
+    // Without one it ends, too, in the same order: zs ctl may have begun something by now.
+    let outcome = match &pidfile {
+        Ok(_) => wait(options, &place, disks, (ending, keeping), log),
+        Err(_) => Ok(ExitCode::FAILURE),
+    };
+    let late = console.filter(|console| !console.stop());
+    if late.is_some() {
+        log.note(match keeping.saves() {
+            true => "what zs ctl asked for takes long: the contents are saved when it is through",
+            false => "what zs ctl asked for took too long, and was cut off",
+        });
     }
     match server.stop(GRACE) {
         Stopped::InTime => {}
         Stopped::CutOff => log.note("clients that did not take their replies were cut off"),
         Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
     }
-    drop(pidfile);
-    outcome
+    if let Some(console) = late.filter(|_| keeping.saves()) {
+        console.wait();
+    }
+    pidfile.and(outcome)
 }
 
 /// Waits for the end: that of the command, or a signal.
@@ -265,7 +277,7 @@ fn start(
     let (verbose, told) = (options.verbose, log.clone());
     let observer = move |event: &Event| {
         if verbose {
-            told.note(&event.to_string());
+            told.detail(&event.to_string());
         }
     };
     let server = Server::start(exports, endpoints, limits, Arc::new(observer));

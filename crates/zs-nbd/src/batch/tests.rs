@@ -1,0 +1,102 @@
+use super::*;
+use crate::export::{Export, Exports};
+use crate::memory::MemoryDevice;
+use crate::proto::{Handshake, Security, Step};
+use crate::refusals::Refusals;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// With simple replies, of a disk of 1 MiB.
+fn session() -> Session {
+    let disk = Arc::new(MemoryDevice::new(1 << 20).unwrap());
+    let exports = Exports::new(vec![Export::new("", "", disk).unwrap()]).unwrap();
+    let mut out = Vec::new();
+    let untold = Arc::new(Refusals::untold());
+    let mut handshake = Handshake::new(&exports, Security::Clear, Arc::clone(&untold), &mut out);
+    let opening = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0";
+    let (_, step) = handshake.advance(opening, &mut out).unwrap();
+    let Step::Begin(wish) = step else {
+        panic!("{step:?}");
+    };
+    Session::new(wish.agreement, untold)
+}
+
+/// Writes and reads of these lengths in turn.
+fn stream(lens: &[usize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (cookie, len) in lens.iter().enumerate() {
+        let write = cookie % 2 == 0;
+        bytes.extend(0x2560_9513_u32.to_be_bytes());
+        bytes.extend([0, 0, 0, u8::from(write)]);
+        bytes.extend((cookie as u64).to_be_bytes());
+        bytes.extend((cookie as u64 * 512).to_be_bytes());
+        bytes.extend((*len as u32).to_be_bytes());
+        if write {
+            bytes.extend((0..*len).map(|n| (n + cookie) as u8));
+        }
+    }
+    bytes
+}
+
+/// The answers to a stream that comes in such pieces, with the inbox handed to the other of two
+/// batches where `hands` says so.
+fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
+    let session = session();
+    let mut batches = [(); 2].map(|()| Batch::new(session.mode(), Account::poor()).unwrap());
+    let (mut rest, mut out, mut carry) = (stream, Vec::new(), Carry::default());
+    let (mut pieces, mut hands) = (pieces.iter().cycle(), hands.iter().cycle());
+    let mut now = 0;
+    loop {
+        let crew = Crew { pace, threads: 3 };
+        let next = batches[now].fill(&session, crew, |buf, _| {
+            let len = *pieces.next().unwrap_or(&1);
+            let (piece, later) = rest.split_at(len.min(rest.len()).min(buf.len()));
+            buf[..piece.len()].copy_from_slice(piece);
+            rest = later;
+            Ok::<usize, ()>(piece.len())
+        });
+        let hand = *hands.next().unwrap_or(&false);
+        if hand {
+            batches[now].unload(&mut carry).unwrap();
+        }
+        let done = batches[now].execute(&session, |replies, _| {
+            out.extend_from_slice(replies);
+            Ok::<(), ()>(())
+        });
+        assert!(done.is_ok());
+        if hand {
+            now = 1 - now;
+            batches[now].load(&mut carry);
+        }
+        match next.unwrap() {
+            Next::Full | Next::Part => {}
+            Next::Gone { cut: false } => return out,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Wherever what was read is cut, and whoever goes on with it, on a fast device and a slow
+    /// one.
+    #[test]
+    fn whoever_reads_on_the_answers_are_the_same(
+        lens in prop::collection::vec(prop_oneof![
+            9 => 1..9000_usize,
+            2 => 60_000..200_000_usize,
+        ], 1..60),
+        pieces in prop::collection::vec(1..150_000_usize, 1..9),
+        hands in prop::collection::vec(any::<bool>(), 1..9),
+        slow in any::<bool>(),
+    ) {
+        let pace = Pace::default();
+        for _ in 0..20 {
+            pace.note(Duration::from_millis(u64::from(slow)), 1);
+        }
+        let stream = stream(&lens);
+        let whole = answers(&stream, &[usize::MAX], &[false], &Pace::default());
+        prop_assert!(answers(&stream, &pieces, &hands, &pace) == whole);
+    }
+}

@@ -1,0 +1,163 @@
+//! A connection without a server, with a device that is held up in a flush.
+
+use super::*;
+use crate::device::{Content, Context, Device, Errno, Extents, Space};
+use crate::export::{Export, Exports};
+use crate::peer::{Origin, Peer};
+use crate::proto::{Handshake, Security, Step};
+use crate::refusals::Refusals;
+use crate::stop::Stop;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::{Condvar, Mutex};
+
+const LONG: Duration = Duration::from_secs(60);
+const READ: u8 = 0;
+const FLUSH: u8 = 3;
+
+/// Zeroes, of which a flush takes until it is let go on.
+#[derive(Debug, Default)]
+struct Held {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Device for Held {
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> Result<Content, Errno> {
+        Ok(Content::Zeroes)
+    }
+    fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        let open = self.open.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(open, LONG, |open| !*open);
+        assert!(!waited.unwrap().1.timed_out(), "nobody lets it go on");
+        Ok(())
+    }
+    fn block_status(&self, _: u64, _: &mut Extents, _: Context) -> Result<(), Errno> {
+        Err(Errno::NotSup)
+    }
+}
+
+/// With simple replies.
+fn session(device: Arc<dyn Device>) -> Session {
+    let exports = Exports::new(vec![Export::new("", "", device).unwrap()]).unwrap();
+    let untold = Arc::new(Refusals::untold());
+    let mut out = Vec::new();
+    let mut handshake = Handshake::new(&exports, Security::Clear, Arc::clone(&untold), &mut out);
+    let opening = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0";
+    let (_, step) = handshake.advance(opening, &mut out).unwrap();
+    let Step::Begin(wish) = step else {
+        unreachable!("{step:?}");
+    };
+    Session::new(wish.agreement, untold)
+}
+
+fn request(command: u8, cookie: u8, len: u8) -> [u8; 28] {
+    let mut bytes = [0; 28];
+    bytes[..4].copy_from_slice(&0x2560_9513_u32.to_be_bytes());
+    (bytes[7], bytes[15], bytes[27]) = (command, cookie, len);
+    bytes
+}
+
+/// Takes the answer to a request, with so many zeroes.
+fn answered(client: &mut UnixStream, cookie: u8, len: usize) {
+    let mut reply = vec![1; 16 + len];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[..4], 0x6744_6698_u32.to_be_bytes());
+    assert_eq!((reply[4..8].iter().max(), reply[15]), (Some(&0), cookie));
+    assert!(reply[16..].iter().all(|byte| *byte == 0));
+}
+
+fn wait_until(is: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < LONG, "it never happened");
+        std::thread::yield_now();
+    }
+}
+
+/// Serves a client by two threads, one of which borrows its buffers and is read by while the device
+/// holds the other one up in a flush. `talk` goes on from there; it is given the client's end, what
+/// lets the flush go on, and the lender.
+fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &Held, &Lender)) {
+    let (socket, mut client) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    let device = Arc::new(Held::default());
+    let lender = Arc::new(Lender::new(4));
+    let bounds = Bounds {
+        handshake: LONG,
+        request: LONG,
+        idle: None,
+        in_flight: 1 << 20,
+        threads: 2,
+        lender: Arc::clone(&lender),
+    };
+    let origin = Origin::Unix {
+        user: 1,
+        process: None,
+    };
+    let guest = Guest::new(1, origin, Socket::Unix(socket.try_clone().unwrap()));
+    let channel = Channel::new(Socket::Unix(socket), Arc::new(Stop::new().unwrap()));
+    let account = lender.account(Peer::User(1), 1);
+    let session = session(Arc::clone(&device) as Arc<dyn Device>);
+    let batch = Batch::new(session.mode(), account.clone()).unwrap();
+    let connection = Connection::new(&channel, session, Vec::new(), (&bounds, &guest, account));
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::thread::scope(|scope| connection.work(scope, batch, None)));
+        client.write_all(&request(FLUSH, 1, 0)).unwrap();
+        wait_until(|| lender.lent() == 1);
+        talk(&mut client, &device, &lender);
+        drop(client);
+    });
+    assert!(matches!(connection.end(), End::Gone { cut: false }));
+}
+
+/// Also of a client that stalls within a request, which is read to its end by somebody else then.
+#[test]
+fn a_loan_goes_back_while_the_client_is_idle() {
+    for cut in [0, 10] {
+        while_a_flush_is_held_up(|client, device, lender| {
+            let read = request(READ, 2, 9);
+            client.write_all(&read[..cut]).unwrap();
+            device.open();
+            answered(client, 1, 0);
+            wait_until(|| lender.lent() == 0);
+            client.write_all(&read[cut..]).unwrap();
+            answered(client, 2, 9);
+        });
+    }
+}
+
+/// Whoever waits for the client goes on waiting, as long as nobody else can.
+#[test]
+fn an_idle_client_is_waited_for_while_a_flush_takes_long() {
+    while_a_flush_is_held_up(|client, device, lender| {
+        client.set_read_timeout(Some(2 * LINGER)).unwrap();
+        let early = client.read(&mut [0]).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock, "nothing is asked for");
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client.write_all(&request(READ, 2, 9)).unwrap();
+        answered(client, 2, 9);
+        assert_eq!(lender.lent(), 1);
+        device.open();
+        answered(client, 1, 0);
+    });
+}
