@@ -163,7 +163,7 @@ impl DiskArgs {
         let dictionary = self.dictionary.as_deref().map(read_dictionary);
         let dictionary = dictionary.transpose()?;
         let least = self.block_size.unwrap_or_default().block_bytes() as u64;
-        let sources = list.iter().zip(files);
+        let sources = list.iter().zip(files.iter_mut());
         let sources = sources.map(|(disk, files)| files.open(disk.size > 0));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let wishes = list.iter().zip(&sources);

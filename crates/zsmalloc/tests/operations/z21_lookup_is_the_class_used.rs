@@ -2,7 +2,6 @@
 //! client's store use, at every size and page size.
 
 #![cfg(not(zs_loom))]
-#![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use zs_mm::PageSize;
 use zs_model::{TestArena, World};
