@@ -15,6 +15,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod large;
+#[cfg(test)]
+mod tests;
+
+use large::{read_piece, read_unbroken};
+
 /// Bytes of a buffer: a piece, and heads.
 const SMALL: usize = PIECE as usize + (4 << 10);
 /// Bytes of the buffer for replies: those that make a batch full, and then one more reply, of which
@@ -335,56 +341,6 @@ pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
     Ok(bytes)
 }
 
-fn read_piece(
-    session: &Session,
-    job: &Job,
-    piece: &Head,
-    replies: &mut Replies,
-) -> Result<(), Errno> {
-    if job.has_failed() {
-        return Ok(());
-    }
-    replies.answer(job.head().cookie, job.head().offset);
-    let read = |buf: &mut [u8]| session.device().read(piece.offset, buf);
-    replies.part(piece.offset, piece.length as usize, read)
-}
-
-/// A large read whose reply is one piece, with its error in front if there is one, and without
-/// memory for all of it: so it is read twice, once to see whether there is one.
-fn read_unbroken<E>(
-    session: &Session,
-    head: &Head,
-    replies: &mut Replies,
-    flush: &mut impl FnMut(&mut Replies, bool) -> Result<(), Unanswered<E>>,
-) -> Result<(), Unanswered<E>> {
-    let pieces = || {
-        let mut pieces = Pieces::new(*head, false, Ok(()));
-        std::iter::from_fn(move || pieces.take().map(|(piece, _)| piece))
-    };
-    let rest = |replies: &mut Replies, piece: &Head| {
-        let read = |buf: &mut [u8]| session.device().read(piece.offset, buf);
-        replies.rest(piece.length as usize, read)
-    };
-    flush(replies, false)?;
-    for piece in pieces() {
-        let readable = rest(replies, &piece);
-        replies.clear();
-        std::thread::yield_now();
-        if let Err(errno) = readable {
-            session.finish(head, Err(errno.into()), replies);
-            return Ok(());
-        }
-    }
-    replies.answer(head.cookie, head.offset);
-    replies.unbroken(head.length as usize);
-    for piece in pieces() {
-        rest(replies, &piece).map_err(Unanswered::Failed)?;
-        let more = piece.offset + piece.length < head.offset + head.length;
-        flush(replies, more)?;
-    }
-    Ok(())
-}
-
 /// What bytes begin with.
 enum Measure {
     /// A part of a request.
@@ -415,6 +371,3 @@ fn measure(session: &Session, bytes: &[u8]) -> Result<Measure, Next> {
     }
     Ok(Measure::Whole(head, payload))
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,7 +10,7 @@ use crate::connection::{self, Bounds, Door};
 use crate::end::End;
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
-use crate::guest::{ClientInfo, Dismissal, Guest};
+use crate::guest::{Dismissal, Guest};
 use crate::handshake::Lobby;
 use crate::lender::Lender;
 use crate::peer::Origin;
@@ -30,9 +30,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+mod clients;
 mod event;
 mod limits;
 
+pub use clients::Clients;
 pub use event::Event;
 pub use limits::Limits;
 
@@ -44,10 +46,6 @@ const RETRY: Timespec = Timespec {
 
 /// How long threads get whose sockets were shut down, and who are with the device maybe.
 const CUT_OFF: Duration = Duration::from_secs(2);
-
-/// How long the threads of clients get that were disconnected on request, and are with the device
-/// maybe.
-const GOING: Duration = Duration::from_secs(5);
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,48 +104,6 @@ impl Guests {
     }
 }
 
-/// The clients of a server, for whoever asks about them. The server may have ended: then there are
-/// none.
-#[derive(Clone)]
-pub struct Clients(Arc<Shared>);
-
-impl fmt::Debug for Clients {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.list()).finish()
-    }
-}
-
-impl Clients {
-    /// All of them, those in their handshake too; the oldest one first.
-    #[must_use]
-    pub fn list(&self) -> Vec<ClientInfo> {
-        let guests = self.0.lock();
-        guests.list.values().map(|guest| guest.info()).collect()
-    }
-
-    /// Ends connections: those that `which` says. What they asked for may still be done, and is not
-    /// answered. Returns how many there were, and how many of them are still with the device after
-    /// 5 seconds, for which it blocks at most.
-    pub fn disconnect(&self, which: impl Fn(&ClientInfo) -> bool) -> (usize, usize) {
-        let guests = self.0.lock();
-        let meant = guests.list.values().filter(|guest| which(&guest.info()));
-        let meant: Vec<Arc<Guest>> = meant.cloned().collect();
-        for guest in &meant {
-            guest.dismiss(Dismissal::Disconnected);
-        }
-        let still = |guests: &Guests| {
-            let is_there = |guest: &&Arc<Guest>| guests.list.contains_key(&guest.number);
-            meant.iter().filter(is_there).count()
-        };
-        let waited = self
-            .0
-            .closed
-            .wait_timeout_while(guests, GOING, |guests| still(guests) > 0);
-        let guests = waited.unwrap_or_else(PoisonError::into_inner).0;
-        (meant.len(), still(&guests))
-    }
-}
-
 impl Server {
     /// Starts to serve `exports` at `endpoints`.
     ///
@@ -199,7 +155,7 @@ impl Server {
     /// Its clients.
     #[must_use]
     pub fn clients(&self) -> Clients {
-        Clients(Arc::clone(&self.shared))
+        Clients::of(&self.shared)
     }
 
     /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are

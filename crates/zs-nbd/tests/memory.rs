@@ -4,8 +4,10 @@ mod client;
 
 use client::dialect::{Dialect, Speaker};
 use client::probe::{Call, LONG, Probe, SIZE, Setup};
+use client::talk::Talk;
 use client::{
-    ACK, Client, FLUSH, GO, GREETING, READ, START_TLS, Take, exports, go, notes, option, request,
+    ACK, Client, EXTENDED, FLUSH, GO, GREETING, READ, SET_CONTEXT, START_TLS, STATUS, Take,
+    exports, extended, go, notes, option, queries, request,
 };
 use rcgen::{CertificateParams, KeyPair};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,7 +15,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zs_nbd::{Endpoint, Limits, MemoryDevice, Server, Stopped, Tls};
+use zs_nbd::{
+    Content, Context, Device, Endpoint, Errno, Extents, Limits, MemoryDevice, Server, Space,
+    Stopped, Tls,
+};
 
 /// The system's memory, but for what is large while [`scarce`] is held.
 struct Scarce;
@@ -147,4 +152,63 @@ fn without_memory_tls_does_not_begin() {
     assert_eq!(server.stop(LONG), Stopped::InTime);
     let notes = notes.lock().unwrap().join("\n");
     assert!(notes.contains("Closed(1, NoMemory)"), "{notes}");
+}
+
+/// A disk whose every byte has another state than the one before it.
+#[derive(Debug)]
+struct Motley;
+
+impl Device for Motley {
+    fn size(&self) -> u64 {
+        SIZE
+    }
+    fn knows(&self, _: Context) -> bool {
+        true
+    }
+    fn read(&self, _: u64, buf: &mut [u8]) -> Result<Content, Errno> {
+        buf.fill(1);
+        Ok(Content::Data)
+    }
+    fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn block_status(&self, _: u64, extents: &mut Extents, _: Context) -> Result<(), Errno> {
+        let states = [Extents::DATA, Extents::HOLE].into_iter().cycle();
+        // That it takes no more is the end.
+        let _ = states.take(10_000).all(|state| extents.push(1, state));
+        Ok(())
+    }
+}
+
+/// A batch that is full but for a little, and then the longest answer that there is: it never asks
+/// for memory beyond what it began with.
+#[test]
+fn the_longest_answers_have_room() {
+    let _turn = turn();
+    let exports = exports(Arc::new(Motley));
+    let mut talk = Talk::new(&exports);
+    talk.ask(EXTENDED, &[]);
+    let contexts = ["base:allocation", "x-zs:stored-size"];
+    talk.ask(SET_CONTEXT, &queries("disk", &contexts));
+    talk.ask(GO, &go("disk", &[]));
+    let short = (64 << 10) - 100;
+    let asked = [
+        extended(READ, 0, 1, 0, short),
+        extended(STATUS, 0, 2, 0, 100_000),
+    ];
+    let mut replies = Take(talk.say(&asked.concat()));
+    assert_eq!(replies.extended().4.len() as u64, 8 + short);
+    for _ in contexts {
+        assert_eq!(replies.extended().4.len(), 8 + 16 * 4096);
+    }
+    assert!(replies.0.is_empty());
 }

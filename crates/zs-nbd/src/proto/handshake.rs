@@ -12,6 +12,11 @@ use crate::export::{Export, Exports};
 use crate::refusals::Refusals;
 use std::sync::Arc;
 
+mod wish;
+
+pub(crate) use wish::{Agreement, Security, Step, Wish};
+use wish::{Asked, Told};
+
 const INIT: &[u8; 8] = b"NBDMAGIC";
 
 /// Flags of both sides.
@@ -20,65 +25,6 @@ const NO_ZEROES: u16 = 2;
 
 /// With so many bytes of answers, they are sent before the next option is looked at.
 const FULL_BYTES: usize = 64 << 10;
-
-/// Whether a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Security {
-    /// It is not, and cannot be.
-    Clear,
-    /// It has to be first (`FORCEDTLS`).
-    Wanted,
-    /// It is.
-    Encrypted,
-}
-
-/// What has been agreed upon.
-#[derive(Clone, Debug)]
-pub(crate) struct Agreement {
-    pub(crate) export: Export,
-    pub(crate) mode: Mode,
-    /// What block status tells.
-    pub(crate) contexts: Vec<Context>,
-}
-
-/// A client that wants to begin, and has not been told whether it may.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) agreement: Agreement,
-    told: Told,
-}
-
-/// How a wish is granted.
-#[derive(Clone, Copy, Debug)]
-enum Told {
-    /// By the answer to `NBD_OPT_EXPORT_NAME`, which knows no refusal.
-    Old,
-    /// By that to `NBD_OPT_GO`.
-    Go(Asked),
-}
-
-/// What a client wants to know of an export, beyond what it is told in any case.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    name: bool,
-    description: bool,
-    sizes: bool,
-}
-
-/// What follows upon some input.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// More input is wanted.
-    More,
-    /// The output is to be sent; the input has not been looked at to its end.
-    Send,
-    /// TLS begins, once the output is sent; then [`Handshake::encrypted`].
-    StartTls,
-    /// Requests begin if the wish is granted; if it is denied, the handshake goes on.
-    Begin(Wish),
-    /// The client wants to end.
-    End,
-}
 
 /// The server's side of a handshake.
 #[derive(Debug)]
