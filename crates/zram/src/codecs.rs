@@ -36,7 +36,7 @@ pub(crate) struct Codecs {
     slots: [OnceLock<Codec>; MAX_PRIORITY as usize + 1],
     threads: NonZeroUsize,
     counted: Mutex<Counted>,
-    /// A hint that the reserve was used up: who frees memory looks at it without the lock.
+    /// A hint that the reserve was used up, and nobody is about to use it: who frees memory looks at it without the lock.
     lacks_reserve: AtomicBool,
 }
 
@@ -123,10 +123,11 @@ impl<B: Backing> Store<B> {
             let share = self.limit() / RESERVED_SHARE;
             let bytes = share.clamp(RESERVED_LEAST * frame, RESERVED_FRAMES * frame);
             counted.reserve = self.arena().charge(bytes).ok();
-            let lacks = counted.reserve.is_none();
-            // Relaxed: a hint, written under the lock.
-            self.codecs.lacks_reserve.store(lacks, Ordering::Relaxed);
         }
+        let lacks = counted.reserve.is_none();
+        // Relaxed: a hint. Under the lock, so that it is of the last who looked.
+        self.codecs.lacks_reserve.store(lacks, Ordering::Relaxed);
+        drop(counted);
     }
 
     /// Counts these frames again if they were used up: for those who have freed memory, before others take it.
@@ -136,10 +137,10 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// Gives these frames free; false if there are none.
+    /// Gives these frames free; false if there are none. Who uses them counts them again afterwards
+    /// ([`reserve_frames`](Self::reserve_frames)): before that nobody else does.
     pub(crate) fn use_reserve(&self) -> bool {
         let reserve = self.codecs.counted().reserve.take();
-        self.codecs.lacks_reserve.store(true, Ordering::Relaxed);
         reserve
             .map(|charge| self.arena().uncharge(charge))
             .is_some()

@@ -22,6 +22,8 @@ pub(crate) struct Turn<T> {
 struct State {
     taken: bool,
     waiting: usize,
+    /// Those of them who wait however long it takes.
+    staying: usize,
 }
 
 /// The turn; it ends when this is dropped, also by a panic.
@@ -48,6 +50,8 @@ impl<T> Turn<T> {
     pub(crate) fn take(&self, patience: Option<Duration>) -> Option<Held<'_, T>> {
         let mut state = lock(&self.state);
         state.waiting += 1;
+        let stays = usize::from(patience.is_none());
+        state.staying += stays;
         let is_taken = |state: &mut State| state.taken;
         let mut state = match patience {
             None => {
@@ -60,6 +64,7 @@ impl<T> Turn<T> {
             }
         };
         state.waiting -= 1;
+        state.staying -= stays;
         if state.taken {
             return None;
         }
@@ -80,6 +85,11 @@ impl<T> Turn<T> {
     /// Whether somebody waits for it.
     pub(crate) fn is_awaited(&self) -> bool {
         lock(&self.state).waiting > 0
+    }
+
+    /// Whether somebody waits for it who does not give up: so it has a taker once it is free.
+    pub(crate) fn is_awaited_for_good(&self) -> bool {
+        lock(&self.state).staying > 0
     }
 
     pub(crate) fn into_inner(self) -> T {
@@ -137,8 +147,16 @@ mod tests {
         let held = turn.take(None).unwrap();
         assert!(turn.take(Some(Duration::ZERO)).is_none());
         std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| turn.take(Some(Duration::from_millis(1))).is_none());
+            while !turn.is_awaited() && !waiting.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(!turn.is_awaited_for_good(), "this one gives up");
+            assert!(waiting.join().unwrap());
+        });
+        std::thread::scope(|scope| {
             let waiting = scope.spawn(|| *turn.take(None).unwrap() += 1);
-            while !turn.is_awaited() {
+            while !turn.is_awaited_for_good() {
                 std::thread::yield_now();
             }
             drop(held);

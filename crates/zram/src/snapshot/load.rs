@@ -39,6 +39,15 @@ pub struct SnapshotOptions {
 }
 
 impl Store {
+    /// Returns the size of the store in a snapshot, in bytes. Reads no more than its head, 4 MiB at
+    /// most.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`].
+    pub fn size_in_snapshot(from: impl Read) -> Result<u64, Error> {
+        Ok(Header::read(&mut Source::new(from))?.size)
+    }
+
     /// A store from a snapshot, in private anonymous memory. Every block is decompressed once, to see that it is whole.
     /// Memory is taken for what the snapshot holds, up to the limit, not for what it claims; its dictionaries, 4 MiB at most,
     /// are there before they are counted. Wrap a file in a `BufReader`.

@@ -120,8 +120,10 @@ impl Drop for Attached {
     fn drop(&mut self) {
         // A punch that hangs must not hold up a reset, or the end of a server: the thread ends
         // behind it, and what it punches stays taken (`punching`).
-        if let Some(puncher) = self.puncher.take() {
-            puncher.end_within(PATIENCE);
+        if let Some(puncher) = self.puncher.take()
+            && !puncher.end_within(PATIENCE)
+        {
+            self.place.clear();
         }
     }
 }

@@ -22,8 +22,13 @@ impl Place {
     /// Uses so many units of a file; `None` if there is no memory for their bits.
     pub(crate) fn new(file: BackingFile, units: u32) -> Option<Self> {
         let extents = Arc::new(Mutex::new(Extents::new(units)?));
-        file.punching.give_to(&extents);
-        Some(Self { file, extents })
+        let is_ours = file.punching.give_to(&extents);
+        is_ours.then_some(Self { file, extents })
+    }
+
+    /// Gives up the memory of the bits: the place is not used any more, but by a hole that hangs.
+    pub(crate) fn clear(&self) {
+        *lock(&self.extents) = Extents::default();
     }
 
     /// Takes so many units, wherever there are any.

@@ -1,6 +1,6 @@
 //! The hole that is being punched into a backing file, if any: known to all clones of the file.
 //!
-//! dead units taken -> punched, without any lock -> put back into the place that uses the file by
+//! dead units taken -> punched, without any lock -> put back into the places that use the file by
 //! then.
 //!
 //! A punch may hang as long as the storage does. Nobody waits for it without a bound: a store lets
@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How long a writeback waits for units that are being punched.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a writeback waits for units that are being punched: once for each hole.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Punching {
@@ -28,21 +28,29 @@ pub(crate) struct Punching {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those of the place that uses the file.
-    extents: Weak<Mutex<Extents>>,
-    /// Under a punch: taken in these extents.
+    /// Those of the places that use the file. The last one has it; the one before has it again if
+    /// that is given up, as by a load that fails.
+    users: Vec<Weak<Mutex<Extents>>>,
+    /// Under a punch: taken in the extents of all of them.
     units: Option<Range<u32>>,
+    /// Somebody has waited for this hole in vain.
+    hangs: bool,
 }
 
 impl Punching {
-    /// Gives the file to a place: what others had free there is nobody's, and none of them punches
-    /// any more.
-    pub(crate) fn give_to(&self, extents: &Arc<Mutex<Extents>>) {
+    /// Gives the file to a place: no other one punches as long as this one is there. False if there
+    /// is no memory for that.
+    pub(crate) fn give_to(&self, extents: &Arc<Mutex<Extents>>) -> bool {
         let mut state = lock(&self.state);
+        state.users.retain(|user| user.strong_count() > 0);
+        if state.users.try_reserve(1).is_err() {
+            return false;
+        }
         if let Some(units) = &state.units {
             lock(extents).withhold(units.clone());
         }
-        state.extents = Arc::downgrade(extents);
+        state.users.push(Arc::downgrade(extents));
+        true
     }
 
     /// Punches one hole for a place; false if there is none to punch, somebody else is punching, or
@@ -53,7 +61,9 @@ impl Punching {
         punch: impl FnOnce(&Range<u32>),
     ) -> bool {
         let mut state = lock(&self.state);
-        if state.units.is_some() || !std::ptr::eq(state.extents.as_ptr(), Arc::as_ptr(extents)) {
+        state.users.retain(|user| user.strong_count() > 0);
+        let user = state.users.last().map(Weak::as_ptr);
+        if state.units.is_some() || user != Some(Arc::as_ptr(extents)) {
             return false;
         }
         let Some(units) = lock(extents).take_dead() else {
@@ -63,20 +73,22 @@ impl Punching {
         drop(state);
         punch(&units);
         let mut state = lock(&self.state);
-        state.units = None;
-        if let Some(extents) = state.extents.upgrade() {
-            lock(&extents).put_back(units);
+        (state.units, state.hangs) = (None, false);
+        for extents in state.users.iter().filter_map(Weak::upgrade) {
+            lock(&extents).put_back(units.clone());
         }
         drop(state);
         self.ended.notify_all();
         true
     }
 
-    /// Waits until no hole is being punched, for a second at most.
+    /// Waits until no hole is being punched, for some seconds at most, and not again for one that
+    /// was waited for in vain.
     pub(crate) fn wait(&self) {
         let state = lock(&self.state);
-        let is_punched = |state: &mut State| state.units.is_some();
-        let waited = self.ended.wait_timeout_while(state, PATIENCE, is_punched);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let is_worth_it = |state: &mut State| state.units.is_some() && !state.hangs;
+        let waited = self.ended.wait_timeout_while(state, PATIENCE, is_worth_it);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.hangs = state.units.is_some();
     }
 }

@@ -198,11 +198,11 @@ impl BlockFile for TestFile {
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.wait_while(&self.0.punches_held);
         self.bytes(|bytes| {
             let end = bytes.len().min((offset + len) as usize);
             bytes[offset as usize..end].fill(0);
         });
-        self.wait_while(&self.0.punches_held);
         self.0.punched.fetch_add(len as usize, Ordering::SeqCst);
         Ok(())
     }

@@ -124,7 +124,11 @@ fn a_punch_that_hangs_is_in_nobodys_way_and_hits_nothing_new() {
     store.reset().expect("no pass is under way");
     store.set_backing(backing).expect("the first again");
     fill(10);
-    // Of five records' room two pages are where the hole is going to be.
+    for index in 4..20 {
+        write(&store, index, &raw(index));
+    }
+    // Of five records' room two pages are where the hole is going to be: it is waited for once, and
+    // not for each of the others.
     let report = write_back(&store);
     assert_eq!((report.blocks, report.end), (3, WritebackEnd::Full));
     file.hold_punches(false);
@@ -133,5 +137,24 @@ fn a_punch_that_hangs_is_in_nobodys_way_and_hits_nothing_new() {
     for index in 0..4 {
         assert!(block(&store, index) == raw(10 + index), "block {index}");
     }
+    assert_eq!(store.validate(), Ok(()));
+}
+
+/// A load that fails has set the file as its own, and gives it up.
+#[test]
+fn a_store_that_was_given_up_leaves_the_holes_to_the_one_before() {
+    let file = TestFile::new();
+    let backing = BackingFile::new(file.clone(), 20 * RECORD);
+    let store = bare();
+    store.set_backing(backing.clone()).expect("the first");
+    for index in 0..20 {
+        write(&store, index, &Fill::Random(index).bytes(BLOCK));
+    }
+    assert_eq!(write_back(&store).blocks, 20);
+    let other = bare();
+    other.set_backing(backing).expect("the first");
+    drop(other);
+    store.discard(0, 10 * BLOCK as u64).expect("in range");
+    file.wait_until_punched((10 * RECORD as usize) / 4096 * 4096);
     assert_eq!(store.validate(), Ok(()));
 }

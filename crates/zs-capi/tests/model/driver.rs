@@ -22,7 +22,7 @@ pub(crate) struct Driver {
     pub(crate) views: Vec<OpenView>,
     pub(crate) maps: Vec<OpenMap>,
     pub(crate) report: Report,
-    /// The most views and maps that were open during a maintenance so far.
+    /// Views and maps that were open during the last maintenance, which frees what drained before and is left.
     open_at_maintenance: usize,
 }
 
@@ -241,8 +241,7 @@ impl Driver {
         let list = if frames % 3 == 2 { 4096 } else { 0 };
         let given = if list > 0 {
             let bytes = u64::from(frames) << 12;
-            let open = self.views.len() + self.maps.len();
-            self.open_at_maintenance = self.open_at_maintenance.max(open);
+            self.open_at_maintenance = self.views.len() + self.maps.len();
             let done = self.pool(number).maintain(bytes).map_err(failed)?;
             self.report.moved += done.objects_moved;
             done.bytes_trimmed

@@ -91,7 +91,9 @@ impl Connection<'_> {
                     {
                         return Err(End::Idle(idle).into());
                     }
-                    if linger.is_some_and(|linger| linger <= now) && self.inbox.is_awaited() {
+                    // Not for one who gives up too: then nobody would read.
+                    let is_over = linger.is_some_and(|linger| linger <= now);
+                    if is_over && self.inbox.is_awaited_for_good() {
                         return Err(Unread::GivenUp);
                     }
                 }

@@ -88,12 +88,6 @@ impl Console {
         self.shared.reach.files.stop();
         self.shared.finish(GRACE)
     }
-
-    /// Waits until no verb is under way, however long that takes. Nothing may be saved beside one:
-    /// a load or a reset changes the store that is being written.
-    pub(super) fn wait(&self) {
-        while !self.shared.finish(GRACE) {}
-    }
 }
 
 impl Drop for Console {

@@ -30,6 +30,8 @@ pub(super) struct StoreDisk {
     backing: Option<Backing>,
     store: ArcSwap<Store>,
     replacing: Mutex<()>,
+    /// Whether the contents are the last ones. Held while others come in their place.
+    sealed: Mutex<bool>,
     clients: AtomicU64,
     /// How often all of it was replaced or given another size: by a reset, a load, a resize.
     generation: AtomicU64,
@@ -62,6 +64,7 @@ impl StoreDisk {
             backing,
             store: ArcSwap::from_pointee(store),
             replacing: Mutex::default(),
+            sealed: Mutex::default(),
             clients: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             kept: Mutex::default(),
@@ -144,12 +147,28 @@ impl StoreDisk {
         }
     }
 
+    /// Keeps the contents from being replaced from now on: they are going to be saved. Waits for a
+    /// replacement that has begun, but not for a snapshot that is still being read.
+    pub(super) fn seal(&self) {
+        *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// The right to replace the contents.
+    fn unsealed(&self) -> Result<MutexGuard<'_, bool>, Error> {
+        let sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        match *sealed {
+            true => Err(Error::Busy("the server ends, and saves the contents")),
+            false => Ok(sealed),
+        }
+    }
+
     /// Forgets everything. The backing is a new one, or the same one made empty.
     ///
     /// # Errors
     /// [`Error::Busy`] while a client is attached, or beside a load or another reset; what a backing may answer.
     pub(super) fn reset(&self) -> Result<(), Error> {
         let _replacing = self.replacing()?;
+        let _unsealed = self.unsealed()?;
         let store = self.store();
         let alone = store.alone()?;
         let backing = self.backing.as_ref().map(Backing::file).transpose()?;
@@ -177,6 +196,7 @@ impl StoreDisk {
             }
             _ => Store::load(from, &options)?,
         };
+        let _unsealed = self.unsealed()?;
         let alone = old.alone()?;
         // It may have been set meanwhile.
         new.set_limit(old.limit())?;

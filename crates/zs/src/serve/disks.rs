@@ -11,11 +11,10 @@ use clap::Args;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zram::{Algorithm, BackingFile, BlockSize, Dictionary, Error, Store, StoreOptions};
-use zs_mm::MAX_ARENA_BYTES;
 use zs_os::available_memory;
 
 /// Longest file that is read as a dictionary: none is longer than 1 MiB.
@@ -168,7 +167,7 @@ impl DiskArgs {
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let wishes = list.iter().zip(&sources);
         let wishes: Vec<Wish> = wishes
-            .map(|(disk, source)| self.wish(disk, source.is_some()))
+            .map(|(disk, source)| self.wish(disk, source.as_ref()))
             .collect();
         let mut limits = limits::limits(&wishes, &available_memory(Path::new("/")), least);
         let mut disks = Vec::with_capacity(list.len());
@@ -177,17 +176,10 @@ impl DiskArgs {
             let mut options = self.options(disk, dictionary.clone());
             options.limit = Some(limit.bytes);
             options.max_limit = Some(limits::highest(limit.bytes, list.len()));
-            let has_own_limit = source.is_some() && self.limit.is_none();
             let open = match (source, &files.load) {
                 (Some(file), Some(path)) => self.load(disk, options, file, path)?,
                 _ => self.create(disk, options)?,
             };
-            // Of a disk in a file, the size was not known before.
-            let full = StoreOptions::new(open.store().size()).full_limit();
-            if has_own_limit && full < limit.bytes && open.store().set_limit(full).is_ok() {
-                limit.bytes = full;
-                limit.reason = "the size, 1/16 of it, and 2 MiB".to_owned();
-            }
             disks.push(Arc::new(open));
         }
         limits::tell(&limits);
@@ -214,13 +206,12 @@ impl DiskArgs {
         }
     }
 
-    fn wish(&self, disk: &Named, is_loaded: bool) -> Wish {
-        match self.limit {
-            Some(limit) => Wish::Given(limit),
-            // The file was not read yet: its disk may be larger than --size.
-            None if is_loaded => Wish::Full(MAX_ARENA_BYTES),
-            None => Wish::Full(self.options(disk, None).full_limit()),
+    fn wish(&self, disk: &Named, source: Option<&fs::File>) -> Wish {
+        if let Some(limit) = self.limit {
+            return Wish::Given(limit);
         }
+        let loaded = source.map_or(0, size_in);
+        Wish::Full(StoreOptions::new(disk.size.max(loaded)).full_limit())
     }
 
     /// A disk that begins empty.
@@ -363,6 +354,19 @@ impl DiskArgs {
     }
 }
 
+/// Returns the size of the disk in a file, in bytes; 0 if it cannot be read, which is told when the disk is loaded.
+fn size_in(mut file: &fs::File) -> u64 {
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        // What was read of a pipe is gone.
+        return 0;
+    }
+    let size = Store::size_in_snapshot(BufReader::new(file));
+    match file.rewind() {
+        Ok(()) => size.unwrap_or(0),
+        Err(_) => 0,
+    }
+}
+
 fn of(what: &str, error: &Error) -> Failure {
     Failure::Failed(format!("{what}{error}"))
 }
@@ -412,6 +416,20 @@ mod tests {
         assert_eq!(temporary_size(Some(1 << 20), 1 << 40), 1 << 20);
         // Which is refused, and not made less in silence.
         assert_eq!(temporary_size(Some(1 << 40), 8 << 30), 1 << 40);
+    }
+
+    /// A disk in a file gets the limit of its own size, whatever --size says.
+    #[test]
+    fn a_disk_in_a_file_wishes_for_what_fills_it() {
+        let mut file = tempfile::tempfile().unwrap();
+        let store = Store::new(StoreOptions::new(16 << 20)).unwrap();
+        store.snapshot(&file).unwrap();
+        file.rewind().unwrap();
+        assert_eq!(size_in(&file), 16 << 20);
+        // It is read from the start again.
+        let loaded = Store::load(&file, &as_loaded(&StoreOptions::new(1 << 20), 64 << 20));
+        assert_eq!(loaded.unwrap().size(), 16 << 20);
+        assert_eq!(size_in(&tempfile::tempfile().unwrap()), 0, "a damaged one");
     }
 
     #[test]

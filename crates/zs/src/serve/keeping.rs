@@ -268,6 +268,8 @@ impl Keeping {
                 tell_loss(&kept.disk, self.disks.len() > 1);
                 continue;
             };
+            // A load or a reset that zs ctl asked for may be under way still.
+            kept.disk.seal();
             let is_there = failed || kept.goes_back(target) && target.path().exists();
             if !(is_there && kept.is_unchanged()) {
                 save(&kept.disk, target, ending);

@@ -2,10 +2,8 @@
 //!
 //! Data model: `memory that is available -> half of it, shared by the disks without a --limit -> a limit and its reason each`.
 
-use super::disk::StoreDisk;
 use crate::output;
 use crate::units::Size;
-use std::sync::Arc;
 use zram::Error;
 use zs_mm::MAX_ARENA_BYTES;
 use zs_os::{AvailableMemory, MemoryBound};
@@ -133,8 +131,8 @@ pub(super) fn explained(error: &Error) -> String {
 }
 
 /// Allows as many open files as the server needs, or says that it may not have them.
-pub(super) fn allow_open_files(disks: &[Arc<StoreDisk>]) {
-    let wanted = OPEN_FILES + disks.len() as u64;
+pub(super) fn allow_open_files(disks: usize) {
+    let wanted = OPEN_FILES + 2 * disks as u64;
     let allowed = zs_os::raise_open_files(wanted);
     if allowed < wanted {
         output::note(&few_files(allowed, wanted));

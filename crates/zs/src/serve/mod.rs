@@ -67,7 +67,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 const ABOUT: &str = "\
 Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and serves until a signal: `kill`, or Ctrl-C. Requests that have \
-arrived are answered first. A second signal, a second or more after the first, ends the server at once.
+arrived are answered first. A second signal, one to ten seconds after the first, ends the server at once.
 
 The contents of a disk end with the server, unless --save names a file: they are written there first, however many signals come. An \
 end that loses contents says so on standard error.
@@ -113,7 +113,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     allow_dir: Option<PathBuf>,
 
-    /// Write the process number to this file, once clients can connect; a file that exists is replaced, and it is removed at the end
+    /// Write the process number to this file, once clients can connect; one that holds a process number is replaced, and any other file refused; it is removed at the end
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
@@ -151,10 +151,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 /// Makes or loads the disks, serves them, and saves them.
 fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
     let ending = Ending::prepare()?;
-    let mut files = options.keep.files(&options.disks.names())?;
+    let names = options.disks.names();
+    let mut files = options.keep.files(&names)?;
+    limits::allow_open_files(names.len().max(1));
     let disks = options.disks.open(&mut files)?;
     let keeping = Keeping::new(&disks, files)?;
-    limits::allow_open_files(&disks);
     ending.serving(keeping.saves());
     let outcome = serve(options, &disks, &ending, &keeping, log);
     keeping.end(outcome.is_err(), &ending);
@@ -188,20 +189,13 @@ fn serve(
         Ok(_) => wait(options, &place, disks, (ending, keeping), log),
         Err(_) => Ok(ExitCode::FAILURE),
     };
-    let late = console.filter(|console| !console.stop());
-    if late.is_some() {
-        log.note(match keeping.saves() {
-            true => "what zs ctl asked for takes long: the contents are saved when it is through",
-            false => "what zs ctl asked for took too long, and was cut off",
-        });
+    if console.is_some_and(|console| !console.stop()) {
+        log.note("what zs ctl asked for took too long, and was cut off");
     }
     match server.stop(GRACE) {
         Stopped::InTime => {}
         Stopped::CutOff => log.note("clients that did not take their replies were cut off"),
         Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
-    }
-    if let Some(console) = late.filter(|_| keeping.saves()) {
-        console.wait();
     }
     pidfile.and(outcome)
 }

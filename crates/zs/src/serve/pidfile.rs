@@ -18,7 +18,7 @@ pub(super) struct PidFile {
 
 impl PidFile {
     /// Makes the file, or puts a new one in the place of an old one. No link is followed, and nothing is replaced but a file
-    /// with a process number.
+    /// with a process number, or an empty one.
     pub(super) fn write(path: &Path) -> Result<Self, Failure> {
         let made = Self::make(path);
         made.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))

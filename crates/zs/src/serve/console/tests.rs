@@ -181,22 +181,6 @@ fn a_long_verb_is_in_nobodys_way() {
     );
 }
 
-/// Whoever saves afterwards has the disk alone, however long a verb takes.
-#[test]
-fn a_verb_that_is_late_is_waited_for() {
-    let setup = Setup::new();
-    setup.file.hold(true);
-    let mut long = setup.connect();
-    long.send(WRITEBACK);
-    setup.file.wait_until_somebody_waits();
-    assert!(!setup.console.shared.finish(Duration::ZERO), "it is late");
-    std::thread::scope(|scope| {
-        scope.spawn(|| setup.file.hold(false));
-        setup.console.wait();
-        assert_eq!(setup.disk.store().stats().backing_blocks, BLOCKS as u64);
-    });
-}
-
 /// A client that stays changes nothing between the end and the save.
 #[test]
 fn nothing_is_done_after_the_end() {

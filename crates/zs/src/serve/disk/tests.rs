@@ -49,6 +49,20 @@ fn one_load_or_reset_at_a_time() {
     disk.reset().unwrap();
 }
 
+/// The end of the server comes while a load reads: what is saved then stays what it is.
+#[test]
+fn a_load_that_is_late_changes_no_disk_that_is_saved() {
+    let disk = disk(options());
+    disk.store().write(0, &[1; 4096]).unwrap();
+    let file = snapshot(&disk);
+    let first = disk.store();
+    let loaded = disk.load(Meanwhile(&file, Some(|| disk.seal())));
+    assert!(matches!(loaded, Err(Error::Busy(_))), "{loaded:?}");
+    assert!(matches!(disk.reset(), Err(Error::Busy(_))));
+    assert!(Arc::ptr_eq(&first, &disk.store()));
+    assert!(snapshot(&disk) == file);
+}
+
 #[test]
 fn what_was_set_is_kept_by_a_load() {
     let mut wanted = options();
