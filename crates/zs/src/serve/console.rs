@@ -81,7 +81,7 @@ impl Console {
     }
 
     /// Ends: nobody connects any more, snapshots that are being written fail, other verbs get some
-    /// time. Returns whether that was enough; if not, [`wait`](Self::wait) waits for them.
+    /// time. Returns whether that was enough.
     pub(super) fn stop(&self) -> bool {
         // SeqCst: a verb that does not find it has begun before `finish` looks.
         self.shared.stopping.store(true, Ordering::SeqCst);
