@@ -82,9 +82,13 @@ impl Control {
     pub(crate) fn ask(&mut self, request: &Value) -> Result<Value, String> {
         let line = format!("{}\n", json!({ "request": request }));
         self.0.get_mut().write_all(line.as_bytes()).unwrap();
-        let mut answer = String::new();
-        self.0.read_line(&mut answer).unwrap();
-        let mut answer: Value = serde_json::from_str(&answer).unwrap();
+        let mut answer = json!("working");
+        // As the server says twice a second for as long as it takes.
+        while answer == "working" {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            answer = serde_json::from_str(&line).unwrap();
+        }
         match answer["error"].as_str() {
             Some(error) => Err(error.to_owned()),
             None => Ok(answer["ok"].take()),
