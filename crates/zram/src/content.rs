@@ -16,6 +16,7 @@
 //! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
 //! lock: readers wait for it.
 
+use crate::ids::SharedIndex;
 use zsmalloc::{ClientBits, Layout, State, Word};
 
 const HOLE: u8 = 0;
@@ -174,7 +175,7 @@ pub(crate) enum Content {
     Same(u64),
     Object(Mark),
     Backed(Extent),
-    Shared(u32),
+    Shared(SharedIndex),
     /// On its way from one to the other: look again soon.
     Between,
 }
@@ -196,7 +197,7 @@ impl Content {
                 SAME if value & TWICE != 0 => Self::Same(twice(value as u32)),
                 SAME => Self::Same(value),
                 BACKED => Self::Backed(Extent::from_code(value)),
-                SHARED => Self::Shared(value as u32),
+                SHARED => Self::Shared(SharedIndex::new(value as u32)),
                 _ => Self::Between,
             },
             _ => return (Self::Between, true),
@@ -212,7 +213,7 @@ impl Content {
             Self::Same(pattern) if pattern >> PATTERN_BITS == 0 => (SAME, pattern),
             Self::Same(pattern) => (SAME, TWICE | u64::from(pattern as u32)),
             Self::Backed(extent) => (BACKED, extent.code()),
-            Self::Shared(number) => (SHARED, number.into()),
+            Self::Shared(number) => (SHARED, number.number().into()),
             Self::Object(_) | Self::Between => return None,
         };
         Some(Word::client(state, value << 1 | u64::from(locked)))

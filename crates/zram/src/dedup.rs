@@ -11,10 +11,11 @@
 
 use crate::content::{Form, Mark};
 use crate::error::Error;
+use crate::ids::SharedIndex;
 use crate::shares::Shares;
 use crate::store::Store;
 use zs_mm::Backing;
-use zsmalloc::Word;
+use zsmalloc::{Word, WordIndex};
 
 impl<B: Backing> Store<B> {
     /// Refuses a pass over blocks' own objects in a store whose blocks have none.
@@ -28,7 +29,12 @@ impl<B: Backing> Store<B> {
     }
 
     /// A reference to the shared object with these bytes, which is made if there is none.
-    pub(crate) fn share(&self, shares: &Shares, form: Form, bytes: &[u8]) -> Result<u32, Error> {
+    pub(crate) fn share(
+        &self,
+        shares: &Shares,
+        form: Form,
+        bytes: &[u8],
+    ) -> Result<SharedIndex, Error> {
         let hash = shares.hash(form, bytes);
         if let Some(number) = self.find_same(shares, hash, form, bytes)? {
             return Ok(number);
@@ -62,7 +68,7 @@ impl<B: Backing> Store<B> {
         hash: u32,
         form: Form,
         bytes: &[u8],
-    ) -> Result<Option<u32>, Error> {
+    ) -> Result<Option<SharedIndex>, Error> {
         Ok(self.compare(shares, hash, form, bytes)?.0)
     }
 
@@ -73,11 +79,11 @@ impl<B: Backing> Store<B> {
         hash: u32,
         form: Form,
         bytes: &[u8],
-    ) -> Result<(Option<u32>, bool), Error> {
+    ) -> Result<(Option<SharedIndex>, bool), Error> {
         let Some(number) = shares.find(self.arena().host(), hash) else {
             return Ok((None, false));
         };
-        let index = self.table().shared_index(number);
+        let index = self.table().shared_word(number);
         let is_same = self.form_of(index) == form
             && self.read_pinned(index).is_ok_and(|guard| {
                 let spans = guard.spans();
@@ -92,16 +98,16 @@ impl<B: Backing> Store<B> {
     }
 
     /// The form of an object that the caller has a reference to.
-    pub(crate) fn form_of(&self, index: u32) -> Form {
+    pub(crate) fn form_of(&self, index: WordIndex) -> Form {
         let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
         Mark::of(word.client_bits(&self.pool.layout())).form
     }
 
-    fn fill_shared(&self, number: u32, form: Form, bytes: &[u8]) -> Result<(), Error> {
+    fn fill_shared(&self, number: SharedIndex, form: Form, bytes: &[u8]) -> Result<(), Error> {
         let mut mark = Mark::locked(form);
         // The lock of shared objects is their references.
         mark.locked = false;
-        let index = self.table().shared_index(number);
+        let index = self.table().shared_word(number);
         let free = Word::from_bits(0);
         self.pool.store(index, free, mark.bits(), bytes)?;
         self.counters.stored(form, bytes.len());
@@ -112,11 +118,11 @@ impl<B: Backing> Store<B> {
     ///
     /// # Errors
     /// [`Error::Forked`]; others cannot be while references are counted right.
-    pub(crate) fn release_shared(&self, number: u32) -> Result<(), Error> {
+    pub(crate) fn release_shared(&self, number: SharedIndex) -> Result<(), Error> {
         let Some(shares) = &self.table().shares else {
             return Ok(());
         };
-        let index = self.table().shared_index(number);
+        let index = self.table().shared_word(number);
         if shares.leave(self.arena().host(), number) {
             let (form, len) = (self.form_of(index), self.read_pinned(index)?.len());
             // `Shares::reclaimed` makes its number free.

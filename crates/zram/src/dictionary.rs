@@ -2,6 +2,7 @@
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use zcomp::{Dictionary, MAX_DICTIONARY_LEN};
@@ -41,8 +42,8 @@ impl<B: Backing> Store<B> {
     }
 
     /// Appends what a block holds, which does not count as an access; false if it holds no object any more.
-    fn sample(&self, block: u32, samples: &mut Vec<u8>) -> Result<bool, Error> {
-        let Ok(guard) = self.read_pinned(block) else {
+    fn sample(&self, block: BlockIndex, samples: &mut Vec<u8>) -> Result<bool, Error> {
+        let Ok(guard) = self.read_pinned(block.word()) else {
             return Ok(false);
         };
         // While it is pinned the object stays, and so does its form.

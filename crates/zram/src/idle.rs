@@ -5,6 +5,7 @@
 
 use crate::content::Mark;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use std::time::Duration;
 use zs_mm::Backing;
@@ -31,7 +32,9 @@ impl<B: Backing> Store<B> {
         self.refuse_shared("marking as idle")?;
         let now = self.now();
         let mut marked = 0;
-        if matches!(rule, IdleRule::OlderThan(_)) && self.table().time(0).is_none() {
+        if matches!(rule, IdleRule::OlderThan(_))
+            && self.table().time(BlockIndex::default()).is_none()
+        {
             return Err(Error::Invalid(
                 "marking by age needs a store that tracks accesses".to_owned(),
             ));
@@ -49,7 +52,7 @@ impl<B: Backing> Store<B> {
                 let (mark, idle) = (Mark::of(bits), is_idle());
                 (!mark.locked && mark.idle != idle).then(|| Mark { idle, ..mark }.bits())
             };
-            match self.pool.change_bits(block, change) {
+            match self.pool.change_bits(block.word(), change) {
                 Ok((bits, changed)) => {
                     // What was changed was turned round.
                     marked += u64::from(Mark::of(bits).idle != changed);

@@ -50,6 +50,7 @@ mod error;
 mod gate;
 mod histogram;
 mod idle;
+mod ids;
 mod lock;
 mod manage;
 mod options;

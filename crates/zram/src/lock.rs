@@ -14,10 +14,11 @@
 
 use crate::content::{Content, Form, Kind, Mark, gone};
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use crate::table::wait;
 use zs_mm::Backing;
-use zsmalloc::{ClientBits, State, Word};
+use zsmalloc::{ClientBits, State, Word, WordIndex};
 
 /// How often a locked word is looked at before its waiter sleeps.
 const SPINS: u32 = 200;
@@ -25,7 +26,7 @@ const SPINS: u32 = 200;
 /// A locked block. Unlocked when dropped.
 pub(crate) struct BlockLock<'a, B: Backing> {
     store: &'a Store<B>,
-    block: u32,
+    block: BlockIndex,
     before: Kind,
 }
 
@@ -34,7 +35,7 @@ impl<B: Backing> Store<B> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the block's part of the table has no memory and gets none; [`Error::Forked`].
-    pub(crate) fn lock(&self, block: u32) -> Result<BlockLock<'_, B>, Error> {
+    pub(crate) fn lock(&self, block: BlockIndex) -> Result<BlockLock<'_, B>, Error> {
         if self.arena().is_forked() {
             return Err(Error::Forked);
         }
@@ -46,7 +47,10 @@ impl<B: Backing> Store<B> {
     ///
     /// # Errors
     /// [`Error::Forked`].
-    pub(crate) fn lock_if_open(&self, block: u32) -> Result<Option<BlockLock<'_, B>>, Error> {
+    pub(crate) fn lock_if_open(
+        &self,
+        block: BlockIndex,
+    ) -> Result<Option<BlockLock<'_, B>>, Error> {
         if self.arena().is_forked() {
             return Err(Error::Forked);
         }
@@ -61,7 +65,7 @@ impl<B: Backing> Store<B> {
     /// [`Error::Forked`].
     pub(crate) fn lock_object(
         &self,
-        block: u32,
+        block: BlockIndex,
     ) -> Result<Option<(BlockLock<'_, B>, Mark)>, Error> {
         let mut spins = 0;
         while let (Content::Object(_) | Content::Between, _) = self.content(block) {
@@ -89,7 +93,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// Locks a block whose part of the table this thread has entered.
-    fn lock_inside(&self, block: u32) -> BlockLock<'_, B> {
+    fn lock_inside(&self, block: BlockIndex) -> BlockLock<'_, B> {
         let mut spins = 0;
         loop {
             if let Some(before) = self.try_lock(block) {
@@ -104,7 +108,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// Lets others run, and in the end sleeps, while a block is locked.
-    pub(crate) fn wait_unlocked(&self, block: u32, spins: &mut u32) {
+    pub(crate) fn wait_unlocked(&self, block: BlockIndex, spins: &mut u32) {
         if *spins < SPINS {
             wait(self.arena(), spins);
         } else {
@@ -114,13 +118,18 @@ impl<B: Backing> Store<B> {
     }
 
     /// What a block holds now, and whether it is locked.
-    pub(crate) fn content(&self, block: u32) -> (Content, bool) {
-        let word = self.pool.look_at(block).unwrap_or(Word::from_bits(0));
+    pub(crate) fn content(&self, block: BlockIndex) -> (Content, bool) {
+        self.content_of(block.word())
+    }
+
+    /// What a word says, a block's or a shared object's.
+    pub(crate) fn content_of(&self, index: WordIndex) -> (Content, bool) {
+        let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
         Content::of(word, &self.pool.layout())
     }
 
-    fn try_lock(&self, block: u32) -> Option<Kind> {
-        let word = self.pool.look_at(block)?;
+    fn try_lock(&self, block: BlockIndex) -> Option<Kind> {
+        let word = self.pool.look_at(block.word())?;
         let (content, locked) = Content::of(word, &self.pool.layout());
         if locked {
             return None;
@@ -137,7 +146,7 @@ impl<B: Backing> Store<B> {
                 })
             };
             // An error: the object has just gone. Look again.
-            let (bits, changed) = self.pool.change_bits(block, lock).ok()?;
+            let (bits, changed) = self.pool.change_bits(block.word(), lock).ok()?;
             return changed.then(|| Content::Object(Mark::of(bits)).kind());
         };
         let changed = self.table().change(block, word, taken);
@@ -161,12 +170,12 @@ impl<B: Backing> BlockLock<'_, B> {
         .bits();
         let old = self.content();
         if let Some(word) = old.word(true) {
-            pool.store(self.block, word, bits, bytes)?;
+            pool.store(self.block.word(), word, bits, bytes)?;
             self.store.counters.stored(mark.form, bytes.len());
             return self.release(old);
         }
         self.renew(old, mark, bytes, || {
-            pool.replace_with_bits(self.block, bits, bytes)
+            pool.replace_with_bits(self.block.word(), bits, bytes)
         })
     }
 
@@ -179,7 +188,7 @@ impl<B: Backing> BlockLock<'_, B> {
         .bits();
         self.renew(self.content(), mark, bytes, || {
             let pool = &self.store.pool;
-            pool.write_with_bits(self.block, bits, bytes)
+            pool.write_with_bits(self.block.word(), bits, bytes)
         })
     }
 
@@ -211,7 +220,7 @@ impl<B: Backing> BlockLock<'_, B> {
         let Content::Object(mark) = content else {
             return Err(self.corrupt("its object went away under its lock"));
         };
-        Ok((mark.form, self.store.read_pinned(self.block)?.len()))
+        Ok((mark.form, self.store.read_pinned(self.block.word())?.len()))
     }
 
     /// Readers to come wait until this lock is given back.
@@ -226,7 +235,7 @@ impl<B: Backing> BlockLock<'_, B> {
                 .bits()
             })
         };
-        self.store.pool.change_bits(self.block, wanted)?;
+        self.store.pool.change_bits(self.block.word(), wanted)?;
         Ok(())
     }
 
@@ -252,11 +261,11 @@ impl<B: Backing> BlockLock<'_, B> {
     /// Frees the block's object, and waits until its last reader has left: readers to come wait for the lock.
     fn free_object(&self, old: Content) -> Result<Word, Error> {
         let (form, len) = self.object(old)?;
-        self.store.pool.free(self.block)?;
+        self.store.pool.free(self.block.word())?;
         self.store.counters.freed(form, len);
         let mut spins = 0;
         // Only the word of a finished free is equal to this.
-        while self.store.pool.look_at(self.block) != Some(gone()) {
+        while self.store.pool.look_at(self.block.word()) != Some(gone()) {
             wait(self.store.arena(), &mut spins);
         }
         Ok(gone())
@@ -274,7 +283,7 @@ impl<B: Backing> BlockLock<'_, B> {
 
     fn corrupt(&self, what: &str) -> Error {
         Error::Corrupt {
-            block: self.block,
+            block: self.block.number(),
             what: what.to_owned(),
         }
     }
@@ -282,7 +291,7 @@ impl<B: Backing> BlockLock<'_, B> {
     /// Takes the lock's bit away; returns what the block holds.
     fn unlock(&self) -> Kind {
         loop {
-            let word = self.store.pool.look_at(self.block).unwrap_or(gone());
+            let word = self.store.pool.look_at(self.block.word()).unwrap_or(gone());
             let (content, _) = Content::of(word, &self.store.pool.layout());
             let done = match content.word(false) {
                 Some(unlocked) => self.store.table().change(self.block, word, unlocked),
@@ -308,7 +317,7 @@ impl<B: Backing> BlockLock<'_, B> {
             })
         };
         matches!(
-            self.store.pool.change_bits(self.block, unlock),
+            self.store.pool.change_bits(self.block.word(), unlock),
             Ok((_, true))
         )
     }

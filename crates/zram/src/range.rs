@@ -1,6 +1,7 @@
 //! Requests cut into blocks.
 
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
@@ -8,7 +9,7 @@ use zs_mm::Backing;
 /// The part of a request that lies in one block.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
-    pub(crate) block: u32,
+    pub(crate) block: BlockIndex,
     /// Bytes of the block.
     pub(crate) inside: Range<usize>,
     /// Bytes of the request.
@@ -33,7 +34,7 @@ impl<B: Backing> Store<B> {
             let start = (at % block_size as u64) as usize;
             let part = (block_size - start).min(len - done);
             let piece = Piece {
-                block: (at / block_size as u64) as u32,
+                block: BlockIndex::of_byte(at, block_size as u64),
                 inside: start..start + part,
                 request: done..done + part,
             };
@@ -52,8 +53,8 @@ impl<B: Backing> Store<B> {
     }
 
     /// How much of a block the store shows.
-    pub(crate) fn shown(&self, block: u32) -> usize {
-        let start = u64::from(block) * self.block_size() as u64;
+    pub(crate) fn shown(&self, block: BlockIndex) -> usize {
+        let start = block.start(self.block_size() as u64);
         (self.size() - start.min(self.size())).min(self.block_size() as u64) as usize
     }
 }

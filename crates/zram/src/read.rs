@@ -12,12 +12,14 @@ use crate::content::{Content, Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
+use crate::ids::BlockIndex;
 use crate::padding;
 use crate::same::fill;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use zs_mm::Backing;
 use zs_sync::Ordering;
+use zsmalloc::WordIndex;
 
 impl<B: Backing> Store<B> {
     /// Reads `buffer.len()` bytes at `offset`, which may be any. Blocks only as long as another request needs to
@@ -81,7 +83,7 @@ impl<B: Backing> Store<B> {
     /// Reads a whole block. `joined` is as long as a block.
     pub(crate) fn read_block(
         &self,
-        block: u32,
+        block: BlockIndex,
         out: &mut [u8],
         joined: &mut [u8],
     ) -> Result<(), Error> {
@@ -100,7 +102,7 @@ impl<B: Backing> Store<B> {
                 // Its holder waits for the readers that are inside.
                 Content::Object(mark) if mark.wanted => self.wait_unlocked(block, &mut spins),
                 Content::Object(_) => {
-                    if self.read_object(block, block, out, joined)? {
+                    if self.read_object(block, block.word(), out, joined)? {
                         return Ok(());
                     }
                 }
@@ -120,7 +122,7 @@ impl<B: Backing> Store<B> {
     /// Reads a block whose lock is held and whose content is known.
     pub(crate) fn read_locked(
         &self,
-        block: u32,
+        block: BlockIndex,
         content: Content,
         out: &mut [u8],
         joined: &mut [u8],
@@ -134,20 +136,20 @@ impl<B: Backing> Store<B> {
                 fill(pattern, 0, out);
                 true
             }
-            Content::Object(_) => self.read_object(block, block, out, joined)?,
+            Content::Object(_) => self.read_object(block, block.word(), out, joined)?,
             Content::Backed(extent) => {
                 let record = self.read_record(block, extent)?;
                 self.decode(block, record.form, record.bytes(), out)?;
                 true
             }
             Content::Shared(number) => {
-                let index = self.table().shared_index(number);
+                let index = self.table().shared_word(number);
                 self.read_object(block, index, out, joined)?
             }
             Content::Between => false,
         };
         found.then_some(()).ok_or_else(|| Error::Corrupt {
-            block,
+            block: block.number(),
             what: "what it holds went away under its lock".to_owned(),
         })
     }
@@ -155,8 +157,8 @@ impl<B: Backing> Store<B> {
     /// Reads the object of a word, the block's own or a shared one; false if it holds none any more.
     fn read_object(
         &self,
-        block: u32,
-        index: u32,
+        block: BlockIndex,
+        index: WordIndex,
         out: &mut [u8],
         joined: &mut [u8],
     ) -> Result<bool, Error> {
@@ -172,7 +174,9 @@ impl<B: Backing> Store<B> {
         let mark = Mark::of(word.client_bits(&self.pool.layout()));
         let bytes = guard.contiguous(joined)?;
         self.decode(block, mark.form, bytes, out)?;
-        self.touch(index);
+        if index == block.word() {
+            self.touch(block);
+        }
         // Whoever marks it idle by an older time than this has done so by now, or looks at it again.
         drop(guard);
         self.accessed(index);
@@ -180,7 +184,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// An access, which has ended: the block is neither idle nor what a writeback has picked any more.
-    fn accessed(&self, index: u32) {
+    fn accessed(&self, index: WordIndex) {
         let used = |bits| {
             let mark = Mark::of(bits);
             (mark.idle || mark.picked).then(|| {
@@ -192,7 +196,7 @@ impl<B: Backing> Store<B> {
                 .bits()
             })
         };
-        if let (Content::Object(mark), _) = self.content(index)
+        if let (Content::Object(mark), _) = self.content_of(index)
             && (mark.idle || mark.picked)
         {
             // An error: the object has been freed meanwhile.
@@ -201,8 +205,8 @@ impl<B: Backing> Store<B> {
     }
 
     /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or holds its lock.
-    pub(crate) fn touch(&self, index: u32) {
-        if let Some(time) = self.table().time(index) {
+    pub(crate) fn touch(&self, block: BlockIndex) {
+        if let Some(time) = self.table().time(block) {
             // Relaxed: a time, by which nothing is published.
             time.store(self.now(), Ordering::Relaxed);
         }
@@ -211,12 +215,15 @@ impl<B: Backing> Store<B> {
     /// A block from its stored bytes.
     pub(crate) fn decode(
         &self,
-        block: u32,
+        block: BlockIndex,
         form: Form,
         bytes: &[u8],
         out: &mut [u8],
     ) -> Result<(), Error> {
-        let corrupt = |what: String| Error::Corrupt { block, what };
+        let corrupt = |what: String| Error::Corrupt {
+            block: block.number(),
+            what,
+        };
         match form {
             Form::Raw if bytes.len() == out.len() => out.copy_from_slice(bytes),
             Form::Wide if bytes.len() == 8 => {

@@ -8,6 +8,7 @@
 use crate::content::{Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
 use crate::scan::{Secondaries, Which};
 use crate::scratch::{Scratch, with_scratch};
@@ -105,7 +106,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// The largest blocks that are wanted.
-    fn largest(&self, run: &Run<'_>, most: usize) -> Result<Vec<u32>, Error> {
+    fn largest(&self, run: &Run<'_>, most: usize) -> Result<Vec<BlockIndex>, Error> {
         let mut heap = BinaryHeap::new();
         if most == 0 {
             return Ok(Vec::new());
@@ -114,7 +115,7 @@ impl<B: Backing> Store<B> {
             .map_err(|_| Error::NoMemory)?;
         self.each_object(self.all_blocks(), |block, mark| {
             if run.is_wanted(mark) {
-                let len = self.pool.read(block).map_or(0, |guard| guard.len());
+                let len = self.pool.read(block.word()).map_or(0, |guard| guard.len());
                 heap.push(Reverse((len, Reverse(block))));
                 if heap.len() > most {
                     heap.pop();
@@ -130,7 +131,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// Only what ends the whole pass is an error.
-    fn recompress_or_count(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
+    fn recompress_or_count(&self, block: BlockIndex, run: &mut Run<'_>) -> Result<(), Error> {
         let tried = run.report.tried;
         let mut outcome = self.recompress_block(block, run);
         if matches!(outcome, Err(Error::NoMemory)) && self.use_reserve() {
@@ -156,7 +157,7 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    fn recompress_block(&self, block: u32, run: &mut Run<'_>) -> Result<(), Error> {
+    fn recompress_block(&self, block: BlockIndex, run: &mut Run<'_>) -> Result<(), Error> {
         let Some((lock, mark)) = self.lock_object(block)? else {
             return Ok(());
         };
@@ -171,7 +172,7 @@ impl<B: Backing> Store<B> {
             } = scratch;
             let len = {
                 // A reader inside would keep the object from being replaced: its guard goes at once.
-                let guard = self.read_pinned(block)?;
+                let guard = self.read_pinned(block.word())?;
                 let len = guard.len();
                 if len < run.wanted.threshold {
                     return Ok(());
@@ -188,7 +189,7 @@ impl<B: Backing> Store<B> {
     fn replace_if_smaller(
         &self,
         lock: &BlockLock<'_, B>,
-        block: u32,
+        block: BlockIndex,
         len: usize,
         new: Coded<'_>,
         run: &mut Run<'_>,
@@ -207,9 +208,9 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    fn set_tried(&self, block: u32, priority: u8) {
+    fn set_tried(&self, block: BlockIndex, priority: u8) {
         // An error cannot be: the block is locked, so its object stays.
-        let _ = self.pool.change_bits(block, |bits| {
+        let _ = self.pool.change_bits(block.word(), |bits| {
             let mark = Mark::of(bits);
             Some(
                 Mark {

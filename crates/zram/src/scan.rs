@@ -2,6 +2,7 @@
 
 use crate::content::{Content, Form, Mark};
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
@@ -46,12 +47,12 @@ impl<B: Backing> Store<B> {
     /// Calls `visit` for each compressed or raw block in memory, in order, until it answers false.
     pub(crate) fn each_object(
         &self,
-        blocks: Range<u32>,
-        mut visit: impl FnMut(u32, Mark) -> Result<bool, Error>,
+        blocks: Range<BlockIndex>,
+        mut visit: impl FnMut(BlockIndex, Mark) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut next = blocks.start;
         while let Some(open) = self.table().next_open(next, blocks.end) {
-            for block in open.clone() {
+            for block in BlockIndex::each(open.clone()) {
                 if let Content::Object(mark) = self.content(block).0
                     && mark.form != Form::Wide
                     && !visit(block, mark)?
@@ -65,7 +66,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// All blocks that the store shows.
-    pub(crate) fn all_blocks(&self) -> Range<u32> {
-        0..self.blocks()
+    pub(crate) fn all_blocks(&self) -> Range<BlockIndex> {
+        BlockIndex::default()..self.end()
     }
 }

@@ -11,6 +11,7 @@
 
 use crate::content::Form;
 use crate::error::Error;
+use crate::ids::SharedIndex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use zs_mm::{Arena, Backing, Charge, MetaTable};
@@ -40,7 +41,7 @@ pub(crate) struct Shares {
 /// What the lock guards, beside the entries.
 #[derive(Debug)]
 struct Index {
-    by_hash: HashMap<u32, u32>,
+    by_hash: HashMap<u32, SharedIndex>,
     charge: Option<Charge>,
     /// Numbers below this have memory.
     room: u32,
@@ -81,7 +82,7 @@ impl Index {
 /// Bytes of a map with so many places: a byte of control beside each, an eighth of them empty, a power of two.
 fn map_bytes(places: usize) -> u64 {
     let buckets = (places * 8).div_ceil(7).next_power_of_two();
-    (buckets * (size_of::<(u32, u32)>() + 1) + 64) as u64
+    (buckets * (size_of::<(u32, SharedIndex)>() + 1) + 64) as u64
 }
 
 impl Shares {
@@ -112,22 +113,22 @@ impl Shares {
         self.most
     }
 
-    pub(crate) fn word(&self, number: u32) -> Option<&AtomicU64> {
-        self.cells.get(number as usize * 2)
+    pub(crate) fn word(&self, number: SharedIndex) -> Option<&AtomicU64> {
+        self.cells.get(number.number() as usize * 2)
     }
 
-    fn entry(&self, number: u32) -> &AtomicU64 {
-        self.cells.at(number as usize * 2 + 1)
+    fn entry(&self, number: SharedIndex) -> &AtomicU64 {
+        self.cells.at(number.number() as usize * 2 + 1)
     }
 
     /// References, and the hash.
-    fn entry_of(&self, number: u32) -> (u32, u32) {
+    fn entry_of(&self, number: SharedIndex) -> (u32, u32) {
         // Relaxed: the index's lock orders it.
         let entry = self.entry(number).load(Ordering::Relaxed);
         ((entry >> 32) as u32, entry as u32)
     }
 
-    fn set_entry(&self, number: u32, references: u32, hash: u32) {
+    fn set_entry(&self, number: SharedIndex, references: u32, hash: u32) {
         let entry = u64::from(references) << 32 | u64::from(hash);
         // Relaxed: the index's lock orders it.
         self.entry(number).store(entry, Ordering::Relaxed);
@@ -141,7 +142,7 @@ impl Shares {
     }
 
     /// One reference more to the object with this hash, if there is one.
-    pub(crate) fn find(&self, host: &dyn Host, hash: u32) -> Option<u32> {
+    pub(crate) fn find(&self, host: &dyn Host, hash: u32) -> Option<SharedIndex> {
         let mut index = self.index.lock(host);
         let number = *index.by_hash.get(&hash)?;
         let (references, _) = self.entry_of(number);
@@ -155,13 +156,17 @@ impl Shares {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>, hash: u32) -> Result<u32, Error> {
+    pub(crate) fn take<B: Backing>(
+        &self,
+        arena: &Arena<B>,
+        hash: u32,
+    ) -> Result<SharedIndex, Error> {
         let mut index = self.with_room(arena)?;
-        let number = index.free;
-        let number = if number == NONE {
+        let number = if index.free == NONE {
             index.fresh += 1;
-            index.fresh - 1
+            SharedIndex::new(index.fresh - 1)
         } else {
+            let number = SharedIndex::new(index.free);
             index.free = self.entry_of(number).1;
             number
         };
@@ -234,14 +239,14 @@ impl Shares {
 
     /// The object of a number that was taken is stored: others find it from here on; false if another with the same
     /// hash is found already.
-    pub(crate) fn publish(&self, host: &dyn Host, hash: u32, number: u32) -> bool {
+    pub(crate) fn publish(&self, host: &dyn Host, hash: u32, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         // There is a place, by `with_room`.
         *index.by_hash.entry(hash).or_insert(number) == number
     }
 
     /// One reference less. With the last one nobody finds the object any more: true, and the caller frees it.
-    pub(crate) fn leave(&self, host: &dyn Host, number: u32) -> bool {
+    pub(crate) fn leave(&self, host: &dyn Host, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         let (references, hash) = self.entry_of(number);
         debug_assert!(references > 0, "who leaves had a reference");
@@ -258,10 +263,10 @@ impl Shares {
     }
 
     /// The word of a number is empty: it may be used again.
-    pub(crate) fn reclaimed(&self, host: &dyn Host, number: u32) {
+    pub(crate) fn reclaimed(&self, host: &dyn Host, number: SharedIndex) {
         let mut index = self.index.lock(host);
         self.set_entry(number, 0, index.free);
-        index.free = number;
+        index.free = number.number();
         index.taken -= 1;
     }
 
@@ -301,9 +306,10 @@ impl Shares {
     }
 
     /// Numbers of objects, and the references of each; for `validate`.
-    pub(crate) fn objects(&self, host: &dyn Host) -> impl Iterator<Item = (u32, u32)> {
+    pub(crate) fn objects(&self, host: &dyn Host) -> impl Iterator<Item = (SharedIndex, u32)> {
         let fresh = self.index.lock(host).fresh;
-        let all = (0..fresh).map(|number| (number, self.entry_of(number).0));
+        let all = (0..fresh).map(SharedIndex::new);
+        let all = all.map(|number| (number, self.entry_of(number).0));
         all.filter(|(_, references)| *references > 0)
     }
 

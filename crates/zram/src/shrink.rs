@@ -6,6 +6,7 @@
 
 use crate::content::{Content, Form, Mark};
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
 use crate::padding::{pad, strip};
 use crate::scratch::{Scratch, with_scratch};
@@ -22,7 +23,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn zero_inside(
         &self,
         lock: &BlockLock<'_, B>,
-        block: u32,
+        block: BlockIndex,
         inside: Range<usize>,
         zeros: Content,
     ) -> Result<(), Error> {
@@ -47,7 +48,7 @@ impl<B: Backing> Store<B> {
     fn put_smaller(
         &self,
         lock: &BlockLock<'_, B>,
-        block: u32,
+        block: BlockIndex,
         coded: Coded<'_>,
     ) -> Result<(), Error> {
         let stored = match self.with_room(|| self.put(lock, block, coded)) {
@@ -65,7 +66,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn put_in_place(
         &self,
         lock: &BlockLock<'_, B>,
-        block: u32,
+        block: BlockIndex,
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
         let Content::Object(mark) = lock.content() else {
@@ -77,7 +78,7 @@ impl<B: Backing> Store<B> {
             joined,
         } = scratch;
         let (form, len) = {
-            let guard = self.read_pinned(block)?;
+            let guard = self.read_pinned(block.word())?;
             let (form, _) = strip(mark.form, guard.contiguous(joined)?);
             (form, guard.len())
         };

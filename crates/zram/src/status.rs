@@ -2,6 +2,7 @@
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use crate::writeback::UNIT;
 use zs_mm::Backing;
@@ -76,7 +77,7 @@ impl<B: Backing> Store<B> {
         len: u64,
         most: usize,
         hole: T,
-        of: impl Fn(u32) -> T,
+        of: impl Fn(BlockIndex) -> T,
         alike: impl Fn(&T, &T) -> bool,
     ) -> Result<Vec<(u64, T)>, Error> {
         self.check_range(offset, len)?;
@@ -85,12 +86,12 @@ impl<B: Backing> Store<B> {
         let mut found: Vec<(u64, T)> = Vec::new();
         let mut at = offset;
         while at < end {
-            let block = (at / block_size) as u32;
-            let last = end.div_ceil(block_size) as u32;
+            let block = BlockIndex::of_byte(at, block_size);
+            let last = BlockIndex::behind(end, block_size);
             let (what, next) = match self.table().next_open(block, last) {
                 None => (hole, end),
-                Some(open) if open.start > block => (hole, u64::from(open.start) * block_size),
-                Some(_) => (of(block), u64::from(block + 1) * block_size),
+                Some(open) if open.start > block => (hole, open.start.start(block_size)),
+                Some(_) => (of(block), block.plus(1).start(block_size)),
             };
             let part = next.min(end) - at;
             let full = found.len() == most;
@@ -107,14 +108,11 @@ impl<B: Backing> Store<B> {
     /// Whether a range that lies in the store holds nothing but zeros.
     pub(crate) fn is_zeroes(&self, offset: u64, len: u64) -> bool {
         let block_size = self.block_size() as u64;
-        // A store has fewer than 2^31 blocks.
-        let mut next = (offset / block_size) as u32;
-        let end = (offset + len).div_ceil(block_size) as u32;
+        let mut next = BlockIndex::of_byte(offset, block_size);
+        let end = BlockIndex::behind(offset + len, block_size);
         while let Some(open) = self.table().next_open(next, end) {
-            if open
-                .clone()
-                .any(|block| self.kind_of(block) == RangeKind::Data)
-            {
+            let mut blocks = BlockIndex::each(open.clone());
+            if blocks.any(|block| self.kind_of(block) == RangeKind::Data) {
                 return false;
             }
             next = open.end;
@@ -122,7 +120,7 @@ impl<B: Backing> Store<B> {
         true
     }
 
-    fn kind_of(&self, block: u32) -> RangeKind {
+    fn kind_of(&self, block: BlockIndex) -> RangeKind {
         match self.content(block).0 {
             Content::Hole => RangeKind::Hole,
             Content::Same(0) => RangeKind::Zero,
@@ -130,15 +128,15 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    fn stored_size_of(&self, block: u32) -> u64 {
+    fn stored_size_of(&self, block: BlockIndex) -> u64 {
         let object = |index| {
             self.read_pinned(index)
                 .map_or(0, |guard| guard.len() as u64)
         };
         match self.content(block).0 {
             // Freed meanwhile, it takes nothing.
-            Content::Object(_) => object(block),
-            Content::Shared(number) => object(self.table().shared_index(number)),
+            Content::Object(_) => object(block.word()),
+            Content::Shared(number) => object(self.table().shared_word(number)),
             Content::Backed(extent) => u64::from(extent.units) * UNIT as u64,
             Content::Hole | Content::Same(_) | Content::Between => 0,
         }

@@ -3,6 +3,7 @@
 use crate::codecs::Codecs;
 use crate::counters::Counters;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::options::{StoreOptions, check_size};
 use crate::table::{BlockTable, TableOptions};
 use crate::waiters::Waiters;
@@ -15,7 +16,7 @@ use zcomp::{Algorithm, Dictionary};
 use zs_mm::{Arena, ArenaOptions, Backing};
 use zs_os::{AnonBacking, HOST};
 use zs_sync::Host;
-use zsmalloc::{Pool, PoolOptions, ReadGuard};
+use zsmalloc::{Pool, PoolOptions, ReadGuard, WordIndex};
 
 /// A compressed block store: bytes at offsets, as a disk has them, in compressed memory.
 ///
@@ -114,7 +115,7 @@ impl<B: Backing> Store<B> {
     /// A pin on an object, whatever other readers do.
     pub(crate) fn read_pinned(
         &self,
-        index: u32,
+        index: WordIndex,
     ) -> Result<ReadGuard<'_, Arena<B>, BlockTable>, zsmalloc::Error> {
         let mut spins = 0;
         loop {
@@ -139,9 +140,9 @@ impl<B: Backing> Store<B> {
         self.arena().options().page_size.bytes()
     }
 
-    /// Blocks of the store; the last one may be shown in part.
-    pub(crate) fn blocks(&self) -> u32 {
-        self.size().div_ceil(self.block_size() as u64) as u32
+    /// The block behind the last one of the store, which may be shown in part.
+    pub(crate) fn end(&self) -> BlockIndex {
+        BlockIndex::behind(self.size(), self.block_size() as u64)
     }
 
     /// Makes the store larger. What is new reads as zeros.
@@ -150,10 +151,7 @@ impl<B: Backing> Store<B> {
     /// [`Error::Invalid`] if the size is smaller than it was, above the largest that was asked for, or not a multiple
     /// of 512.
     pub fn resize(&self, size: u64) -> Result<(), Error> {
-        check_size(
-            size,
-            u64::from(self.table().blocks()) * self.block_size() as u64,
-        )?;
+        check_size(size, self.table().end().start(self.block_size() as u64))?;
         // Relaxed: as in `size`.
         self.size
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {

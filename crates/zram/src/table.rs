@@ -16,11 +16,12 @@
 
 use crate::content::{gone, was_locked};
 use crate::gate::{Entry, Gate};
+use crate::ids::{BlockIndex, SharedIndex};
 use crate::shares::Shares;
 use std::ops::Range;
 use zs_mm::{Arena, Backing, MetaTable};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
-use zsmalloc::{Client, Error, Layout, Target, Word};
+use zsmalloc::{Client, Error, Layout, Target, Word, WordIndex};
 
 /// The words of all blocks, and behind them those of shared objects.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ pub(crate) struct BlockTable {
     group: u32,
     blocks: u32,
     pub(crate) shares: Option<Shares>,
+}
+
+/// What a word belongs to.
+enum Owner {
+    Block(BlockIndex),
+    Shared(SharedIndex),
 }
 
 /// What of a table there is to be.
@@ -100,23 +107,42 @@ impl BlockTable {
     }
 
     /// The most blocks that there can be.
-    pub(crate) fn blocks(&self) -> u32 {
-        self.blocks
+    pub(crate) fn end(&self) -> BlockIndex {
+        BlockIndex::new(self.blocks)
+    }
+
+    /// The piece that a block lies in.
+    fn piece_of(&self, block: BlockIndex) -> u32 {
+        block.number() / self.piece
     }
 
     /// The word of a shared object.
-    pub(crate) fn shared_index(&self, number: u32) -> u32 {
-        self.blocks + number
+    pub(crate) fn shared_word(&self, number: SharedIndex) -> WordIndex {
+        WordIndex::new(self.blocks + number.number())
     }
 
     /// Changes a block's word that holds no object to another such word, if it is still `from`.
-    pub(crate) fn change(&self, block: u32, from: Word, to: Word) -> bool {
+    pub(crate) fn change(&self, block: BlockIndex, from: Word, to: Word) -> bool {
         // AcqRel: what the last holder of the block's lock did is seen, and what this one did is seen by the next.
         // Relaxed on failure: the caller looks again.
         self.cell(block).is_some_and(|cell| {
             cell.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         })
+    }
+
+    /// What a word belongs to.
+    #[inline]
+    fn owner(&self, index: WordIndex) -> Owner {
+        match index.number().checked_sub(self.blocks) {
+            None => Owner::Block(BlockIndex::new(index.number())),
+            Some(number) => Owner::Shared(SharedIndex::new(number)),
+        }
+    }
+
+    /// The first block of a piece.
+    fn start_of(&self, piece: u32) -> BlockIndex {
+        BlockIndex::new(piece.saturating_mul(self.piece))
     }
 
     fn gate(&self, piece: u32) -> Gate<'_> {
@@ -128,8 +154,12 @@ impl BlockTable {
     }
 
     /// Opens the piece of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
-    pub(crate) fn enter<B: Backing>(&self, arena: &Arena<B>, block: u32) -> Result<(), Error> {
-        let piece = block / self.piece;
+    pub(crate) fn enter<B: Backing>(
+        &self,
+        arena: &Arena<B>,
+        block: BlockIndex,
+    ) -> Result<(), Error> {
+        let piece = self.piece_of(block);
         let mut spins = 0;
         loop {
             match self.gate(piece).enter() {
@@ -145,8 +175,8 @@ impl BlockTable {
     }
 
     /// Keeps the piece of a block open until [`leave`](Self::leave); false if it is closed.
-    pub(crate) fn enter_if_open<B: Backing>(&self, arena: &Arena<B>, block: u32) -> bool {
-        let gate = self.gate(block / self.piece);
+    pub(crate) fn enter_if_open<B: Backing>(&self, arena: &Arena<B>, block: BlockIndex) -> bool {
+        let gate = self.gate(self.piece_of(block));
         let mut spins = 0;
         loop {
             match gate.enter() {
@@ -216,16 +246,16 @@ impl BlockTable {
     }
 
     #[inline]
-    fn cell(&self, block: u32) -> Option<&AtomicU64> {
-        if block >= self.blocks {
+    fn cell(&self, block: BlockIndex) -> Option<&AtomicU64> {
+        if block >= self.end() {
             return None;
         }
-        self.words.get(block as usize * self.stride)
+        self.words.get(block.number() as usize * self.stride)
     }
 
     /// Ends an `enter`: `before` and `after` say whether the block had content then, and has now.
-    pub(crate) fn leave(&self, block: u32, before: bool, after: bool) {
-        let gate = self.gate(block / self.piece);
+    pub(crate) fn leave(&self, block: BlockIndex, before: bool, after: bool) {
+        let gate = self.gate(self.piece_of(block));
         match (before, after) {
             (false, true) => {}
             (true, false) => gate.leave(2),
@@ -234,18 +264,22 @@ impl BlockTable {
     }
 
     /// The first block at or after `block`, below `end`, whose piece is open; and where that piece ends.
-    pub(crate) fn next_open(&self, block: u32, end: u32) -> Option<Range<u32>> {
-        let end = end.min(self.blocks);
+    pub(crate) fn next_open(
+        &self,
+        block: BlockIndex,
+        end: BlockIndex,
+    ) -> Option<Range<BlockIndex>> {
+        let end = end.min(self.end());
         let mut block = block;
         while block < end {
-            let piece = block / self.piece;
+            let piece = self.piece_of(block);
             let group = piece / self.group;
             let after = if self.group_gate(group).is_open() {
                 piece + 1
             } else {
                 self.pieces_of(group).end
             };
-            let next = after.saturating_mul(self.piece).min(end);
+            let next = self.start_of(after).min(end);
             if after == piece + 1 && self.gate(piece).is_open() {
                 return Some(block..next);
             }
@@ -255,15 +289,15 @@ impl BlockTable {
     }
 
     /// From `block` on, below `end`, the blocks of its piece.
-    pub(crate) fn piece_from(&self, block: u32, end: u32) -> Range<u32> {
-        let next = (block / self.piece + 1).saturating_mul(self.piece);
+    pub(crate) fn piece_from(&self, block: BlockIndex, end: BlockIndex) -> Range<BlockIndex> {
+        let next = self.start_of(self.piece_of(block) + 1);
         block..next.min(end)
     }
 
     /// Gives the memory of these blocks' piece back, and of its group, if they are all of it and nothing is in it.
-    pub(crate) fn close_if_empty<B: Backing>(&self, arena: &Arena<B>, blocks: &Range<u32>) {
-        let piece = blocks.start / self.piece;
-        let is_whole = self.piece_from(piece * self.piece, self.blocks) == *blocks;
+    pub(crate) fn close_if_empty<B: Backing>(&self, arena: &Arena<B>, blocks: &Range<BlockIndex>) {
+        let piece = self.piece_of(blocks.start);
+        let is_whole = self.piece_from(self.start_of(piece), self.end()) == *blocks;
         if is_whole && self.close_empty(arena, piece) > 0 {
             self.close_group(arena, piece / self.group);
         }
@@ -271,11 +305,11 @@ impl BlockTable {
 
     /// The cell of a block's last access; `None` if that is not tracked. Written by who is in the piece, or pins
     /// the block's object.
-    pub(crate) fn time(&self, block: u32) -> Option<&AtomicU64> {
-        if self.stride == 1 || block >= self.blocks {
+    pub(crate) fn time(&self, block: BlockIndex) -> Option<&AtomicU64> {
+        if self.stride == 1 || block >= self.end() {
             return None;
         }
-        self.words.get(block as usize * self.stride + 1)
+        self.words.get(block.number() as usize * self.stride + 1)
     }
 
     /// Blocks with content, by the pieces' counts; for `validate`, with nobody at work.
@@ -346,17 +380,17 @@ pub(crate) fn wait<B: Backing>(arena: &Arena<B>, spins: &mut u32) {
 // 2. Words change by `change` only, a compare-and-swap that its callers give words without objects. 3. `emptied` gives a
 // word in a client's state, or a free one.
 unsafe impl Client for BlockTable {
-    type Key = u32;
+    type Key = WordIndex;
 
-    fn resolve(&self, index: u32) -> Option<Target> {
+    fn resolve(&self, index: WordIndex) -> Option<Target> {
         Some(Target::word(index))
     }
 
     #[inline]
-    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
-        match index.checked_sub(self.blocks) {
-            None => self.cell(index),
-            Some(number) => self.shares.as_ref()?.word(number),
+    unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64> {
+        match self.owner(index) {
+            Owner::Block(block) => self.cell(block),
+            Owner::Shared(number) => self.shares.as_ref()?.word(number),
         }
     }
 
@@ -372,9 +406,8 @@ unsafe impl Client for BlockTable {
         }
     }
 
-    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
-        let number = index.checked_sub(self.blocks);
-        if let (Some(number), Some(shares)) = (number, &self.shares) {
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: WordIndex) {
+        if let (Owner::Shared(number), Some(shares)) = (self.owner(index), &self.shares) {
             shares.reclaimed(arena.host(), number);
         }
     }

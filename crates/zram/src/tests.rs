@@ -7,6 +7,7 @@
 )]
 
 use crate::content::{Content, Form};
+use crate::ids::BlockIndex;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
 use crate::store::Store;
@@ -24,6 +25,10 @@ fn store(blocks: u64) -> Store<HeapBacking> {
 
 fn bytes(stamp: u8) -> Vec<u8> {
     (0..BLOCK).map(|at| stamp ^ (at / 32) as u8).collect()
+}
+
+fn at(block: u32) -> BlockIndex {
+    BlockIndex::new(block)
 }
 
 fn read(store: &Store<HeapBacking>, block: u32) -> Vec<u8> {
@@ -51,7 +56,7 @@ fn wait_until(what: impl Fn() -> bool) {
 
 /// Threads sleep until the block, or one that shares its bucket, is unlocked.
 fn wait_for_sleepers(store: &Store<HeapBacking>, block: u32, count: u32) {
-    wait_until(|| store.waiters.sleepers(block) >= count);
+    wait_until(|| store.waiters.sleepers(at(block)) >= count);
 }
 
 /// Readers that come after a writer has met one wait for it: else it would never end while anybody reads.
@@ -59,11 +64,11 @@ fn wait_for_sleepers(store: &Store<HeapBacking>, block: u32, count: u32) {
 fn r3_overwritten_with_a_reader_inside() {
     let store = store(8);
     write(&store, 3, &bytes(1));
-    let inside = store.read_pinned(3).expect("an object");
+    let inside = store.read_pinned(at(3).word()).expect("an object");
     let before = inside.spans().first.to_vec();
     scope(|scope| {
         let writer = scope.spawn(|| write(&store, 3, &bytes(2)));
-        wait_until(|| matches!(store.content(3).0, Content::Object(mark) if mark.wanted));
+        wait_until(|| matches!(store.content(at(3)).0, Content::Object(mark) if mark.wanted));
         let reader = scope.spawn(|| read(&store, 3));
         wait_for_sleepers(&store, 3, 1);
         assert!(inside.spans().first == before && !writer.is_finished());
@@ -78,11 +83,11 @@ fn r3_overwritten_with_a_reader_inside() {
 fn r3_discarded_with_a_reader_inside() {
     let store = store(8);
     write(&store, 3, &bytes(1));
-    let inside = store.read_pinned(3).expect("an object");
+    let inside = store.read_pinned(at(3).word()).expect("an object");
     let before = inside.spans().first.to_vec();
     scope(|scope| {
         let discard = scope.spawn(|| discard(&store, 3));
-        wait_until(|| store.content(3).0 == Content::Between);
+        wait_until(|| store.content(at(3)).0 == Content::Between);
         let reader = scope.spawn(|| read(&store, 3));
         wait_for_sleepers(&store, 3, 1);
         assert!(inside.spans().first == before && !discard.is_finished());
@@ -103,12 +108,12 @@ fn a_discard_spares_what_a_resize_shows() {
     store.write(8 * BLOCK as u64, &[7; 1024]).expect("room");
     let plain: Vec<u8> = bytes(5);
     scope(|scope| {
-        let lock = store.lock(8).expect("room");
+        let lock = store.lock(at(8)).expect("room");
         let discard = scope.spawn(|| store.discard(8 * BLOCK as u64, 1024));
         wait_for_sleepers(&store, 8, 1);
         store.resize(9 * BLOCK as u64).expect("larger");
         store
-            .put(&lock, 8, Coded::Object(Form::Raw, &plain))
+            .put(&lock, at(8), Coded::Object(Form::Raw, &plain))
             .expect("room");
         drop(lock);
         discard.join().expect("no panic").expect("in range");
@@ -128,12 +133,12 @@ fn r24_memory_falls_after_a_discard_that_had_to_wait() {
     }
     let full = store.stats().mem_used;
     scope(|scope| {
-        let lock = store.lock(7).expect("room");
-        let inside = store.read_pinned(8).expect("an object");
+        let lock = store.lock(at(7)).expect("room");
+        let inside = store.read_pinned(at(8).word()).expect("an object");
         let first = scope.spawn(|| discard(&store, 7));
         let second = scope.spawn(|| discard(&store, 8));
         wait_for_sleepers(&store, 7, 1);
-        wait_until(|| store.content(8).0 == Content::Between);
+        wait_until(|| store.content(at(8)).0 == Content::Between);
         drop((lock, inside));
         first.join().expect("no panic");
         second.join().expect("no panic");
@@ -152,7 +157,7 @@ fn r24_memory_falls_after_a_discard_that_had_to_wait() {
 fn r26_others_go_on_while_a_block_is_locked() {
     let store = store(256);
     scope(|scope| {
-        let lock = store.lock(5).expect("room");
+        let lock = store.lock(at(5)).expect("room");
         let store = &store;
         let waiting: Vec<_> = (1..4)
             .map(|stamp| scope.spawn(move || write(store, 5, &bytes(stamp))))
@@ -192,10 +197,10 @@ fn parts_that_are_zeroed() {
         for zeroes in [Hole, Allocated] {
             store.write_zeroes(0, BLOCK as u64, before).expect("room");
             store.write_zeroes(512, 512, zeroes).expect("room");
-            assert_eq!(store.content(0), (zeros(zeroes), false), "{before:?}");
+            assert_eq!(store.content(at(0)), (zeros(zeroes), false), "{before:?}");
             store.write(512, &[1; 512]).expect("room");
             store.write_zeroes(500, 600, zeroes).expect("room");
-            assert_eq!(store.content(0), (zeros(zeroes), false));
+            assert_eq!(store.content(at(0)), (zeros(zeroes), false));
         }
     }
     assert_eq!(store.validate(), Ok(()));
@@ -208,7 +213,7 @@ fn patterns_of_32_bits_need_no_object() {
     for pattern in [u64::MAX, 0xff00_00aa_ff00_00aa, 0x8000_0000_8000_0000, 77] {
         let block: Vec<u8> = pattern.to_ne_bytes().repeat(BLOCK / 8);
         write(&store, 1, &block);
-        assert_eq!(store.content(1).0, Content::Same(pattern));
+        assert_eq!(store.content(at(1)).0, Content::Same(pattern));
         assert!(read(&store, 1) == block && store.stats().compr_bytes == 0);
     }
     write(&store, 1, &(u64::MAX - 1).to_ne_bytes().repeat(BLOCK / 8));
@@ -222,7 +227,7 @@ fn patterns_of_32_bits_need_no_object() {
 fn a_locked_block_that_is_on_its_way_is_an_error() {
     let store = store(8);
     let (mut out, mut joined) = (vec![0; BLOCK], vec![0; BLOCK]);
-    let outcome = store.read_locked(3, Content::Between, &mut out, &mut joined);
+    let outcome = store.read_locked(at(3), Content::Between, &mut out, &mut joined);
     assert!(matches!(
         outcome,
         Err(crate::Error::Corrupt { block: 3, .. })
@@ -264,14 +269,14 @@ fn padded_objects_are_what_they_were() {
     for from in [4000, 2000, 100] {
         for (block, bytes) in (0..).zip(&mut model) {
             bytes[from..].fill(0);
-            let lock = store.lock(block).expect("open");
+            let lock = store.lock(at(block)).expect("open");
             with_scratch(BLOCK, |scratch: &mut Scratch| {
                 scratch.block.copy_from_slice(bytes);
-                store.put_in_place(&lock, block, scratch)
+                store.put_in_place(&lock, at(block), scratch)
             })
             .expect("shorter");
             drop(lock);
-            let Content::Object(mark) = store.content(block).0 else {
+            let Content::Object(mark) = store.content(at(block)).0 else {
                 unreachable!("it stays an object");
             };
             assert_eq!(mark.form == Form::Padded, bytes[..50] != raw[..50]);

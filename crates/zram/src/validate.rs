@@ -1,9 +1,11 @@
 //! Whether it adds up: everything recounted from the words.
 
 use crate::content::{Content, FORMS, Form, KINDS, Kind};
+use crate::ids::BlockIndex;
 use crate::store::Store;
 use crate::writeback::UNIT;
 use zs_mm::Backing;
+use zsmalloc::WordIndex;
 
 /// What is counted anew.
 #[derive(Default)]
@@ -22,9 +24,9 @@ impl<B: Backing> Store<B> {
     /// What does not hold first.
     pub fn validate(&self) -> Result<(), String> {
         let mut found = Recount::default();
-        let mut next = 0;
-        while let Some(open) = self.table().next_open(next, u32::MAX) {
-            for block in open.clone() {
+        let mut next = BlockIndex::default();
+        while let Some(open) = self.table().next_open(next, self.table().end()) {
+            for block in BlockIndex::each(open.clone()) {
                 self.recount_block(block, &mut found)?;
             }
             next = open.end;
@@ -49,12 +51,12 @@ impl<B: Backing> Store<B> {
         self.pool.validate().map_err(|error| format!("{error:?}"))
     }
 
-    fn recount_block(&self, block: u32, found: &mut Recount) -> Result<(), String> {
+    fn recount_block(&self, block: BlockIndex, found: &mut Recount) -> Result<(), String> {
         let (content, locked) = self.content(block);
         if locked || content == Content::Between {
             return Err(format!("block {block} is in use: {content:?}"));
         }
-        if block >= self.blocks() && content != Content::Hole {
+        if block >= self.end() && content != Content::Hole {
             return Err(format!("block {block} is beyond the end: {content:?}"));
         }
         found.kinds[content.kind() as usize] += 1;
@@ -63,7 +65,7 @@ impl<B: Backing> Store<B> {
             Content::Object(mark) if mark.picked || mark.wanted => {
                 return Err(format!("block {block} is still marked: {mark:?}"));
             }
-            Content::Object(mark) => self.recount_object(block, mark.form, found)?,
+            Content::Object(mark) => self.recount_object(block.word(), mark.form, found)?,
             _ => {}
         }
         Ok(())
@@ -76,7 +78,7 @@ impl<B: Backing> Store<B> {
         let host = self.arena().host();
         let (mut references, mut objects) = (0, 0);
         for (number, of_it) in shares.objects(host) {
-            let index = self.table().shared_index(number);
+            let index = self.table().shared_word(number);
             self.recount_object(index, self.form_of(index), found)?;
             references += u64::from(of_it);
             objects += 1;
@@ -91,7 +93,12 @@ impl<B: Backing> Store<B> {
         )
     }
 
-    fn recount_object(&self, index: u32, form: Form, found: &mut Recount) -> Result<(), String> {
+    fn recount_object(
+        &self,
+        index: WordIndex,
+        form: Form,
+        found: &mut Recount,
+    ) -> Result<(), String> {
         let guard = self.pool.read(index);
         let guard = guard.map_err(|error| format!("object {index}: {error}"))?;
         let (objects, bytes) = &mut found.forms[form.code() as usize];

@@ -7,6 +7,7 @@
 //!
 //! None: `zs_sync`'s parking, as a futex has it.
 
+use crate::ids::BlockIndex;
 use zs_sync::{AtomicU32, Host, Ordering, fence};
 
 /// Sleeping places; which blocks share one hardly matters.
@@ -31,12 +32,12 @@ impl Default for Waiters {
 }
 
 impl Waiters {
-    fn of(&self, block: u32) -> &Bucket {
-        &self.0[block as usize % BUCKETS]
+    fn of(&self, block: BlockIndex) -> &Bucket {
+        &self.0[block.number() as usize % BUCKETS]
     }
 
     /// Sleeps until the block is unlocked; may return early.
-    pub(crate) fn sleep(&self, host: &dyn Host, block: u32, is_locked: impl Fn() -> bool) {
+    pub(crate) fn sleep(&self, host: &dyn Host, block: BlockIndex, is_locked: impl Fn() -> bool) {
         let bucket = self.of(block);
         // Relaxed: the fence pairs with the one in `wake`: either this thread finds the block unlocked, or who
         // unlocks it finds the sleeper.
@@ -52,7 +53,7 @@ impl Waiters {
     }
 
     /// Wakes who sleeps until this block, which the caller has just unlocked, is.
-    pub(crate) fn wake(&self, host: &dyn Host, block: u32) {
+    pub(crate) fn wake(&self, host: &dyn Host, block: BlockIndex) {
         let bucket = self.of(block);
         // Pairs with the one in `sleep`.
         fence(Ordering::SeqCst);
@@ -68,7 +69,7 @@ impl Waiters {
 
     /// Threads that sleep, or are about to, in the bucket of a block.
     #[cfg(test)]
-    pub(crate) fn sleepers(&self, block: u32) -> u32 {
+    pub(crate) fn sleepers(&self, block: BlockIndex) -> u32 {
         self.of(block).sleepers.load(Ordering::SeqCst)
     }
 }

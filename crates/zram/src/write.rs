@@ -8,6 +8,7 @@ use crate::content::{Content, Form, Mark, fits_word};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
+use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
 use crate::range::Piece;
 use crate::same::same_filled;
@@ -98,7 +99,7 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    fn write_block(&self, block: u32, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
+    fn write_block(&self, block: BlockIndex, data: &[u8], coded: &mut [u8]) -> Result<(), Error> {
         let coded = self.code(0, data, coded)?;
         let lock = self.lock(block)?;
         self.put(&lock, block, coded)
@@ -122,7 +123,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn put(
         &self,
         lock: &BlockLock<'_, B>,
-        block: u32,
+        block: BlockIndex,
         coded: Coded<'_>,
     ) -> Result<(), Error> {
         let wide;

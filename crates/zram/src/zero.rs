@@ -10,6 +10,7 @@ use crate::content::Content;
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
+use crate::ids::BlockIndex;
 use crate::lock::BlockLock;
 use crate::store::Store;
 use std::ops::Range;
@@ -73,11 +74,11 @@ impl<B: Backing> Store<B> {
         let end = offset + len;
         let mut at = offset;
         while at < end {
-            let block = (at / block_size) as u32;
+            let block = BlockIndex::of_byte(at, block_size);
             let inside = (at % block_size) as usize;
             let whole = ((end - at) / block_size) as u32;
             if inside == 0 && whole > 0 {
-                self.zero_blocks(block, block + whole, zeroes)?;
+                self.zero_blocks(block, block.plus(whole), zeroes)?;
                 at += u64::from(whole) * block_size;
             } else {
                 let part = (end - at).min(block_size - inside as u64);
@@ -91,7 +92,7 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    fn zero_blocks(&self, start: u32, end: u32, zeroes: Zeroes) -> Result<(), Error> {
+    fn zero_blocks(&self, start: BlockIndex, end: BlockIndex, zeroes: Zeroes) -> Result<(), Error> {
         let mut next = start;
         let mut opens = zeroes == Zeroes::Allocated;
         while next < end {
@@ -103,7 +104,7 @@ impl<B: Backing> Store<B> {
                     None => return Ok(()),
                 },
             };
-            for block in range.clone() {
+            for block in BlockIndex::each(range.clone()) {
                 // Only a hint: what others write at the same time may come before or after.
                 if self.content(block) == (zeroes.content(), false) {
                     continue;
@@ -124,7 +125,11 @@ impl<B: Backing> Store<B> {
     }
 
     /// Locks a block; `None` if it is a hole that has no memory, and gets none.
-    fn lock_to_zero(&self, block: u32, opens: bool) -> Result<Option<BlockLock<'_, B>>, Error> {
+    fn lock_to_zero(
+        &self,
+        block: BlockIndex,
+        opens: bool,
+    ) -> Result<Option<BlockLock<'_, B>>, Error> {
         if opens {
             match self.with_room(|| self.lock(block)) {
                 Err(Error::NoMemory) => {}
@@ -134,7 +139,12 @@ impl<B: Backing> Store<B> {
         self.lock_if_open(block)
     }
 
-    fn zero_part(&self, block: u32, inside: Range<usize>, zeroes: Zeroes) -> Result<(), Error> {
+    fn zero_part(
+        &self,
+        block: BlockIndex,
+        inside: Range<usize>,
+        zeroes: Zeroes,
+    ) -> Result<(), Error> {
         // Only a hint, as above: it reads as zeros, and is what is asked for.
         if self.content(block) == (zeroes.content(), false) {
             return Ok(());
@@ -154,7 +164,7 @@ impl<B: Backing> Store<B> {
 
     /// Everything, for a reset.
     pub(crate) fn discard_all(&self) -> Result<(), Error> {
-        self.zero_blocks(0, self.table().blocks(), Zeroes::Hole)
+        self.zero_blocks(BlockIndex::default(), self.table().end(), Zeroes::Hole)
     }
 }
 

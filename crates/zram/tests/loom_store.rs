@@ -16,6 +16,8 @@ mod content;
 mod error;
 #[path = "../src/gate.rs"]
 mod gate;
+#[path = "../src/ids.rs"]
+mod ids;
 #[path = "../../zsmalloc/tests/loom_support/mod.rs"]
 mod loom_support;
 #[path = "../src/shares.rs"]
@@ -32,6 +34,7 @@ mod writeback {
 
 use content::Content;
 use gate::{Entry, Gate};
+use ids::{BlockIndex, SharedIndex};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use loom_support::arena;
@@ -40,6 +43,10 @@ use table::{BlockTable, TableOptions};
 use waiters::Waiters;
 use zs_sync::{AtomicU32, Guarded64, Host, Ordering, SpinHost};
 use zsmalloc::{Client, Word};
+
+fn at(block: u32) -> BlockIndex {
+    BlockIndex::new(block)
+}
 
 /// Runs a model. An arena has many cells, so one run has more steps than loom's default.
 fn model(scenario: impl Fn() + Send + Sync + 'static) {
@@ -107,13 +114,14 @@ impl Blocks {
     fn wait(&self, block: u32) {
         while self.is_locked(block) {
             let is_locked = || self.is_locked(block);
-            self.waiters.sleep(&self.host, block, is_locked);
+            self.waiters
+                .sleep(&self.host, BlockIndex::new(block), is_locked);
         }
     }
 
     fn unlock(&self, block: u32) {
         self.locked[block as usize].store(0, Ordering::Release);
-        self.waiters.wake(&self.host, block);
+        self.waiters.wake(&self.host, BlockIndex::new(block));
     }
 }
 
@@ -226,22 +234,22 @@ fn a_table_is_trimmed_beside_a_write() {
             times: false,
         };
         let table = Arc::new(BlockTable::new(&arena, options).expect("a table"));
-        table.enter(&arena, 8).expect("room");
-        table.leave(8, false, false);
+        table.enter(&arena, at(8)).expect("room");
+        table.leave(at(8), false, false);
         let trimmer = {
             let (arena, table) = (Arc::clone(&arena), Arc::clone(&table));
             thread::spawn(move || table.trim(&arena))
         };
-        table.enter(&arena, 0).expect("room");
+        table.enter(&arena, at(0)).expect("room");
         let word = Content::Same(7).word(false).expect("no object");
-        assert!(table.change(0, Word::from_bits(0), word));
-        table.leave(0, false, true);
+        assert!(table.change(at(0), Word::from_bits(0), word));
+        table.leave(at(0), false, true);
         trimmer.join().unwrap();
         assert_eq!(table.counted(), Ok(1));
-        assert_eq!(table.next_open(0, 8), Some(0..8));
+        assert_eq!(table.next_open(at(0), at(8)), Some(at(0)..at(8)));
         table.trim(&arena);
         assert_eq!(table.counted(), Ok(1));
-        assert_eq!(table.next_open(8, 16), None);
+        assert_eq!(table.next_open(at(8), at(16)), None);
     });
 }
 
@@ -259,34 +267,34 @@ fn a_piece_is_closed_beside_a_reader_and_a_writer() {
             times: false,
         };
         let table = Arc::new(BlockTable::new(&arena, options).expect("a table"));
-        table.enter(&arena, 0).expect("room");
-        assert!(table.change(0, hole, word(7)));
-        table.leave(0, false, true);
-        let whole = table.piece_from(0, 16);
+        table.enter(&arena, at(0)).expect("room");
+        assert!(table.change(at(0), hole, word(7)));
+        table.leave(at(0), false, true);
+        let whole = table.piece_from(at(0), at(16));
         let other = {
             let (arena, table) = (Arc::clone(&arena), Arc::clone(&table));
             thread::spawn(move || {
                 // A late reader, that knows the word as it was.
-                table.change(0, word(7), word(7));
-                if table.enter_if_open(&arena, 1) {
-                    assert!(table.change(1, hole, word(9)), "memory that has gone");
-                    table.leave(1, false, true);
+                table.change(at(0), word(7), word(7));
+                if table.enter_if_open(&arena, at(1)) {
+                    assert!(table.change(at(1), hole, word(9)), "memory that has gone");
+                    table.leave(at(1), false, true);
                     return true;
                 }
                 false
             })
         };
-        table.enter(&arena, 0).expect("room");
-        assert!(table.change(0, word(7), hole));
-        table.leave(0, true, false);
+        table.enter(&arena, at(0)).expect("room");
+        assert!(table.change(at(0), word(7), hole));
+        table.leave(at(0), true, false);
         table.close_if_empty(&arena, &whole);
         let written = other.join().unwrap();
         assert_eq!(table.counted(), Ok(u64::from(written)));
-        assert_eq!(table.next_open(0, 16).is_some(), written);
+        assert_eq!(table.next_open(at(0), at(16)).is_some(), written);
         if !written {
-            assert!(!table.enter_if_open(&arena, 0));
-            table.enter(&arena, 0).expect("its memory came back");
-            table.leave(0, false, false);
+            assert!(!table.enter_if_open(&arena, at(0)));
+            table.enter(&arena, at(0)).expect("its memory came back");
+            table.leave(at(0), false, false);
         }
     });
 }
@@ -295,7 +303,7 @@ fn a_piece_is_closed_beside_a_reader_and_a_writer() {
 #[test]
 fn a_shared_object_is_found_while_it_goes() {
     const HASH: u32 = 9;
-    fn leave(shares: &Shares, number: u32, object: &Guarded64) {
+    fn leave(shares: &Shares, number: SharedIndex, object: &Guarded64) {
         if shares.leave(&SpinHost, number) {
             object.set(0);
             shares.reclaimed(&SpinHost, number);

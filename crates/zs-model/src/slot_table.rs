@@ -3,7 +3,9 @@
 use crate::words::{Presence, Words};
 use zs_mm::{Arena, Backing};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{Client, ClientBits, Error, Layout, Pool, PoolOptions, Spans, State, Target, Word};
+use zsmalloc::{
+    Client, ClientBits, Error, Layout, Pool, PoolOptions, Spans, State, Target, Word, WordIndex,
+};
 
 /// The state of a word whose object went; the payload has its flags and generation.
 const GONE: u8 = 2;
@@ -20,7 +22,7 @@ pub struct SlotTable {
 #[derive(Debug, Clone, Copy)]
 pub struct SlotAsk {
     /// The word.
-    pub index: u32,
+    pub index: WordIndex,
     /// What the word is taken to be.
     pub empty: Word,
     /// The new object's bits.
@@ -47,8 +49,8 @@ impl SlotTable {
     }
 
     /// The word at `index` as it is, or an empty one beyond the end.
-    pub fn get(&self, index: u32) -> Word {
-        let word = self.words.get(index as usize);
+    pub fn get(&self, index: WordIndex) -> Word {
+        let word = self.words.get(index.index());
         Word::from_bits(word.map_or(0, |word| word.load(Ordering::Acquire)))
     }
 
@@ -59,10 +61,9 @@ impl SlotTable {
     }
 
     /// Changes a word of the client's own, if nobody is faster; leaves one with an object alone.
-    pub fn mark_empty(&self, index: u32, state: u8, payload: u32) {
+    pub fn mark_empty(&self, index: WordIndex, state: u8, payload: u32) {
         let before = self.get(index);
-        let (State::Client(_), Some(word)) = (before.state(), self.words.get(index as usize))
-        else {
+        let (State::Client(_), Some(word)) = (before.state(), self.words.get(index.index())) else {
             return;
         };
         let after = Word::client(state, u64::from(payload));
@@ -75,9 +76,9 @@ impl SlotTable {
         );
     }
 
-    fn index_of(&self, slot: u16) -> u32 {
+    fn index_of(&self, slot: u16) -> WordIndex {
         // Few words, so that they are met again; and one that is not there.
-        u32::from(slot) % (self.words.len() as u32 + 1)
+        WordIndex::new(u32::from(slot) % (self.words.len() as u32 + 1))
     }
 }
 
@@ -85,14 +86,14 @@ impl SlotTable {
 // `mark_empty` only, by a compare-and-swap from a word in a client's state to another such. 3. `emptied`
 // gives a word in a client's state.
 unsafe impl Client for SlotTable {
-    type Key = u32;
+    type Key = WordIndex;
 
-    fn resolve(&self, index: u32) -> Option<Target> {
+    fn resolve(&self, index: WordIndex) -> Option<Target> {
         Some(Target::word(index))
     }
 
-    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
-        self.words.get(index as usize)
+    unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64> {
+        self.words.get(index.index())
     }
 
     fn words(&self) -> u32 {
@@ -103,7 +104,7 @@ unsafe impl Client for SlotTable {
         Self::gone(layout, last)
     }
 
-    unsafe fn reclaimed<B: Backing>(&self, _: &Arena<B>, _: u32) {}
+    unsafe fn reclaimed<B: Backing>(&self, _: &Arena<B>, _: WordIndex) {}
 
     fn metadata_bytes(&self) -> u64 {
         0
@@ -123,7 +124,12 @@ impl Words for SlotTable {
         Pool::with_client(arena, options, |_, _| Ok(Self::new(most)))
     }
 
-    fn ask(&self, slot: u16, seed: u8, presence: impl Fn(u32) -> Presence) -> Option<SlotAsk> {
+    fn ask(
+        &self,
+        slot: u16,
+        seed: u8,
+        presence: impl Fn(WordIndex) -> Presence,
+    ) -> Option<SlotAsk> {
         let index = self.index_of(slot);
         let seen = self.get(index);
         let wrong = seed.is_multiple_of(16);
@@ -134,7 +140,7 @@ impl Words for SlotTable {
         };
         let expected = match presence(index) {
             Presence::Freeing => return None,
-            _ if self.words.get(index as usize).is_none() => Expected::NoSuchWord,
+            _ if self.words.get(index.index()).is_none() => Expected::NoSuchWord,
             Presence::Live => Expected::Occupied,
             Presence::Absent if wrong => Expected::Changed,
             Presence::Absent => Expected::Done,
@@ -165,7 +171,7 @@ impl Words for SlotTable {
         ask: &SlotAsk,
         bytes: &[u8],
         _: bool,
-    ) -> Result<u32, Error> {
+    ) -> Result<WordIndex, Error> {
         let before = pool.client().get(ask.index);
         let outcome = pool.store(ask.index, ask.empty, ask.bits, bytes);
         if outcome.is_err() && pool.client().get(ask.index) != before {
@@ -175,14 +181,18 @@ impl Words for SlotTable {
         outcome.map(|()| ask.index)
     }
 
-    fn keeps<B: Backing>(pool: &Pool<&Arena<B>, Self>, index: u32, ask: &SlotAsk) -> bool {
+    fn keeps<B: Backing>(pool: &Pool<&Arena<B>, Self>, index: WordIndex, ask: &SlotAsk) -> bool {
         let (word, layout) = (pool.client().get(index), pool.layout());
         let generation = word.bits() >> (64 - layout.generation_bits());
         let mask = (1_u64 << layout.generation_bits()) - 1;
         word.flags() == ask.bits.flags & 0x1f && generation == u64::from(ask.bits.generation) & mask
     }
 
-    fn is_empty_after<B: Backing>(pool: &Pool<&Arena<B>, Self>, index: u32, ask: &SlotAsk) -> bool {
+    fn is_empty_after<B: Backing>(
+        pool: &Pool<&Arena<B>, Self>,
+        index: WordIndex,
+        ask: &SlotAsk,
+    ) -> bool {
         let layout = pool.layout();
         let mask = (1_u64 << layout.generation_bits()) - 1;
         let generation = u64::from(ask.bits.generation) & mask;
@@ -192,10 +202,10 @@ impl Words for SlotTable {
 
     fn visit<B: Backing>(
         pool: &Pool<&Arena<B>, Self>,
-        visit: &mut dyn FnMut(u32, Spans<'_>),
+        visit: &mut dyn FnMut(WordIndex, Spans<'_>),
     ) -> u64 {
         let mut skipped = 0;
-        for index in 0..pool.client().words() {
+        for index in (0..pool.client().words()).map(WordIndex::new) {
             match pool.read(index) {
                 Ok(guard) => visit(index, guard.spans()),
                 Err(Error::Busy) => skipped += 1,
@@ -205,11 +215,11 @@ impl Words for SlotTable {
         skipped
     }
 
-    fn forge(bits: u64) -> Option<u32> {
-        Some(bits as u32)
+    fn forge(bits: u64) -> Option<WordIndex> {
+        Some(WordIndex::new(bits as u32))
     }
 
-    fn mark(&self, slot: u16, state: u8, payload: u32, presence: impl Fn(u32) -> Presence) {
+    fn mark(&self, slot: u16, state: u8, payload: u32, presence: impl Fn(WordIndex) -> Presence) {
         let index = self.index_of(slot);
         if presence(index) == Presence::Absent {
             self.mark_empty(index, state, payload);

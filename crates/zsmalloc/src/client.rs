@@ -1,5 +1,6 @@
 //! Who owns the words.
 
+use crate::ids::WordIndex;
 use crate::word::{Layout, Target, Word};
 use zs_mm::{Arena, Backing};
 use zs_sync::AtomicU64;
@@ -31,7 +32,7 @@ pub unsafe trait Client: Send + Sync {
     ///
     /// # Safety
     /// The caller is the client's pool, or keeps promise 2.
-    unsafe fn word(&self, index: u32) -> Option<&AtomicU64>;
+    unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64>;
 
     /// All words have an index below this.
     fn words(&self) -> u32;
@@ -45,7 +46,7 @@ pub unsafe trait Client: Send + Sync {
     ///
     /// # Safety
     /// The caller is the client's pool, and has emptied the word.
-    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32);
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: WordIndex);
 
     /// Whether the client's own structures add up, given that no other thread is at work: part of
     /// [`Pool::validate`](crate::Pool::validate).

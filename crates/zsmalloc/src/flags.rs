@@ -5,13 +5,14 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::WordIndex;
 use crate::insert::ClientBits;
 use crate::pool::Pool;
 use crate::word::{Target, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{Ordering, Peek};
 
-impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
+impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
     /// Changes the client's bits of the object of word `index`, by the pure function `change`: it is given
     /// the bits as they are, perhaps several times, and answers what they become, or `None` to leave
     /// them. Returns the bits before and whether they were changed.
@@ -25,7 +26,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
     #[inline]
     pub fn change_bits(
         &self,
-        index: u32,
+        index: WordIndex,
         change: impl Fn(ClientBits) -> Option<ClientBits>,
     ) -> Result<(ClientBits, bool), Error> {
         self.own()?;
@@ -43,7 +44,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
 
     /// Word `index` as it is now, whatever it holds; `None` if there is no such word.
     #[inline]
-    pub fn look_at(&self, index: u32) -> Option<Word> {
+    pub fn look_at(&self, index: WordIndex) -> Option<Word> {
         // Acquire pairs with whoever put the word there: what it did before is seen.
         self.cell(index)
             .map(|cell| Word(cell.peek(Ordering::Acquire)))

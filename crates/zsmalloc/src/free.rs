@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::WordIndex;
 use crate::pool::Pool;
 use crate::word::Word;
 use zs_mm::ArenaRef;
@@ -32,7 +33,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Finishes a free that nobody is inside of. Exactly one thread gets here for each: the one
     /// whose read-modify-write left the word abandoned: nearly always the free's own.
-    pub(crate) fn finish_free(&self, index: u32, freeing: Word) {
+    pub(crate) fn finish_free(&self, index: WordIndex, freeing: Word) {
         let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
         };

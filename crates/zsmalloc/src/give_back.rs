@@ -8,7 +8,8 @@ use crate::slot::Released;
 use zs_mm::{ArenaRef, Frame};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Passes what a class gave up to the arena. Called with no lock held.
+    /// Passes what a class gave up to the arena. Called with no lock held. Inline: mostly it is nothing.
+    #[inline]
     pub(crate) fn give_back(&self, class: ClassIndex, released: Released) {
         for frame in released.frames.into_iter().flatten() {
             self.arena().free_frame(frame);

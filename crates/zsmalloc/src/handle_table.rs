@@ -33,6 +33,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::WordIndex;
 use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
@@ -188,11 +189,11 @@ impl HandleTable {
     }
 
     /// The handle of a word that holds an object.
-    pub(crate) fn handle(&self, index: u32, word: Word) -> Option<Handle> {
+    pub(crate) fn handle(&self, index: WordIndex, word: Word) -> Option<Handle> {
         let generation = self.layout.generation_of(word);
         let salted =
             (self.tag & !self.generation_mask()) | (self.tag ^ generation) & self.generation_mask();
-        Handle::from_bits(u64::from(salted) << 32 | u64::from(index + 1))
+        Handle::from_bits(u64::from(salted) << 32 | u64::from(index.number() + 1))
     }
 
     /// The low bits of a handle's upper half that are the (salted) generation.
@@ -215,7 +216,7 @@ impl HandleTable {
 
     /// Takes a free word. It keeps the generation that its next object will have. Waits for pages that
     /// other threads are opening or closing if there is no other word.
-    pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, Error> {
+    pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, Error> {
         let mut waited = false;
         loop {
             let group = match self.take_from_open(arena) {
@@ -242,7 +243,7 @@ impl HandleTable {
     }
 
     /// Takes a free word of the lowest open page that has any, or names the group to open.
-    fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<u32, u32> {
+    fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, u32> {
         let mut state = self.state.lock(arena.host());
         let groups = state.end.div_ceil(GROUP);
         let group = (state.lowest_group..groups).find(|&group| self.summary_cell(group).get() != 0);
@@ -268,12 +269,12 @@ impl HandleTable {
         if list.is_empty() {
             self.mark(&mut state, page, false);
         }
-        Ok(page * PAGE_WORDS + in_page)
+        Ok(WordIndex::new(page * PAGE_WORDS + in_page))
     }
 
     /// Puts a word back, at the end of its page's list.
-    pub(crate) fn put<B: Backing>(&self, arena: &Arena<B>, index: u32) {
-        let (page, in_page) = (index / PAGE_WORDS, index % PAGE_WORDS);
+    pub(crate) fn put<B: Backing>(&self, arena: &Arena<B>, index: WordIndex) {
+        let (page, in_page) = (index.number() / PAGE_WORDS, index.number() % PAGE_WORDS);
         let mut state = self.state.lock(arena.host());
         let mut list = FreeList::unpack(self.page_cell(page).get());
         self.set_next(index, 0);
@@ -281,7 +282,7 @@ impl HandleTable {
             list.head = in_page as u16 + 1;
         } else {
             let tail = page * PAGE_WORDS + u32::from(list.tail) - 1;
-            self.set_next(tail, in_page as u16 + 1);
+            self.set_next(WordIndex::new(tail), in_page as u16 + 1);
         }
         list.tail = in_page as u16 + 1;
         list.free += 1;
@@ -313,8 +314,8 @@ impl HandleTable {
     }
 
     /// Stores the link of a free word, and keeps its generation.
-    fn set_next(&self, index: u32, next: u16) {
-        let word = self.words.at(index as usize);
+    fn set_next(&self, index: WordIndex, next: u16) {
+        let word = self.words.at(index.index());
         // Relaxed: see `next_of`; a read-modify-write, since every change of a word is one.
         let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
             debug_assert!(!Word::from_bits(bits).has_place());
@@ -323,8 +324,8 @@ impl HandleTable {
     }
 
     /// The generation bits that the next object of a free word carries.
-    pub(crate) fn generation_bits_of(&self, index: u32) -> (u64, Word) {
-        let cell = self.words.at(index as usize);
+    pub(crate) fn generation_bits_of(&self, index: WordIndex) -> (u64, Word) {
+        let cell = self.words.at(index.index());
         // Relaxed: the caller took the word under this table's lock.
         let word = Word::from_bits(cell.load(Ordering::Relaxed));
         (word.bits() & self.layout.generation_mask(), word)
@@ -343,12 +344,13 @@ unsafe impl Client for HandleTable {
         let salted = (handle.to_bits() >> 32) as u32 ^ self.tag;
         let generation = salted & self.generation_mask();
         let index = (handle.to_bits() as u32).checked_sub(1)?;
-        (salted == generation).then(|| Target::generation(&self.layout, index, generation))
+        let target = || Target::generation(&self.layout, WordIndex::new(index), generation);
+        (salted == generation).then(target)
     }
 
     #[inline]
-    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
-        self.words.get(index as usize)
+    unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64> {
+        self.words.get(index.index())
     }
 
     fn words(&self) -> u32 {
@@ -361,7 +363,7 @@ unsafe impl Client for HandleTable {
         Word::from_bits(layout.place_generation(generation))
     }
 
-    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: u32) {
+    unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: WordIndex) {
         self.put(arena, index);
     }
 

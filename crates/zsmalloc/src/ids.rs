@@ -6,7 +6,7 @@ use zs_mm::PageSize;
 
 /// Defines a number: its type, and the letter it is displayed with.
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident: $raw:ty, $letter:literal) => {
+    ($(#[$doc:meta])* $name:ident: $vis:vis $raw:ty, $letter:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name($raw);
@@ -14,7 +14,7 @@ macro_rules! number {
         impl $name {
             /// Makes the type of a plain number.
             #[inline]
-            pub(crate) const fn new(number: $raw) -> Self {
+            $vis const fn new(number: $raw) -> Self {
                 Self(number)
             }
 
@@ -41,22 +41,27 @@ macro_rules! number {
 
 number! {
     /// A zspage of a pool: the number of its record's first unit. Displayed as `Z<number>`.
-    ZspageId: u32, "Z"
+    ZspageId: pub(crate) u32, "Z"
 }
 
 number! {
     /// A slot of a zspage: below [`MAX_SLOTS`](crate::MAX_SLOTS). Displayed as `S<number>`.
-    SlotIndex: u8, "S"
+    SlotIndex: pub(crate) u8, "S"
 }
 
 number! {
     /// A frame's entry of a zspage: below [`MAX_CHAIN`](crate::MAX_CHAIN). Displayed as `E<number>`.
-    EntryIndex: u8, "E"
+    EntryIndex: pub(crate) u8, "E"
 }
 
 number! {
     /// A size class: below [`CLASSES`]. Displayed as `C<number>`.
-    ClassIndex: u8, "C"
+    ClassIndex: pub(crate) u8, "C"
+}
+
+number! {
+    /// A word of a pool's client: below 2^32 - 1. Displayed as `W<number>`.
+    WordIndex: pub u32, "W"
 }
 
 impl ClassIndex {

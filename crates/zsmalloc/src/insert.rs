@@ -6,7 +6,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
-use crate::ids::ClassIndex;
+use crate::ids::{ClassIndex, WordIndex};
 use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{Place, Word};
@@ -88,7 +88,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
     }
 }
 
-impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
+impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
     /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
     /// client's own words. `empty` is the word as the client last saw it; while its last object is
     /// still being freed the word reads as empty, and this waits for the reader inside (so the
@@ -99,7 +99,7 @@ impl<A: ArenaRef, C: Client<Key = u32>> Pool<A, C> {
     /// not (or no longer) `empty`, [`Error::Stale`] if there is no such word.
     pub fn store(
         &self,
-        index: u32,
+        index: WordIndex,
         empty: Word,
         bits: ClientBits,
         bytes: &[u8],
@@ -133,7 +133,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Makes the object of an empty word; returns its live word.
     fn store_contents(
         &self,
-        index: u32,
+        index: WordIndex,
         empty: Word,
         client_bits: u64,
         contents: &Contents<'_>,

@@ -87,7 +87,7 @@ pub use destroy::{DestroyError, DestroyReport};
 pub use error::Error;
 pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
-pub use ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
+pub use ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 pub use insert::ClientBits;
 pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use map::{MapMode, Mapping};

@@ -5,7 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::ids::ClassIndex;
+use crate::ids::{ClassIndex, WordIndex};
 use crate::pool::Pool;
 use crate::read::ReadGuard;
 use crate::word::Word;
@@ -40,7 +40,7 @@ enum View<'p, 'b, A: ArenaRef, C: Client> {
     Private {
         buffer: &'b mut [u8],
         pool: &'p Pool<A, C>,
-        index: u32,
+        index: WordIndex,
         mapped: Word,
     },
 }
@@ -136,7 +136,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved; in a forked
     /// child, where that may never end and the memory may be the parent's, nothing is written back.
-    fn unmap(&self, index: u32, mapped: Word, bytes: &[u8]) {
+    fn unmap(&self, index: WordIndex, mapped: Word, bytes: &[u8]) {
         let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
         };

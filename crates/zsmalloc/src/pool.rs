@@ -7,7 +7,7 @@ use crate::drain::Drains;
 use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex};
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex};
 use crate::record::{Records, UNIT_CELLS, units_of};
 use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
 use crate::word::Layout;
@@ -184,7 +184,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// The cell of word `index`.
     #[inline]
-    pub(crate) fn cell(&self, index: u32) -> Option<&AtomicU64> {
+    pub(crate) fn cell(&self, index: WordIndex) -> Option<&AtomicU64> {
         // SAFETY: this is the client's pool, which changes words as the client's contract says.
         unsafe { self.client.word(index) }
     }

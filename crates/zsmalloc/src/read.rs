@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::WordIndex;
 use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
@@ -53,7 +54,7 @@ pub struct Spans<'a> {
 /// answer Busy. Dropping it may finish a free, and so take a class lock.
 pub struct ReadGuard<'a, A: ArenaRef, C: Client> {
     pool: &'a Pool<A, C>,
-    index: u32,
+    index: WordIndex,
     len: usize,
     spans: ByteSpans,
 }
@@ -146,7 +147,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Ends a pin, a reader's or a mover's, by the read-modify-write `release`; the last one out of
     /// a freed object finishes the free.
     #[inline]
-    pub(crate) fn unpin(&self, index: u32, release: impl FnOnce(&AtomicU64) -> Word) {
+    pub(crate) fn unpin(&self, index: WordIndex, release: impl FnOnce(&AtomicU64) -> Word) {
         let Some(cell) = self.cell(index) else {
             return;
         };
@@ -158,7 +159,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Seldom met, and kept out of every reader's way.
     #[cold]
-    fn finish_free_of_another(&self, index: u32, left: Word) {
+    fn finish_free_of_another(&self, index: WordIndex, left: Word) {
         self.finish_free(index, left);
     }
 }

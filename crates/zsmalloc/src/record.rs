@@ -22,7 +22,7 @@
 mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
-use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, ZspageId};
+use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use zs_mm::{FrameId, MetaTable};
 use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
 
@@ -280,12 +280,12 @@ impl Record<'_> {
     }
 
     /// Takes a free slot for word `index`.
-    pub(crate) fn take(&self, slot: SlotIndex, index: u32) {
+    pub(crate) fn take(&self, slot: SlotIndex, index: WordIndex) {
         debug_assert_eq!(self.used() & slot.bit(), 0, "a free slot is taken");
         let (cell, bit) = self.used_bit(slot);
         cell.set(cell.get() | bit);
         self.count_used(1);
-        self.back_reference_cell(slot).set(index + 1);
+        self.back_reference_cell(slot).set(index.number() + 1);
     }
 
     /// Clears a slot and its back reference.
@@ -306,8 +306,9 @@ impl Record<'_> {
     }
 
     /// The word whose object is in a slot, or on its way in or out.
-    pub(crate) fn back_reference(&self, slot: SlotIndex) -> Option<u32> {
-        self.back_reference_cell(slot).get().checked_sub(1)
+    pub(crate) fn back_reference(&self, slot: SlotIndex) -> Option<WordIndex> {
+        let index = self.back_reference_cell(slot).get().checked_sub(1)?;
+        Some(WordIndex::new(index))
     }
 
     /// The neighbours in the zspage's list: (previous, next).

@@ -6,7 +6,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::ids::ClassIndex;
+use crate::ids::{ClassIndex, WordIndex};
 use crate::insert::{ClientBits, Contents};
 use crate::pool::Pool;
 use crate::word::{MOVER_PIN, Place, Refusal, State, Word};
@@ -95,7 +95,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn commit_move(
         &self,
         cell: &AtomicU64,
-        index: u32,
+        index: WordIndex,
         pinned: Word,
         moved: Word,
         class: ClassIndex,
@@ -142,7 +142,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Ends a mover's pin that did not commit.
-    pub(crate) fn unpin_mover(&self, index: u32) {
+    pub(crate) fn unpin_mover(&self, index: WordIndex) {
         self.unpin(index, |cell| {
             // Release: what the mover did comes before the end of a free that waits for it.
             // Acquire: the last one out sees that all the others have read.

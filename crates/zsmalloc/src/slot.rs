@@ -10,7 +10,7 @@ use crate::class::{ClassContext, ClassState, FrameEntry};
 use crate::client::Client;
 use crate::error::Error;
 use crate::geometry::MAX_SLOTS;
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::{FrameState, units_of};
 use crate::word::Place;
@@ -54,7 +54,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn take_slot(
         &self,
         class: ClassIndex,
-        index: u32,
+        index: WordIndex,
         len: usize,
         mut publish: impl FnMut(Place) -> bool,
     ) -> Result<Place, Error> {
@@ -192,7 +192,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         context: ClassContext<'_>,
         zspage: ZspageId,
         slot: SlotIndex,
-        index: u32,
+        index: WordIndex,
         len: usize,
     ) {
         state.change(context, zspage, |state, record| {

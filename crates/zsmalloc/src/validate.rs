@@ -3,7 +3,7 @@
 use crate::class::{ClassContext, ClassState};
 use crate::client::Client;
 use crate::drain::Drain;
-use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, ZspageId};
+use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::{FrameState, Record, units_of};
 use crate::word::{State, Word};
@@ -18,7 +18,7 @@ pub enum Invalid {
     /// A word leads to no zspage in use, or to a slot that is not its own.
     Word {
         /// The word.
-        index: u32,
+        index: WordIndex,
         /// What is wrong with its place.
         what: &'static str,
     },
@@ -95,7 +95,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub fn validate(&self) -> Result<(), Invalid> {
         let mut objects = [0_u64; crate::CLASSES];
         let mut payload = [0_u64; crate::CLASSES];
-        for index in 0..self.client.words() {
+        for index in (0..self.client.words()).map(WordIndex::new) {
             if let Some((class, len)) = self.validate_word(index)? {
                 objects[class.index()] += 1;
                 payload[class.index()] += len;
@@ -136,7 +136,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Checks one word against its zspage; returns its class and length if it holds an object.
-    fn validate_word(&self, index: u32) -> Result<Option<(ClassIndex, u64)>, Invalid> {
+    fn validate_word(&self, index: WordIndex) -> Result<Option<(ClassIndex, u64)>, Invalid> {
         let Some(cell) = self.cell(index) else {
             return Ok(None);
         };

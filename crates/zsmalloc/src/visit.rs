@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
+use crate::ids::WordIndex;
 use crate::pool::Pool;
 use crate::read::ReadGuard;
 use crate::word::{State, Word};
@@ -18,7 +19,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
     /// Looks at every word that the table ever had.
     pub fn for_each(&self, mut visit: impl FnMut(Handle, ReadGuard<'_, A, HandleTable>)) -> u64 {
         let mut skipped = 0;
-        for index in 0..self.client.words() {
+        for index in (0..self.client.words()).map(WordIndex::new) {
             let Some(cell) = self.cell(index) else {
                 break;
             };

@@ -11,7 +11,7 @@
 //! *zspage* has as many bits as the arena needs (at most 28, 26, 24), the generation has the rest:
 //! at least 10. `docs/words.md` has the table, the states, and who may change what.
 
-use crate::ids::{SlotIndex, ZspageId};
+use crate::ids::{SlotIndex, WordIndex, ZspageId};
 use crate::insert::ClientBits;
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
@@ -170,14 +170,14 @@ pub(crate) struct Place {
 /// What a word must look like for an operation to be about the caller's object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    pub(crate) index: u32,
+    pub(crate) index: WordIndex,
     pub(crate) mask: u64,
     pub(crate) bits: u64,
 }
 
 impl Target {
     /// Word `index`, whatever its generation bits: a client without stale handles.
-    pub fn word(index: u32) -> Self {
+    pub fn word(index: WordIndex) -> Self {
         Self {
             index,
             mask: 0,
@@ -186,7 +186,7 @@ impl Target {
     }
 
     /// Word `index`, if it has this generation.
-    pub fn generation(layout: &Layout, index: u32, generation: u32) -> Self {
+    pub fn generation(layout: &Layout, index: WordIndex, generation: u32) -> Self {
         Self {
             index,
             mask: layout.generation_mask(),

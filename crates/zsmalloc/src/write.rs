@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::ids::WordIndex;
 use crate::insert::ClientBits;
 use crate::pool::Pool;
 use crate::word::Word;
@@ -81,7 +82,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Ends the hold of an exclusive word, which becomes `after`.
-    pub(crate) fn end_exclusive(&self, index: u32, exclusive: Word, after: Word) {
+    pub(crate) fn end_exclusive(&self, index: WordIndex, exclusive: Word, after: Word) {
         if let Some(cell) = self.cell(index) {
             // Release pairs with the Acquire of a pin: a reader sees the bytes.
             let outcome =

@@ -13,7 +13,10 @@ use loom::sync::Arc;
 use loom::thread;
 use loom_support::{handle_pool, validate};
 use words::{empty, word_pool};
-use zsmalloc::{ClientBits, Error, Handle, HandlePool};
+use zsmalloc::{ClientBits, Error, Handle, HandlePool, WordIndex};
+
+/// The one word.
+const WORD: WordIndex = WordIndex::new(0);
 
 const LEN: usize = 1500;
 
@@ -105,15 +108,15 @@ fn store_against_read_of_one_word() {
         let pool = Arc::new(word_pool());
         let writer = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || pool.store(0, empty(), ClientBits::default(), &bytes(7)))
+            thread::spawn(move || pool.store(WORD, empty(), ClientBits::default(), &bytes(7)))
         };
         let mut buffer = vec![0; LEN];
-        match pool.read_into(0, &mut buffer) {
+        match pool.read_into(WORD, &mut buffer) {
             Ok(len) => assert_eq!((len, &buffer), (LEN, &bytes(7))),
             Err(error) => assert_eq!(error, Error::Stale),
         }
         writer.join().expect("no panic").expect("room");
-        assert_eq!(pool.read_into(0, &mut buffer), Ok(LEN));
+        assert_eq!(pool.read_into(WORD, &mut buffer), Ok(LEN));
         validate(&pool);
     });
 }
@@ -125,7 +128,7 @@ fn two_stores_into_one_word() {
         let pool = Arc::new(word_pool());
         let store = |stamp| {
             let pool = Arc::clone(&pool);
-            move || pool.store(0, empty(), ClientBits::default(), &bytes(stamp))
+            move || pool.store(WORD, empty(), ClientBits::default(), &bytes(stamp))
         };
         let other = thread::spawn(store(1));
         let outcomes = [store(2)(), other.join().expect("no panic")];
@@ -279,7 +282,7 @@ const fn flagged(flags: u8) -> ClientBits {
 
 fn set_flag(pool: &zsmalloc::Pool<loom_support::TestArena, words::TwoWords>, flag: u8) -> bool {
     let change = |before: ClientBits| Some(flagged(before.flags | flag));
-    pool.change_bits(0, change).expect("live").1
+    pool.change_bits(WORD, change).expect("live").1
 }
 
 /// Two threads change different flags of one word: no change is lost.
@@ -287,14 +290,15 @@ fn set_flag(pool: &zsmalloc::Pool<loom_support::TestArena, words::TwoWords>, fla
 fn change_bits_against_change_bits() {
     model(|| {
         let pool = Arc::new(word_pool());
-        pool.store(0, empty(), flagged(4), &bytes(1)).expect("room");
+        pool.store(WORD, empty(), flagged(4), &bytes(1))
+            .expect("room");
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || assert!(set_flag(&pool, 1)))
         };
         assert!(set_flag(&pool, 2));
         other.join().expect("no panic");
-        assert_eq!(pool.look_at(0).expect("a word").flags(), 7);
+        assert_eq!(pool.look_at(WORD).expect("a word").flags(), 7);
         validate(&pool);
     });
 }
@@ -305,15 +309,16 @@ fn change_bits_against_change_bits() {
 fn change_bits_against_replace() {
     model(|| {
         let pool = Arc::new(word_pool());
-        pool.store(0, empty(), flagged(4), &bytes(1)).expect("room");
+        pool.store(WORD, empty(), flagged(4), &bytes(1))
+            .expect("room");
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || assert!(set_flag(&pool, 1)))
         };
-        let replaced = pool.replace_with_bits(0, flagged(8), &bytes(2));
+        let replaced = pool.replace_with_bits(WORD, flagged(8), &bytes(2));
         other.join().expect("no panic");
-        let flags = pool.look_at(0).expect("a word").flags();
-        let guard = pool.read(0).expect("live");
+        let flags = pool.look_at(WORD).expect("a word").flags();
+        let guard = pool.read(WORD).expect("live");
         let stamp = guard.spans().first[0];
         match replaced {
             // A flag that was set before the replace went with the old bytes.
@@ -332,18 +337,19 @@ fn change_bits_against_replace() {
 fn write_with_bits_against_a_reader() {
     model(|| {
         let pool = Arc::new(word_pool());
-        pool.store(0, empty(), flagged(4), &bytes(1)).expect("room");
+        pool.store(WORD, empty(), flagged(4), &bytes(1))
+            .expect("room");
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || {
-                let Ok(guard) = pool.read(0) else { return };
+                let Ok(guard) = pool.read(WORD) else { return };
                 // While it is pinned nobody writes, so that these bits are of these bytes.
-                let flags = pool.look_at(0).expect("a word").flags();
+                let flags = pool.look_at(WORD).expect("a word").flags();
                 let stamp = guard.spans().first[0];
                 assert!(matches!((stamp, flags), (1, 4) | (2, 8)), "{stamp} {flags}");
             })
         };
-        let written = pool.write_with_bits(0, flagged(8), &bytes(2));
+        let written = pool.write_with_bits(WORD, flagged(8), &bytes(2));
         assert!(matches!(written, Ok(()) | Err(Error::Busy)));
         other.join().expect("no panic");
         validate(&pool);
@@ -360,18 +366,18 @@ fn bits_publish() {
             flags: 1,
             generation: 0,
         };
-        pool.store(0, empty(), locked, &bytes(1)).expect("room");
+        pool.store(WORD, empty(), locked, &bytes(1)).expect("room");
         let holder = {
             let (pool, cell) = (Arc::clone(&pool), Arc::clone(&cell));
             thread::spawn(move || {
                 // SAFETY: the flag is this thread's.
                 cell.with_mut(|value| unsafe { *value = 7 });
                 let unlock = |_| Some(ClientBits::default());
-                pool.change_bits(0, unlock).expect("live");
+                pool.change_bits(WORD, unlock).expect("live");
             })
         };
         let lock = |bits: ClientBits| (bits.flags == 0).then_some(locked);
-        if pool.change_bits(0, lock).expect("live").1 {
+        if pool.change_bits(WORD, lock).expect("live").1 {
             // SAFETY: the flag is this thread's.
             assert_eq!(cell.with(|value| unsafe { *value }), 7);
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use zs_mm::{Arena, ArenaOptions, ArenaRef};
 use zs_model::SlotTable;
 use zs_os::{AnonBacking, HOST};
-use zsmalloc::{CLASSES, Client, ClientBits, CompactBudget, Handle, HandlePool, Pool, PoolOptions};
+use zsmalloc::{
+    CLASSES, Client, ClientBits, CompactBudget, Handle, HandlePool, Pool, PoolOptions, WordIndex,
+};
 
 /// An arena that takes the objects in whatever their lengths.
 fn arena(job: &Job) -> Result<Arena<AnonBacking>> {
@@ -126,25 +128,26 @@ impl Words {
 }
 
 impl Blobs for Words {
-    type Name = u32;
+    type Name = WordIndex;
 
-    const NO_NAME: u32 = u32::MAX;
+    const NO_NAME: WordIndex = WordIndex::new(u32::MAX);
 
-    fn store(&self, number: u32, bytes: &[u8]) -> Result<u32> {
+    fn store(&self, number: u32, bytes: &[u8]) -> Result<WordIndex> {
+        let number = WordIndex::new(number);
         let empty = self.0.client().get(number);
         self.0.store(number, empty, ClientBits::default(), bytes)?;
         Ok(number)
     }
 
-    fn load(&self, name: u32, buffer: &mut [u8]) -> Result<usize> {
+    fn load(&self, name: WordIndex, buffer: &mut [u8]) -> Result<usize> {
         Ok(self.0.read_into(name, buffer)?)
     }
 
-    fn load_many(&self, names: &[u32], buffer: &mut [u8]) -> Result<usize> {
+    fn load_many(&self, names: &[WordIndex], buffer: &mut [u8]) -> Result<usize> {
         load_many(&self.0, names, buffer)
     }
 
-    fn free(&self, name: u32) -> Result<()> {
+    fn free(&self, name: WordIndex) -> Result<()> {
         Ok(self.0.free(name)?)
     }
 

@@ -3,6 +3,7 @@
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
 use crate::content::{Form, MAX_PRIORITY};
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
 use crate::scan::Which;
@@ -147,10 +148,11 @@ impl<B: Backing> Store<B> {
                     false => Err(bad(format!("{claimed} records claimed, {records} found"))),
                 };
             }
-            let block = from.u32()?;
-            if last.is_some_and(|last| block <= last) || block >= self.blocks() {
+            let block = BlockIndex::new(from.u32()?);
+            if last.is_some_and(|last| block <= last) || block >= self.end() {
                 return Err(bad(format!(
-                    "block {block} is out of order, or beyond the end"
+                    "block {} is out of order, or beyond the end",
+                    block.number()
                 )));
             }
             match tag {
@@ -158,7 +160,10 @@ impl<B: Backing> Store<B> {
                     let pattern = u64::from_ne_bytes(from.array()?);
                     from.checksum()?;
                     if pattern != 0 && self.shown(block) < self.block_size() {
-                        return Err(bad(format!("block {block} goes on behind the end")));
+                        return Err(bad(format!(
+                            "block {} goes on behind the end",
+                            block.number()
+                        )));
                     }
                     self.with_backed_room(|| {
                         self.put(&self.lock(block)?, block, Coded::Same(pattern))
@@ -175,7 +180,7 @@ impl<B: Backing> Store<B> {
     fn load_object(
         &self,
         from: &mut Source<impl Read>,
-        block: u32,
+        block: BlockIndex,
         object: &mut [u8],
     ) -> Result<(), Error> {
         let form = from.byte()?;
@@ -186,11 +191,16 @@ impl<B: Backing> Store<B> {
                 Form::Raw | Form::Wide => true,
                 Form::Padded => false,
             })
-            .ok_or_else(|| bad(format!("block {block} has the unknown form {form}")))?;
+            .ok_or_else(|| {
+                bad(format!(
+                    "block {} has the unknown form {form}",
+                    block.number()
+                ))
+            })?;
         let bytes = object
             .get_mut(..len)
             .filter(|bytes| !bytes.is_empty())
-            .ok_or_else(|| bad(format!("block {block} has {len} bytes")))?;
+            .ok_or_else(|| bad(format!("block {} has {len} bytes", block.number())))?;
         from.fill(bytes)?;
         from.checksum()?;
         with_scratch(self.block_size(), |scratch| {
@@ -199,7 +209,10 @@ impl<B: Backing> Store<B> {
             let hidden = &scratch.block[self.shown(block)..];
             match hidden.iter().all(|byte| *byte == 0) {
                 true => Ok(()),
-                false => Err(bad(format!("block {block} goes on behind the end"))),
+                false => Err(bad(format!(
+                    "block {} goes on behind the end",
+                    block.number()
+                ))),
             }
         })?;
         self.with_backed_room(|| self.put(&self.lock(block)?, block, Coded::Object(form, bytes)))

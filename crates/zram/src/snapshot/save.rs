@@ -3,12 +3,14 @@
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
 use crate::content::{Content, Form, MAX_PRIORITY, Mark};
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::lock::Coded;
 use crate::padding::strip;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use std::io::Write;
 use zs_mm::Backing;
+use zsmalloc::WordIndex;
 
 /// Bytes of one header or record, and their checksum.
 #[derive(Debug, Default)]
@@ -50,11 +52,11 @@ impl<B: Backing> Store<B> {
         let mut part = Part::default();
         let header = self.put_header(&mut part);
         part.end(&mut to)?;
-        let (mut records, mut next) = (0_u32, 0);
+        let (mut records, mut next) = (0_u32, BlockIndex::default());
         let mut bytes = Vec::with_capacity(self.block_size());
-        let blocks = header.size.div_ceil(self.block_size() as u64) as u32;
-        while let Some(open) = self.table().next_open(next, blocks) {
-            for block in open.clone() {
+        let end = BlockIndex::behind(header.size, self.block_size() as u64);
+        while let Some(open) = self.table().next_open(next, end) {
+            for block in BlockIndex::each(open.clone()) {
                 if self.put_block(block, header, &mut part, &mut bytes)? {
                     records += 1;
                     part.end(&mut to)?;
@@ -99,7 +101,7 @@ impl<B: Backing> Store<B> {
     /// The record of a block; false if it is a hole.
     fn put_block(
         &self,
-        block: u32,
+        block: BlockIndex,
         header: Header,
         part: &mut Part,
         bytes: &mut Vec<u8>,
@@ -117,10 +119,8 @@ impl<B: Backing> Store<B> {
                 bytes.extend_from_slice(&pattern.to_ne_bytes());
                 Form::Wide
             }
-            Content::Object(_) => self.copy_object(block, bytes)?,
-            Content::Shared(number) => {
-                self.copy_object(self.table().shared_index(number), bytes)?
-            }
+            Content::Object(_) => self.copy_object(block.word(), bytes)?,
+            Content::Shared(number) => self.copy_object(self.table().shared_word(number), bytes)?,
             Content::Backed(extent) => {
                 let record = self.read_record(block, extent)?;
                 let (form, inner) = strip(record.form, record.bytes());
@@ -129,7 +129,7 @@ impl<B: Backing> Store<B> {
             }
         };
         drop(lock);
-        let start = u64::from(block) * self.block_size() as u64;
+        let start = block.start(self.block_size() as u64);
         let shown = (header.size - start).min(self.block_size() as u64) as usize;
         let is_known = match form {
             Form::Compressed(number) => header.codecs[number as usize],
@@ -159,7 +159,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// An object's bytes, and its form. Does not count as an access.
-    fn copy_object(&self, index: u32, bytes: &mut Vec<u8>) -> Result<Form, Error> {
+    fn copy_object(&self, index: WordIndex, bytes: &mut Vec<u8>) -> Result<Form, Error> {
         let guard = self.read_pinned(index)?;
         let word = self.pool.look_at(index).ok_or(zsmalloc::Error::Stale)?;
         let spans = guard.spans();
@@ -175,15 +175,15 @@ impl<B: Backing> Store<B> {
     }
 }
 
-fn put_record(part: &mut Part, block: u32, form: Form, bytes: &[u8]) {
+fn put_record(part: &mut Part, block: BlockIndex, form: Form, bytes: &[u8]) {
     if form == Form::Wide {
         part.put(&[TAG_SAME]);
-        part.put(&block.to_le_bytes());
+        part.put(&block.number().to_le_bytes());
         part.put(bytes);
         return;
     }
     part.put(&[TAG_OBJECT]);
-    part.put(&block.to_le_bytes());
+    part.put(&block.number().to_le_bytes());
     part.put(&[form.code()]);
     part.put(&(bytes.len() as u32).to_le_bytes());
     part.put(bytes);

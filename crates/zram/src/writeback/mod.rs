@@ -31,6 +31,7 @@ mod writers;
 use crate::content::Extent;
 use crate::counters::Event;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::store::Store;
 pub(crate) use extents::UNIT;
 use extents::{Extents, MOST_BYTES};
@@ -230,7 +231,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// The record of a block whose lock is held.
-    pub(crate) fn read_record(&self, block: u32, extent: Extent) -> Result<Record, Error> {
+    pub(crate) fn read_record(&self, block: BlockIndex, extent: Extent) -> Result<Record, Error> {
         let attached = self.writeback.attached()?;
         let mut buffer = Vec::new();
         let reserved = buffer.try_reserve_exact(extent.bytes());
@@ -241,7 +242,7 @@ impl<B: Backing> Store<B> {
             .map_err(Error::io("reading a block back"))?;
         self.counters.add(Event::BackingReads, 1);
         Record::parse(buffer, block, extent, attached.salt).map_err(|what| Error::Corrupt {
-            block,
+            block: block.number(),
             what: what.to_owned(),
         })
     }

@@ -11,6 +11,7 @@ use super::{Attached, Pass, Stamp};
 use crate::content::{Content, Extent, Form, Mark};
 use crate::counters::Event;
 use crate::error::Error;
+use crate::ids::BlockIndex;
 use crate::scan::{Secondaries, Which};
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
@@ -110,7 +111,7 @@ impl WritebackReport {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) buffer: Vec<u8>,
-    pub(crate) places: Vec<(u32, Extent)>,
+    pub(crate) places: Vec<(BlockIndex, Extent)>,
 }
 
 impl<B: Backing> Store<B> {
@@ -153,23 +154,23 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    fn blocks_of(&self, range: Option<&Range<u64>>) -> Result<Range<u32>, Error> {
+    fn blocks_of(&self, range: Option<&Range<u64>>) -> Result<Range<BlockIndex>, Error> {
         let Some(range) = range else {
             return Ok(self.all_blocks());
         };
         self.check_range(range.start, range.end.saturating_sub(range.start))?;
         let block_size = self.block_size() as u64;
-        let start = range.start / block_size;
+        let start = BlockIndex::of_byte(range.start, block_size);
         let end = match range.is_empty() {
             true => start,
-            false => range.end.div_ceil(block_size),
+            false => BlockIndex::behind(range.end, block_size),
         };
-        Ok(start as u32..end as u32)
+        Ok(start..end)
     }
 
-    fn unpick(&self, block: u32) {
+    fn unpick(&self, block: BlockIndex) {
         // An error: the object is gone, and its mark with it.
-        let _ = self.pool.change_bits(block, |bits| {
+        let _ = self.pool.change_bits(block.word(), |bits| {
             let mark = Mark::of(bits);
             mark.picked.then(|| {
                 Mark {
@@ -182,7 +183,7 @@ impl<B: Backing> Store<B> {
     }
 
     /// A block whose record is written becomes its extent, unless it was used meanwhile.
-    fn switch(&self, block: u32, extent: Extent) -> bool {
+    fn switch(&self, block: BlockIndex, extent: Extent) -> bool {
         // No memory for the lock: then the block has gone, with the piece of the table that it was in.
         let Ok(lock) = self.lock(block) else {
             return false;
@@ -202,7 +203,7 @@ struct Run<'a, 'scope, 'env, B: Backing> {
     writers: Writers<'scope, 'env>,
     batch: Batch,
     /// Records that were written since the last sync.
-    written: Vec<(u32, Extent)>,
+    written: Vec<(BlockIndex, Extent)>,
     /// Blocks whose records were begun.
     picked: u64,
     /// Batches in a row that failed.
@@ -211,7 +212,7 @@ struct Run<'a, 'scope, 'env, B: Backing> {
 }
 
 impl<B: Backing> Run<'_, '_, '_, B> {
-    fn scan(&mut self, blocks: Range<u32>) -> Result<(), Error> {
+    fn scan(&mut self, blocks: Range<BlockIndex>) -> Result<(), Error> {
         let store = self.store;
         store.each_object(blocks, |block, mark| {
             if self.picked == self.request.max_blocks {
@@ -230,7 +231,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     }
 
     /// Marks a block, and appends its record, if it is still wanted and there is room for it.
-    fn pick(&mut self, block: u32) {
+    fn pick(&mut self, block: BlockIndex) {
         let store = self.store;
         let pick = |bits| {
             let mark = Mark::of(bits);
@@ -243,7 +244,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
                 .bits()
             })
         };
-        let is_picked = match store.pool.change_bits(block, pick) {
+        let is_picked = match store.pool.change_bits(block.word(), pick) {
             // One that a pass left marked, when a backing's code panicked, is as good.
             Ok((bits, changed)) => changed || pick(bits).is_some(),
             Err(_) => false,
@@ -255,7 +256,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
 
     /// Appends the record of a block; false if it has changed, or has no place. The place is taken first: a search may be
     /// long, and a block that is pinned keeps its writers waiting.
-    fn append(&mut self, block: u32) -> bool {
+    fn append(&mut self, block: BlockIndex) -> bool {
         let Some(len) = self.record_len(block) else {
             return false;
         };
@@ -276,17 +277,17 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     }
 
     /// Bytes of a block's record; `None` if it is no object any more.
-    fn record_len(&self, block: u32) -> Option<usize> {
+    fn record_len(&self, block: BlockIndex) -> Option<usize> {
         match self.request.form {
             RecordForm::Raw => Some(self.store.block_size()),
-            RecordForm::Compressed => Some(self.store.read_pinned(block).ok()?.len()),
+            RecordForm::Compressed => Some(self.store.read_pinned(block.word()).ok()?.len()),
         }
     }
 
     /// Appends the record of a block for this extent; false if the block has changed.
-    fn encode(&mut self, block: u32, extent: Extent) -> Result<bool, Error> {
+    fn encode(&mut self, block: BlockIndex, extent: Extent) -> Result<bool, Error> {
         let store = self.store;
-        let Ok(guard) = store.read_pinned(block) else {
+        let Ok(guard) = store.read_pinned(block.word()) else {
             return Ok(false);
         };
         // While it is pinned the object stays, and so does its form; the mark tells whether it is the one picked.
@@ -373,7 +374,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     }
 
     /// Leaves blocks as they are, and frees their extents.
-    fn abandon(&mut self, places: &[(u32, Extent)], error: io::Error) {
+    fn abandon(&mut self, places: &[(BlockIndex, Extent)], error: io::Error) {
         for (block, extent) in places {
             self.store.unpick(*block);
             self.give_back(*extent);

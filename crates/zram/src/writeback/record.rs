@@ -10,6 +10,7 @@
 //! because a write was lost, is noticed.
 
 use crate::content::{Extent, Form};
+use crate::ids::BlockIndex;
 use crate::writeback::extents::UNIT;
 
 pub(crate) const HEADER: usize = 16;
@@ -39,7 +40,7 @@ impl Record {
     /// The record in `buffer`, which must be this block's; or what is wrong with it.
     pub(crate) fn parse(
         buffer: Vec<u8>,
-        block: u32,
+        block: BlockIndex,
         extent: Extent,
         salt: u32,
     ) -> Result<Self, &'static str> {
@@ -54,7 +55,7 @@ impl Record {
         if checksum(salt, covered) != found {
             return Err("its record's checksum is wrong");
         }
-        if owner != block {
+        if owner != block.number() {
             return Err("its record is another block's");
         }
         if rest >> 8 != extent.round.into() {
@@ -77,7 +78,7 @@ pub(crate) fn units_for(len: usize) -> u16 {
 /// Appends a record, as long as its extent.
 pub(crate) fn append(
     buffer: &mut Vec<u8>,
-    block: u32,
+    block: BlockIndex,
     extent: Extent,
     salt: u32,
     form: Form,
@@ -85,7 +86,7 @@ pub(crate) fn append(
 ) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; 4]);
-    buffer.extend_from_slice(&block.to_le_bytes());
+    buffer.extend_from_slice(&block.number().to_le_bytes());
     buffer.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     let rest = u32::from(form.code()) | u32::from(extent.round) << 8;
     buffer.extend_from_slice(&rest.to_le_bytes());
@@ -109,7 +110,7 @@ mod tests {
         };
         append(
             &mut buffer,
-            7,
+            BlockIndex::new(7),
             extent,
             9,
             Form::Compressed(1),
@@ -120,18 +121,21 @@ mod tests {
             Record::parse(bytes.to_vec(), block, extent, salt).map(|record| record.bytes().to_vec())
         };
         assert_eq!(
-            parse(&buffer, 7, extent, 9).as_deref(),
+            parse(&buffer, BlockIndex::new(7), extent, 9).as_deref(),
             Ok(&b"some bytes"[..])
         );
         let older = Extent { round: 0, ..extent };
-        assert!(parse(&buffer, 8, extent, 9).is_err());
-        assert!(parse(&buffer, 7, older, 9).is_err());
-        assert!(parse(&buffer, 7, extent, 8).is_err());
+        assert!(parse(&buffer, BlockIndex::new(8), extent, 9).is_err());
+        assert!(parse(&buffer, BlockIndex::new(7), older, 9).is_err());
+        assert!(parse(&buffer, BlockIndex::new(7), extent, 8).is_err());
         for at in 0..HEADER + 10 {
             let mut changed = buffer.clone();
             changed[at] ^= 1;
-            assert!(parse(&changed, 7, extent, 9).is_err(), "byte {at}");
+            assert!(
+                parse(&changed, BlockIndex::new(7), extent, 9).is_err(),
+                "byte {at}"
+            );
         }
-        assert!(parse(&buffer[..20], 7, extent, 9).is_err());
+        assert!(parse(&buffer[..20], BlockIndex::new(7), extent, 9).is_err());
     }
 }

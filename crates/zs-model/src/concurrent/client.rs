@@ -5,6 +5,7 @@ use core::fmt;
 use std::sync::Arc;
 use zsmalloc::{
     Client, ClientBits, Error, Handle, HandlePool, HandleTable, Pool, PoolOptions, ReadGuard,
+    WordIndex,
 };
 
 /// A pool that threads share.
@@ -90,35 +91,37 @@ mod sealed {
             Pool::with_client(arena, options, |_, _| Ok(Self::new(slots)))
         }
 
-        fn key_of(slot: u32) -> Option<u32> {
-            Some(slot)
+        fn key_of(slot: u32) -> Option<WordIndex> {
+            Some(WordIndex::new(slot))
         }
 
-        fn insert(pool: &SharedPool<Self>, slot: u32, bytes: &[u8]) -> Result<u32, Error> {
+        fn insert(pool: &SharedPool<Self>, slot: u32, bytes: &[u8]) -> Result<WordIndex, Error> {
+            let word = WordIndex::new(slot);
             let bits = ClientBits {
                 flags: bytes.first().copied().unwrap_or(0),
                 generation: slot,
             };
-            pool.store(slot, pool.client().get(slot), bits, bytes)?;
-            Ok(slot)
+            pool.store(word, pool.client().get(word), bits, bytes)?;
+            Ok(word)
         }
 
-        fn allocate(_: &SharedPool<Self>, _: usize) -> Option<Result<u32, Error>> {
+        fn allocate(_: &SharedPool<Self>, _: usize) -> Option<Result<WordIndex, Error>> {
             None
         }
 
         /// A word's number is good in every pool; one beyond all tables is in none.
-        fn stranger(_: Option<u32>, bits: u64) -> Option<u32> {
-            Some(bits as u32 | 1 << 31)
+        fn stranger(_: Option<WordIndex>, bits: u64) -> Option<WordIndex> {
+            Some(WordIndex::new(bits as u32 | 1 << 31))
         }
 
         fn mark(pool: &SharedPool<Self>, slot: u32, state: u8, payload: u32) {
-            pool.client().mark_empty(slot, state, payload);
+            pool.client()
+                .mark_empty(WordIndex::new(slot), state, payload);
         }
 
         fn visit(pool: &SharedPool<Self>, visit: &mut Visit<'_, Self>) -> u64 {
             let mut skipped = 0;
-            for index in 0..pool.client().words() {
+            for index in (0..pool.client().words()).map(WordIndex::new) {
                 match pool.read(index) {
                     Ok(guard) => visit(index, guard),
                     Err(Error::Busy) => skipped += 1,

@@ -4,7 +4,7 @@ use super::sparse::{FEW_FRAMES, SparseZspages};
 use super::{CompactReport, frames_needed};
 use crate::class::ClassContext;
 use crate::client::Client;
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
+use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::slot::Released;
 use crate::word::{Place, Target, Word};
@@ -22,7 +22,7 @@ pub(super) const BYTES: usize = 128 << 10;
 /// An object on its way.
 #[derive(Debug)]
 struct Move {
-    index: u32,
+    index: WordIndex,
     /// The word with the mover's pin.
     pinned: Word,
     from: Place,
@@ -264,7 +264,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         context: ClassContext<'_>,
         zspage: ZspageId,
         slot: SlotIndex,
-    ) -> Option<(u32, Word)> {
+    ) -> Option<(WordIndex, Word)> {
         let index = context.record(zspage).back_reference(slot)?;
         let cell = self.cell(index)?;
         // Relaxed: the compare-and-swap decides.

@@ -48,11 +48,16 @@ fn a_full_reader_count_is_busy_and_never_wraps() {
     };
     let mut word = Word::filling(&layout, place, 0).live();
     for readers in 1..=MAX_READERS {
-        word = word.pinned(Target::word(0)).expect("room for a reader");
+        word = word
+            .pinned(Target::word(WordIndex::new(0)))
+            .expect("room for a reader");
         assert_eq!(word.readers(), readers);
         assert_eq!(word.place(&layout), place);
     }
-    assert_eq!(word.pinned(Target::word(0)), Err(Refusal::Busy));
+    assert_eq!(
+        word.pinned(Target::word(WordIndex::new(0))),
+        Err(Refusal::Busy)
+    );
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn each_state_refuses_what_the_table_says() {
         0,
     );
     let live = filling.live();
-    let any = Target::word(0);
+    let any = Target::word(WordIndex::new(0));
     let exclusive = live.exclusive(any).expect("alone");
     let mapped = live.exclusive(any).expect("alone").mapped();
     let moving = live.moving(any).expect("alone");

@@ -3,7 +3,7 @@
 use crate::loom_support::{TestArena, arena};
 use zs_mm::{Arena, Backing};
 use zs_sync::AtomicU64;
-use zsmalloc::{Client, Layout, Pool, PoolOptions, Target, Word};
+use zsmalloc::{Client, Layout, Pool, PoolOptions, Target, Word, WordIndex};
 
 /// Two words of a client without stale handles.
 #[derive(Debug)]
@@ -17,14 +17,14 @@ pub(crate) fn empty() -> Word {
 // SAFETY: 1. The cells are fields of one value. 2. The client never changes them itself. 3. `empty`
 // is one of the client's own states.
 unsafe impl Client for TwoWords {
-    type Key = u32;
+    type Key = WordIndex;
 
-    fn resolve(&self, index: u32) -> Option<Target> {
+    fn resolve(&self, index: WordIndex) -> Option<Target> {
         Some(Target::word(index))
     }
 
-    unsafe fn word(&self, index: u32) -> Option<&AtomicU64> {
-        self.0.get(index as usize)
+    unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64> {
+        self.0.get(index.index())
     }
 
     fn words(&self) -> u32 {
@@ -35,7 +35,7 @@ unsafe impl Client for TwoWords {
         empty()
     }
 
-    unsafe fn reclaimed<B: Backing>(&self, _arena: &Arena<B>, _index: u32) {}
+    unsafe fn reclaimed<B: Backing>(&self, _arena: &Arena<B>, _index: WordIndex) {}
 
     fn metadata_bytes(&self) -> u64 {
         0

@@ -7,7 +7,9 @@ use std::thread;
 use zs_mm::PageSize;
 use zs_model::{Numbers, SlotTable, TestArena, Words, World, pattern, scaled};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{ClientBits, CompactBudget, Error, Handle, HandlePool, MapMode, Pool, PoolOptions};
+use zsmalloc::{
+    ClientBits, CompactBudget, Error, Handle, HandlePool, MapMode, Pool, PoolOptions, WordIndex,
+};
 
 type Arena<'a> = &'a TestArena;
 
@@ -114,16 +116,16 @@ fn words_of_a_client_are_read_too() {
     for page in PageSize::ALL {
         let (arena, _) = World::arena(page, 8 << 20, 4096).expect("an arena");
         let pool = SlotTable::pool(&arena, PoolOptions::named("words"), 64).expect("a pool");
-        for index in (0..64).step_by(2) {
+        for index in (0..64).step_by(2).map(WordIndex::new) {
             let (empty, bytes) = (
                 pool.client().get(index),
-                pattern(index.into(), page.bytes()),
+                pattern(index.number().into(), page.bytes()),
             );
             pool.store(index, empty, ClientBits::default(), &bytes)
                 .expect("room");
         }
         // Beyond the end, too.
-        let indices: Vec<u32> = (0..80).collect();
+        let indices: Vec<WordIndex> = (0..80).map(WordIndex::new).collect();
         for (read, index) in pool.read_many(&indices).zip(0_u32..) {
             let read = read.map(|guard| guard.len());
             let due = if index < 64 && index % 2 == 0 {

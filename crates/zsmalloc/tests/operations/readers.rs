@@ -8,8 +8,11 @@ use zs_mm::PageSize;
 use zs_model::{Signal, SlotTable, TestArena, Words, World, pattern};
 use zsmalloc::{
     ClientBits, Error, HandlePool, HandleTable, MAX_READERS, MapMode, Mapping, Pool, PoolOptions,
-    ReadGuard,
+    ReadGuard, WordIndex,
 };
+
+/// A word of a client's.
+const WORD: WordIndex = WordIndex::new(2);
 
 type Arena<'a> = &'a TestArena;
 
@@ -206,11 +209,11 @@ fn a_store_to_a_word_that_is_being_freed_waits_for_the_last_reader() {
         flags: 0x1f,
         generation: 9,
     };
-    pool.store(2, pool.client().get(2), bits, &[1; 50])
+    pool.store(WORD, pool.client().get(WORD), bits, &[1; 50])
         .expect("room");
-    let guard = pool.read(2).expect("live");
-    let gone = SlotTable::gone(&pool.layout(), pool.client().get(2));
-    pool.free(2).expect("live");
+    let guard = pool.read(WORD).expect("live");
+    let gone = SlotTable::gone(&pool.layout(), pool.client().get(WORD));
+    pool.free(WORD).expect("live");
     let leave = Signal::default();
     thread::scope(|scope| {
         let leave = &leave;
@@ -219,10 +222,10 @@ fn a_store_to_a_word_that_is_being_freed_waits_for_the_last_reader() {
             assert_eq!(guard.spans().first, [1; 50]);
         });
         leave.raise();
-        assert_eq!(pool.store(2, gone, bits, &[2; 60]), Ok(()));
+        assert_eq!(pool.store(WORD, gone, bits, &[2; 60]), Ok(()));
         reader.join().expect("no panic");
     });
-    assert_eq!(pool.read(2).expect("live").spans().first, [2; 60]);
+    assert_eq!(pool.read(WORD).expect("live").spans().first, [2; 60]);
     assert_eq!(pool.stats().objects, 1);
     pool.validate().expect("valid");
 }
@@ -236,15 +239,15 @@ fn only_the_bits_of_objects_are_the_clients() {
         asked.set(asked.get() + 1);
         Some(ClientBits { flags: 7, ..bits })
     };
-    assert_eq!(pool.change_bits(2, change), Err(Error::Stale));
+    assert_eq!(pool.change_bits(WORD, change), Err(Error::Stale));
     assert_eq!(asked.get(), 0, "asked about a word without an object");
     let bits = ClientBits {
         flags: 0x1f,
         generation: 9,
     };
-    pool.store(2, pool.client().get(2), bits, &[1; 50])
+    pool.store(WORD, pool.client().get(WORD), bits, &[1; 50])
         .expect("room");
-    assert_eq!(pool.change_bits(2, change), Ok((bits, true)));
+    assert_eq!(pool.change_bits(WORD, change), Ok((bits, true)));
     assert_eq!(asked.get(), 1);
-    pool.free(2).expect("live");
+    pool.free(WORD).expect("live");
 }

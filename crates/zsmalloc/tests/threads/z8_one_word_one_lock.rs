@@ -8,7 +8,10 @@ use std::thread;
 use zs_mm::PageSize;
 use zs_model::{Numbers, SlotTable, TestArena, Words, World, scaled};
 use zs_sync::{AtomicU64, Ordering};
-use zsmalloc::{ClientBits, Error, MapMode, Pool, PoolOptions, State};
+use zsmalloc::{ClientBits, Error, MapMode, Pool, PoolOptions, State, WordIndex};
+
+/// The one word.
+const WORD: WordIndex = WordIndex::new(0);
 
 type TestPool<'a> = Pool<&'a TestArena, SlotTable>;
 
@@ -42,11 +45,11 @@ fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
         // Of one length, so that a write covers whatever object it meets; many lie in two frames.
         let bytes = vec![numbers.draw() as u8; page * 5 / 8];
         let outcome = match numbers.below(12) {
-            0..=4 => pool.read(0).map(|guard| {
+            0..=4 => pool.read(WORD).map(|guard| {
                 let spans = guard.spans();
                 let all = [spans.first, spans.second].concat();
                 assert!(all.iter().all(|&byte| byte == all[0]), "torn bytes");
-                let word = pool.client().get(0);
+                let word = pool.client().get(WORD);
                 assert_eq!(word.flags(), BITS.flags, "flags lost");
                 add(&counts.read);
                 if numbers.below(16) == 0 {
@@ -54,13 +57,13 @@ fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
                     thread::yield_now();
                 }
             }),
-            5 | 6 => pool.replace(0, &bytes).map(|()| add(&counts.changed)),
-            7 => pool.write(0, 0, &bytes).map(|()| add(&counts.changed)),
+            5 | 6 => pool.replace(WORD, &bytes).map(|()| add(&counts.changed)),
+            7 => pool.write(WORD, 0, &bytes).map(|()| add(&counts.changed)),
             8 => fill_up(pool, &mut buffer, counts),
-            9 => pool.free(0).map(|()| add(&counts.freed)),
+            9 => pool.free(WORD).map(|()| add(&counts.freed)),
             _ => {
-                let empty = pool.client().get(0);
-                let stored = pool.store(0, empty, BITS, &bytes);
+                let empty = pool.client().get(WORD);
+                let stored = pool.store(WORD, empty, BITS, &bytes);
                 stored.map(|()| add(&counts.stored))
             }
         };
@@ -74,7 +77,7 @@ fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
 
 /// A write-only mapping makes all bytes the same.
 fn fill_up(pool: &TestPool<'_>, buffer: &mut [u8], counts: &Counts) -> Result<(), Error> {
-    let mut mapping = pool.map(0, MapMode::WriteOnly, buffer)?;
+    let mut mapping = pool.map(WORD, MapMode::WriteOnly, buffer)?;
     if let Some(bytes) = mapping.bytes_mut() {
         bytes.fill(0x5a);
     }
@@ -104,7 +107,7 @@ fn z8_one_word_under_many_threads_loses_no_update() {
                 break;
             }
         }
-        let live = u64::from(pool.client().get(0).state() == State::Live);
+        let live = u64::from(pool.client().get(WORD).state() == State::Live);
         assert_eq!(
             count(&counts.stored),
             count(&counts.freed) + live,
@@ -116,11 +119,11 @@ fn z8_one_word_under_many_threads_loses_no_update() {
         pool.validate().expect("valid");
         if live == 1 {
             assert_eq!(
-                pool.client().get(0).bits() & 0x1f0,
+                pool.client().get(WORD).bits() & 0x1f0,
                 0,
                 "readers and mover are out"
             );
-            pool.free(0).expect("alone");
+            pool.free(WORD).expect("alone");
         }
         pool.trim();
         assert_eq!((pool.stats().objects, pool.stats().frames), (0, 0));

@@ -4,7 +4,7 @@
 use super::{arena, move_frames, owned, settled};
 use zs_mm::{MigrateMode, PageSize};
 use zs_model::{SlotTable, pattern};
-use zsmalloc::{ClientBits, Pool, PoolOptions, Word};
+use zsmalloc::{ClientBits, Pool, PoolOptions, Word, WordIndex};
 
 #[test]
 fn m12_flags_generation_and_length_survive() {
@@ -20,10 +20,11 @@ fn m12_flags_generation_and_length_survive() {
         };
         for index in 0..64 {
             let bytes = pattern(index.into(), 1 + index as usize * page.bytes() / 64);
-            let empty = pool.client().get(index);
-            pool.store(index, empty, bits(index), &bytes).expect("room");
+            let empty = pool.client().get(WordIndex::new(index));
+            pool.store(WordIndex::new(index), empty, bits(index), &bytes)
+                .expect("room");
         }
-        let words = || (0..64).map(|index| pool.client().get(index));
+        let words = || (0..64).map(|index| pool.client().get(WordIndex::new(index)));
         let before: Vec<Word> = words().collect();
         for zone in [2, 1, 0] {
             let frames = owned(&arena);
@@ -31,11 +32,11 @@ fn m12_flags_generation_and_length_survive() {
             assert_eq!(report.moved, frames.len() as u64);
             assert!(words().eq(before.iter().copied()), "a move touches no word");
             for index in 0..64 {
-                let guard = pool.read(index).expect("live");
+                let guard = pool.read(WordIndex::new(index)).expect("live");
                 let bytes = pattern(index.into(), 1 + index as usize * page.bytes() / 64);
                 assert_eq!([guard.spans().first, guard.spans().second].concat(), bytes);
                 drop(guard);
-                let (word, wanted) = (pool.client().get(index), bits(index));
+                let (word, wanted) = (pool.client().get(WordIndex::new(index)), bits(index));
                 assert_eq!(word.flags(), wanted.flags);
                 let generation = pool.layout().generation_of(word);
                 let mask = u32::MAX >> (32 - pool.layout().generation_bits().min(32));
