@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::geometry::CLASSES;
+use crate::ids::ClassIndex;
 use crate::pool::{Name, Pool};
 use core::fmt;
 use zs_mm::ArenaRef;
@@ -69,8 +70,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             sizes: self.geometry.classes().map(|class| class.size),
             objects: [0; CLASSES],
         };
-        for (class, objects) in self.classes.iter().zip(&mut report.objects) {
-            *objects = class.lock(self.host()).objects;
+        for (class, objects) in ClassIndex::all().zip(&mut report.objects) {
+            *objects = self.lock_class(class).objects();
         }
         if report.objects() == 0 {
             return Ok(());

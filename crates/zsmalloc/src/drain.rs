@@ -14,8 +14,6 @@
 use crate::client::Client;
 use crate::ids::{EntryIndex, ZspageId};
 use crate::pool::Pool;
-use crate::record::FrameState;
-use crate::slot::Released;
 use zs_mm::{Arena, ArenaRef, Backing, Error, FrameId, FrameOwner, MetaTable};
 use zs_sync::{Guarded64, Host, Mutex, Rank};
 
@@ -161,20 +159,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         let context = self.context(class);
         let entry = drain.entry;
-        let mut state = self.lock_class(class);
+        let mut locked = self.lock_class(class);
         let record = context.record(drain.zspage);
         drain.pending &= record.used();
         drain.pending = self.slots_inside(context, drain.zspage, drain.pending);
         if drain.pending != 0 {
-            drop(state);
+            drop(locked);
             self.drains.push(self.host(), drain);
             return;
         }
         record.end_drain(entry);
-        let released = self.detach_if_bare(&mut state, context, drain.zspage, entry);
-        drop(state);
+        let released = locked.detach_if_bare(drain.zspage, entry);
+        drop(locked);
         self.give_back(class, released);
-        let owner = self.frame_owner(context, drain.zspage, entry);
+        let owner = context.owner(self.key(), drain.zspage, entry);
         self.end_drain(drain.frame, owner);
         self.drains.end_promise(self.host());
     }
@@ -193,30 +191,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         while let Some(drain) = self.drains.take(self.host(), 0) {
             if let Some(class) = self.records.class_of(drain.zspage) {
                 let context = self.context(class);
-                let owner = self.frame_owner(context, drain.zspage, drain.entry);
+                let owner = context.owner(self.key(), drain.zspage, drain.entry);
                 self.end_drain(drain.frame, owner);
             }
-        }
-    }
-
-    /// Detaches the frame of an entry that nobody moves, if nothing touches it.
-    pub(crate) fn detach_if_bare(
-        &self,
-        state: &mut crate::class::ClassState,
-        context: crate::class::ClassContext<'_>,
-        zspage: ZspageId,
-        entry: EntryIndex,
-    ) -> Released {
-        let record = context.record(zspage);
-        debug_assert_eq!(record.frame_state(entry), FrameState::Attached);
-        let touching = self.geometry.slots_of_frame(context.class, entry);
-        if record.used() & touching != 0 {
-            return Released::default();
-        }
-        let detached = self.detach(state, context, zspage, entry);
-        Released {
-            frames: [detached, None],
-            closed: self.close_if_bare(state, context, zspage),
         }
     }
 }

@@ -50,7 +50,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let empty = self.client.emptied(&self.layout, freeing);
         debug_assert!(!empty.has_place());
-        let mut state = self.lock_class(class);
+        let mut locked = self.lock_class(class);
         // The word leaves its place under the class lock, before slot and back reference are
         // cleared, so that under class every back reference leads to a word that names its slot.
         // Release: a client that finds its word empty finds the object gone.
@@ -60,8 +60,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if zero_later {
             self.zero_place(class, place, len);
         }
-        let released = self.clear_slot(&mut state, class, place);
-        drop(state);
+        let released = locked.clear(place);
+        drop(locked);
         self.give_back(class, released);
         // SAFETY: this is the client's pool, and this thread has just emptied the word.
         unsafe { self.client.reclaimed(self.arena(), index) };

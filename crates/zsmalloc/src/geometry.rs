@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// What `Pool::entry_to_attach` rests on: at each boundary between frames, whichever of the two
+    /// What `ClassContext::entry_to_attach` rests on: at each boundary between frames, whichever of the two
     /// is absent, some slot lacks that frame alone.
     #[test]
     fn at_each_boundary_a_slot_lacks_one_frame() {

@@ -1,10 +1,10 @@
 //! What classes gave up, to the arena; and what nothing uses, to the system.
 
+use crate::class::Released;
 use crate::client::Client;
 use crate::ids::ClassIndex;
 use crate::pool::Pool;
 use crate::record::units_of;
-use crate::slot::Released;
 use zs_mm::{ArenaRef, Frame};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
@@ -30,9 +30,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Gives the frames that classes keep back to the arena. Called with no lock held.
     pub(crate) fn release_spares(&self) {
         for class in ClassIndex::all() {
-            let mut state = self.lock_class(class);
-            let released = self.release_spare(&mut state, class);
-            drop(state);
+            let mut locked = self.lock_class(class);
+            let released = locked.release_spare();
+            drop(locked);
             self.give_back(class, released);
         }
     }

@@ -12,7 +12,7 @@
 //! Each step is one hold of the class lock: an isolation, a look at the words of at most 128 slots, a swap of the
 //! entry with another such look. The bytes are copied in between, under the frame's lock alone.
 
-use crate::class::{ClassContext, FrameEntry};
+use crate::class::ClassContext;
 use crate::client::Client;
 use crate::drain::Drain;
 use crate::geometry::CLASSES;
@@ -61,8 +61,8 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     fn prepare(&self, _lock: &FrameLock<'_>, owner: FrameOwner) -> Prepared {
         let (class, zspage, entry) = parts(owner);
         let context = self.context(class);
-        let touching = self.geometry.slots_of_frame(context.class, entry);
-        let _state = self.lock_class(class);
+        let touching = context.slots_of_frame(entry);
+        let _locked = self.lock_class(class);
         let slots = context.record(zspage).used() & touching;
         if slots == 0 {
             return Prepared::Empty;
@@ -84,17 +84,17 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
         let from = lock.frame();
         let context = self.context(class);
         let record = context.record(zspage);
-        let touching = self.geometry.slots_of_frame(context.class, entry);
-        let mut state = self.lock_class(class);
+        let touching = context.slots_of_frame(entry);
+        let mut locked = self.lock_class(class);
         let to = self.arena().assign(to, self.key(), owner);
         self.zero_free_parts(context, zspage, entry, to);
-        state.change(context, zspage, |_, record| record.move_to(entry, from, to));
+        locked.move_to(zspage, entry, from, to);
         let pending = self.slots_inside(context, zspage, record.used() & touching);
         if pending != 0 {
             record.begin_drain(entry, to);
             let drains = self.arena().begin_drain(from, self.key(), owner);
             debug_assert!(drains, "an isolated frame was the zspage's");
-            drop(state);
+            drop(locked);
             let drain = Drain {
                 frame: from,
                 zspage,
@@ -107,8 +107,8 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
         let old = self.arena().reclaim(from, self.key(), owner);
         debug_assert!(old.is_some(), "an isolated frame was the zspage's");
         // All that was in it may have been freed meanwhile.
-        let released = self.detach_if_bare(&mut state, context, zspage, entry);
-        drop(state);
+        let released = locked.detach_if_bare(zspage, entry);
+        drop(locked);
         self.give_back(class, released);
         self.drains.end_promise(self.host());
         old.map(|mut old| {
@@ -120,13 +120,11 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     fn putback(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> PutBack {
         let (class, zspage, entry) = parts(owner);
         let context = self.context(class);
-        let mut state = self.lock_class(class);
+        let mut locked = self.lock_class(class);
         self.zero_free_parts(context, zspage, entry, lock.frame());
-        state.change(context, zspage, |_, record| {
-            record.put_back(entry, lock.frame());
-        });
-        let mut released = self.detach_if_bare(&mut state, context, zspage, entry);
-        drop(state);
+        locked.put_back(zspage, entry, lock.frame());
+        let mut released = locked.detach_if_bare(zspage, entry);
+        drop(locked);
         let freed = released.frames[0].take();
         self.give_back(class, released);
         self.drains.end_promise(self.host());
@@ -142,21 +140,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// attached -> isolated, if the frame is this owner's. Its zspage takes no new object from now on.
     fn isolate_entry(&self, frame: FrameId, owner: FrameOwner) -> bool {
         let (class, zspage, entry) = parts(owner);
-        let context = self.context(class);
-        let mut state = self.lock_class(class);
+        let mut locked = self.lock_class(class);
         // What was read without the lock may be of another time. Under it the owner is the truth: the
         // zspage is open, of this class, and its entry names the frame.
         let found = self.arena().frame_descriptor(frame);
         if found.and_then(zs_mm::Descriptor::owner) != Some(owner) {
             return false;
         }
-        let isolated = state.change(context, zspage, |_, record| record.isolate(entry, frame));
-        let kept_back = FrameEntry { zspage, entry };
-        if isolated && state.spare == Some(kept_back) {
-            // The putback gives it up.
-            state.spare = None;
-        }
-        isolated
+        locked.isolate(zspage, entry, frame)
     }
 
     /// Those of `slots` whose objects somebody is inside of.
@@ -226,7 +217,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn is_being_moved(&self, class: ClassIndex, place: Place) -> bool {
         let context = self.context(class);
         let record = context.record(place.zspage);
-        let (first, last) = self.geometry.frames_of_slot(context.class, place.slot);
+        let (first, last) = context.frames_of_slot(place.slot);
         EntryIndex::range(first, last)
             .any(|entry| record.frame_state(entry) == FrameState::Isolated)
     }
@@ -236,7 +227,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub(crate) fn zero_place(&self, class: ClassIndex, place: Place, len: usize) {
         let context = self.context(class);
         let record = context.record(place.zspage);
-        let (first, last) = self.geometry.frames_of_slot(context.class, place.slot);
+        let (first, last) = context.frames_of_slot(place.slot);
         let spans = self.spans(class, place, len);
         for (entry, span) in [(first, spans.first), (last, spans.second)] {
             if !span.is_empty() && record.frame_state(entry) != FrameState::Isolated {
@@ -260,7 +251,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             return;
         }
         let page = self.geometry.page_size();
-        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let touching = context.slots_of_frame(entry);
         let start = entry.index() << page.shift();
         for slot in SlotIndex::of_set(touching & !context.record(zspage).used()) {
             let slot_start = context.class.start_of(slot);

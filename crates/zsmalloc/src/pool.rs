@@ -1,19 +1,19 @@
 //! A pool: made, destroyed.
 
-use crate::class::{ClassContext, ClassState};
+use crate::class::{ClassContext, ClassState, LockedClass};
 use crate::client::Client;
 use crate::compact::Compactor;
 use crate::drain::Drains;
 use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex};
+use crate::ids::{ClassIndex, WordIndex};
 use crate::record::{Records, UNIT_CELLS, units_of};
 use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
 use crate::word::Layout;
 use core::fmt;
 use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
-use zs_sync::{AtomicU64, Host, Mutex, MutexGuard, Rank};
+use zs_sync::{AtomicU64, Host, Mutex, Rank};
 
 /// The longest name of a pool, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -239,8 +239,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Locks a class.
     #[inline]
-    pub(crate) fn lock_class(&self, class: ClassIndex) -> MutexGuard<'_, ClassState> {
-        self.classes[class.index()].lock(self.host())
+    pub(crate) fn lock_class(&self, class: ClassIndex) -> LockedClass<'_, A::Backing> {
+        let state = self.classes[class.index()].lock(self.host());
+        LockedClass::new(state, self.context(class), self.arena(), self.key())
     }
 
     /// The pool's claim to its frames.
@@ -254,27 +255,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.drain_everything();
         let arena = self.arena();
         for class in ClassIndex::all() {
-            let context = self.context(class);
-            let units = units_of(context.class);
+            let units = units_of(self.geometry.class(class));
             loop {
-                let mut state = self.lock_class(class);
-                let Some(zspage) = state.any() else { break };
-                state.unlist(context, zspage);
-                drop(state);
-                let record = context.record(zspage);
-                for slot in SlotIndex::of_set(record.used()) {
-                    record.clear(slot);
+                let mut locked = self.lock_class(class);
+                let Some((zspage, frames)) = locked.dissolve_any() else {
+                    break;
+                };
+                drop(locked);
+                for mut frame in frames.into_iter().flatten() {
+                    self.zero_frame(&mut frame);
+                    arena.free_frame(frame);
                 }
-                for entry in EntryIndex::of_chain(context.class.chain) {
-                    let owner = self.frame_owner(context, zspage, entry);
-                    let frame = record.detach(entry);
-                    let frame = frame.and_then(|frame| arena.reclaim(frame, self.key(), owner));
-                    if let Some(mut frame) = frame {
-                        self.zero_frame(&mut frame);
-                        arena.free_frame(frame);
-                    }
-                }
-                record.close();
                 self.record_alloc.free(self.host(), zspage, units);
             }
         }

@@ -103,13 +103,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let place = moved.place(&self.layout);
         let old_place = pinned.place(&self.layout);
         let (old_class, old_len) = self.class_and_len(old_place);
-        let mut state = self.lock_class(old_class);
+        let mut locked = self.lock_class(old_class);
         // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
         // Acquire: whoever was inside the old place has read (readers unpin with Release).
         let committed =
             cell.compare_exchange(pinned.0, moved.0, Ordering::AcqRel, Ordering::Relaxed);
         if let Err(found) = committed {
-            drop(state);
+            drop(locked);
             self.discard(class, place);
             self.unpin_mover(index);
             return Err(match Word(found).state() {
@@ -120,8 +120,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if self.zero_freed {
             self.zero_place(old_class, old_place, old_len);
         }
-        let released = self.clear_slot(&mut state, old_class, old_place);
-        drop(state);
+        let released = locked.clear(old_place);
+        drop(locked);
         self.give_back(old_class, released);
         Ok(())
     }
@@ -135,9 +135,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             // thread's alone; a mover of its frame waits until it is.
             unsafe { spans.zero(self.arena().payload()) };
         }
-        let mut state = self.lock_class(class);
-        let released = self.clear_slot(&mut state, class, place);
-        drop(state);
+        let mut locked = self.lock_class(class);
+        let released = locked.clear(place);
+        drop(locked);
         self.give_back(class, released);
     }
 

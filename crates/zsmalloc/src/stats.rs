@@ -71,15 +71,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Panics
     /// If there is no such class.
     pub fn class_stats(&self, class: ClassIndex) -> ClassStats {
-        let state = self.lock_class(class);
+        let locked = self.lock_class(class);
         ClassStats {
             class: self.geometry.class(class),
-            groups: state.groups(),
-            zspages: state.zspages(),
-            frames: state.frames,
-            objects: state.objects,
-            payload_bytes: state.payload,
-            slots: state.usable,
+            groups: locked.groups(),
+            zspages: locked.zspages(),
+            frames: locked.frames(),
+            objects: locked.objects(),
+            payload_bytes: locked.payload(),
+            slots: locked.usable(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether it adds up: everything recounted from the words.
 
-use crate::class::{ClassContext, ClassState};
+use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
 use crate::drain::Drain;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
@@ -103,8 +103,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         let (mut units, mut isolated, mut draining) = (0, 0, 0);
         for class in ClassIndex::all() {
-            let state = self.lock_class(class);
-            let count = self.validate_class(class, &state)?;
+            let locked = self.lock_class(class);
+            let count = self.validate_class(class, &locked)?;
             units += count.units;
             isolated += count.isolated;
             draining += count.draining;
@@ -112,13 +112,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 // Each word owns its slot (`validate_word`), so equal numbers mean that each
                 // used slot has its word.
                 ("slots in use", count.used, objects[class.index()]),
-                ("objects", state.objects, objects[class.index()]),
-                ("payload bytes", state.payload, payload[class.index()]),
-                ("usable slots", state.usable, count.usable),
-                ("frames", state.frames.into(), count.frames),
+                ("objects", locked.objects(), objects[class.index()]),
+                ("payload bytes", locked.payload(), payload[class.index()]),
+                ("usable slots", locked.usable(), count.usable),
+                ("frames", locked.frames().into(), count.frames),
                 (
                     "frames kept back",
-                    u64::from(state.spare.is_some()),
+                    u64::from(locked.has_spare()),
                     count.empty_frames,
                 ),
             ];
@@ -174,7 +174,11 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(Some((class, len)))
     }
 
-    fn validate_class(&self, class: ClassIndex, state: &ClassState) -> Result<Count, Invalid> {
+    fn validate_class(
+        &self,
+        class: ClassIndex,
+        locked: &LockedClass<'_, A::Backing>,
+    ) -> Result<Count, Invalid> {
         let context = self.context(class);
         let mut count = Count::default();
         let listed = |link: Link| Invalid::Zspage {
@@ -184,16 +188,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let visit = |zspage, record: Record<'_>| {
             self.validate_zspage(class, context, zspage, record, &mut count)
         };
-        state.walk(context, visit, listed)?;
-        if let Some(spare) = state.spare {
-            let record = context.record(spare.zspage);
-            let touching = self.geometry.slots_of_frame(context.class, spare.entry);
-            if record.frame(spare.entry).is_none() || record.used() & touching != 0 {
+        locked.walk(visit, listed)?;
+        if let Some((zspage, entry)) = locked.spare() {
+            let record = context.record(zspage);
+            let touching = context.slots_of_frame(entry);
+            if record.frame(entry).is_none() || record.used() & touching != 0 {
                 let what = "its spare frame is in use or absent";
-                return Err(Invalid::Zspage {
-                    zspage: spare.zspage,
-                    what,
-                });
+                return Err(Invalid::Zspage { zspage, what });
             }
         }
         Ok(count)
@@ -262,7 +263,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         };
         let descriptor = self.arena().frame_descriptor(frame);
         let descriptor = descriptor.unwrap_or(Descriptor::FREE);
-        let owned = Descriptor::owned(self.frame_owner(context, zspage, entry));
+        let owned = Descriptor::owned(context.owner(self.key(), zspage, entry));
         if descriptor.at_rest() != owned {
             return Err("the descriptor of a frame names another owner");
         }
@@ -270,7 +271,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if descriptor.is_isolated() != (state == FrameState::Isolated) {
             return Err("an entry and its frame's descriptor differ on isolation");
         }
-        let touching = self.geometry.slots_of_frame(context.class, entry);
+        let touching = context.slots_of_frame(entry);
         let is_bare = record.used() & touching == 0;
         count.frames += 1;
         count.isolated += u64::from(state == FrameState::Isolated);
@@ -299,7 +300,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             if context.record(drain.zspage).frame_state(entry) != FrameState::Draining {
                 return wrong("the entry of a frame that drains does not");
             }
-            let owner = self.frame_owner(context, drain.zspage, entry);
+            let owner = context.owner(self.key(), drain.zspage, entry);
             let found = self.arena().frame_descriptor(drain.frame);
             if found.map(Descriptor::at_rest) != Some(Descriptor::draining(owner)) {
                 return wrong("the descriptor of a frame that drains names another owner");

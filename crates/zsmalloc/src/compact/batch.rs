@@ -2,11 +2,10 @@
 
 use super::sparse::{FEW_FRAMES, SparseZspages};
 use super::{CompactReport, frames_needed};
-use crate::class::ClassContext;
+use crate::class::{ClassContext, Released};
 use crate::client::Client;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
-use crate::slot::Released;
 use crate::word::{Place, Target, Word};
 use zs_mm::{Arena, ArenaRef, Backing, Frame};
 use zs_sync::{Ordering, Peek, prefetch};
@@ -155,13 +154,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         batch: &mut Batch,
         supply: &mut Supply,
     ) -> Planned {
-        let context = self.context(class);
-        let mut state = self.lock_class(class);
+        let mut locked = self.lock_class(class);
+        let context = locked.context();
         // The frame that is kept back goes without a move.
-        let needed = frames_needed(self.geometry, context.class, state.objects)
-            + u64::from(state.spare.is_some());
-        let frames_to_win = u64::from(state.frames) > needed;
-        sparse.forget(state.closed);
+        let needed = frames_needed(self.geometry, context.class, locked.objects())
+            + u64::from(locked.has_spare());
+        let frames_to_win = u64::from(locked.frames()) > needed;
+        sparse.forget(locked.closed());
         let mut emptied = None;
         while batch.has_room_for(context.class.size as usize) {
             let next = sparse.next(context, frames_to_win);
@@ -196,12 +195,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 continue;
             };
             if let Some((entry, frame)) = extension {
-                self.attach(&mut state, context, destination, entry, frame);
+                locked.attach(destination, entry, frame);
                 batch.attached += 1;
             }
             let from = pinned.place(&self.layout);
             let len = (context.class.size - from.slack) as usize;
-            self.occupy(&mut state, context, destination, to_slot, index, len);
+            locked.take(destination, to_slot, index, len);
             let to = Place {
                 zspage: destination,
                 slot: to_slot,
@@ -237,7 +236,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if let Some(slot) = free.filter(is_below) {
             return Room::Slot(slot);
         }
-        match self.slot_to_extend(context, zspage) {
+        match context.slot_to_extend(zspage) {
             Some((slot, entry)) if is_below(&slot) && sparse.may_extend() => {
                 Room::Extended(slot, entry)
             }
@@ -303,8 +302,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Leads the words to the new places and clears the old slots; or, where somebody came in
     /// meanwhile, clears the new ones.
     pub(super) fn commit(&self, class: ClassIndex, batch: &mut Batch) {
-        let mut state = self.lock_class(class);
-        let closed_by_others = state.closed;
+        let mut locked = self.lock_class(class);
+        let closed_by_others = locked.closed();
         for planned in batch.moves.iter_mut().flatten() {
             let Some(cell) = self.cell(planned.index) else {
                 continue;
@@ -331,10 +330,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             if self.zero_freed {
                 self.zero_place(class, gone, planned.len);
             }
-            planned.released = self.clear_slot(&mut state, class, gone);
+            planned.released = locked.clear(gone);
         }
         // What this thread closes it knows: see `settle`.
-        state.closed = closed_by_others;
+        locked.forget_closed_since(closed_by_others);
     }
 
     /// Gives back what the moves left, ends the pins of those that were given up, and counts.

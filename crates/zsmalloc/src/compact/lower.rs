@@ -6,9 +6,8 @@
 use super::batch::{Batch, Supply};
 use super::sparse::SparseZspages;
 use super::{CompactEnd, Run, frames_needed};
-use crate::class::FrameEntry;
 use crate::client::Client;
-use crate::ids::{ClassIndex, EntryIndex, ZspageId};
+use crate::ids::{ClassIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::units_of;
 use zs_mm::ArenaRef;
@@ -81,19 +80,14 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         zspage: ZspageId,
         supply: &mut Supply,
     ) -> bool {
-        let context = self.context(class);
-        let mut state = self.lock_class(class);
-        if state.closed.may_contain(zspage) || state.spare.is_some() {
+        let mut locked = self.lock_class(class);
+        if locked.closed().may_contain(zspage) || locked.has_spare() {
             return false;
         }
         let Some(frame) = supply.take() else {
             return false;
         };
-        self.open_zspage(&mut state, context, class, record, frame);
-        state.spare = Some(FrameEntry {
-            zspage: record,
-            entry: EntryIndex::new(0),
-        });
+        locked.open_spare(record, frame);
         true
     }
 }

@@ -271,9 +271,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     fn surplus_frames(&self, class: ClassIndex) -> u64 {
-        let state = self.lock_class(class);
-        let needed = frames_needed(self.geometry, self.geometry.class(class), state.objects);
-        u64::from(state.frames).saturating_sub(needed)
+        let locked = self.lock_class(class);
+        let needed = frames_needed(self.geometry, self.geometry.class(class), locked.objects());
+        u64::from(locked.frames()).saturating_sub(needed)
     }
 
     fn compact_classes(
@@ -299,7 +299,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Moves until nothing moves any more, or as often as the class had objects twice over.
     fn move_together(&self, class: ClassIndex, run: &mut Run<'_>) -> Result<(), CompactEnd> {
-        let objects = self.lock_class(class).objects;
+        let objects = self.lock_class(class).objects();
         let begun = run.report.objects_moved;
         let (mut beyond, mut stale) = (None, 0);
         while run.report.objects_moved - begun <= 2 * objects && stale < LOOK_AGAIN {
@@ -329,13 +329,13 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Releases the frame that the class keeps back. If that closes `done`, with which this thread has
     /// nothing more to do, it need not be forgotten either.
     fn release_spare_of(&self, class: ClassIndex, done: Option<ZspageId>, run: &mut Run<'_>) {
-        let mut state = self.lock_class(class);
-        let closed_before = state.closed;
-        let released = self.release_spare(&mut state, class);
+        let mut locked = self.lock_class(class);
+        let closed_before = locked.closed();
+        let released = locked.release_spare();
         if released.closed == done {
-            state.closed = closed_before;
+            locked.forget_closed_since(closed_before);
         }
-        drop(state);
+        drop(locked);
         run.report.frames_freed += released.frames();
         self.give_back(class, released);
     }

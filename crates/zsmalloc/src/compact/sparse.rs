@@ -298,17 +298,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let mut sparse = SparseZspages::new();
         let mut cursor = Cursor::sparse();
         for hold in 0..LOOK_AT_MOST / LOOK_AT {
-            let mut state = self.lock_class(class);
+            let mut locked = self.lock_class(class);
             if hold == 0 {
                 // There is one compactor: nobody else relies on it.
-                state.closed = ClosedSet::default();
+                locked.begin_looking();
             }
             sparse.met_before = hold > 0;
-            if cursor.may_be_lost(state.closed) {
+            if cursor.may_be_lost(locked.closed()) {
                 cursor = Cursor::sparse();
             }
             for _ in 0..LOOK_AT {
-                let Some(zspage) = state.next(context, &mut cursor) else {
+                let Some(zspage) = locked.next(&mut cursor) else {
                     return sparse.ready(beyond, true);
                 };
                 sparse.add(zspage, context.record(zspage), beyond);
@@ -328,10 +328,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let context = self.context(class);
         let mut highest = Smallest::new();
         let mut cursor = Cursor::all();
-        let mut state = self.lock_class(class);
-        state.closed = ClosedSet::default();
+        let mut locked = self.lock_class(class);
+        locked.begin_looking();
         for _ in 0..LOOK_AT {
-            let Some(zspage) = state.next(context, &mut cursor) else {
+            let Some(zspage) = locked.next(&mut cursor) else {
                 break;
             };
             let used = context.record(zspage).summary().used;

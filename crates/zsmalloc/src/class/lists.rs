@@ -1,13 +1,10 @@
 //! The zspages of one size class, listed by fullness.
 //!
-//! # Locking
-//!
-//! A [`ClassState`] is reached with its class lock only, which guards the guarded cells of its
-//! zspages' records as well. Under it nothing waits, nothing is allocated and nothing is copied.
+//! record opened -> its list; record changed -> the list that then is its own; record closed -> no list
 
-use crate::geometry::SizeClass;
-use crate::ids::{ClassIndex, EntryIndex, Link, ZspageId};
-use crate::record::{Record, Records, Summary};
+use super::context::ClassContext;
+use crate::ids::{Link, ZspageId};
+use crate::record::{Record, Summary};
 
 /// Fullness groups of the statistics: 0 %, below 10 %, ... below 100 %, 100 % of the slots in
 /// attached frames are in use.
@@ -23,43 +20,23 @@ const EXTENDABLE: usize = FULLNESS_GROUPS;
 /// A frame of the zspage is isolated: it takes no new object until that ends.
 const ISOLATED: usize = FULLNESS_GROUPS + 1;
 
-/// A frame of a zspage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FrameEntry {
-    pub(crate) zspage: ZspageId,
-    pub(crate) entry: EntryIndex,
-}
-
-/// What a class lock guards.
+/// The zspages of a class, by list.
 #[derive(Debug)]
-pub(crate) struct ClassState {
+pub(super) struct Lists {
     heads: [Link; LISTS],
     counts: [u32; LISTS],
-    /// The one attached frame that no object touches, kept back so that a slot at a frame's edge
-    /// does not thrash.
-    pub(crate) spare: Option<FrameEntry>,
-    /// Attached frames.
-    pub(crate) frames: u32,
-    /// Slots in use.
-    pub(crate) objects: u64,
-    /// Bytes of the objects in those slots.
-    pub(crate) payload: u64,
     /// Slots whose frames are all attached.
-    pub(crate) usable: u64,
+    usable: u64,
     /// The zspages that were closed since a compactor last looked, by their numbers modulo 64: what is
     /// not among them, and was open then, is open.
-    pub(crate) closed: ClosedSet,
+    closed: ClosedSet,
 }
 
-impl Default for ClassState {
+impl Default for Lists {
     fn default() -> Self {
         Self {
             heads: [Link::END; LISTS],
             counts: [0; LISTS],
-            spare: None,
-            frames: 0,
-            objects: 0,
-            payload: 0,
             usable: 0,
             closed: ClosedSet::default(),
         }
@@ -115,21 +92,6 @@ impl Cursor {
     }
 }
 
-/// What the methods of a class need beside its state.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClassContext<'a> {
-    pub(crate) records: &'a Records,
-    pub(crate) class: SizeClass,
-    pub(crate) index: ClassIndex,
-}
-
-impl<'a> ClassContext<'a> {
-    #[inline]
-    pub(crate) fn record(&self, zspage: ZspageId) -> Record<'a> {
-        self.records.record(zspage, self.class)
-    }
-}
-
 /// The list that a zspage belongs to.
 #[inline]
 fn list_of(record: Record<'_>) -> usize {
@@ -154,30 +116,30 @@ fn group_of(used: u32, usable: u32) -> usize {
     }
 }
 
-impl ClassState {
+impl Lists {
     /// The fullest zspage with room in its attached frames.
-    pub(crate) fn fullest_with_room(&self) -> Option<ZspageId> {
+    pub(super) fn fullest_with_room(&self) -> Option<ZspageId> {
         let heads = self.heads[..FULL].iter().rev();
         heads.copied().find_map(Link::zspage)
     }
 
     /// A zspage without room to which a frame can be attached.
-    pub(crate) fn extendable(&self) -> Option<ZspageId> {
+    pub(super) fn extendable(&self) -> Option<ZspageId> {
         self.heads[EXTENDABLE].zspage()
     }
 
-    /// Makes a change to a zspage, and moves it to the list that then is its own. `before` and
-    /// `after` a record is opened or closed it is in none.
-    pub(crate) fn change<T>(
+    /// Makes a change to a zspage, and moves it to the list that then is its own. Before a record is
+    /// opened and after it is closed it is in none.
+    pub(super) fn change<T>(
         &mut self,
         context: ClassContext<'_>,
         zspage: ZspageId,
-        change: impl FnOnce(&mut Self, Record<'_>) -> T,
+        change: impl FnOnce(Record<'_>) -> T,
     ) -> T {
         let record = context.record(zspage);
         let before = list_of(record);
         let usable_before = record.summary().usable;
-        let outcome = change(self, record);
+        let outcome = change(record);
         self.usable = self.usable + u64::from(record.summary().usable) - u64::from(usable_before);
         let after = list_of(record);
         if before != after {
@@ -188,12 +150,12 @@ impl ClassState {
     }
 
     /// Lists a zspage that was just opened.
-    pub(crate) fn list_new(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
+    pub(super) fn list_new(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
         self.link(context, zspage, list_of(context.record(zspage)));
     }
 
     /// Takes a zspage off its list, to be closed.
-    pub(crate) fn unlist(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
+    pub(super) fn unlist(&mut self, context: ClassContext<'_>, zspage: ZspageId) {
         self.unlink(context, zspage, list_of(context.record(zspage)));
         self.closed.insert(zspage);
     }
@@ -226,21 +188,35 @@ impl ClassState {
     }
 
     /// Zspages by fullness group; those of which a frame is on its way count as full.
-    pub(crate) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
+    pub(super) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
         let mut groups = [0; FULLNESS_GROUPS];
         groups.copy_from_slice(&self.counts[..FULLNESS_GROUPS]);
         groups[FULL] += self.counts[EXTENDABLE] + self.counts[ISOLATED];
         groups
     }
 
+    /// Slots whose frames are all attached.
+    pub(super) fn usable(&self) -> u64 {
+        self.usable
+    }
+
+    /// The zspages that were closed since this was last set.
+    pub(super) fn closed(&self) -> ClosedSet {
+        self.closed
+    }
+
+    pub(super) fn set_closed(&mut self, closed: ClosedSet) {
+        self.closed = closed;
+    }
+
     /// Zspages of the class.
-    pub(crate) fn zspages(&self) -> u32 {
+    pub(super) fn zspages(&self) -> u32 {
         self.counts.iter().sum()
     }
 
     /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
     /// anew may be met twice, or not at all.
-    pub(crate) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<ZspageId> {
+    pub(super) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<ZspageId> {
         let end = if cursor.with_full { LISTS } else { ISOLATED };
         while cursor.list < end {
             let next = match cursor.last {
@@ -259,13 +235,13 @@ impl ClassState {
     }
 
     /// Any zspage of the class.
-    pub(crate) fn any(&self) -> Option<ZspageId> {
+    pub(super) fn any(&self) -> Option<ZspageId> {
         self.heads.iter().copied().find_map(Link::zspage)
     }
 
     /// Calls `visit` with each zspage, the list it is in and the list it should be in; ends at the
     /// first error, or when a list turns out longer than its count.
-    pub(crate) fn walk<E>(
+    pub(super) fn walk<E>(
         &self,
         context: ClassContext<'_>,
         mut visit: impl FnMut(ZspageId, Record<'_>) -> Result<(), E>,
