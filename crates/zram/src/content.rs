@@ -80,7 +80,7 @@ impl Form {
 
 /// What is known of an object beside its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct ObjectFlags {
     pub(crate) form: Form,
     pub(crate) locked: bool,
     pub(crate) idle: bool,
@@ -91,7 +91,7 @@ pub(crate) struct Mark {
     pub(crate) tried: u8,
 }
 
-impl Mark {
+impl ObjectFlags {
     pub(crate) fn locked(form: Form) -> Self {
         Self {
             form,
@@ -173,7 +173,7 @@ pub(crate) enum Content {
     Hole,
     /// A pattern that [fits a word](fits_word), repeated.
     Same(u64),
-    Object(Mark),
+    Object(ObjectFlags),
     Backed(Extent),
     Shared(SharedIndex),
     /// On its way from one to the other: look again soon.
@@ -188,7 +188,7 @@ impl Content {
         let content = match word.state() {
             State::Free => return (Self::Hole, false),
             State::Live => {
-                let mark = Mark::of(word.client_bits(layout));
+                let mark = ObjectFlags::of(word.client_bits(layout));
                 return (Self::Object(mark), mark.locked);
             }
             // The state as it lies in the word: 8 and the client's number.
@@ -236,7 +236,7 @@ pub(crate) fn gone() -> Word {
 }
 
 /// Whether the word's last object was a block's, and not a shared one.
-pub(crate) fn was_locked(last: Word) -> bool {
+pub(crate) fn was_block_object(last: Word) -> bool {
     last.flags() & FLAG_LOCKED != 0
 }
 
@@ -270,7 +270,7 @@ mod tests {
     fn marks_round_trip() {
         for code in 0..FORMS as u8 {
             for bits in 0..128_u8 {
-                let mark = Mark {
+                let mark = ObjectFlags {
                     form: Form::from_code(code).expect("a form"),
                     locked: bits & 1 != 0,
                     idle: bits & 2 != 0,
@@ -278,7 +278,7 @@ mod tests {
                     wanted: bits & 8 != 0,
                     tried: bits >> 4,
                 };
-                assert_eq!(Mark::of(mark.bits()), mark);
+                assert_eq!(ObjectFlags::of(mark.bits()), mark);
                 assert!(mark.bits().flags < 32 && mark.bits().generation < 32);
             }
         }

@@ -9,10 +9,10 @@
 //! The index's lock is never held while bytes are compared, stored or freed. A reference that is taken under it keeps its
 //! object.
 
-use crate::content::{Form, Mark};
+use crate::content::{Form, ObjectFlags};
+use crate::dedup_index::DedupIndex;
 use crate::error::Error;
 use crate::ids::SharedIndex;
-use crate::shares::Shares;
 use crate::store::Store;
 use zs_mm::Backing;
 use zsmalloc::{Word, WordIndex};
@@ -31,7 +31,7 @@ impl<B: Backing> Store<B> {
     /// A reference to the shared object with these bytes, which is made if there is none.
     pub(crate) fn share(
         &self,
-        shares: &Shares,
+        shares: &DedupIndex,
         form: Form,
         bytes: &[u8],
     ) -> Result<SharedIndex, Error> {
@@ -64,7 +64,7 @@ impl<B: Backing> Store<B> {
     /// A reference to the object with these bytes, if it is found.
     fn find_same(
         &self,
-        shares: &Shares,
+        shares: &DedupIndex,
         hash: u32,
         form: Form,
         bytes: &[u8],
@@ -75,7 +75,7 @@ impl<B: Backing> Store<B> {
     /// The same; and whether there is one with the same hash and other bytes.
     fn compare(
         &self,
-        shares: &Shares,
+        shares: &DedupIndex,
         hash: u32,
         form: Form,
         bytes: &[u8],
@@ -100,11 +100,11 @@ impl<B: Backing> Store<B> {
     /// The form of an object that the caller has a reference to.
     pub(crate) fn form_of(&self, index: WordIndex) -> Form {
         let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
-        Mark::of(word.client_bits(&self.pool.layout())).form
+        ObjectFlags::of(word.client_bits(&self.pool.layout())).form
     }
 
     fn fill_shared(&self, number: SharedIndex, form: Form, bytes: &[u8]) -> Result<(), Error> {
-        let mut mark = Mark::locked(form);
+        let mut mark = ObjectFlags::locked(form);
         // The lock of shared objects is their references.
         mark.locked = false;
         let index = self.table().shared_word(number);
@@ -125,7 +125,7 @@ impl<B: Backing> Store<B> {
         let index = self.table().shared_word(number);
         if shares.leave(self.arena().host(), number) {
             let (form, len) = (self.form_of(index), self.read_pinned(index)?.len());
-            // `Shares::reclaimed` makes its number free.
+            // `DedupIndex::reclaimed` makes its number free.
             self.pool.free(index)?;
             self.counters.freed(form, len);
         }

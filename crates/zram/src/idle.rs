@@ -3,7 +3,7 @@
 //! mark -> a flag in the word of each object -> cleared by the next access, write or recompression. Holes, patterns, shared
 //! and written-back blocks have no mark.
 
-use crate::content::Mark;
+use crate::content::ObjectFlags;
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::store::Store;
@@ -49,13 +49,13 @@ impl<B: Backing> Store<B> {
                 _ => true,
             };
             let change = |bits| {
-                let (mark, idle) = (Mark::of(bits), is_idle());
-                (!mark.locked && mark.idle != idle).then(|| Mark { idle, ..mark }.bits())
+                let (mark, idle) = (ObjectFlags::of(bits), is_idle());
+                (!mark.locked && mark.idle != idle).then(|| ObjectFlags { idle, ..mark }.bits())
             };
             match self.pool.change_bits(block.word(), change) {
                 Ok((bits, changed)) => {
                     // What was changed was turned round.
-                    marked += u64::from(Mark::of(bits).idle != changed);
+                    marked += u64::from(ObjectFlags::of(bits).idle != changed);
                 }
                 Err(zsmalloc::Error::Forked) => return Err(Error::Forked),
                 // Freed meanwhile.

@@ -18,9 +18,10 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | `ids` | numbers of blocks and shared objects, each a type |
 //! | `options`, `store` | a store: made, resized, reset; who is attached |
 //! | `content` | what a block's word says |
-//! | `table`, `gate` | the words: sparse, and the pool's client; what of them has memory |
+//! | `table`, `piece_state` | the words: sparse, and the pool's client; what of them has memory |
 //! | `lock`, `waiters` | the lock of one block |
 //! | `range` | requests cut into blocks |
 //! | `write`, `read`, `zero`, `shrink` | one way through each; zeros in a part of a block |
@@ -29,7 +30,7 @@
 //! | `status` | which ranges hold what, and what that takes |
 //! | `scan`, `idle`, `recompress` | passes over the store |
 //! | `writeback` | blocks to a file, and back |
-//! | `dedup`, `shares` | identical blocks once |
+//! | `dedup`, `dedup_index` | identical blocks once |
 //! | `dictionary` | dictionaries from the store's blocks |
 //! | `snapshot` | the whole store to a file, and back |
 //! | `manage` | memory given back |
@@ -45,9 +46,9 @@ mod codecs;
 mod content;
 mod counters;
 mod dedup;
+mod dedup_index;
 mod dictionary;
 mod error;
-mod gate;
 mod histogram;
 mod idle;
 mod ids;
@@ -55,13 +56,13 @@ mod lock;
 mod manage;
 mod options;
 mod padding;
+mod piece_state;
 mod range;
 mod read;
 mod recompress;
 mod same;
 mod scan;
 mod scratch;
-mod shares;
 mod shrink;
 mod snapshot;
 mod stats;
@@ -81,7 +82,7 @@ pub use histogram::Histogram;
 pub use idle::IdleRule;
 pub use options::StoreOptions;
 pub use recompress::{Recompress, RecompressReport};
-pub use scan::Which;
+pub use scan::BlockFilter;
 pub use snapshot::SnapshotOptions;
 pub use stats::{AlgorithmStats, StoreStats};
 pub use status::{RangeKind, RangeStatus, StoredSize};

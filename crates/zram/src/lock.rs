@@ -12,7 +12,7 @@
 //! A thread holds one block's lock at a time. Nothing of `zs_sync::Rank` is held while it waits for one. Who waits long
 //! sleeps (`waiters`).
 
-use crate::content::{Content, Form, Kind, Mark, gone};
+use crate::content::{Content, Form, Kind, ObjectFlags, gone};
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::store::Store;
@@ -66,7 +66,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn lock_object(
         &self,
         block: BlockIndex,
-    ) -> Result<Option<(BlockLock<'_, B>, Mark)>, Error> {
+    ) -> Result<Option<(BlockLock<'_, B>, ObjectFlags)>, Error> {
         let mut spins = 0;
         while let (Content::Object(_) | Content::Between, _) = self.content(block) {
             if self.arena().is_forked() {
@@ -136,9 +136,9 @@ impl<B: Backing> Store<B> {
         }
         let Some(taken) = content.word(true) else {
             let lock = |bits: ClientBits| {
-                let mark = Mark::of(bits);
+                let mark = ObjectFlags::of(bits);
                 (!mark.locked).then(|| {
-                    Mark {
+                    ObjectFlags {
                         locked: true,
                         ..mark
                     }
@@ -147,7 +147,7 @@ impl<B: Backing> Store<B> {
             };
             // An error: the object has just gone. Look again.
             let (bits, changed) = self.pool.change_bits(block.word(), lock).ok()?;
-            return changed.then(|| Content::Object(Mark::of(bits)).kind());
+            return changed.then(|| Content::Object(ObjectFlags::of(bits)).kind());
         };
         let changed = self.table().change(block, word, taken);
         changed.then(|| content.kind())
@@ -161,9 +161,9 @@ impl<B: Backing> BlockLock<'_, B> {
     }
 
     /// The block becomes an object of these bytes. On an error it stays as it was.
-    pub(crate) fn set_object(&self, mark: Mark, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn set_object(&self, mark: ObjectFlags, bytes: &[u8]) -> Result<(), Error> {
         let pool = &self.store.pool;
-        let bits = Mark {
+        let bits = ObjectFlags {
             locked: true,
             ..mark
         }
@@ -180,8 +180,8 @@ impl<B: Backing> BlockLock<'_, B> {
     }
 
     /// The block's object gets other bytes in its own place, as many as it has: no memory is needed.
-    pub(crate) fn overwrite(&self, mark: Mark, bytes: &[u8]) -> Result<(), Error> {
-        let bits = Mark {
+    pub(crate) fn overwrite(&self, mark: ObjectFlags, bytes: &[u8]) -> Result<(), Error> {
+        let bits = ObjectFlags {
             locked: true,
             ..mark
         }
@@ -196,7 +196,7 @@ impl<B: Backing> BlockLock<'_, B> {
     fn renew(
         &self,
         old: Content,
-        mark: Mark,
+        mark: ObjectFlags,
         bytes: &[u8],
         renew: impl Fn() -> Result<(), zsmalloc::Error>,
     ) -> Result<(), Error> {
@@ -226,9 +226,9 @@ impl<B: Backing> BlockLock<'_, B> {
     /// Readers to come wait until this lock is given back.
     fn keep_readers_out(&self) -> Result<(), Error> {
         let wanted = |bits: ClientBits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             (!mark.wanted).then(|| {
-                Mark {
+                ObjectFlags {
                     wanted: true,
                     ..mark
                 }
@@ -306,9 +306,9 @@ impl<B: Backing> BlockLock<'_, B> {
     fn unlock_object(&self, word: Word) -> bool {
         debug_assert_eq!(word.state(), State::Live, "nothing is left on its way");
         let unlock = |bits: ClientBits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             mark.locked.then(|| {
-                Mark {
+                ObjectFlags {
                     locked: false,
                     wanted: false,
                     ..mark

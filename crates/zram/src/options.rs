@@ -1,7 +1,7 @@
 //! What a store is to be.
 
+use crate::dedup_index::SPARE;
 use crate::error::Error;
-use crate::shares::SPARE;
 use zcomp::{Algorithm, Dictionary};
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 

@@ -8,7 +8,7 @@
 //! None for holes, patterns and objects. A reader waits while a block goes from an object to something else, or gets its
 //! first one.
 
-use crate::content::{Content, Form, Mark};
+use crate::content::{Content, Form, ObjectFlags};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
@@ -171,7 +171,7 @@ impl<B: Backing> Store<B> {
         let Some(word) = self.pool.look_at(index) else {
             return Ok(false);
         };
-        let mark = Mark::of(word.client_bits(&self.pool.layout()));
+        let mark = ObjectFlags::of(word.client_bits(&self.pool.layout()));
         let bytes = guard.contiguous(joined)?;
         self.decode(block, mark.form, bytes, out)?;
         if index == block.word() {
@@ -186,9 +186,9 @@ impl<B: Backing> Store<B> {
     /// An access, which has ended: the block is neither idle nor what a writeback has picked any more.
     fn accessed(&self, index: WordIndex) {
         let used = |bits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             (mark.idle || mark.picked).then(|| {
-                Mark {
+                ObjectFlags {
                     idle: false,
                     picked: false,
                     ..mark

@@ -5,12 +5,12 @@
 //! this one block wait. With no memory for the smaller object beside the larger one, frames are used that were kept back for
 //! this; and objects are moved together.
 
-use crate::content::{Form, Mark};
+use crate::content::{Form, ObjectFlags};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
-use crate::scan::{Secondaries, Which};
+use crate::scan::{BlockFilter, Secondaries};
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use crate::writeback::Pass;
@@ -34,7 +34,7 @@ pub struct Recompress {
     /// without gain since they were written, are left.
     pub priority: u8,
     /// Which blocks.
-    pub which: Which,
+    pub which: BlockFilter,
     /// Only objects of at least so many bytes.
     pub threshold: usize,
     /// At most so many blocks are tried, the largest first: 65536 in one call. All of them, in order, without.
@@ -197,7 +197,7 @@ impl<B: Backing> Store<B> {
         let class = |len| self.pool.geometry().lookup(len);
         match new {
             Coded::Object(form @ Form::Compressed(_), bytes) if class(bytes.len()) < class(len) => {
-                lock.set_object(Mark::locked(form), bytes)?;
+                lock.set_object(ObjectFlags::locked(form), bytes)?;
                 run.report.smaller += 1;
                 run.report.bytes_before += len as u64;
                 run.report.bytes_after += bytes.len() as u64;
@@ -211,9 +211,9 @@ impl<B: Backing> Store<B> {
     fn set_tried(&self, block: BlockIndex, priority: u8) {
         // An error cannot be: the block is locked, so its object stays.
         let _ = self.pool.change_bits(block.word(), |bits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             Some(
-                Mark {
+                ObjectFlags {
                     tried: mark.tried | bit(priority),
                     idle: false,
                     ..mark
@@ -225,7 +225,7 @@ impl<B: Backing> Store<B> {
 }
 
 impl Run<'_> {
-    fn is_wanted(&self, mark: Mark) -> bool {
+    fn is_wanted(&self, mark: ObjectFlags) -> bool {
         let has_it = match mark.form {
             Form::Compressed(number) => number >= self.wanted.priority,
             Form::Wide => true,

@@ -1,6 +1,6 @@
 //! Which blocks a pass over the store is about.
 
-use crate::content::{Content, Form, Mark};
+use crate::content::{Content, Form, ObjectFlags};
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::store::Store;
@@ -13,7 +13,7 @@ pub(crate) struct Secondaries(pub(crate) u8);
 
 /// Which blocks a recompression or a writeback takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum BlockFilter {
     /// All that are compressed or raw, and in memory.
     All,
     /// Those marked idle.
@@ -26,8 +26,8 @@ pub enum Which {
     Incompressible,
 }
 
-impl Which {
-    pub(crate) fn takes(self, mark: Mark, secondaries: Secondaries) -> bool {
+impl BlockFilter {
+    pub(crate) fn takes(self, mark: ObjectFlags, secondaries: Secondaries) -> bool {
         let huge = mark.form == Form::Raw;
         let wanted = match self {
             Self::All => true,
@@ -48,7 +48,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn each_object(
         &self,
         blocks: Range<BlockIndex>,
-        mut visit: impl FnMut(BlockIndex, Mark) -> Result<bool, Error>,
+        mut visit: impl FnMut(BlockIndex, ObjectFlags) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut next = blocks.start;
         while let Some(open) = self.table().next_open(next, blocks.end) {

@@ -4,7 +4,7 @@
 //! or into the object that is there, padded (`padding`). So a disk that is full can be emptied, whatever the requests'
 //! size.
 
-use crate::content::{Content, Form, Mark};
+use crate::content::{Content, Form, ObjectFlags};
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
@@ -83,7 +83,7 @@ impl<B: Backing> Store<B> {
             (form, guard.len())
         };
         if form == Form::Raw {
-            lock.overwrite(Mark::locked(form), plain)?;
+            lock.overwrite(ObjectFlags::locked(form), plain)?;
         } else if let Form::Compressed(number) = form
             && let Compressed::Fits(stored) = self.stream(number)?.compress(plain, &mut *coded)?
             && stored <= len
@@ -91,7 +91,7 @@ impl<B: Backing> Store<B> {
             let object = &mut coded[..len];
             let padded = pad(object, stored, number);
             let form = if padded { Form::Padded } else { form };
-            lock.overwrite(Mark::locked(form), object)?;
+            lock.overwrite(ObjectFlags::locked(form), object)?;
         } else {
             return Err(Error::NoMemory);
         }

@@ -5,7 +5,7 @@
 //! discard of all of a piece gives its memory back; of other pieces that hold nothing a trim does, which whoever finds no
 //! memory asks for.
 //! piece -> group (1024 pieces, whose cells fill a granule), which has memory while one of its pieces has. Of an
-//! empty store only the groups' cells are there: 2 KiB a terabyte. The cell of each is a [`Gate`].
+//! empty store only the groups' cells are there: 2 KiB a terabyte. The cell of each is a [`PieceState`].
 //!
 //! A closed piece reads as holes. A reader that comes late may still try a compare-and-swap there: it expects
 //! a live word, and fails (promise 3 of a backing). The same holds for a piece's cell in a closed group.
@@ -14,10 +14,10 @@
 //!
 //! None. A piece is opened from within its group, and leaves it when it is closed.
 
-use crate::content::{gone, was_locked};
-use crate::gate::{Entry, Gate};
+use crate::content::{gone, was_block_object};
+use crate::dedup_index::DedupIndex;
 use crate::ids::{BlockIndex, SharedIndex};
-use crate::shares::Shares;
+use crate::piece_state::{Entry, PieceState};
 use std::ops::Range;
 use zs_mm::{Arena, Backing, MetaTable};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
@@ -36,7 +36,7 @@ pub(crate) struct BlockTable {
     /// Pieces of a group.
     group: u32,
     blocks: u32,
-    pub(crate) shares: Option<Shares>,
+    pub(crate) shares: Option<DedupIndex>,
 }
 
 /// What a word belongs to.
@@ -85,7 +85,7 @@ impl BlockTable {
         self.pieces = arena.reserve_table(pieces as usize)?;
         self.groups = arena.reserve_table(pieces.div_ceil(self.group) as usize)?;
         if options.shares {
-            self.shares = Some(Shares::new(arena, options.blocks)?);
+            self.shares = Some(DedupIndex::new(arena, options.blocks)?);
         }
         Ok(())
     }
@@ -145,12 +145,12 @@ impl BlockTable {
         BlockIndex::new(piece.saturating_mul(self.piece))
     }
 
-    fn gate(&self, piece: u32) -> Gate<'_> {
-        Gate(self.pieces.at(piece as usize))
+    fn gate(&self, piece: u32) -> PieceState<'_> {
+        PieceState(self.pieces.at(piece as usize))
     }
 
-    fn group_gate(&self, group: u32) -> Gate<'_> {
-        Gate(self.groups.at(group as usize))
+    fn group_gate(&self, group: u32) -> PieceState<'_> {
+        PieceState(self.groups.at(group as usize))
     }
 
     /// Opens the piece of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
@@ -395,11 +395,11 @@ unsafe impl Client for BlockTable {
     }
 
     fn words(&self) -> u32 {
-        self.blocks + self.shares.as_ref().map_or(0, Shares::most)
+        self.blocks + self.shares.as_ref().map_or(0, DedupIndex::most)
     }
 
     fn emptied(&self, _: &Layout, last: Word) -> Word {
-        if was_locked(last) {
+        if was_block_object(last) {
             gone()
         } else {
             Word::from_bits(0)
@@ -419,7 +419,7 @@ unsafe impl Client for BlockTable {
     }
 
     fn metadata_bytes(&self) -> u64 {
-        let shares = self.shares.as_ref().map_or(0, Shares::metadata_bytes);
+        let shares = self.shares.as_ref().map_or(0, DedupIndex::metadata_bytes);
         let cells = self.pieces.committed_bytes() + self.groups.committed_bytes();
         self.words.committed_bytes() + cells + shares
     }

@@ -240,7 +240,7 @@ fn a_locked_block_that_is_on_its_way_is_an_error() {
 fn padded_objects_are_what_they_were() {
     use crate::scratch::{Scratch, with_scratch};
     use crate::writeback::{BackingFile, RecordForm, WritebackRequest};
-    use crate::{Recompress, SnapshotOptions, Which};
+    use crate::{BlockFilter, Recompress, SnapshotOptions};
     let store = store(8);
     let zstd = "zstd:3".parse().expect("an algorithm");
     store.set_secondary(1, zstd, None).expect("set once");
@@ -261,7 +261,7 @@ fn padded_objects_are_what_they_were() {
     }
     let wanted = Recompress {
         priority: 1,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: Some(1),
     };
@@ -294,7 +294,7 @@ fn padded_objects_are_what_they_were() {
         let request = WritebackRequest {
             max_blocks: 2,
             form,
-            ..WritebackRequest::new(Which::All)
+            ..WritebackRequest::new(BlockFilter::All)
         };
         assert_eq!(store.writeback(&request).expect("alone").blocks, 2);
     }

@@ -4,7 +4,7 @@
 //! part of a block -> the block's lock -> block read -> bytes changed -> compressed -> replaced. A failed store leaves
 //! what was there.
 
-use crate::content::{Content, Form, Mark, fits_word};
+use crate::content::{Content, Form, ObjectFlags, fits_word};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::histogram::Timed;
@@ -139,7 +139,7 @@ impl<B: Backing> Store<B> {
         };
         match &self.table().shares {
             Some(shares) => lock.set(Content::Shared(self.share(shares, form, bytes)?))?,
-            None => lock.set_object(Mark::locked(form), bytes)?,
+            None => lock.set_object(ObjectFlags::locked(form), bytes)?,
         }
         if form == Form::Raw {
             self.counters.add(Event::RawSince, 1);

@@ -12,16 +12,16 @@
 
 #[path = "../src/content.rs"]
 mod content;
+#[path = "../src/dedup_index.rs"]
+mod dedup_index;
 #[path = "../src/error.rs"]
 mod error;
-#[path = "../src/gate.rs"]
-mod gate;
 #[path = "../src/ids.rs"]
 mod ids;
 #[path = "../../zsmalloc/tests/loom_support/mod.rs"]
 mod loom_support;
-#[path = "../src/shares.rs"]
-mod shares;
+#[path = "../src/piece_state.rs"]
+mod piece_state;
 #[path = "../src/table.rs"]
 mod table;
 #[path = "../src/waiters.rs"]
@@ -33,12 +33,12 @@ mod writeback {
 }
 
 use content::Content;
-use gate::{Entry, Gate};
+use dedup_index::DedupIndex;
 use ids::{BlockIndex, SharedIndex};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use loom_support::arena;
-use shares::Shares;
+use piece_state::{Entry, PieceState};
 use table::{BlockTable, TableOptions};
 use waiters::Waiters;
 use zs_sync::{AtomicU32, Guarded64, Host, Ordering, SpinHost};
@@ -173,7 +173,7 @@ impl Part {
     }
 
     fn work(&self, at: usize) {
-        let gate = Gate(&self.gate);
+        let gate = PieceState(&self.gate);
         loop {
             match gate.enter() {
                 Entry::Inside => break,
@@ -194,7 +194,7 @@ impl Part {
     }
 
     fn close(&self) {
-        let gate = Gate(&self.gate);
+        let gate = PieceState(&self.gate);
         if gate.begin_closing() {
             self.zero();
             gate.end_closing(true);
@@ -218,7 +218,7 @@ fn a_gate_is_closed_beside_two_that_enter() {
         part.work(0);
         other.join().unwrap();
         closer.join().unwrap();
-        assert_eq!(Gate(&part.gate).count(), 0);
+        assert_eq!(PieceState(&part.gate).count(), 0);
     });
 }
 
@@ -303,7 +303,7 @@ fn a_piece_is_closed_beside_a_reader_and_a_writer() {
 #[test]
 fn a_shared_object_is_found_while_it_goes() {
     const HASH: u32 = 9;
-    fn leave(shares: &Shares, number: SharedIndex, object: &Guarded64) {
+    fn leave(shares: &DedupIndex, number: SharedIndex, object: &Guarded64) {
         if shares.leave(&SpinHost, number) {
             object.set(0);
             shares.reclaimed(&SpinHost, number);
@@ -311,7 +311,7 @@ fn a_shared_object_is_found_while_it_goes() {
     }
     model(|| {
         let arena = arena();
-        let shares = Arc::new(Shares::new(&arena, 8).expect("a table"));
+        let shares = Arc::new(DedupIndex::new(&arena, 8).expect("a table"));
         let number = shares.take(&arena, HASH).expect("room");
         let object = Arc::new(Guarded64::default());
         object.set(1);

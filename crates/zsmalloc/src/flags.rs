@@ -29,7 +29,7 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
         index: WordIndex,
         change: impl Fn(ClientBits) -> Option<ClientBits>,
     ) -> Result<(ClientBits, bool), Error> {
-        self.own()?;
+        self.ensure_not_forked()?;
         let layout = self.layout();
         let next = |word: Word, target: Target| {
             // Checked first: the bits of a word without an object are nobody's.

@@ -20,7 +20,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Errors
     /// [`Error::Stale`], also for a second free; [`Error::Busy`] while mapped for writing.
     pub fn free(&self, key: C::Key) -> Result<(), Error> {
-        self.own()?;
+        self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire: if nobody is inside, the readers that were have read (they unpin with Release).
         // Release: whoever leaves last and finishes sees what this thread did before.

@@ -73,7 +73,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
 
     fn insert_contents(&self, contents: &Contents<'_>) -> Result<Handle, Error> {
         self.class_for(contents.len())?;
-        self.own()?;
+        self.ensure_not_forked()?;
         let index = self.client.take(self.arena()).or_else(|_| {
             // A page of words may fit where frames are kept back.
             self.drain_old_frames();
@@ -105,7 +105,7 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
         bytes: &[u8],
     ) -> Result<(), Error> {
         self.class_for(bytes.len())?;
-        self.own()?;
+        self.ensure_not_forked()?;
         let cell = self.cell(index).ok_or(Error::Stale)?;
         let found = self.wait_until_freed(cell);
         if found.has_place() {

@@ -96,7 +96,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         mode: MapMode,
         buffer: &'b mut [u8],
     ) -> Result<Mapping<'p, 'b, A, C>, Error> {
-        self.own()?;
+        self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         // Acquire pairs with the Release that made the word live: the bytes. Exclusive while they are
         // copied out: a mover of frames sees that somebody is inside.

@@ -222,7 +222,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// An error in a forked child, where locks may be held by threads that do not exist.
     #[inline]
-    pub(crate) fn own(&self) -> Result<(), Error> {
+    pub(crate) fn ensure_not_forked(&self) -> Result<(), Error> {
         if self.arena().is_forked() {
             return Err(Error::Forked);
         }

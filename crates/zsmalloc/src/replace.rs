@@ -48,7 +48,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         bytes: &[u8],
     ) -> Result<(), Error> {
         let class = self.class_for(bytes.len())?;
-        self.own()?;
+        self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         let cell = self.cell(target.index).ok_or(Error::Stale)?;
         // Relaxed: only to spare a slot for what will be refused; the pin decides.

@@ -47,7 +47,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         bytes: &[u8],
         bits: Option<ClientBits>,
     ) -> Result<(), Error> {
-        self.own()?;
+        self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
         let mut backoff = self.backoff();
         loop {

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::lock::Coded;
 use crate::options::StoreOptions;
-use crate::scan::Which;
+use crate::scan::BlockFilter;
 use crate::scratch::with_scratch;
 use crate::store::Store;
 use crate::writeback::{BackingFile, WritebackRequest};
@@ -224,7 +224,7 @@ impl<B: Backing> Store<B> {
             Err(Error::NoMemory) => {}
             outcome => return outcome,
         }
-        match self.writeback(&WritebackRequest::new(Which::All)) {
+        match self.writeback(&WritebackRequest::new(BlockFilter::All)) {
             Ok(report) => match report.first_error {
                 Some(error) if report.blocks == 0 => Err(error),
                 _ => store(),

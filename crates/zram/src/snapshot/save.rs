@@ -1,7 +1,7 @@
 //! A store written to a file.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Content, Form, MAX_PRIORITY, Mark};
+use crate::content::{Content, Form, MAX_PRIORITY, ObjectFlags};
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::lock::Coded;
@@ -165,7 +165,7 @@ impl<B: Backing> Store<B> {
         let spans = guard.spans();
         bytes.extend_from_slice(spans.first);
         bytes.extend_from_slice(spans.second);
-        let form = Mark::of(word.client_bits(&self.pool.layout())).form;
+        let form = ObjectFlags::of(word.client_bits(&self.pool.layout())).form;
         let (form, len) = {
             let (form, inner) = strip(form, bytes);
             (form, inner.len())

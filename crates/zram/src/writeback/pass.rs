@@ -8,11 +8,11 @@ use super::extents::UNIT;
 use super::record::{append, units_for};
 use super::writers::{Writers, Written};
 use super::{Attached, Pass, Stamp};
-use crate::content::{Content, Extent, Form, Mark};
+use crate::content::{Content, Extent, Form, ObjectFlags};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::scan::{Secondaries, Which};
+use crate::scan::{BlockFilter, Secondaries};
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use std::io;
@@ -43,7 +43,7 @@ pub enum RecordForm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritebackRequest {
     /// Which blocks.
-    pub which: Which,
+    pub which: BlockFilter,
     /// Only blocks of this range of bytes of the store: those that it touches.
     pub range: Option<Range<u64>>,
     /// How.
@@ -55,7 +55,7 @@ pub struct WritebackRequest {
 impl WritebackRequest {
     /// All blocks of a kind, compressed.
     #[must_use]
-    pub const fn new(which: Which) -> Self {
+    pub const fn new(which: BlockFilter) -> Self {
         Self {
             which,
             range: None,
@@ -171,9 +171,9 @@ impl<B: Backing> Store<B> {
     fn unpick(&self, block: BlockIndex) {
         // An error: the object is gone, and its mark with it.
         let _ = self.pool.change_bits(block.word(), |bits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             mark.picked.then(|| {
-                Mark {
+                ObjectFlags {
                     picked: false,
                     ..mark
                 }
@@ -234,10 +234,10 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     fn pick(&mut self, block: BlockIndex) {
         let store = self.store;
         let pick = |bits| {
-            let mark = Mark::of(bits);
+            let mark = ObjectFlags::of(bits);
             let wanted = !mark.locked && self.request.which.takes(mark, self.secondaries);
             wanted.then(|| {
-                Mark {
+                ObjectFlags {
                     picked: true,
                     ..mark
                 }

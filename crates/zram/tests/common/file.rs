@@ -256,6 +256,6 @@ pub(crate) fn with_file_of(file: &TestFile, bytes: u64) -> Store<HeapBacking> {
 /// Writes all blocks back that there are.
 pub(crate) fn write_back(store: &Store<HeapBacking>) -> WritebackReport {
     store
-        .writeback(&WritebackRequest::new(Which::All))
+        .writeback(&WritebackRequest::new(BlockFilter::All))
         .expect("alone")
 }

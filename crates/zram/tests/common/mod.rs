@@ -108,13 +108,13 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..60)
 }
 
-pub(crate) fn which(n: u8) -> Which {
+pub(crate) fn which(n: u8) -> BlockFilter {
     [
-        Which::All,
-        Which::Idle,
-        Which::Huge,
-        Which::HugeIdle,
-        Which::Incompressible,
+        BlockFilter::All,
+        BlockFilter::Idle,
+        BlockFilter::Huge,
+        BlockFilter::HugeIdle,
+        BlockFilter::Incompressible,
     ][n as usize % 5]
 }
 

@@ -118,13 +118,15 @@ fn passes_are_refused() {
     let store = store(64, 16 << 20);
     let wanted = Recompress {
         priority: 1,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: None,
     };
     let refusals = [
         store.recompress(&wanted).err(),
-        store.writeback(&WritebackRequest::new(Which::All)).err(),
+        store
+            .writeback(&WritebackRequest::new(BlockFilter::All))
+            .err(),
         store.mark_idle(IdleRule::All).err(),
     ];
     for refusal in refusals {

@@ -19,7 +19,7 @@ const SECOND: u64 = 1_000_000_000;
 fn recompress(store: &Store<HeapBacking>, priority: u8) -> RecompressReport {
     let wanted = Recompress {
         priority,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: None,
     };
@@ -44,19 +44,19 @@ fn r15_idle_marks_are_exact() {
     write(&store, 1, &text(9));
     let wanted = Recompress {
         priority: 2,
-        which: Which::Idle,
+        which: BlockFilter::Idle,
         threshold: 0,
         max_blocks: Some(1),
     };
     assert_eq!(store.recompress(&wanted).expect("alone").tried, 1);
     let request = WritebackRequest {
         max_blocks: 1,
-        ..WritebackRequest::new(Which::Idle)
+        ..WritebackRequest::new(BlockFilter::Idle)
     };
     assert_eq!(store.writeback(&request).expect("alone").blocks, 1);
     // Two of six are left.
     let rest = store
-        .writeback(&WritebackRequest::new(Which::Idle))
+        .writeback(&WritebackRequest::new(BlockFilter::Idle))
         .expect("alone");
     assert_eq!(rest.blocks, 2);
     assert_eq!(
@@ -98,7 +98,7 @@ fn r15_an_access_beside_the_marking() {
                 _ => before += 1,
             }
             both.wait();
-            let idle = store.writeback(&WritebackRequest::new(Which::Idle));
+            let idle = store.writeback(&WritebackRequest::new(BlockFilter::Idle));
             assert_eq!(
                 idle.expect("alone").blocks,
                 0,
@@ -131,7 +131,7 @@ fn r15_training_is_no_access() {
             let older = IdleRule::OlderThan(Duration::from_secs(100));
             assert_eq!(store.mark_idle(older).expect("marks"), count);
         }
-        let idle = store.writeback(&WritebackRequest::new(Which::Idle));
+        let idle = store.writeback(&WritebackRequest::new(BlockFilter::Idle));
         assert_eq!(idle.expect("alone").blocks, count);
     }
 }
@@ -225,7 +225,7 @@ fn algorithms_are_tried_each() {
     secondary(&store, 2, "lz4hc");
     write(&store, 0, &Fill::Random(0).bytes(BLOCK));
     write(&store, 1, &text(1));
-    let request = WritebackRequest::new(Which::Incompressible);
+    let request = WritebackRequest::new(BlockFilter::Incompressible);
     let tried = |priority| recompress(&store, priority).tried;
     // The higher one first: the lower one is still tried.
     assert_eq!(tried(2), 2);
@@ -411,7 +411,7 @@ fn one_writeback_at_a_time() {
     std::thread::scope(|scope| {
         let pass = scope.spawn(|| write_back(&store));
         file.wait_until_somebody_waits();
-        let second = store.writeback(&WritebackRequest::new(Which::All));
+        let second = store.writeback(&WritebackRequest::new(BlockFilter::All));
         assert!(matches!(second, Err(Error::Busy(_))));
         assert!(matches!(store.reset(), Err(Error::Busy(_))));
         file.hold(false);

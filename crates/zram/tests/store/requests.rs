@@ -298,7 +298,7 @@ fn statistics_by_algorithm_and_after_a_reset() {
     assert_eq!(primary.bytes, store.stats().compr_bytes - BLOCK as u64);
     let wanted = Recompress {
         priority: 2,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: None,
     };
@@ -356,7 +356,7 @@ fn stored_sizes_are_those_of_objects_and_records() {
     ];
     assert_eq!(found, expected);
     assert_eq!(store.stats().compr_bytes, 8 + block + text_takes);
-    let all = WritebackRequest::new(Which::All);
+    let all = WritebackRequest::new(BlockFilter::All);
     assert_eq!(store.writeback(&all).expect("a backing").blocks, 2);
     let found = sizes(&store, 2 * block, 2 * block);
     // Records have heads, and are in units.

@@ -39,7 +39,7 @@ fn whole(store: &Store<HeapBacking>) -> Vec<u8> {
 fn recompress(store: &Store<HeapBacking>, priority: u8) -> RecompressReport {
     let wanted = Recompress {
         priority,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: None,
     };
@@ -280,7 +280,7 @@ fn larger_than_the_limit() {
             .expect("room");
         if index % 400 == 399 {
             store
-                .writeback(&WritebackRequest::new(Which::All))
+                .writeback(&WritebackRequest::new(BlockFilter::All))
                 .expect("alone");
         }
     }

@@ -218,16 +218,16 @@ fn upkeep(store: &Store, number: u64, done: &Upkeep) {
         1 => {
             let wanted = Recompress {
                 priority: 1,
-                which: Which::All,
+                which: BlockFilter::All,
                 threshold: 0,
                 max_blocks: Some(50),
             };
             if let Ok(report) = store.recompress(&wanted) {
                 add(&done.recompressed, report.smaller);
             }
-            write_back(Which::All, 70);
+            write_back(BlockFilter::All, 70);
         }
-        2 => write_back(Which::Idle, 40),
+        2 => write_back(BlockFilter::Idle, 40),
         3 => {
             let stats = store.stats();
             assert!(stats.mem_used <= LIMIT && stats.compr_bytes <= LIMIT);

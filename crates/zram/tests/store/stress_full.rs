@@ -182,7 +182,7 @@ fn upkeep(store: &Store<HeapBacking>, met: &Met, number: u64, round: usize) {
     match number {
         0 => {
             let report = store
-                .writeback(&WritebackRequest::new(Which::All))
+                .writeback(&WritebackRequest::new(BlockFilter::All))
                 .expect("alone");
             add(&met.backed, report.blocks);
             add(
@@ -194,7 +194,7 @@ fn upkeep(store: &Store<HeapBacking>, met: &Met, number: u64, round: usize) {
         1 => {
             let wanted = Recompress {
                 priority: 1,
-                which: Which::All,
+                which: BlockFilter::All,
                 threshold: 0,
                 max_blocks: Some(20),
             };

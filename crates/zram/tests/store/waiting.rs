@@ -26,7 +26,7 @@ fn r26_nobody_waits_for_another_block() {
     std::thread::scope(|scope| {
         let pass = scope.spawn(|| {
             started.wait();
-            store.writeback(&WritebackRequest::new(Which::All))
+            store.writeback(&WritebackRequest::new(BlockFilter::All))
         });
         started.wait();
         file.wait_until_somebody_waits();
@@ -105,7 +105,7 @@ fn upkeep_goes_on(store: &Store<HeapBacking>) {
     assert!(store.mark_idle(IdleRule::All).expect("alone") > 0);
     let wanted = Recompress {
         priority: 1,
-        which: Which::All,
+        which: BlockFilter::All,
         threshold: 0,
         max_blocks: None,
     };
@@ -119,7 +119,7 @@ fn upkeep_goes_on(store: &Store<HeapBacking>) {
     store.set_writeback_limit(Some(1 << 20));
     // The hanging block is no object: a writeback passes it by.
     let report = store
-        .writeback(&WritebackRequest::new(Which::All))
+        .writeback(&WritebackRequest::new(BlockFilter::All))
         .expect("alone");
     assert_eq!((report.failed, report.changed), (0, 0));
     assert!(report.blocks > 20);
@@ -145,7 +145,7 @@ fn r26_a_slow_backing_holds_up_its_block_alone() {
         .expect("set once");
     write(&store, 2, &text(2));
     store
-        .writeback(&WritebackRequest::new(Which::All))
+        .writeback(&WritebackRequest::new(BlockFilter::All))
         .expect("alone");
     std::thread::scope(|scope| {
         let slow: Vec<_> = (0..3).map(|_| scope.spawn(|| block(&store, 2))).collect();

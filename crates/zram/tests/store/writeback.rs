@@ -21,7 +21,7 @@ fn r4_r5_r6_overwritten_and_discarded_during_writeback() {
     }
     file.hold(true);
     std::thread::scope(|scope| {
-        let pass = scope.spawn(|| store.writeback(&WritebackRequest::new(Which::All)));
+        let pass = scope.spawn(|| store.writeback(&WritebackRequest::new(BlockFilter::All)));
         file.wait_until_somebody_waits();
         write(&store, 0, &text(100));
         store.discard(BLOCK as u64, BLOCK as u64).expect("in range");
@@ -48,7 +48,7 @@ fn r7_the_counter_of_raw_blocks_comes_back_to_zero() {
     store
         .writeback(&WritebackRequest {
             max_blocks: 4,
-            ..WritebackRequest::new(Which::Huge)
+            ..WritebackRequest::new(BlockFilter::Huge)
         })
         .expect("alone");
     assert_eq!(store.stats().huge_blocks, 4);
@@ -166,7 +166,7 @@ fn r4_r5_r6_with_four_batches_on_their_way() {
         }
         let wanted = Recompress {
             priority: 1,
-            which: Which::All,
+            which: BlockFilter::All,
             threshold: 0,
             max_blocks: Some(10),
         };
@@ -226,7 +226,7 @@ fn by_range() {
         }
         let request = WritebackRequest {
             range: Some(range.clone()),
-            ..WritebackRequest::new(Which::All)
+            ..WritebackRequest::new(BlockFilter::All)
         };
         assert_eq!(
             store.writeback(&request).expect("alone").blocks,
@@ -241,7 +241,7 @@ fn by_range() {
     for range in [0..u64::MAX, store.size()..store.size() + 1] {
         let request = WritebackRequest {
             range: Some(range),
-            ..WritebackRequest::new(Which::All)
+            ..WritebackRequest::new(BlockFilter::All)
         };
         assert!(matches!(
             store.writeback(&request),
@@ -287,7 +287,7 @@ fn a_damaged_record_is_noticed() {
     let store = with_file(&file);
     write(&store, 0, &text(1));
     store
-        .writeback(&WritebackRequest::new(Which::All))
+        .writeback(&WritebackRequest::new(BlockFilter::All))
         .expect("alone");
     file.bytes(|bytes| bytes[40] ^= 1);
     let error = store.read(0, &mut [0; 10]).expect_err("damaged");

@@ -172,7 +172,7 @@ fn a_device_takes_less_space_as_its_records_die() {
         for index in 0..20 {
             write(&store, index, &Fill::Random(index).bytes(BLOCK));
         }
-        let report = store.writeback(&WritebackRequest::new(Which::All));
+        let report = store.writeback(&WritebackRequest::new(BlockFilter::All));
         assert_eq!(report.expect("alone").blocks, 20);
         // The device was synced: its file has them.
         assert!(taken() >= 20 * BLOCK as u64);

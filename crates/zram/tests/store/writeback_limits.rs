@@ -347,7 +347,7 @@ fn every_commit_of_a_pass_fails() {
         control.set(Call::Commit, Fault::From(n));
         let wanted = Recompress {
             priority: 1,
-            which: Which::All,
+            which: BlockFilter::All,
             threshold: 0,
             max_blocks: None,
         };
@@ -356,7 +356,7 @@ fn every_commit_of_a_pass_fails() {
         let written = store
             .writeback(&WritebackRequest {
                 max_blocks: 40,
-                ..WritebackRequest::new(Which::All)
+                ..WritebackRequest::new(BlockFilter::All)
             })
             .expect("alone");
         assert_eq!((written.blocks, written.failed), (40, 0));

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zram::{
-    Algorithm, CompactBudget, Error, IdleRule, Recompress, RecordForm, Store, Which, WritebackEnd,
-    WritebackRequest,
+    Algorithm, BlockFilter, CompactBudget, Error, IdleRule, Recompress, RecordForm, Store,
+    WritebackEnd, WritebackRequest,
 };
 use zs_nbd::{ClientInfo, Clients};
 
@@ -235,7 +235,7 @@ fn recompress(store: &Store, request: &Request) -> Result<Value, Refused> {
         return Ok(Value::Null);
     };
     let which = which(*blocks);
-    if which == Which::Incompressible {
+    if which == BlockFilter::Incompressible {
         return refuse("incompressible blocks are not tried again: all, idle, huge or huge_idle");
     }
     let (threshold, block_size) = (threshold.unwrap_or(0), store.block_size() as u64);
@@ -344,13 +344,13 @@ fn writeback(store: &Store, request: &Request) -> Result<Value, Refused> {
     }))
 }
 
-fn which(blocks: Blocks) -> Which {
+fn which(blocks: Blocks) -> BlockFilter {
     match blocks {
-        Blocks::All => Which::All,
-        Blocks::Idle => Which::Idle,
-        Blocks::Huge => Which::Huge,
-        Blocks::HugeIdle => Which::HugeIdle,
-        Blocks::Incompressible => Which::Incompressible,
+        Blocks::All => BlockFilter::All,
+        Blocks::Idle => BlockFilter::Idle,
+        Blocks::Huge => BlockFilter::Huge,
+        Blocks::HugeIdle => BlockFilter::HugeIdle,
+        Blocks::Incompressible => BlockFilter::Incompressible,
     }
 }
 

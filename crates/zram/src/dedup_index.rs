@@ -25,7 +25,7 @@ const NONE: u32 = u32::MAX;
 
 /// Shared objects, and the index to find them.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(crate) struct DedupIndex {
     /// Two cells of a number: the object's word, which is the pool's; its entry.
     cells: MetaTable<AtomicU64>,
     /// Numbers that get memory together.
@@ -85,7 +85,7 @@ fn map_bytes(places: usize) -> u64 {
     (buckets * (size_of::<(u32, SharedIndex)>() + 1) + 64) as u64
 }
 
-impl Shares {
+impl DedupIndex {
     /// For a table of so many blocks.
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, blocks: u32) -> Result<Self, zsmalloc::Error> {
         let most = blocks + SPARE;

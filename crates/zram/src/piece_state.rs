@@ -24,7 +24,7 @@ const COUNT: u32 = ON_ITS_WAY - 1;
 /// What a thread finds that wants to enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// It is in: the part stays open until it [leaves](Gate::leave).
+    /// It is in: the part stays open until it [leaves](PieceState::leave).
     Inside,
     /// There is no memory: somebody must open it.
     Closed,
@@ -34,9 +34,9 @@ pub(crate) enum Entry {
 
 /// The cell of one part.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Gate<'a>(pub(crate) &'a AtomicU32);
+pub(crate) struct PieceState<'a>(pub(crate) &'a AtomicU32);
 
-impl Gate<'_> {
+impl PieceState<'_> {
     pub(crate) fn enter(self) -> Entry {
         loop {
             // Relaxed: the compare-and-swap decides.
