@@ -24,7 +24,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The length in bytes of a buffer into which every page of `len` bytes compresses.
+    /// Returns the length in bytes of a buffer into which every page of `len` bytes compresses.
     #[must_use]
     pub fn max_compressed_len(self, len: usize) -> usize {
         match self {
@@ -74,7 +74,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The level that the text names, or the default without one; an error with the text.
+/// Returns the level that the text names, or the default without one; an error with the text.
 fn parse_level<T: Default>(
     level: Option<&str>,
     new: impl Fn(i32) -> Option<T>,
@@ -99,7 +99,7 @@ impl Lz4hcLevel {
     /// The level that compresses most.
     pub const MAX: Self = Self(12);
 
-    /// The level of this number, if there is one.
+    /// Returns the level of this number, if there is one.
     #[must_use]
     pub const fn new(level: i32) -> Option<Self> {
         if level < Self::MIN.0 || level > Self::MAX.0 {
@@ -108,7 +108,7 @@ impl Lz4hcLevel {
         Some(Self(level))
     }
 
-    /// The level's number.
+    /// Returns the level's number.
     #[must_use]
     pub const fn get(self) -> i32 {
         self.0
@@ -132,7 +132,7 @@ impl DeflateLevel {
     /// The level that compresses most.
     pub const MAX: Self = Self(12);
 
-    /// The level of this number, if there is one.
+    /// Returns the level of this number, if there is one.
     #[must_use]
     pub const fn new(level: i32) -> Option<Self> {
         if level < Self::MIN.0 || level > Self::MAX.0 {
@@ -141,7 +141,7 @@ impl DeflateLevel {
         Some(Self(level))
     }
 
-    /// The level's number.
+    /// Returns the level's number.
     #[must_use]
     pub const fn get(self) -> i32 {
         self.0
@@ -167,7 +167,7 @@ impl ZstdLevel {
     /// The level that compresses most.
     pub const MAX: Self = Self(22);
 
-    /// The level of this number, if there is one.
+    /// Returns the level of this number, if there is one.
     #[must_use]
     pub const fn new(level: i32) -> Option<Self> {
         if level == 0 || level < Self::MIN.0 || level > Self::MAX.0 {
@@ -176,7 +176,7 @@ impl ZstdLevel {
         Some(Self(level))
     }
 
-    /// The level's number.
+    /// Returns the level's number.
     #[must_use]
     pub const fn get(self) -> i32 {
         self.0

@@ -7,8 +7,8 @@ use crate::{
     stream::{Codec, Compressed},
 };
 
-/// The length of a buffer into which every page of `len` bytes compresses: the page in stored blocks, each with
-/// 5 bytes before it, and 8 more that libdeflate writes ahead.
+/// Returns the length of a buffer into which every page of `len` bytes compresses: the page in
+/// stored blocks, each with 5 bytes before it, and 8 more that libdeflate writes ahead.
 pub(crate) fn max_compressed_len(len: usize) -> usize {
     len + 5 * len.div_ceil(5000).max(1) + 9
 }
@@ -21,8 +21,8 @@ pub(crate) struct Deflate {
     memory: usize,
 }
 
-/// Bytes of a stream of this level: libdeflate does not tell, so they were measured (1.25, x86-64). Fast, usual and
-/// near-optimal search have tables of different size.
+/// Returns the number of bytes of a stream of this level: libdeflate does not tell, so they were
+/// measured (1.25, x86-64). Fast, usual and near-optimal search have tables of different size.
 fn memory(level: DeflateLevel) -> usize {
     match level.get() {
         ..=1 => 210 << 10,

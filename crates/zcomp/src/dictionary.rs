@@ -30,7 +30,7 @@ impl PartialEq for Dictionary {
 impl Eq for Dictionary {}
 
 impl Dictionary {
-    /// The dictionary that `bytes` are.
+    /// Returns the dictionary that `bytes` are.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they are none of zstd's, [`Error::TooLong`] above [`MAX_DICTIONARY_LEN`].
@@ -74,7 +74,7 @@ impl Dictionary {
         Self::from_bytes(&bytes[..len])
     }
 
-    /// The dictionary's bytes.
+    /// Returns the dictionary's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0.bytes
@@ -84,7 +84,7 @@ impl Dictionary {
         &self.0.tables
     }
 
-    /// Bytes of memory that it takes, whoever shares it.
+    /// Returns the number of bytes of memory that it takes, whoever shares it.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.0.bytes.len() + self.0.tables.sizeof()

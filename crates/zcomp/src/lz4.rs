@@ -5,7 +5,7 @@ use crate::{
     stream::{Codec, Compressed},
 };
 
-/// The length of a buffer into which every page of `len` bytes compresses.
+/// Returns the length of a buffer into which every page of `len` bytes compresses.
 pub(crate) fn max_compressed_len(len: usize) -> usize {
     lzzzz::lz4::max_compressed_size(len)
 }

@@ -28,7 +28,7 @@ pub(crate) trait Codec: Send {
     /// Fills `dst` from `src`, all of both.
     fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error>;
 
-    /// Bytes of working memory.
+    /// Returns the number of bytes of working memory.
     fn memory(&self) -> usize {
         0
     }
@@ -51,7 +51,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream for pages of up to `page_len` bytes.
+    /// Makes a stream for pages of up to `page_len` bytes.
     ///
     /// # Errors
     /// [`Error::TooLong`] if `page_len` is above [`MAX_PAGE_LEN`]; [`Error::NoMemory`] if the codec's state cannot be
@@ -60,8 +60,8 @@ impl Stream {
         Self::with_dictionary(algorithm, page_len, None)
     }
 
-    /// A stream for pages of up to `page_len` bytes, with what they have in common. What it wrote, only a stream with
-    /// the same dictionary reads.
+    /// Makes a stream for pages of up to `page_len` bytes, with what they have in common. What it
+    /// wrote, only a stream with the same dictionary reads.
     ///
     /// # Errors
     /// As [`Stream::new`]; [`Error::Library`] if there is a dictionary and the algorithm is not zstd.
@@ -88,20 +88,20 @@ impl Stream {
         })
     }
 
-    /// The algorithm that the stream was made for.
+    /// Returns the algorithm that the stream was made for.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The longest page that the stream takes, in bytes.
+    /// Returns the longest page that the stream takes, in bytes.
     #[must_use]
     pub const fn page_len(&self) -> usize {
         self.page_len
     }
 
-    /// Bytes of working memory that the stream takes: as the library tells for `zstd`, and at most a tenth too many for the
-    /// others.
+    /// Returns the number of bytes of working memory that the stream takes: as the library tells
+    /// for `zstd`, and at most a tenth too many for the others.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.codec.memory()

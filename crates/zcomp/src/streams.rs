@@ -75,7 +75,7 @@ impl Streams {
         })
     }
 
-    /// Bytes of memory that each stream takes, as [`Stream::memory`].
+    /// Returns the number of bytes of memory that each stream takes, as [`Stream::memory`].
     #[must_use]
     pub const fn stream_bytes(&self) -> usize {
         self.stream_bytes
@@ -123,7 +123,7 @@ impl Streams {
         Some(keep(slot, try_lock(self.slot(slot)?)?))
     }
 
-    /// The stream of a slot, if it was made.
+    /// Returns the stream of a slot, if it was made.
     fn slot(&self, slot: usize) -> Option<&Mutex<Stream>> {
         match slot.checked_sub(1) {
             None => Some(&self.first.0),
@@ -132,7 +132,7 @@ impl Streams {
     }
 }
 
-/// A stream that is not lent.
+/// Returns a stream that is not lent.
 fn try_lock(stream: &Mutex<Stream>) -> Option<MutexGuard<'_, Stream>> {
     match stream.try_lock() {
         Ok(stream) => Some(stream),

@@ -14,7 +14,7 @@ use crate::{
     stream::{Codec, Compressed, MAX_PAGE_LEN},
 };
 
-/// The length of a buffer into which every page of `len` bytes compresses.
+/// Returns the length of a buffer into which every page of `len` bytes compresses.
 pub(crate) fn max_compressed_len(len: usize) -> usize {
     zstd_safe::compress_bound(len)
 }
@@ -109,7 +109,8 @@ impl Codec for Zstd {
     }
 }
 
-/// Whether `src` is one frame of this module's making to its last byte, as far as its headers tell.
+/// Says whether `src` is one frame of this module's making to its last byte, as far as its headers
+/// tell.
 fn is_one_frame(src: &[u8]) -> bool {
     /// Window descriptors have the window's exponent, less 10, from bit 3 up; no window exceeds the longest page.
     const MAX_WINDOW: u8 = ((MAX_PAGE_LEN.ilog2() - 10) << 3) as u8;
@@ -137,7 +138,7 @@ fn is_one_frame(src: &[u8]) -> bool {
     false
 }
 
-/// Whether a code of libzstd means this.
+/// Says whether a code of libzstd means this.
 fn is(code: ErrorCode, meaning: ZSTD_ErrorCode) -> bool {
     code == (meaning as usize).wrapping_neg()
 }

@@ -65,7 +65,7 @@ impl Codecs {
         self.slots.get(number as usize)?.get()
     }
 
-    /// The secondary algorithms that are set.
+    /// Returns the secondary algorithms that are set.
     pub(crate) fn secondaries(&self) -> Secondaries {
         let set = (1..=MAX_PRIORITY).filter(|number| self.get(*number).is_some());
         Secondaries(set.map(|number| 1 << (number - 1)).sum())
@@ -146,7 +146,7 @@ impl<B: Backing> Store<B> {
             .is_some()
     }
 
-    /// A stream of this algorithm, lent to the calling thread; it holds one at a time.
+    /// Returns a stream of this algorithm, lent to the calling thread; it holds one at a time.
     pub(crate) fn stream(&self, number: u8) -> Result<MutexGuard<'_, Stream>, Error> {
         let codec = self.codecs.get(number).ok_or_else(|| {
             Error::Invalid(format!("no algorithm has priority {number}: set one first"))

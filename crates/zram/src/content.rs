@@ -147,7 +147,7 @@ impl Extent {
         usize::from(self.units) * crate::writeback::UNIT
     }
 
-    /// The unit behind it.
+    /// Returns the unit behind it.
     pub(crate) fn end(self) -> u32 {
         self.start + u32::from(self.units)
     }
@@ -181,7 +181,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What a word says, and whether the block is locked.
+    /// Returns what a word says, and whether the block is locked.
     pub(crate) fn of(word: Word, layout: &Layout) -> (Self, bool) {
         let payload = word.client_payload();
         let (locked, value) = (payload & LOCK != 0, payload >> 1);
@@ -205,7 +205,7 @@ impl Content {
         (content, locked)
     }
 
-    /// The word of a content that is no object, locked or not.
+    /// Returns the word of a content that is no object, locked or not.
     pub(crate) fn word(self, locked: bool) -> Option<Word> {
         let (state, value) = match self {
             Self::Hole if !locked => return Some(Word::from_bits(0)),
@@ -230,17 +230,17 @@ impl Content {
     }
 }
 
-/// The word of a block whose object has gone, which only the holder of its lock has let go.
+/// Returns the word of a block whose object has gone, which only the holder of its lock has let go.
 pub(crate) fn gone() -> Word {
     Word::client(GONE, LOCK)
 }
 
-/// Whether the word's last object was a block's, and not a shared one.
+/// Says whether the word's last object was a block's, and not a shared one.
 pub(crate) fn was_block_object(last: Word) -> bool {
     last.flags() & FLAG_LOCKED != 0
 }
 
-/// Whether a pattern fits a block's word.
+/// Says whether a pattern fits a block's word.
 pub(crate) fn fits_word(pattern: u64) -> bool {
     pattern >> PATTERN_BITS == 0 || pattern == twice(pattern as u32)
 }

@@ -71,7 +71,7 @@ fn own_shard() -> usize {
 
 // Relaxed everywhere: sums, by which nothing is published.
 impl Counters {
-    /// A block that was of one kind is of another.
+    /// Counts a block that was of one kind and is of another.
     pub(crate) fn moved(&self, before: Kind, after: Kind) {
         if before == after {
             return;
@@ -81,12 +81,12 @@ impl Counters {
         kinds[after as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An object was stored, a block's own or a shared one.
+    /// Counts an object that was stored, a block's own or a shared one.
     pub(crate) fn stored(&self, form: Form, len: usize) {
         self.objects(form, 1, len as i64);
     }
 
-    /// An object has gone.
+    /// Counts an object that has gone.
     pub(crate) fn freed(&self, form: Form, len: usize) {
         self.objects(form, -1, -(len as i64));
     }
@@ -106,7 +106,7 @@ impl Counters {
         (sum(|shard| &shard.objects), sum(|shard| &shard.bytes))
     }
 
-    /// A request was answered after so long.
+    /// Counts a request that was answered after so long.
     pub(crate) fn took(&self, what: Timed, ns: u64) {
         let shard = &self.0[own_shard()];
         shard.latencies[what as usize][bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Counters {
         self.0[own_shard()].events[event as usize].fetch_add(by as i64, Ordering::Relaxed);
     }
 
-    /// Blocks of a kind; for holes, less all that are none.
+    /// Returns the number of blocks of a kind; for holes, less all that are none.
     pub(crate) fn blocks(&self, kind: Kind) -> u64 {
         let of = |shard: &Shard| shard.kinds[kind as usize].load(Ordering::Relaxed);
         self.0.iter().map(of).sum::<i64>().max(0) as u64
@@ -144,7 +144,7 @@ impl Counters {
         self.0.iter().map(of).sum::<i64>().max(0) as u64
     }
 
-    /// All events and latencies are counted from here on.
+    /// Begins to count all events and latencies anew.
     pub(crate) fn forget_events(&self) {
         for shard in &self.0 {
             for event in &shard.events {

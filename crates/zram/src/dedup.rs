@@ -28,7 +28,7 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// A reference to the shared object with these bytes, which is made if there is none.
+    /// Returns a reference to the shared object with these bytes, which is made if there is none.
     pub(crate) fn share(
         &self,
         shares: &DedupIndex,
@@ -61,7 +61,7 @@ impl<B: Backing> Store<B> {
         Ok(number)
     }
 
-    /// A reference to the object with these bytes, if it is found.
+    /// Returns a reference to the object with these bytes, if it is found.
     fn find_same(
         &self,
         shares: &DedupIndex,
@@ -97,7 +97,7 @@ impl<B: Backing> Store<B> {
         Ok((None, true))
     }
 
-    /// The form of an object that the caller has a reference to.
+    /// Returns the form of an object that the caller has a reference to.
     pub(crate) fn form_of(&self, index: WordIndex) -> Form {
         let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
         ObjectFlags::of(word.client_bits(&self.pool.layout())).form
@@ -114,7 +114,7 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    /// One reference less; with the last one the object goes.
+    /// Takes a reference away; with the last one the object goes.
     ///
     /// # Errors
     /// [`Error::Forked`]; others cannot be while references are counted right.

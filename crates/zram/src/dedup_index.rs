@@ -79,14 +79,15 @@ impl Index {
     }
 }
 
-/// Bytes of a map with so many places: a byte of control beside each, an eighth of them empty, a power of two.
+/// Returns the number of bytes of a map with so many places: a byte of control beside each, an
+/// eighth of them empty, a power of two.
 fn map_bytes(places: usize) -> u64 {
     let buckets = (places * 8).div_ceil(7).next_power_of_two();
     (buckets * (size_of::<(u32, SharedIndex)>() + 1) + 64) as u64
 }
 
 impl DedupIndex {
-    /// For a table of so many blocks.
+    /// Makes the index of a table of so many blocks.
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, blocks: u32) -> Result<Self, zsmalloc::Error> {
         let most = blocks + SPARE;
         Ok(Self {
@@ -108,7 +109,7 @@ impl DedupIndex {
         arena.release_table(self.cells);
     }
 
-    /// All numbers are below this.
+    /// Returns the bound that all numbers are below.
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
@@ -121,7 +122,7 @@ impl DedupIndex {
         self.cells.at(number.number() as usize * 2 + 1)
     }
 
-    /// References, and the hash.
+    /// Returns the references, and the hash.
     fn entry_of(&self, number: SharedIndex) -> (u32, u32) {
         // Relaxed: the index's lock orders it.
         let entry = self.entry(number).load(Ordering::Relaxed);
@@ -141,7 +142,7 @@ impl DedupIndex {
         hasher.finish() as u32
     }
 
-    /// One reference more to the object with this hash, if there is one.
+    /// Adds a reference to the object with this hash, if there is one.
     pub(crate) fn find(&self, host: &dyn Host, hash: u32) -> Option<SharedIndex> {
         let mut index = self.index.lock(host);
         let number = *index.by_hash.get(&hash)?;
@@ -151,8 +152,8 @@ impl DedupIndex {
         Some(number)
     }
 
-    /// A number for an object that is to be stored, with one reference; nobody finds it before
-    /// [`publish`](Self::publish). Calls the backing now and then.
+    /// Returns a number for an object that is to be stored, with one reference; nobody finds it
+    /// before [`publish`](Self::publish). Calls the backing now and then.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -195,7 +196,7 @@ impl DedupIndex {
         }
     }
 
-    /// Memory for what is wanting; perhaps somebody else was faster. The caller holds `growth`.
+    /// Gets memory for what is wanting; perhaps somebody else was faster. The caller holds `growth`.
     fn grow<B: Backing>(&self, arena: &Arena<B>) -> Result<(), Error> {
         let index = self.index.lock(arena.host());
         let (room, places) = (index.room, index.by_hash.capacity());
@@ -237,15 +238,15 @@ impl DedupIndex {
         Ok(())
     }
 
-    /// The object of a number that was taken is stored: others find it from here on; false if another with the same
-    /// hash is found already.
+    /// Says that the object of a number that was taken is stored: others find it from here on; false
+    /// if another with the same hash is found already.
     pub(crate) fn publish(&self, host: &dyn Host, hash: u32, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         // There is a place, by `with_room`.
         *index.by_hash.entry(hash).or_insert(number) == number
     }
 
-    /// One reference less. With the last one nobody finds the object any more: true, and the caller frees it.
+    /// Takes a reference away. With the last one nobody finds the object any more: true, and the caller frees it.
     pub(crate) fn leave(&self, host: &dyn Host, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         let (references, hash) = self.entry_of(number);
@@ -262,7 +263,7 @@ impl DedupIndex {
         true
     }
 
-    /// The word of a number is empty: it may be used again.
+    /// Frees a number whose word is empty: it may be used again.
     pub(crate) fn reclaimed(&self, host: &dyn Host, number: SharedIndex) {
         let mut index = self.index.lock(host);
         self.set_entry(number, 0, index.free);

@@ -117,12 +117,12 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// What a block holds now, and whether it is locked.
+    /// Returns what a block holds now, and whether it is locked.
     pub(crate) fn content(&self, block: BlockIndex) -> (Content, bool) {
         self.content_of(block.word())
     }
 
-    /// What a word says, a block's or a shared object's.
+    /// Returns what a word says, a block's or a shared object's.
     pub(crate) fn content_of(&self, index: WordIndex) -> (Content, bool) {
         let word = self.pool.look_at(index).unwrap_or(Word::from_bits(0));
         Content::of(word, &self.pool.layout())
@@ -155,12 +155,13 @@ impl<B: Backing> Store<B> {
 }
 
 impl<B: Backing> BlockLock<'_, B> {
-    /// What the block holds. While it is locked only its holder changes that, but for the mark of idleness.
+    /// Returns what the block holds. While it is locked only its holder changes that, but for the
+    /// mark of idleness.
     pub(crate) fn content(&self) -> Content {
         self.store.content(self.block).0
     }
 
-    /// The block becomes an object of these bytes. On an error it stays as it was.
+    /// Makes the block an object of these bytes. On an error it stays as it was.
     pub(crate) fn set_object(&self, mark: ObjectFlags, bytes: &[u8]) -> Result<(), Error> {
         let pool = &self.store.pool;
         let bits = ObjectFlags {
@@ -179,7 +180,7 @@ impl<B: Backing> BlockLock<'_, B> {
         })
     }
 
-    /// The block's object gets other bytes in its own place, as many as it has: no memory is needed.
+    /// Gives the block's object other bytes in its own place, as many as it has: no memory is needed.
     pub(crate) fn overwrite(&self, mark: ObjectFlags, bytes: &[u8]) -> Result<(), Error> {
         let bits = ObjectFlags {
             locked: true,
@@ -215,7 +216,7 @@ impl<B: Backing> BlockLock<'_, B> {
         Ok(())
     }
 
-    /// The form and length of the block's object.
+    /// Returns the form and length of the block's object.
     fn object(&self, content: Content) -> Result<(Form, usize), Error> {
         let Content::Object(mark) = content else {
             return Err(self.corrupt("its object went away under its lock"));
@@ -239,7 +240,7 @@ impl<B: Backing> BlockLock<'_, B> {
         Ok(())
     }
 
-    /// The block becomes a hole, a pattern, an extent or a reference: no memory is needed.
+    /// Makes the block a hole, a pattern, an extent or a reference: no memory is needed.
     ///
     /// # Errors
     /// [`Error::Forked`] and [`Error::Corrupt`], which cannot be unless a word was changed by who does not hold its lock.
@@ -271,7 +272,7 @@ impl<B: Backing> BlockLock<'_, B> {
         Ok(gone())
     }
 
-    /// What the old content had elsewhere goes.
+    /// Gives up what the old content had elsewhere.
     fn release(&self, old: Content) -> Result<(), Error> {
         match old {
             Content::Backed(extent) => self.store.free_extent(extent),

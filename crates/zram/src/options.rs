@@ -44,7 +44,7 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// A store of `size` bytes, with the defaults for the rest.
+    /// Makes a store of `size` bytes, with the defaults for the rest.
     #[must_use]
     pub const fn new(size: u64) -> Self {
         Self {
@@ -62,8 +62,8 @@ impl StoreOptions {
         }
     }
 
-    /// The limit of a store that is given none, in bytes: [`full_limit`](Self::full_limit), or half of the memory that is
-    /// available to the process now, if that is less.
+    /// Returns the limit of a store that is given none, in bytes: [`full_limit`](Self::full_limit),
+    /// or half of the memory that is available to the process now, if that is less.
     #[must_use]
     pub fn default_limit(&self) -> u64 {
         let least = self.block_size.block_bytes() as u64;
@@ -71,8 +71,9 @@ impl StoreOptions {
         full.min((zs_os::memory_available() / 2).max(least))
     }
 
-    /// What a store needs whose blocks do not compress, in bytes, metadata included: a sixteenth more than its size, and
-    /// 2 MiB; at least a pageblock, and at most what an arena can be.
+    /// Returns what a store needs whose blocks do not compress, in bytes, metadata included: a
+    /// sixteenth more than its size, and 2 MiB; at least a pageblock, and at most what an arena can
+    /// be.
     #[must_use]
     pub fn full_limit(&self) -> u64 {
         let least = self.block_size.block_bytes() as u64;
@@ -81,7 +82,7 @@ impl StoreOptions {
             .clamp(least, MAX_ARENA_BYTES)
     }
 
-    /// Blocks of the largest size.
+    /// Returns the blocks of the largest size.
     pub(crate) fn max_blocks(&self) -> Result<u32, Error> {
         let block = self.block_size.bytes() as u64;
         // Words have numbers of 32 bits; with deduplication there are two for each block, and some.
@@ -100,8 +101,8 @@ impl StoreOptions {
         Ok(asked.div_ceil(block) as u32)
     }
 
-    /// The limit in bytes, and how much address space it may grow to: enough for the largest size and the largest limit that
-    /// the store can be given later.
+    /// Returns the limit in bytes, and how much address space it may grow to: enough for the
+    /// largest size and the largest limit that the store can be given later.
     pub(crate) fn limits(&self) -> Result<(u64, u64), Error> {
         let least = self.block_size.block_bytes() as u64;
         let limit = match self.limit {

@@ -30,7 +30,8 @@ pub(crate) fn pad(object: &mut [u8], len: usize, algorithm: u8) -> bool {
     true
 }
 
-/// The algorithm of a padded object, and the bytes that it compressed; `None` if it is none.
+/// Returns the algorithm of a padded object, and the bytes that it compressed; `None` if it is
+/// none.
 pub(crate) fn unpad(object: &[u8]) -> Option<(Form, &[u8])> {
     let (last, rest) = object.split_last()?;
     let padding = match usize::from(last >> 2) {
@@ -41,7 +42,7 @@ pub(crate) fn unpad(object: &[u8]) -> Option<(Form, &[u8])> {
     (padding > 0).then_some((Form::Compressed(last & 3), &object[..len]))
 }
 
-/// What is stored, without padding.
+/// Returns what is stored, without padding.
 pub(crate) fn strip(form: Form, object: &[u8]) -> (Form, &[u8]) {
     match form {
         Form::Padded => unpad(object).unwrap_or((form, object)),

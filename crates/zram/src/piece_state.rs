@@ -71,7 +71,7 @@ impl PieceState<'_> {
             .is_ok()
     }
 
-    /// It is open, and the caller is in; or there was no memory.
+    /// Ends an opening: it is open, and the caller is in; or there was no memory.
     pub(crate) fn end_opening(self, open: bool) {
         // Release pairs with the Acquire of who enters.
         self.0

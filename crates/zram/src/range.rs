@@ -17,7 +17,7 @@ pub(crate) struct Piece {
 }
 
 impl<B: Backing> Store<B> {
-    /// The pieces of a request that lies within the store.
+    /// Returns the pieces of a request that lies within the store.
     pub(crate) fn pieces(
         &self,
         offset: u64,
@@ -43,7 +43,7 @@ impl<B: Backing> Store<B> {
         }))
     }
 
-    /// Whether a request lies within the store.
+    /// Says whether a request lies within the store.
     pub(crate) fn check_range(&self, offset: u64, len: u64) -> Result<(), Error> {
         let size = self.size();
         match offset.checked_add(len) {
@@ -52,7 +52,7 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// How much of a block the store shows.
+    /// Returns how much of a block the store shows.
     pub(crate) fn shown(&self, block: BlockIndex) -> usize {
         let start = block.start(self.block_size() as u64);
         (self.size() - start.min(self.size())).min(self.block_size() as u64) as usize

@@ -33,7 +33,7 @@ impl<B: Backing> Store<B> {
         self.read_timed(len, || self.read_pieces(offset, buffer))
     }
 
-    /// The same, but nothing is put into the buffer if the range holds nothing but zeros. Returns whether it holds more.
+    /// Reads like [`read`](Self::read), but puts nothing into the buffer if the range holds nothing but zeros. Returns whether it holds more.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -183,7 +183,7 @@ impl<B: Backing> Store<B> {
         Ok(true)
     }
 
-    /// An access, which has ended: the block is neither idle nor what a writeback has picked any more.
+    /// Notes an access, which has ended: the block is neither idle nor what a writeback has picked any more.
     fn accessed(&self, index: WordIndex) {
         let used = |bits| {
             let mark = ObjectFlags::of(bits);
@@ -212,7 +212,7 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// A block from its stored bytes.
+    /// Returns a block from its stored bytes.
     pub(crate) fn decode(
         &self,
         block: BlockIndex,

@@ -105,7 +105,7 @@ impl<B: Backing> Store<B> {
         scanned.map(|()| run.report)
     }
 
-    /// The largest blocks that are wanted.
+    /// Returns the largest blocks that are wanted.
     fn largest(&self, run: &Run<'_>, most: usize) -> Result<Vec<BlockIndex>, Error> {
         let mut heap = BinaryHeap::new();
         if most == 0 {
@@ -236,7 +236,7 @@ impl Run<'_> {
     }
 }
 
-/// A secondary algorithm among those that were tried.
+/// Returns a secondary algorithm among those that were tried.
 fn bit(priority: u8) -> u8 {
     1 << (priority - 1)
 }

@@ -1,6 +1,7 @@
 //! Blocks of one repeated word.
 
-/// The 8-byte word (in the machine's order of bytes) of which the block is made, if it is made of one.
+/// Returns the 8-byte word (in the machine's order of bytes) of which the block is made, if it is
+/// made of one.
 pub(crate) fn same_filled(block: &[u8]) -> Option<u64> {
     let (words, rest) = block.as_chunks::<8>();
     debug_assert!(rest.is_empty(), "blocks are whole words");

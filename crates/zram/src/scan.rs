@@ -65,7 +65,7 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    /// All blocks that the store shows.
+    /// Returns all blocks that the store shows.
     pub(crate) fn all_blocks(&self) -> Range<BlockIndex> {
         BlockIndex::default()..self.end()
     }

@@ -90,8 +90,8 @@ pub struct StoreStats {
 }
 
 impl<B: Backing> Store<B> {
-    /// What the store holds. Each figure is of one moment; together they are of slightly different ones while
-    /// others are at work. Takes each class lock of the pool once.
+    /// Returns what the store holds. Each figure is of one moment; together they are of slightly
+    /// different ones while others are at work. Takes each class lock of the pool once.
     pub fn stats(&self) -> StoreStats {
         let arena = self.arena().stats();
         let events = |event| self.counters.events(event);

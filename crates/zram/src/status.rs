@@ -38,8 +38,9 @@ pub struct StoredSize {
 }
 
 impl<B: Backing> Store<B> {
-    /// What a range holds, from its start: at most `most` ranges, neighbours of different kinds, which may cover
-    /// less than was asked about if there are more. Of a block that changes meanwhile, the old or the new.
+    /// Returns what a range holds, from its start: at most `most` ranges, neighbours of different
+    /// kinds, which may cover less than was asked about if there are more. Of a block that changes
+    /// meanwhile, the old or the new.
     ///
     /// Parts of the store in which nothing was ever written cost nothing.
     ///
@@ -52,8 +53,9 @@ impl<B: Backing> Store<B> {
         Ok(found.into_iter().map(status).collect())
     }
 
-    /// What each block of a range takes, from its start; blocks in a row that take nothing are together. Of a block that
-    /// changes meanwhile, the old, the new, or nothing. Otherwise as [`status`](Self::status).
+    /// Returns what each block of a range takes, from its start; blocks in a row that take nothing
+    /// are together. Of a block that changes meanwhile, the old, the new, or nothing. Otherwise as
+    /// [`status`](Self::status).
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
@@ -70,7 +72,8 @@ impl<B: Backing> Store<B> {
         Ok(found.into_iter().map(stored).collect())
     }
 
-    /// A range as lengths and what `of` says of each block; neighbours that are alike are one.
+    /// Returns a range as lengths and what `of` says of each block; neighbours that are alike are
+    /// one.
     fn describe<T: Copy>(
         &self,
         offset: u64,
@@ -105,7 +108,7 @@ impl<B: Backing> Store<B> {
         Ok(found)
     }
 
-    /// Whether a range that lies in the store holds nothing but zeros.
+    /// Says whether a range that lies in the store holds nothing but zeros.
     pub(crate) fn is_zeroes(&self, offset: u64, len: u64) -> bool {
         let block_size = self.block_size() as u64;
         let mut next = BlockIndex::of_byte(offset, block_size);

@@ -53,7 +53,7 @@ impl<B: Backing> fmt::Debug for Store<B> {
 }
 
 impl Store {
-    /// A store in private anonymous memory.
+    /// Makes a store in private anonymous memory.
     ///
     /// # Errors
     /// [`Error::Invalid`] if an option is out of bounds, [`Error::NoMemory`].
@@ -63,7 +63,7 @@ impl Store {
 }
 
 impl<B: Backing> Store<B> {
-    /// A store in memory of another kind.
+    /// Makes a store in memory of another kind.
     ///
     /// # Errors
     /// As for [`new`](Store::new).
@@ -112,7 +112,7 @@ impl<B: Backing> Store<B> {
         self.pool.client()
     }
 
-    /// A pin on an object, whatever other readers do.
+    /// Returns a pin on an object, whatever other readers do.
     pub(crate) fn read_pinned(
         &self,
         index: WordIndex,
@@ -129,18 +129,18 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         // Relaxed: the size bounds requests, and a table of the largest size is behind it.
         self.size.load(Ordering::Relaxed)
     }
 
-    /// The bytes that are compressed, and atomic, together.
+    /// Returns the bytes that are compressed, and atomic, together.
     pub fn block_size(&self) -> usize {
         self.arena().options().page_size.bytes()
     }
 
-    /// The block behind the last one of the store, which may be shown in part.
+    /// Returns the block behind the last one of the store, which may be shown in part.
     pub(crate) fn end(&self) -> BlockIndex {
         BlockIndex::behind(self.size(), self.block_size() as u64)
     }
@@ -176,12 +176,13 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// The most bytes that the store may hold.
+    /// Returns the most bytes that the store may hold.
     pub fn limit(&self) -> u64 {
         self.arena().limit()
     }
 
-    /// Bytes of memory held, all metadata included ([`StoreStats::mem_used`](crate::StoreStats::mem_used)). A few loads.
+    /// Returns the number of bytes of memory held, all metadata included
+    /// ([`StoreStats::mem_used`](crate::StoreStats::mem_used)). A few loads.
     pub fn mem_used(&self) -> u64 {
         self.arena().stats().held
     }
@@ -218,7 +219,7 @@ impl<B: Backing> Store<B> {
         self.set_codec(priority, algorithm, dictionary)
     }
 
-    /// The algorithms by priority, the primary one first.
+    /// Returns the algorithms by priority, the primary one first.
     pub fn algorithms(&self) -> impl Iterator<Item = (u8, Algorithm)> + '_ {
         let get = |number| Some((number, self.codecs.get(number)?.algorithm));
         (0..=crate::content::MAX_PRIORITY).filter_map(get)
@@ -307,7 +308,7 @@ impl<B: Backing> Drop for Attachment<'_, B> {
 pub struct Alone<'a, B: Backing>(&'a Store<B>);
 
 impl<B: Backing> Alone<'_, B> {
-    /// As [`Store::reset`]; clients stay out until this is dropped.
+    /// Works as [`Store::reset`]; clients stay out until this is dropped.
     ///
     /// # Errors
     /// [`Error::Busy`] during a recompression or a writeback.

@@ -106,17 +106,17 @@ impl BlockTable {
         }
     }
 
-    /// The most blocks that there can be.
+    /// Returns the most blocks that there can be.
     pub(crate) fn end(&self) -> BlockIndex {
         BlockIndex::new(self.blocks)
     }
 
-    /// The piece that a block lies in.
+    /// Returns the piece that a block lies in.
     fn piece_of(&self, block: BlockIndex) -> u32 {
         block.number() / self.piece
     }
 
-    /// The word of a shared object.
+    /// Returns the word of a shared object.
     pub(crate) fn shared_word(&self, number: SharedIndex) -> WordIndex {
         WordIndex::new(self.blocks + number.number())
     }
@@ -131,7 +131,7 @@ impl BlockTable {
         })
     }
 
-    /// What a word belongs to.
+    /// Returns what a word belongs to.
     #[inline]
     fn owner(&self, index: WordIndex) -> Owner {
         match index.number().checked_sub(self.blocks) {
@@ -140,7 +140,7 @@ impl BlockTable {
         }
     }
 
-    /// The first block of a piece.
+    /// Returns the first block of a piece.
     fn start_of(&self, piece: u32) -> BlockIndex {
         BlockIndex::new(piece.saturating_mul(self.piece))
     }
@@ -225,7 +225,7 @@ impl BlockTable {
         }
     }
 
-    /// The pieces of a group.
+    /// Returns the pieces of a group.
     fn pieces_of(&self, group: u32) -> Range<u32> {
         let start = group * self.group;
         start
@@ -263,7 +263,8 @@ impl BlockTable {
         }
     }
 
-    /// The first block at or after `block`, below `end`, whose piece is open; and where that piece ends.
+    /// Returns the first block at or after `block`, below `end`, whose piece is open; and where
+    /// that piece ends.
     pub(crate) fn next_open(
         &self,
         block: BlockIndex,
@@ -288,7 +289,7 @@ impl BlockTable {
         None
     }
 
-    /// From `block` on, below `end`, the blocks of its piece.
+    /// Returns the blocks of a block's piece, from it on and below `end`.
     pub(crate) fn piece_from(&self, block: BlockIndex, end: BlockIndex) -> Range<BlockIndex> {
         let next = self.start_of(self.piece_of(block) + 1);
         block..next.min(end)
@@ -303,8 +304,8 @@ impl BlockTable {
         }
     }
 
-    /// The cell of a block's last access; `None` if that is not tracked. Written by who is in the piece, or pins
-    /// the block's object.
+    /// Returns the cell of a block's last access; `None` if that is not tracked. Written by who is
+    /// in the piece, or pins the block's object.
     pub(crate) fn time(&self, block: BlockIndex) -> Option<&AtomicU64> {
         if self.stride == 1 || block >= self.end() {
             return None;
@@ -312,7 +313,7 @@ impl BlockTable {
         self.words.get(block.number() as usize * self.stride + 1)
     }
 
-    /// Blocks with content, by the pieces' counts; for `validate`, with nobody at work.
+    /// Returns the blocks with content, by the pieces' counts; for `validate`, with nobody at work.
     ///
     /// # Errors
     /// A group that does not count its open pieces.

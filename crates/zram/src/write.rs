@@ -119,7 +119,7 @@ impl<B: Backing> Store<B> {
         self.put(&lock, piece.block, coded)
     }
 
-    /// The locked block gets a new content.
+    /// Gives the locked block a new content.
     pub(crate) fn put(
         &self,
         lock: &BlockLock<'_, B>,
@@ -148,7 +148,8 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    /// What is to be stored of a block: its pattern, its compressed form in `room`, or itself.
+    /// Encodes a block: its pattern, its compressed form in `room`, or
+    /// itself.
     pub(crate) fn code<'a>(
         &self,
         number: u8,

@@ -162,7 +162,7 @@ impl<B: Backing> Store<B> {
         self.zero_inside(&lock, block, inside, zeroes.content())
     }
 
-    /// Everything, for a reset.
+    /// Discards everything, for a reset.
     pub(crate) fn discard_all(&self) -> Result<(), Error> {
         self.zero_blocks(BlockIndex::default(), self.table().end(), Zeroes::Hole)
     }

@@ -73,13 +73,13 @@ unsafe impl<B: Backing> Send for Arena<B> {}
 // handed to one thread; everything else is `Sync`.
 unsafe impl<B: Backing> Sync for Arena<B> {}
 
-/// A number for an arena; the same only after 2^32 of them.
+/// Returns a number for an arena; the same only after 2^32 of them.
 fn next_id() -> u32 {
     static ARENAS: StaticCounter = StaticCounter::new(1);
     ARENAS.next()
 }
 
-/// How many zones from the first on are like it.
+/// Returns how many zones from the first on are like it.
 fn first_tier(zones: &ZoneSpecs) -> usize {
     let specs = zones.specs();
     specs
@@ -183,44 +183,44 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The options that the arena was made with; the limit may have been set anew since.
+    /// Returns the options that the arena was made with; the limit may have been set anew since.
     pub fn options(&self) -> &ArenaOptions {
         &self.options
     }
 
-    /// The hooks that the arena was made with.
+    /// Returns the hooks that the arena was made with.
     #[inline]
     pub fn host(&self) -> &'static dyn Host {
         self.host
     }
 
-    /// The bytes of all frames; frame `n` starts at `n` times the frame size.
+    /// Returns the bytes of all frames; frame `n` starts at `n` times the frame size.
     #[inline]
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// The backing that the arena was made with.
+    /// Returns the backing that the arena was made with.
     pub fn backing(&self) -> &B {
         &self.backing
     }
 
-    /// Whether this process is a forked child of the one that made the arena. There nothing may be
-    /// allocated, freed, moved or given back, since locks may be held by threads that do not exist;
-    /// pools refuse it. What the child may read, the backing says.
+    /// Says whether this process is a forked child of the one that made the arena. There nothing
+    /// may be allocated, freed, moved or given back, since locks may be held by threads that do not
+    /// exist; pools refuse it. What the child may read, the backing says.
     #[inline]
     pub fn is_forked(&self) -> bool {
         self.backing.process() != self.process
     }
 
-    /// Whether this process sees the payload: always where the arena was made; in a forked child, if
-    /// the backing says so.
+    /// Says whether this process sees the payload: always where the arena was made; in a forked
+    /// child, if the backing says so.
     #[inline]
     pub fn may_read(&self) -> bool {
         self.backing.child_can_read() || !self.is_forked()
     }
 
-    /// The descriptor of a frame; a frame that was never used reads as free.
+    /// Returns the descriptor of a frame; a frame that was never used reads as free.
     pub fn frame_descriptor(&self, id: FrameId) -> Option<Descriptor> {
         let descriptor = self.descriptors.get(id.index())?;
         Some(Descriptor(descriptor.load(Ordering::Relaxed)))
@@ -263,7 +263,7 @@ impl<B: Backing> Arena<B> {
         owner.expect("the zones cover every block")
     }
 
-    /// A frame as a run of one.
+    /// Returns a frame as a run of one.
     pub(crate) fn run_of(&self, frame: FrameId) -> FrameRun {
         FrameRun {
             block: (frame.index() / self.blocks.frames) as BlockId,
@@ -272,28 +272,30 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Whether a frame passes through caches: those of the first zone do, and of the zones that follow
-    /// and are like it. A frame of another tier would otherwise be handed out while better ones are free.
+    /// Says whether a frame passes through caches: those of the first zone do, and of the zones
+    /// that follow and are like it. A frame of another tier would otherwise be handed out while
+    /// better ones are free.
     pub(crate) fn is_cached(&self, frame: u32) -> bool {
         frame < self.cached_end
     }
 
-    /// Whether a zone is to have huge pages.
+    /// Says whether a zone is to have huge pages.
     pub(crate) fn is_huge(&self, zone: usize) -> bool {
         self.options.zones.specs()[zone].kind == ZoneKind::Huge
     }
 
-    /// Frames that are committed at a time, and given back at a time by the way.
+    /// Returns the number of frames that are committed at a time, and given back at a time by the
+    /// way.
     pub(crate) fn frames_per_run(&self) -> usize {
         FrameBatch::capacity(self.options.page_size).max(self.frames_per_granule())
     }
 
-    /// Frames that are committed and decommitted together.
+    /// Returns the number of frames that are committed and decommitted together.
     pub(crate) fn frames_per_granule(&self) -> usize {
         (self.backing.granule() >> self.options.page_size.shift()).max(1)
     }
 
-    /// The memory of a run of frames.
+    /// Returns the memory of a run of frames.
     pub(crate) fn place_of(&self, run: FrameRun) -> (NonNull<u8>, usize) {
         let shift = self.options.page_size.shift();
         let offset = (run.block as usize * self.blocks.frames + run.start) << shift;

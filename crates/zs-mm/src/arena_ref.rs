@@ -13,7 +13,7 @@ pub trait ArenaRef: sealed::Sealed {
     /// Bytes of the arena's structure that lie in this value, and that the arena counts itself.
     const EMBEDDED: usize;
 
-    /// The arena.
+    /// Returns the arena.
     fn arena(&self) -> &Arena<Self::Backing>;
 }
 

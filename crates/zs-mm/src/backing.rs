@@ -54,7 +54,7 @@ impl core::error::Error for BackingError {}
 ///    stays.
 /// 4. A failed call leaves the range as it was, but for what [`decommit`](Self::decommit) says.
 pub unsafe trait Backing: Send + Sync + fmt::Debug {
-    /// The unit of commit and decommit in bytes: a power of two.
+    /// Returns the unit of commit and decommit in bytes: a power of two.
     fn granule(&self) -> usize;
 
     /// Reserves `len` bytes (a multiple of the granule) at a multiple of `align`.
@@ -146,13 +146,13 @@ pub unsafe trait Backing: Send + Sync + fmt::Debug {
         }
     }
 
-    /// A number that differs between a process and its forked children, for one backing. Always the
-    /// same where nothing forks.
+    /// Returns a number that differs between a process and its forked children, for one backing.
+    /// Always the same where nothing forks.
     fn process(&self) -> u64 {
         0
     }
 
-    /// Whether a forked child sees the payload as it was at the fork.
+    /// Says whether a forked child sees the payload as it was at the fork.
     fn child_can_read(&self) -> bool {
         true
     }

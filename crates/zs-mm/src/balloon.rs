@@ -58,7 +58,7 @@ impl<A: ArenaRef> fmt::Debug for Balloon<A> {
 }
 
 impl<A: ArenaRef> Balloon<A> {
-    /// An empty balloon in an arena.
+    /// Makes an empty balloon in an arena.
     ///
     /// # Errors
     /// [`Error::TooManyPools`] (a balloon counts as one); [`Error::NoMemory`] if address space for its slots, 8
@@ -94,7 +94,7 @@ impl<A: ArenaRef> Balloon<A> {
         self.key.as_ref().expect("a balloon has its key")
     }
 
-    /// Frames in the balloon; none in a forked child.
+    /// Returns the number of frames in the balloon; none in a forked child.
     pub fn frames(&self) -> u64 {
         if self.arena().is_forked() {
             return 0;
@@ -102,7 +102,7 @@ impl<A: ArenaRef> Balloon<A> {
         self.state.lock(self.host()).frames
     }
 
-    /// Committed bytes of the balloon's slots, counted in the arena's limit.
+    /// Returns the number of committed bytes of the balloon's slots, counted in the arena's limit.
     pub fn metadata_bytes(&self) -> u64 {
         self.slots.committed_bytes()
     }
@@ -168,7 +168,7 @@ impl<A: ArenaRef> Balloon<A> {
         outcome
     }
 
-    /// The end of the slots; there is memory for the next.
+    /// Returns the end of the slots; there is memory for the next.
     fn ensured_end(&self) -> Result<usize, Error> {
         let end = self.state.lock(self.host()).end;
         if end < self.slots.len() {

@@ -86,7 +86,8 @@ impl Blocks {
         core::mem::take(&mut self.table)
     }
 
-    /// The last cell of a block's record: what must be committed before the block is opened.
+    /// Returns the last cell of a block's record: what must be committed before the block is
+    /// opened.
     pub(crate) fn last_cell(&self, block: BlockId) -> usize {
         (block as usize + 1) * Self::stride(self.frames) - 1
     }
@@ -110,7 +111,8 @@ impl Blocks {
         }
     }
 
-    /// Frames that nobody has: neither a user, nor a cache, nor a commit or decommit under way.
+    /// Returns the frames that nobody has: neither a user, nor a cache, nor a commit or decommit
+    /// under way.
     pub(crate) fn free(&self, block: BlockId) -> FrameMask {
         self.mask(block, 0)
     }
@@ -143,7 +145,7 @@ impl Blocks {
         );
     }
 
-    /// Frames with memory behind them.
+    /// Returns the frames with memory behind them.
     pub(crate) fn committed(&self, block: BlockId) -> FrameMask {
         self.mask(block, self.words)
     }
@@ -166,7 +168,7 @@ impl Blocks {
         self.flags(block) & FLAG_RESERVED != 0
     }
 
-    /// Free committed frames that anybody may take.
+    /// Returns the number of free committed frames that anybody may take.
     pub(crate) fn available(&self, block: BlockId) -> usize {
         if self.is_reserved(block) {
             return 0;
@@ -174,7 +176,7 @@ impl Blocks {
         self.counts(block).ready
     }
 
-    /// How many frames are free, and how many of those are committed.
+    /// Returns how many frames are free, and how many of those are committed.
     pub(crate) fn counts(&self, block: BlockId) -> Counts {
         let state = self.state(block).get();
         Counts {
@@ -189,7 +191,7 @@ impl Blocks {
         state.set(state.get() & FLAGS | counts);
     }
 
-    /// The neighbours in the block's list: (previous, next).
+    /// Returns the neighbours in the block's list: (previous, next).
     pub(crate) fn links(&self, block: BlockId) -> (BlockId, BlockId) {
         let links = self.cell(block, 2 * self.words + 1).get();
         ((links >> 32) as u32, links as u32)
@@ -200,12 +202,13 @@ impl Blocks {
             .set(u64::from(previous) << 32 | u64::from(next));
     }
 
-    /// Free frames that are committed: to be had at once, and what trim gives back.
+    /// Returns the free frames that are committed: to be had at once, and what trim gives back.
     pub(crate) fn ready(&self, block: BlockId) -> FrameMask {
         self.free(block).and(self.committed(block))
     }
 
-    /// The list that a block belongs to by its counts; a full block is in none, nor one that is reserved.
+    /// Returns the list that a block belongs to by its counts; a full block is in none, nor one
+    /// that is reserved.
     pub(crate) fn list_of(&self, block: BlockId) -> Option<usize> {
         let Counts { free, ready } = self.counts(block);
         if free == 0 || self.is_reserved(block) {

@@ -23,15 +23,16 @@ pub struct BlockState {
 }
 
 impl BlockState {
-    /// Frames that somebody has: owners, balloons, frame caches.
+    /// Returns the number of frames that somebody has: owners, balloons, frame caches.
     pub fn in_use(&self) -> u32 {
         self.frames - self.free - self.offline
     }
 }
 
 impl<B: Backing> Arena<B> {
-    /// The pageblocks that were ever opened, by number. Each is of its own moment; takes a zone's lock for each.
-    /// Empties the frame caches first, whose frames would count as in use. None in a forked child.
+    /// Returns the pageblocks that were ever opened, by number. Each is of its own moment; takes a
+    /// zone's lock for each. Empties the frame caches first, whose frames would count as in use.
+    /// None in a forked child.
     pub fn blocks(&self) -> impl Iterator<Item = BlockState> + '_ {
         let is_ours = !self.is_forked();
         if is_ours {

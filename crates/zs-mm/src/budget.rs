@@ -28,7 +28,7 @@ const UNDER_WAY: u64 = 1;
 const ENDED: u64 = 1 << 32;
 
 impl Budget {
-    /// A budget of `limit` bytes, which can be set anew up to `ceiling`.
+    /// Makes a budget of `limit` bytes, which can be set anew up to `ceiling`.
     pub(crate) fn new(limit: u64, ceiling: u64) -> Self {
         let withheld = ceiling - limit;
         Self {
@@ -40,8 +40,8 @@ impl Budget {
         }
     }
 
-    /// The limit and what is held. The second is never above the first: both are by one look at what
-    /// is withheld. While somebody sets the limit, what that takes may count as held.
+    /// Returns the limit and what is held. The second is never above the first: both are by one
+    /// look at what is withheld. While somebody sets the limit, what that takes may count as held.
     pub(crate) fn limit_and_held(&self) -> (u64, u64) {
         let withheld = self.withheld.load(Ordering::Relaxed);
         let taken = self.taken.load(Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Budget {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// The most that was held is counted from here on.
+    /// Counts the most that was held from here on.
     pub(crate) fn forget_peak(&self) {
         self.peak.store(self.held(), Ordering::Relaxed);
     }

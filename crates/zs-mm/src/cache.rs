@@ -18,7 +18,8 @@ impl FrameBatch {
     /// frames at once took 0.74 of the time of one by one (`docs/decisions/0005-commit-in-runs.md`).
     const BYTES: usize = 128 << 10;
 
-    /// Frames of this size that are committed at a time, and that a cache holds.
+    /// Returns the number of frames of this size that are committed at a time, and that a cache
+    /// holds.
     pub(crate) fn capacity(page: PageSize) -> usize {
         (Self::BYTES / page.bytes()).clamp(4, Self::CAPACITY)
     }
@@ -64,7 +65,7 @@ pub(crate) struct FrameCache {
 }
 
 impl FrameCache {
-    /// A cache of at most `capacity` frames.
+    /// Makes a cache of at most `capacity` frames.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             frames: Mutex::new(Rank::FrameCache, FrameBatch::default()),

@@ -13,7 +13,7 @@ use crate::size::FrameId;
 /// How often what is in the way is asked to go.
 const TRIES: usize = if cfg!(zs_loom) { 2 } else { 5 };
 
-/// An error that names what is in the way.
+/// Returns an error that names what is in the way.
 pub(crate) fn in_the_way(frame: FrameId, status: FrameStatus) -> Error {
     Error::InTheWay { frame, status }
 }
@@ -94,7 +94,7 @@ impl<B: Backing> Arena<B> {
         Ok(left.map(|left| failed.unwrap_or(left)))
     }
 
-    /// The first of some frames that nobody of `owners` can move, by its descriptor.
+    /// Returns the first of some frames that nobody of `owners` can move, by its descriptor.
     pub(crate) fn refused(
         &self,
         mut frames: impl Iterator<Item = FrameId>,
@@ -106,13 +106,13 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The frames of an opened block that are free.
+    /// Returns the frames of an opened block that are free.
     pub(crate) fn free_of(&self, block: BlockId) -> FrameMask {
         let _state = self.zone_of(block).lock(self.host);
         self.blocks.free(block)
     }
 
-    /// A frame, by its number in its block.
+    /// Returns a frame, by its number in its block.
     pub(crate) fn frame_of(&self, block: BlockId, frame: usize) -> FrameId {
         FrameId((block as usize * self.blocks.frames + frame) as u32)
     }

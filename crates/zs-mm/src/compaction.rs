@@ -38,7 +38,7 @@ pub struct CompactOptions<'a> {
 }
 
 impl CompactOptions<'_> {
-    /// A mode, and the defaults for the rest.
+    /// Makes a mode, and the defaults for the rest.
     pub const fn new(mode: MigrateMode) -> Self {
         Self {
             mode,
@@ -93,7 +93,7 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
-    /// Whether the scanners met.
+    /// Says whether the scanners met.
     pub fn met(&self) -> bool {
         self.end == CompactEnd::Met
     }

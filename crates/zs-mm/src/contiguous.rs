@@ -27,12 +27,12 @@ pub struct Contiguous {
 }
 
 impl Contiguous {
-    /// The first frame.
+    /// Returns the first frame.
     pub fn first(&self) -> FrameId {
         self.first
     }
 
-    /// How many frames there are.
+    /// Returns how many frames there are.
     pub fn frames(&self) -> u32 {
         self.frames
     }
@@ -196,7 +196,7 @@ impl<B: Backing> Arena<B> {
         Ok(contiguous)
     }
 
-    /// The parts of a range of frames that lie in one block each.
+    /// Returns the parts of a range of frames that lie in one block each.
     pub(crate) fn runs_of(
         &self,
         first: FrameId,

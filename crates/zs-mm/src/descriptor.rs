@@ -38,12 +38,12 @@ pub struct PoolKey {
 }
 
 impl PoolKey {
-    /// The pool's number among those of its arena, as its frames' descriptors say.
+    /// Returns the pool's number among those of its arena, as its frames' descriptors say.
     pub fn pool(&self) -> u16 {
         self.pool
     }
 
-    /// The descriptor's view of one of this pool's claims.
+    /// Returns the descriptor's view of one of this pool's claims.
     pub fn owner(&self, class: u8, zspage: u32, index: u8) -> FrameOwner {
         debug_assert!(zspage <= ZSPAGE_MASK as u32 && index < MAX_INDEX);
         FrameOwner {
@@ -99,17 +99,17 @@ impl Descriptor {
     /// A frame that was just allocated for a zspage: nobody owns it yet.
     pub const UNOWNED: Self = Self::unowned(FrameType::Zspage);
 
-    /// A frame of this type that nobody owns yet.
+    /// Makes a frame of this type that nobody owns yet.
     pub const fn unowned(frame_type: FrameType) -> Self {
         Self((frame_type as u64) << TYPE_SHIFT | UNOWNED)
     }
 
-    /// A frame of a zspage.
+    /// Makes a frame of a zspage.
     pub const fn owned(owner: FrameOwner) -> Self {
         Self::owned_as(FrameType::Zspage, owner)
     }
 
-    /// A frame of a zspage whose contents were moved, and that is still being read.
+    /// Makes a frame of a zspage whose contents were moved, and that is still being read.
     pub const fn draining(owner: FrameOwner) -> Self {
         Self(Self::owned(owner).0 | DRAINING)
     }
@@ -124,7 +124,7 @@ impl Descriptor {
         )
     }
 
-    /// The frame's type.
+    /// Returns the frame's type.
     pub fn frame_type(self) -> FrameType {
         match (self.0 >> TYPE_SHIFT) & TYPE_MASK {
             0 => FrameType::Free,
@@ -135,7 +135,7 @@ impl Descriptor {
         }
     }
 
-    /// The frame's owner, if it has one; not of one that drains.
+    /// Returns the frame's owner, if it has one; not of one that drains.
     pub fn owner(self) -> Option<FrameOwner> {
         let owned = matches!(self.frame_type(), FrameType::Zspage | FrameType::Balloon)
             && self.0 & (UNOWNED | DRAINING) == 0;
@@ -147,17 +147,17 @@ impl Descriptor {
         })
     }
 
-    /// The number of the pool that an owned frame belongs to.
+    /// Returns the number of the pool that an owned frame belongs to.
     pub(crate) fn pool(self) -> u16 {
         (self.0 >> POOL_SHIFT) as u16
     }
 
-    /// Whether somebody is about to move the frame.
+    /// Says whether somebody is about to move the frame.
     pub fn is_isolated(self) -> bool {
         self.0 & ISOLATED != 0
     }
 
-    /// The descriptor without what belongs to those who move the frame.
+    /// Returns the descriptor without what belongs to those who move the frame.
     pub fn at_rest(self) -> Self {
         Self(self.0 & !(LOCKED | ISOLATED))
     }

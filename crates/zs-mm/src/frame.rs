@@ -21,7 +21,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame's number.
+    /// Returns the frame's number.
     pub fn id(&self) -> FrameId {
         self.id
     }

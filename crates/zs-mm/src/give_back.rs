@@ -63,7 +63,7 @@ impl<B: Backing> Arena<B> {
         self.decay_at_most(usize::MAX)
     }
 
-    /// A bounded piece of [`decay`](Self::decay), for callers who came for something else.
+    /// Does a bounded piece of [`decay`](Self::decay), for callers who came for something else.
     pub(crate) fn decay_a_little(&self) {
         self.decay_at_most(self.frames_per_run());
     }
@@ -239,7 +239,7 @@ impl Zone {
         }
     }
 
-    /// Whether a tick would begin a new interval.
+    /// Says whether a tick would begin a new interval.
     pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
         let now = host.now_ns();
         let last = self.lock(host).last_tick_ns;

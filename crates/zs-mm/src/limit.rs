@@ -6,17 +6,17 @@ use crate::error::Error;
 use zs_sync::assert_may_block;
 
 impl<B: Backing> Arena<B> {
-    /// The limit that is in force, in bytes.
+    /// Returns the limit that is in force, in bytes.
     pub fn limit(&self) -> u64 {
         self.budget.limit_and_held().0
     }
 
-    /// The most that was held ([`ArenaStats::peak`](crate::ArenaStats::peak)) is counted from here on.
+    /// Counts the most that was held ([`ArenaStats::peak`](crate::ArenaStats::peak)) from here on.
     pub fn forget_peak(&self) {
         self.budget.forget_peak();
     }
 
-    /// The largest limit that can be set, in bytes: what tables are sized by.
+    /// Returns the largest limit that can be set, in bytes: what tables are sized by.
     pub fn capacity(&self) -> u64 {
         self.options.capacity()
     }

@@ -15,7 +15,7 @@ pub(crate) const MAX_RUNS: usize = if cfg!(zs_loom) {
 pub(crate) struct FrameMask(pub(crate) [u64; MASK_WORDS]);
 
 impl FrameMask {
-    /// The set of `len` frames from `start`.
+    /// Returns the set of `len` frames from `start`.
     pub(crate) fn range(start: usize, len: usize) -> Self {
         let mut mask = Self::default();
         let end = start + len;
@@ -68,7 +68,7 @@ impl FrameMask {
         self
     }
 
-    /// The frames, ascending.
+    /// Returns the frames, ascending.
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self;
         core::iter::from_fn(move || {
@@ -78,7 +78,7 @@ impl FrameMask {
         })
     }
 
-    /// The longest runs of neighbouring frames, ascending, as (start, length).
+    /// Returns the longest runs of neighbouring frames, ascending, as (start, length).
     pub(crate) fn runs(self) -> impl Iterator<Item = (usize, usize)> {
         let mut from = 0;
         core::iter::from_fn(move || {
@@ -89,7 +89,8 @@ impl FrameMask {
         })
     }
 
-    /// The first frame from `from` on that is in the set; with `flip` all ones, that is not.
+    /// Returns the first frame from `from` on that is in the set; with `flip` all ones, that is
+    /// not.
     fn next(&self, from: usize, flip: u64) -> Option<usize> {
         let mut unseen = u64::MAX << (from % 64);
         for (word, bits) in self.0.iter().enumerate().skip(from / 64) {
@@ -102,7 +103,7 @@ impl FrameMask {
         None
     }
 
-    /// The set, and with each frame all of its group of `group` neighbours.
+    /// Returns the set, and with each frame all of its group of `group` neighbours.
     pub(crate) fn with_whole_groups(self, group: usize) -> Self {
         if group == 1 {
             return self;
@@ -112,8 +113,8 @@ impl FrameMask {
         })
     }
 
-    /// The groups of `group` neighbouring frames that lie wholly in the set, at most `limit`
-    /// frames of them (a multiple of `group`), highest first.
+    /// Returns the groups of `group` neighbouring frames that lie wholly in the set, at most
+    /// `limit` frames of them (a multiple of `group`), highest first.
     pub(crate) fn whole_groups(self, group: usize, limit: usize) -> Self {
         if group == 1 && self.count() <= limit {
             return self;

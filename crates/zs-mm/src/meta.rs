@@ -34,7 +34,7 @@ unsafe impl<T: TableCell> Send for MetaTable<T> {}
 unsafe impl<T: TableCell> Sync for MetaTable<T> {}
 
 impl<T: TableCell> Default for MetaTable<T> {
-    /// A table without cells or memory.
+    /// Makes a table without cells or memory.
     fn default() -> Self {
         Self {
             table: Table::default(),
@@ -166,7 +166,7 @@ impl<T: TableCell> MetaTable<T> {
         bytes as u64
     }
 
-    /// The memory of some cells: granules that they fill, but for the end of the table.
+    /// Returns the memory of some cells: granules that they fill, but for the end of the table.
     fn piece(&self, backing: &dyn Backing, cells: Range<usize>) -> (NonNull<u8>, usize) {
         assert!(
             cells.start < cells.end && cells.end <= self.len(),
@@ -197,13 +197,13 @@ impl<T: TableCell> MetaTable<T> {
         unsafe { backing.release(RegionKind::Table, self.place, self.reserved) };
     }
 
-    /// The cell at `index`, or `None` beyond the end.
+    /// Returns the cell at `index`, or `None` beyond the end.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.table.get(index)
     }
 
-    /// The cell at `index`.
+    /// Returns the cell at `index`.
     ///
     /// # Panics
     /// If `index` is beyond the end.
@@ -213,17 +213,17 @@ impl<T: TableCell> MetaTable<T> {
         self.table.at(index)
     }
 
-    /// The number of cells.
+    /// Returns the number of cells.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether the table has no cells.
+    /// Says whether the table has no cells.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Bytes that are committed, and counted in the arena's limit.
+    /// Returns the number of bytes that are committed, and counted in the arena's limit.
     pub fn committed_bytes(&self) -> u64 {
         self.committed.load(Ordering::Relaxed)
     }

@@ -62,7 +62,7 @@ impl<B: Backing> Arena<B> {
         outcome
     }
 
-    /// Bytes of frames that are out of use for good.
+    /// Returns the number of bytes of frames that are out of use for good.
     pub(crate) fn offline_bytes(&self) -> u64 {
         // Relaxed: a sum that publishes nothing.
         let frames = self.offline.load(Ordering::Relaxed);
@@ -154,7 +154,7 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// The frames of a block that are out of use for good.
+    /// Returns the frames of a block that are out of use for good.
     pub(crate) fn offline_of(&self, block: BlockId) -> FrameMask {
         let mut offline = FrameMask::default();
         for frame in 0..self.blocks.frames {
@@ -186,7 +186,7 @@ impl Zone {
         Ok(())
     }
 
-    /// The free and the committed frames of an opened block.
+    /// Returns the free and the committed frames of an opened block.
     fn bitmaps(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) -> (FrameMask, FrameMask) {
         let _state = self.lock(host);
         (blocks.free(block), blocks.committed(block))

@@ -32,7 +32,7 @@ pub struct ArenaOptions {
 }
 
 impl ArenaOptions {
-    /// An arena of 4 KiB frames that holds at most `limit` bytes.
+    /// Makes an arena of 4 KiB frames that holds at most `limit` bytes.
     pub const fn new(limit: u64) -> Self {
         Self {
             page_size: PageSize::K4,
@@ -44,7 +44,7 @@ impl ArenaOptions {
         }
     }
 
-    /// The largest limit that can be set.
+    /// Returns the largest limit that can be set.
     pub(crate) fn capacity(&self) -> u64 {
         self.reserve.unwrap_or(self.limit)
     }

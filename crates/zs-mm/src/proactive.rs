@@ -27,12 +27,12 @@ pub(crate) struct Deferral {
 }
 
 impl Deferral {
-    /// Whether the last pass freed nothing.
+    /// Says whether the last pass freed nothing.
     pub(crate) fn is_in_vain(&self) -> bool {
         self.shift > 0
     }
 
-    /// Whether this call is to be put off.
+    /// Says whether this call is to be put off.
     fn puts_off(&mut self) -> bool {
         self.calls += 1;
         self.calls < 1 << self.shift
@@ -48,8 +48,8 @@ impl Deferral {
 }
 
 impl<B: Backing> Arena<B> {
-    /// How fragmented a zone is, from 0 to 100: the share of its free frames, in opened blocks, that are not in
-    /// blocks which are free as a whole. A look at each opened block.
+    /// Returns how fragmented a zone is, from 0 to 100: the share of its free frames, in opened
+    /// blocks, that are not in blocks which are free as a whole. A look at each opened block.
     ///
     /// # Errors
     /// [`Error::NoSuchZone`], [`Error::Forked`].

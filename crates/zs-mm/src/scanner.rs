@@ -43,7 +43,7 @@ impl<B: Backing> fmt::Debug for FreeScanner<'_, B> {
 }
 
 impl<'a, B: Backing> FreeScanner<'a, B> {
-    /// A scanner of the blocks from `at` to, and without, `end`.
+    /// Makes a scanner of the blocks from `at` to, and without, `end`.
     pub(crate) fn new(arena: &'a Arena<B>, zone: &'a Zone, at: BlockId, end: BlockId) -> Self {
         Self {
             arena,
@@ -55,12 +55,12 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
         }
     }
 
-    /// The block that it is at.
+    /// Returns the block that it is at.
     pub(crate) fn block(&self) -> BlockId {
         self.at
     }
 
-    /// Whether it left frames out because it could not commit them.
+    /// Says whether it left frames out because it could not commit them.
     pub(crate) fn lacked_memory(&self) -> bool {
         !self.commits
     }

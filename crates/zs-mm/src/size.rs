@@ -36,7 +36,7 @@ impl PageSize {
     /// All sizes, smallest first.
     pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
 
-    /// The base-2 logarithm of the size.
+    /// Returns the base-2 logarithm of the size.
     #[inline]
     pub const fn shift(self) -> u32 {
         match self {
@@ -46,20 +46,21 @@ impl PageSize {
         }
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[inline]
     pub const fn bytes(self) -> usize {
         1 << self.shift()
     }
 
-    /// Frames in a pageblock.
+    /// Returns the number of frames in a pageblock.
     #[inline]
     pub const fn frames_per_block(self) -> usize {
         let frames = BLOCK_BYTES >> self.shift();
         if frames == 0 { 1 } else { frames }
     }
 
-    /// Bytes of a pageblock of this size; more than [`BLOCK_BYTES`] only under loom.
+    /// Returns the number of bytes of a pageblock of this size; more than [`BLOCK_BYTES`] only
+    /// under loom.
     #[inline]
     pub const fn block_bytes(self) -> usize {
         self.frames_per_block() << self.shift()
@@ -87,7 +88,7 @@ impl fmt::Display for ZoneId {
 pub struct FrameId(pub u32);
 
 impl FrameId {
-    /// The number as a table index.
+    /// Returns the number as a table index.
     #[inline]
     pub fn index(self) -> usize {
         self.0 as usize

@@ -73,8 +73,8 @@ fn expect(what: &'static str, at: u64, recorded: u64, found: u64) -> Result<(), 
 }
 
 impl<B: Backing> Arena<B> {
-    /// What the arena holds. Takes no lock. Frames are of one moment, and so is `held`; the two are
-    /// of slightly different moments when others are at work.
+    /// Returns what the arena holds. Takes no lock. Frames are of one moment, and so is `held`; the
+    /// two are of slightly different moments when others are at work.
     pub fn stats(&self) -> ArenaStats {
         // Relaxed: see `usage`.
         let usage = self.usage.load(Ordering::Relaxed);
@@ -203,13 +203,13 @@ impl<B: Backing> Arena<B> {
         expect("advised huge with holes", at, 0, huge_with_holes.into())
     }
 
-    /// Frames that are in use or in balloons, by recounting the descriptors of opened blocks; for tests, with no
-    /// other thread at work.
+    /// Returns the number of frames that are in use or in balloons, by recounting the descriptors
+    /// of opened blocks; for tests, with no other thread at work.
     pub fn frames_in_use(&self) -> u64 {
         self.count_frames(|frame| !matches!(frame, FrameType::Free | FrameType::Offline))
     }
 
-    /// Frames of some types, by their descriptors.
+    /// Returns the number of frames of some types, by their descriptors.
     fn count_frames(&self, counts: impl Fn(FrameType) -> bool) -> u64 {
         let opened = self
             .zones

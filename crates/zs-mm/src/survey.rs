@@ -51,17 +51,17 @@ struct Passage {
 }
 
 impl Survey {
-    /// Whether there is a place where nothing need be moved.
+    /// Says whether there is a place where nothing need be moved.
     pub(crate) fn has_free_window(&self) -> bool {
         self.best[0].is_some_and(|window| window.used == 0)
     }
 
-    /// The places, the best first.
+    /// Returns the places, the best first.
     pub(crate) fn windows(&self) -> impl Iterator<Item = Window> {
         self.best.into_iter().flatten()
     }
 
-    /// Why there is no place.
+    /// Says why there is no place.
     pub(crate) fn refusal(&self) -> Error {
         self.refused
             .map_or(Error::NoMemory, |(window, status)| Error::InTheWay {
@@ -70,7 +70,7 @@ impl Survey {
             })
     }
 
-    /// Whether nothing better can come; a few frames without memory are soon committed.
+    /// Says whether nothing better can come; a few frames without memory are soon committed.
     fn is_settled(&self) -> bool {
         let handful = FrameBatch::CAPACITY;
         self.best[0].is_some_and(|window| window.used == 0 && window.bare <= handful)
@@ -232,7 +232,7 @@ impl<B: Backing> Arena<B> {
         Ok(())
     }
 
-    /// Frames of the largest zone.
+    /// Returns the number of frames of the largest zone.
     pub(crate) fn largest_zone(&self) -> usize {
         let blocks = self.zones.iter().map(|zone| zone.blocks().len());
         blocks.max().unwrap_or_default() * self.blocks.frames
@@ -254,7 +254,7 @@ impl From<BlockId> for Passage {
 }
 
 impl Zone {
-    /// A look at an opened block; `None` if it is not, or the zone is offline.
+    /// Returns a look at an opened block; `None` if it is not, or the zone is offline.
     pub(crate) fn look(
         &self,
         host: &dyn Host,
@@ -269,7 +269,7 @@ impl Zone {
         })
     }
 
-    /// The blocks that were never opened; `None` if there are none, or the zone is offline.
+    /// Returns the blocks that were never opened; `None` if there are none, or the zone is offline.
     pub(crate) fn unopened(&self, host: &dyn Host) -> Option<Range<BlockId>> {
         let state = self.lock(host);
         let unopened = state.next_virgin..self.blocks().end;

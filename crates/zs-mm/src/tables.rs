@@ -71,7 +71,7 @@ impl<B: Backing> Arena<B> {
         table.decommit_cells(&self.backing, &self.budget, cells)
     }
 
-    /// Bytes that are committed, and given back, together.
+    /// Returns the number of bytes that are committed, and given back, together.
     pub fn granule(&self) -> usize {
         self.backing.granule()
     }

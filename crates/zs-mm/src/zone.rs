@@ -104,17 +104,17 @@ impl Zone {
         (self.first..self.end).contains(&block)
     }
 
-    /// All blocks, opened or not.
+    /// Returns all blocks, opened or not.
     pub(crate) fn blocks(&self) -> core::ops::Range<BlockId> {
         self.first..self.end
     }
 
-    /// The blocks that were ever opened.
+    /// Returns the blocks that were ever opened.
     pub(crate) fn opened(&self, state: &ZoneState) -> core::ops::Range<BlockId> {
         self.first..state.next_virgin
     }
 
-    /// Whether there are free frames, but none with memory.
+    /// Says whether there are free frames, but none with memory.
     pub(crate) fn has_only_bare(&self, host: &dyn Host) -> bool {
         let state = self.state.lock(host);
         let some = |heads: &[BlockId]| heads.iter().any(|&head| head != NO_BLOCK);
@@ -208,7 +208,7 @@ impl Zone {
             });
     }
 
-    /// Frames that somebody has lose their memory: it was decommitted.
+    /// Takes the memory from frames that somebody has: it was decommitted.
     pub(crate) fn lose_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) {
         let frames = FrameMask::range(run.start, run.len);
         self.state
@@ -218,7 +218,7 @@ impl Zone {
             });
     }
 
-    /// Whether the first frame of a run has memory.
+    /// Says whether the first frame of a run has memory.
     pub(crate) fn has_memory(&self, host: &dyn Host, blocks: &Blocks, run: FrameRun) -> bool {
         let _state = self.state.lock(host);
         blocks.committed(run.block).contains(run.start)
@@ -243,7 +243,7 @@ impl ZoneState {
         self.life == ZoneLife::Online
     }
 
-    /// The first block of a list, or [`NO_BLOCK`].
+    /// Returns the first block of a list, or [`NO_BLOCK`].
     pub(crate) fn head(&self, list: usize) -> BlockId {
         self.heads[list]
     }

@@ -44,7 +44,7 @@ pub struct ZoneSpec {
 }
 
 impl ZoneSpec {
-    /// A zone of a kind on any node, with a share of 1.
+    /// Makes a zone of a kind on any node, with a share of 1.
     pub const fn new(kind: ZoneKind) -> Self {
         Self {
             kind,
@@ -53,7 +53,7 @@ impl ZoneSpec {
         }
     }
 
-    /// Whether the frames of both are equally good: what tells one tier from the next.
+    /// Says whether the frames of both are equally good: what tells one tier from the next.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         (self.kind, self.node) == (other.kind, other.node)
     }
@@ -69,7 +69,7 @@ pub struct ZoneSpecs {
 }
 
 impl ZoneSpecs {
-    /// These zones, in this order.
+    /// Takes these zones, in this order.
     pub const fn new(specs: &[ZoneSpec]) -> Self {
         let mut zones = Self::normal(specs.len());
         let mut zone = 0;
@@ -80,7 +80,7 @@ impl ZoneSpecs {
         zones
     }
 
-    /// So many equal zones of what the backing makes by itself.
+    /// Takes so many equal zones of what the backing makes by itself.
     pub const fn normal(count: usize) -> Self {
         Self {
             specs: [ZoneSpec::new(ZoneKind::Normal); MAX_ZONES],
@@ -88,18 +88,18 @@ impl ZoneSpecs {
         }
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub const fn count(&self) -> usize {
         self.count
     }
 
-    /// The zones; of too many, the first [`MAX_ZONES`].
+    /// Returns the zones; of too many, the first [`MAX_ZONES`].
     pub fn specs(&self) -> &[ZoneSpec] {
         &self.specs[..self.count.min(MAX_ZONES)]
     }
 
-    /// How many of `blocks` pageblocks lie in the first `zones` zones: by their shares, to the nearest
-    /// block, but at least one in each zone.
+    /// Returns how many of `blocks` pageblocks lie in the first `zones` zones: by their shares, to
+    /// the nearest block, but at least one in each zone.
     pub(crate) fn blocks_before(&self, zones: usize, blocks: usize) -> usize {
         let specs = self.specs();
         let sum = |specs: &[ZoneSpec]| specs.iter().map(|spec| u64::from(spec.share)).sum::<u64>();

@@ -11,12 +11,12 @@ use core::ops::Range;
 use zs_sync::assert_may_block;
 
 impl<B: Backing> Arena<B> {
-    /// The zones, in the order in which they are filled.
+    /// Returns the zones, in the order in which they are filled.
     pub fn zones(&self) -> impl Iterator<Item = ZoneId> {
         (0..self.options.zones.count() as u32).map(ZoneId)
     }
 
-    /// The frames of a zone: from the first, to the one after the last.
+    /// Returns the frames of a zone: from the first, to the one after the last.
     ///
     /// # Errors
     /// [`Error::NoSuchZone`], [`Error::Forked`].
@@ -26,14 +26,14 @@ impl<B: Backing> Arena<B> {
         Ok(first(start)..first(end))
     }
 
-    /// The zone that a frame lies in; `None` beyond the arena.
+    /// Returns the zone that a frame lies in; `None` beyond the arena.
     pub fn zone_of_frame(&self, frame: FrameId) -> Option<ZoneId> {
         let block = (frame.index() / self.blocks.frames) as BlockId;
         let zone = self.zones.iter().position(|zone| zone.contains(block))?;
         Some(ZoneId(zone as u32))
     }
 
-    /// Whether frames of the zone are handed out.
+    /// Says whether frames of the zone are handed out.
     ///
     /// # Errors
     /// [`Error::NoSuchZone`], [`Error::Forked`].
@@ -41,7 +41,7 @@ impl<B: Backing> Arena<B> {
         Ok(self.zone(zone)?.lock(self.host).is_online())
     }
 
-    /// As [`alloc_frame`](Self::alloc_frame), from one zone, and from no cache.
+    /// Works as [`alloc_frame`](Self::alloc_frame), from one zone, and from no cache.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the zone has no free frame, or none with memory and the limit is reached or
@@ -78,7 +78,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// A zone, for whoever may take its lock.
+    /// Returns a zone, for whoever may take its lock.
     pub(crate) fn zone(&self, zone: ZoneId) -> Result<&Zone, Error> {
         if self.is_forked() {
             return Err(Error::Forked);

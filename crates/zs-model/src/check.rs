@@ -7,7 +7,7 @@ use crate::words::Words;
 use zs_mm::{Arena, ArenaRef, Backing, FrameId, FrameType};
 use zsmalloc::{Client, Error, Pool, Spans};
 
-/// Whether an arena and its pools, all of them, add up, and keep to the limit.
+/// Says whether an arena and its pools, all of them, add up, and keep to the limit.
 ///
 /// # Errors
 /// What does not hold.
@@ -18,7 +18,7 @@ pub fn sound<A: ArenaRef, C: Client>(
     sound_beside(arena, pools, 0)
 }
 
-/// As [`sound`], where so many bytes are charged elsewhere.
+/// Works as [`sound`], where so many bytes are charged elsewhere.
 pub(crate) fn sound_beside<A: ArenaRef, C: Client>(
     arena: &Arena<A::Backing>,
     pools: &[Pool<A, C>],
@@ -134,7 +134,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         Ok(())
     }
 
-    /// Where bytes lie in the payload.
+    /// Returns where bytes lie in the payload.
     fn offset_of(&self, bytes: &[u8]) -> usize {
         // SAFETY: no byte is borrowed, only the place where the payload starts.
         let base = unsafe { self.arena.payload().bytes(0, 0) };

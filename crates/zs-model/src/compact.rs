@@ -12,7 +12,7 @@ const FRAMES: u64 = 12;
 /// Objects of one [`Op::Sediment`](crate::Op::Sediment).
 const SEDIMENT: u16 = 24;
 
-/// The budget that an operation names: from 128 on, none.
+/// Returns the budget that an operation names: from 128 on, none.
 pub(crate) fn compact_budget(objects: u8) -> CompactBudget {
     match objects {
         0..128 => CompactBudget::objects(objects.into()),
@@ -72,7 +72,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         self.for_each(number as u8)
     }
 
-    /// Whether nobody is inside an object, and no frame isolated or draining.
+    /// Says whether nobody is inside an object, and no frame isolated or draining.
     fn is_undisturbed(&self) -> bool {
         self.readers.is_empty() && self.maps.is_empty() && underway(self.arena) == (0, 0)
     }

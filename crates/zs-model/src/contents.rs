@@ -20,12 +20,12 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// The generator of a seed.
+    /// Returns the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn draw(&mut self) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -34,7 +34,7 @@ impl Numbers {
         mixed ^ mixed >> 31
     }
 
-    /// The next number, below `bound`.
+    /// Returns the next number, below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.draw() % bound as u64) as usize
     }

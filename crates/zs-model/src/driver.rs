@@ -22,7 +22,7 @@ pub trait Environment {
     /// Lets nothing fail any more.
     fn clear_faults(&self) {}
 
-    /// How many calls were made to fail so far.
+    /// Returns how many calls were made to fail so far.
     fn injected(&self) -> u64 {
         0
     }

@@ -111,7 +111,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         at.ok_or_else(|| "the model lost an object that is held".into())
     }
 
-    /// A word that is empty for good must be as its client wants it.
+    /// Checks that a word that is empty for good is as its client wants it.
     pub(crate) fn check_gone(&self, gone: Option<&Object<W>>) -> Result<(), String> {
         match gone {
             Some(object)

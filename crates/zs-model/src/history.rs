@@ -70,8 +70,8 @@ impl Zone {
         self.first_end < self.last_start
     }
 
-    /// Whether this zone, a forward one, overlaps another forward one, or contains a backward one:
-    /// what certainly was there from `first_end` to `last_start` leaves no room for the other.
+    /// Says whether this zone, a forward one, overlaps another forward one, or contains a backward
+    /// one: what certainly was there from `first_end` to `last_start` leaves no room for the other.
     fn excludes(&self, other: &Self) -> bool {
         self.first_end < other.last_start && other.first_end < self.last_start
     }
@@ -101,7 +101,7 @@ impl History {
         deferred.count() as u64
     }
 
-    /// Whether some order explains what was seen. All operations must have ended.
+    /// Says whether some order explains what was seen. All operations must have ended.
     ///
     /// # Errors
     /// What no order explains.
@@ -144,7 +144,7 @@ impl History {
         }
     }
 
-    /// A zone for each stamp, and one for each free.
+    /// Returns a zone for each stamp, and one for each free.
     fn zones(&self) -> Result<Vec<Zone>, String> {
         let mut stamps: BTreeMap<u64, Zone> = BTreeMap::new();
         let mut zones = Vec::new();

@@ -6,7 +6,8 @@ pub fn long_factor() -> u64 {
     set.and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
 
-/// A test's length: `normal` times `ZS_LONG`, and a quarter of that where `ZS_SANITIZER` is set.
+/// Returns a test's length: `normal` times `ZS_LONG`, and a quarter of that where `ZS_SANITIZER` is
+/// set.
 pub fn scaled(normal: u64) -> u64 {
     let length = normal * long_factor();
     if std::env::var_os("ZS_SANITIZER").is_some() {

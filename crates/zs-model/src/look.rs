@@ -109,7 +109,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
     }
 }
 
-/// The ways to copy out of a guard agree, and refuse a buffer that is too short.
+/// Checks that the ways to copy out of a guard agree, and refuse a buffer that is too short.
 fn copies<A: zs_mm::ArenaRef, W: Words>(
     guard: &ReadGuard<'_, A, W>,
     bytes: &[u8],

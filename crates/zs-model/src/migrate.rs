@@ -15,7 +15,7 @@ const MOST_FRAMES: usize = 8;
 /// Frames that are held isolated at most.
 const MOST_ISOLATED: usize = 4;
 
-/// The mode that an operation names.
+/// Returns the mode that an operation names.
 pub(crate) fn mode(number: u8) -> MigrateMode {
     match number % 4 {
         0 => MigrateMode::Async,
@@ -25,7 +25,8 @@ pub(crate) fn mode(number: u8) -> MigrateMode {
     }
 }
 
-/// The frames that an operation names: those in use by number, and beyond the last a free one and none at all.
+/// Returns the frames that an operation names: those in use by number, and beyond the last a free
+/// one and none at all.
 pub(crate) fn frames_named<B: Backing>(arena: &Arena<B>, frame: u16, frames: u8) -> Vec<FrameId> {
     let all = (0..).map(FrameId);
     let descriptors = all.map_while(|id| Some((id, arena.frame_descriptor(id)?.frame_type())));
@@ -61,7 +62,7 @@ pub(crate) fn move_frames<B: Backing>(
     (report, status)
 }
 
-/// Frames of an arena that are isolated, and frames that drain.
+/// Returns the frames of an arena that are isolated, and frames that drain.
 pub(crate) fn underway<B: Backing>(arena: &Arena<B>) -> (u64, u64) {
     let moves = arena.zones().filter_map(|zone| arena.zone_moves(zone));
     moves.fold((0, 0), |(isolated, draining), zone| {
@@ -119,8 +120,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         self.look_everywhere()
     }
 
-    /// Whether a frame's status is one that it can have had; `excused` if there was no memory, or another
-    /// frame of its zspage drains.
+    /// Says whether a frame's status is one that it can have had; `excused` if there was no memory,
+    /// or another frame of its zspage drains.
     fn is_due(
         &self,
         frame: FrameId,
@@ -188,7 +189,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         self.pools.iter().for_each(Movable::drain);
     }
 
-    /// Whether frames may be missing: the limit is near, or a call was made to fail since.
+    /// Says whether frames may be missing: the limit is near, or a call was made to fail since.
     fn is_out_of_memory(&self, injected: u64) -> bool {
         let stats = self.arena.stats();
         let unit = self.arena.backing().granule().max(self.model.page.bytes()) as u64;

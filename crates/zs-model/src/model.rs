@@ -26,7 +26,7 @@ pub struct Object<W: Words> {
 }
 
 impl<W: Words> Object<W> {
-    /// What a read must answer.
+    /// Returns what a read must answer.
     ///
     /// # Errors
     /// That.
@@ -37,7 +37,7 @@ impl<W: Words> Object<W> {
         Ok(())
     }
 
-    /// What an operation that needs the object alone must answer.
+    /// Returns what an operation that needs the object alone must answer.
     ///
     /// # Errors
     /// That.
@@ -64,7 +64,7 @@ pub struct Model<W: Words> {
 }
 
 impl<W: Words> Model<W> {
-    /// A model without objects, for pools of at most `most` objects each.
+    /// Makes a model without objects, for pools of at most `most` objects each.
     pub fn new(page: PageSize, most: u64) -> Self {
         Self {
             page,
@@ -75,7 +75,7 @@ impl<W: Words> Model<W> {
         }
     }
 
-    /// The `nth` live object.
+    /// Returns the `nth` live object.
     pub fn nth_live(&self, nth: u16) -> Option<usize> {
         let live = |object: &&Object<W>| !object.freed;
         let count = self.objects.iter().filter(live).count();
@@ -103,19 +103,19 @@ impl<W: Words> Model<W> {
         });
     }
 
-    /// The object with a number, which somebody holds.
+    /// Returns the object with a number, which somebody holds.
     pub fn held(&self, id: u64) -> Option<usize> {
         self.objects.iter().position(|object| object.id == id)
     }
 
-    /// The live object of a key.
+    /// Returns the live object of a key.
     pub fn find(&self, pool: usize, key: W::Key) -> Option<usize> {
         self.objects
             .iter()
             .position(|object| object.pool == pool && object.key == key && !object.freed)
     }
 
-    /// What a key stands for.
+    /// Returns what a key stands for.
     pub fn presence(&self, pool: usize, key: W::Key) -> Presence {
         let mut all = self
             .objects
@@ -136,7 +136,7 @@ impl<W: Words> Model<W> {
         })
     }
 
-    /// What a size must be answered, whatever else.
+    /// Returns what a size must be answered, whatever else.
     ///
     /// # Errors
     /// That.
@@ -151,7 +151,7 @@ impl<W: Words> Model<W> {
         }
     }
 
-    /// What mapping must answer; `spans` says whether the object lies in two frames.
+    /// Returns what mapping must answer; `spans` says whether the object lies in two frames.
     ///
     /// # Errors
     /// That.
@@ -177,7 +177,7 @@ impl<W: Words> Model<W> {
         self.bury(at)
     }
 
-    /// A reader leaves; the object is returned if it went with it.
+    /// Lets a reader leave; returns the object if it went with it.
     pub fn leave(&mut self, at: usize) -> Option<Object<W>> {
         self.objects[at].readers -= 1;
         self.bury(at)

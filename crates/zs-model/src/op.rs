@@ -9,7 +9,7 @@ use zsmalloc::MapMode;
 pub struct Length(pub u16);
 
 impl Length {
-    /// The length at this page size, 0 to one more than a page.
+    /// Returns the length at this page size, 0 to one more than a page.
     pub fn bytes(self, page: PageSize) -> usize {
         let (kind, low) = (self.0 >> 13, (self.0 & 0x1fff) as usize);
         let page = page.bytes();
@@ -29,7 +29,7 @@ impl Length {
 pub struct Portion(pub u16);
 
 impl Portion {
-    /// The part of `whole`, up to two beyond it; `usize::MAX` for the highest portion.
+    /// Returns the part of `whole`, up to two beyond it; `usize::MAX` for the highest portion.
     pub fn of(self, whole: usize) -> usize {
         match self.0 {
             u16::MAX => usize::MAX,
@@ -50,7 +50,7 @@ pub enum MapKind {
 }
 
 impl MapKind {
-    /// The pool's name for it.
+    /// Returns the pool's name for it.
     pub fn mode(self) -> MapMode {
         match self {
             Self::ReadOnly => MapMode::ReadOnly,
@@ -206,7 +206,7 @@ impl Op {
         ops
     }
 
-    /// The first operation of some bytes.
+    /// Returns the first operation of some bytes.
     pub fn decode_one(bytes: &[u8]) -> Self {
         Self::take(&mut Source(bytes))
     }

@@ -14,7 +14,7 @@ impl Signal {
         self.0.store(1, Ordering::Release);
     }
 
-    /// Whether it was said; what came before is then seen.
+    /// Says whether it was said; what came before is then seen.
     pub fn is_raised(&self) -> bool {
         // Acquire pairs with the Release in `raise`.
         self.0.load(Ordering::Acquire) == 1

@@ -40,7 +40,7 @@ enum Expected {
 }
 
 impl SlotTable {
-    /// A table of `words` empty words.
+    /// Makes a table of `words` empty words.
     pub fn new(words: u32) -> Self {
         let empty = |index| AtomicU64::new(Word::client(0, u64::from(index)).bits());
         Self {
@@ -48,13 +48,13 @@ impl SlotTable {
         }
     }
 
-    /// The word at `index` as it is, or an empty one beyond the end.
+    /// Returns the word at `index` as it is, or an empty one beyond the end.
     pub fn get(&self, index: WordIndex) -> Word {
         let word = self.words.get(index.index());
         Word::from_bits(word.map_or(0, |word| word.load(Ordering::Acquire)))
     }
 
-    /// The client's empty value after an object with these bits.
+    /// Returns the client's empty value after an object with these bits.
     pub fn gone(layout: &Layout, last: Word) -> Word {
         let generation = last.bits() >> (64 - layout.generation_bits());
         Word::client(GONE, u64::from(last.flags()) | generation << 8)

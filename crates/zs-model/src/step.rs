@@ -163,7 +163,8 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
         }
     }
 
-    /// As [`agree`](Self::agree), for what may answer `NoMemory` if the limit or a fault explains it.
+    /// Works as [`agree`](Self::agree), for what may answer `NoMemory` if the limit or a fault
+    /// explains it.
     fn agree_or_no_memory<T>(
         &mut self,
         what: &str,

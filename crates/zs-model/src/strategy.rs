@@ -27,7 +27,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The arena of the case: of two zones, if it has two pageblocks.
+    /// Returns the arena of the case: of two zones, if it has two pageblocks.
     pub fn arena(&self, page: PageSize) -> ArenaOptions {
         ArenaOptions {
             page_size: page,

@@ -30,8 +30,8 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
         most: u32,
     ) -> Result<Pool<&'a Arena<B>, Self>, Error>;
 
-    /// What to ask for, by the operation's `slot` and `seed`; `None` if that would wait for a
-    /// reader, who is this thread.
+    /// Returns what to ask for, by the operation's `slot` and `seed`; `None` if that would wait for
+    /// a reader, who is this thread.
     fn ask(
         &self,
         slot: u16,
@@ -39,7 +39,8 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
         presence: impl Fn(Self::Key) -> Presence,
     ) -> Option<Self::Ask>;
 
-    /// What an insert must answer beside its size, given the pool's objects and the most of them.
+    /// Returns what an insert must answer beside its size, given the pool's objects and the most of
+    /// them.
     ///
     /// # Errors
     /// The error that must come.
@@ -56,10 +57,10 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
         zeros: bool,
     ) -> Result<Self::Key, Error>;
 
-    /// Whether the word of a live object carries what the client asked for, and nothing else.
+    /// Says whether the word of a live object carries what the client asked for, and nothing else.
     fn keeps<B: Backing>(pool: &Pool<&Arena<B>, Self>, key: Self::Key, ask: &Self::Ask) -> bool;
 
-    /// Whether the word of an object that is gone for good is as its client wants it.
+    /// Says whether the word of an object that is gone for good is as its client wants it.
     fn is_empty_after<B: Backing>(
         pool: &Pool<&Arena<B>, Self>,
         key: Self::Key,
@@ -72,7 +73,7 @@ pub trait Words: Client<Key: PartialEq + fmt::Debug> + Sized {
         visit: &mut dyn FnMut(Self::Key, Spans<'_>),
     ) -> u64;
 
-    /// A key of any bits.
+    /// Makes a key of any bits.
     fn forge(bits: u64) -> Option<Self::Key>;
 
     /// Changes an empty word of the client's own; what must come of it is for the client to say.

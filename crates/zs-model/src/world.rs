@@ -17,7 +17,7 @@ pub struct World {
 }
 
 impl World {
-    /// An arena of `page` frames that holds at most `limit` bytes, committed by `granule`.
+    /// Makes an arena of `page` frames that holds at most `limit` bytes, committed by `granule`.
     ///
     /// # Errors
     /// As for [`Arena::new`].
@@ -29,7 +29,7 @@ impl World {
         Self::with_options(options, granule)
     }
 
-    /// An arena with these options.
+    /// Makes an arena with these options.
     ///
     /// # Errors
     /// As for [`Arena::new`].
@@ -37,7 +37,7 @@ impl World {
         Self::with_fault(options, granule, Call::Commit, Fault::Never)
     }
 
-    /// An arena whose calls fail from the start.
+    /// Makes an arena whose calls fail from the start.
     ///
     /// # Errors
     /// As for [`Arena::new`].

@@ -72,7 +72,7 @@ pub(crate) struct Carry {
 }
 
 impl Carry {
-    /// What a handshake left over.
+    /// Returns what a handshake left over.
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
@@ -220,7 +220,7 @@ impl Batch {
         }
     }
 
-    /// Whether one more fits into the batch.
+    /// Says whether one more fits into the batch.
     fn room_for(&self, session: &Session, head: &Head, most: usize) -> Result<(), Next> {
         let begun = !self.requests.is_empty();
         let full = self.weight >= FULL_BYTES || self.requests.len() >= most;
@@ -238,7 +238,7 @@ impl Batch {
         self.requests.push(Taken { head, payload, job });
     }
 
-    /// How many requests make a batch.
+    /// Returns how many requests make a batch.
     fn share(&self, session: &Session, crew: Crew<'_>) -> usize {
         if self.pieces.is_some() || !crew.pace.is_long(FULL_REQUESTS) {
             return FULL_REQUESTS;
@@ -256,12 +256,12 @@ impl Batch {
         self.requests.len()
     }
 
-    /// Bytes of payload, in and out.
+    /// Returns the number of bytes of payload, in and out.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// Whether the device may take long for it, whatever it took for others.
+    /// Says whether the device may take long for it, whatever it took for others.
     pub(crate) fn is_long(&self) -> bool {
         self.long
     }

@@ -320,14 +320,14 @@ impl<'a> Connection<'a> {
         drop(sender);
     }
 
-    /// How long a client gets for what it has to take, or to send, at once. A unix socket's takes
-    /// nothing from others meanwhile.
+    /// Returns how long a client gets for what it has to take, or to send, at once. A unix socket's
+    /// takes nothing from others meanwhile.
     fn patience(&self) -> Option<Duration> {
         let tcp = (!self.channel.socket().is_unix()).then_some(self.bounds.request);
         [tcp, self.bounds.idle].into_iter().flatten().min()
     }
 
-    /// Whether another thread may read on when the inbox is left.
+    /// Says whether another thread may read on when the inbox is left.
     fn may_have_helper(&self) -> bool {
         let most = self.bounds.threads;
         most > 1 && (self.inbox.is_awaited() || self.threads.load(Ordering::Relaxed) <= most)

@@ -9,7 +9,8 @@ use std::fmt;
 /// [`block_sizes`](Self::block_sizes) and [`read_only`](Self::read_only) before. A device that shrinks meanwhile answers
 /// [`Errno::Inval`] itself. Whatever is called may block; other requests of the connection go on beside it.
 pub trait Device: Send + Sync {
-    /// Bytes that there are. A client learns of a change when it connects again.
+    /// Returns the number of bytes that there are. A client learns of a change when it connects
+    /// again.
     fn size(&self) -> u64;
 
     /// Runs a client's session, from the end of its handshake to the end of its connection. What this does around it, the device
@@ -22,18 +23,19 @@ pub trait Device: Send + Sync {
         Ok(())
     }
 
-    /// What requests have to look like.
+    /// Returns what requests have to look like.
     fn block_sizes(&self) -> BlockSizes {
         BlockSizes::default()
     }
 
-    /// Whether writes, discards and write-zeroes are refused.
+    /// Says whether writes, discards and write-zeroes are refused.
     fn read_only(&self) -> bool {
         false
     }
 
-    /// Whether [`write_zeroes`](Self::write_zeroes) is faster than writing zeroes, whatever the range and [`Space`] are. Only then
-    /// clients are offered to ask for nothing slower (`NBD_CMD_FLAG_FAST_ZERO`).
+    /// Says whether [`write_zeroes`](Self::write_zeroes) is faster than writing zeroes, whatever
+    /// the range and [`Space`] are. Only then clients are offered to ask for nothing slower
+    /// (`NBD_CMD_FLAG_FAST_ZERO`).
     fn zeroes_fast(&self) -> bool {
         false
     }
@@ -71,7 +73,7 @@ pub trait Device: Send + Sync {
     /// Whatever the client shall be told.
     fn flush(&self) -> Result<(), Errno>;
 
-    /// A hint that the range will be read soon.
+    /// Takes a hint that the range will be read soon.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -80,7 +82,8 @@ pub trait Device: Send + Sync {
         Ok(())
     }
 
-    /// Whether [`block_status`](Self::block_status) knows of `context`. [`Context::Allocation`] every device must know.
+    /// Says whether [`block_status`](Self::block_status) knows of `context`.
+    /// [`Context::Allocation`] every device must know.
     fn knows(&self, context: Context) -> bool {
         context == Context::Allocation
     }
@@ -219,13 +222,13 @@ impl Extents {
         self.left > 0
     }
 
-    /// Bytes of the range that nobody has said anything about.
+    /// Returns the number of bytes of the range that nobody has said anything about.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// What there is so far.
+    /// Returns what there is so far.
     #[must_use]
     pub fn list(&self) -> &[Extent] {
         &self.list
@@ -254,7 +257,7 @@ pub enum Errno {
 }
 
 impl Errno {
-    /// The protocol's number.
+    /// Returns the protocol's number.
     #[must_use]
     pub const fn code(self) -> u32 {
         match self {

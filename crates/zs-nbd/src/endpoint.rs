@@ -81,7 +81,7 @@ enum Listener {
 }
 
 impl Endpoint {
-    /// A unix socket at `path`. Its file goes when the endpoint does.
+    /// Makes a unix socket at `path`. Its file goes when the endpoint does.
     ///
     /// # Errors
     /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
@@ -98,8 +98,8 @@ impl Endpoint {
         })
     }
 
-    /// A unix socket that somebody else made and will remove, as in socket activation. Its permissions are theirs; who connects must still be the server's
-    /// user, or root.
+    /// Makes a unix socket that somebody else made and will remove, as in socket activation. Its
+    /// permissions are theirs; who connects must still be the server's user, or root.
     ///
     /// # Errors
     /// If it does not listen, or cannot be made non-blocking.
@@ -116,7 +116,7 @@ impl Endpoint {
         })
     }
 
-    /// A TCP port that somebody else bound; as in [`tcp`](Self::tcp).
+    /// Makes a TCP port that somebody else bound; as in [`tcp`](Self::tcp).
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`], [`EndpointError::Inherited`] or [`EndpointError::Tcp`].
@@ -134,7 +134,8 @@ impl Endpoint {
         })
     }
 
-    /// A TCP port; with `tls`, nobody gets further without. On loopback without TLS any user of the machine comes in.
+    /// Makes a TCP port; with `tls`, nobody gets further without. On loopback without TLS any user
+    /// of the machine comes in.
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`] or [`EndpointError::Tcp`].
@@ -160,8 +161,8 @@ impl Endpoint {
         self.tls.as_ref()
     }
 
-    /// A connection that waits; [`io::ErrorKind::WouldBlock`] if none does, [`io::ErrorKind::PermissionDenied`] for one of
-    /// another user, which is closed.
+    /// Returns a connection that waits; [`io::ErrorKind::WouldBlock`] if none does,
+    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed.
     pub(crate) fn accept(&self) -> io::Result<Socket> {
         match &self.listener {
             Listener::Unix(listener) => {
@@ -296,7 +297,7 @@ fn must_listen(socket: impl AsFd) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
-/// The folder of `path`.
+/// Returns the folder of `path`.
 fn folder(path: &Path) -> io::Result<&Path> {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Ok(Path::new(".")),
@@ -305,7 +306,8 @@ fn folder(path: &Path) -> io::Result<&Path> {
     }
 }
 
-/// A socket that listens, beside `path` under a name that nobody uses; its file goes when it is dropped.
+/// Returns a socket that listens, beside `path` under a name that nobody uses; its file goes when
+/// it is dropped.
 fn listen_beside(path: &Path) -> io::Result<NamedTempFile<OwnedFd>> {
     let folder = folder(path)?;
     let mut unique = tempfile::Builder::new();
@@ -316,8 +318,8 @@ fn listen_beside(path: &Path) -> io::Result<NamedTempFile<OwnedFd>> {
     })
 }
 
-/// Whether what is at `path` may be removed: the socket of a server that is gone. Nobody else replaces it while the folder that
-/// is returned is open.
+/// Says whether what is at `path` may be removed: the socket of a server that is gone. Nobody else
+/// replaces it while the folder that is returned is open.
 fn may_replace(path: &Path) -> Result<File, EndpointError> {
     let failed = |source: io::Error| EndpointError::Unix {
         path: path.to_owned(),
@@ -355,8 +357,8 @@ fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// Whether nobody listens at the socket: a connection is refused. It is not waited for, so that a server whose queue is full
-/// counts as one.
+/// Says whether nobody listens at the socket: a connection is refused. It is not waited for, so
+/// that a server whose queue is full counts as one.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
     let address = SocketAddrUnix::new(path)?;
     match rustix::net::connect(unix_socket(SocketFlags::NONBLOCK)?, &address) {

@@ -15,7 +15,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// A device under a name.
+    /// Makes a device under a name.
     ///
     /// # Errors
     /// If the name or the description is longer than 4096 bytes, or has a NUL in it.
@@ -36,7 +36,7 @@ impl Export {
         })
     }
 
-    /// What clients ask for.
+    /// Returns what clients ask for.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -48,7 +48,7 @@ impl Export {
         &self.description
     }
 
-    /// The device.
+    /// Returns the device.
     #[must_use]
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
@@ -90,7 +90,7 @@ pub struct Exports {
 }
 
 impl Exports {
-    /// A set of exports, the default one first.
+    /// Makes a set of exports, the default one first.
     ///
     /// # Errors
     /// [`InvalidExport::None`] or [`InvalidExport::Twice`].
@@ -108,13 +108,13 @@ impl Exports {
         Ok(Self { list, by_name })
     }
 
-    /// All of them.
+    /// Returns all of them.
     #[must_use]
     pub fn list(&self) -> &[Export] {
         &self.list
     }
 
-    /// The export of that name; of an empty name that none has, the first.
+    /// Returns the export of that name; of an empty name that none has, the first.
     pub(crate) fn find(&self, name: &str) -> Option<&Export> {
         let default = || name.is_empty().then_some(0);
         let index = self.by_name.get(name).copied().or_else(default)?;

@@ -43,7 +43,7 @@ impl<'a> Lobby<'a> {
         }
     }
 
-    /// The next wish to begin; none, if the client does not want to go on.
+    /// Returns the next wish to begin; none, if the client does not want to go on.
     pub(crate) fn next(&mut self, channel: &mut Channel) -> Result<Option<Wish>, End> {
         let time = self.time;
         let looks = channel.look_up_every(Some(time));
@@ -114,8 +114,8 @@ impl<'a> Lobby<'a> {
         self.begun + self.allowed()
     }
 
-    /// The time that the client has: a tenth more for each export that was listed, since they are
-    /// asked about one by one, over a slow line maybe.
+    /// Returns the time that the client has: a tenth more for each export that was listed, since
+    /// they are asked about one by one, over a slow line maybe.
     fn allowed(&self) -> Duration {
         let listed = u32::try_from(self.handshake.listed()).unwrap_or(u32::MAX);
         let more = (self.time / 10).saturating_mul(listed);

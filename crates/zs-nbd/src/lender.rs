@@ -54,8 +54,8 @@ impl Ledger {
         may
     }
 
-    /// Whether a client has more than its share by now, since others have come. The first of its
-    /// loans it may keep.
+    /// Says whether a client has more than its share by now, since others have come. The first of
+    /// its loans it may keep.
     fn has_too_much(&self, peer: Peer, client: u64) -> bool {
         let (of_peer, of_client) = self.shares(peer, client);
         let (all, own) = self.has(peer, client);
@@ -131,7 +131,7 @@ impl Account {
         Arc::new(Lender::new(0)).account(Peer::User(0), 0)
     }
 
-    /// A loan; `None` if it is more than the client's share, together with what it has.
+    /// Returns a loan; `None` if it is more than the client's share, together with what it has.
     pub(crate) fn lend(&self, units: usize) -> Option<Loan> {
         let lent = self.lender.lock().lend(self.peer, self.client, units);
         lent.then(|| Loan {
@@ -142,7 +142,7 @@ impl Account {
 }
 
 impl Loan {
-    /// Whether its client has more than its share by now.
+    /// Says whether its client has more than its share by now.
     pub(crate) fn is_due(&self) -> bool {
         let Account {
             lender,

@@ -28,7 +28,7 @@ struct Piece {
 }
 
 impl MemoryDevice {
-    /// A device of `size` bytes that is all hole. Its table takes 24 bytes a block.
+    /// Makes a device of `size` bytes that is all hole. Its table takes 24 bytes a block.
     ///
     /// # Errors
     /// [`Errno::NoMem`] if there is no room for the table.
@@ -74,7 +74,7 @@ impl MemoryDevice {
         block.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of the device that the block has.
+    /// Returns the number of bytes of the device that the block has.
     fn extent(&self, index: usize) -> usize {
         (self.size - index as u64 * BLOCK_BYTES).min(BLOCK_BYTES) as usize
     }

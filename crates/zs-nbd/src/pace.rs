@@ -21,13 +21,13 @@ impl Pace {
         self.0.store(guess, Ordering::Relaxed);
     }
 
-    /// Whether so many requests take long enough for another thread to read on meanwhile.
+    /// Says whether so many requests take long enough for another thread to read on meanwhile.
     pub(crate) fn is_long(&self, requests: usize) -> bool {
         self.0.load(Ordering::Relaxed) * requests as u64 >= HAND_OVER
     }
 
-    /// How many requests make a batch, with `waiting` of them at hand and so many threads: all of them work, each on something
-    /// that is worth waking it.
+    /// Returns how many requests make a batch, with `waiting` of them at hand and so many threads:
+    /// all of them work, each on something that is worth waking it.
     pub(crate) fn share(&self, waiting: usize, threads: usize) -> usize {
         let guess = self.0.load(Ordering::Relaxed).max(1);
         let worth = HAND_OVER.div_ceil(guess).min(FULL_REQUESTS as u64) as usize;
@@ -35,7 +35,8 @@ impl Pace {
     }
 }
 
-/// The next guess: down at once, up by the double at most, since a single batch may have been slow by the scheduler's fault.
+/// Returns the next guess: down at once, up by the double at most, since a single batch may have
+/// been slow by the scheduler's fault.
 fn next(guess: u64, took: u64) -> u64 {
     took.min(2 * guess + 100)
 }

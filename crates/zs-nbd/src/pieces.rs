@@ -35,7 +35,7 @@ impl Job {
         &self.head
     }
 
-    /// Whether it failed already, so that the rest need not be done.
+    /// Says whether it failed already, so that the rest need not be done.
     pub(crate) fn has_failed(&self) -> bool {
         self.lock().refusal.is_some()
     }
@@ -67,8 +67,8 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// Those of a request that comes with a payload or not. `checked` says whether it is done at
-    /// all; the payload of one that is not is taken off the stream all the same.
+    /// Returns those of a request that comes with a payload or not. `checked` says whether it is
+    /// done at all; the payload of one that is not is taken off the stream all the same.
     pub(crate) fn new(head: Head, carries: bool, checked: Result<(), Refusal>) -> Self {
         let state = State {
             left: head.length,
@@ -84,7 +84,7 @@ impl Pieces {
         }
     }
 
-    /// The next piece; `None` if there is no more.
+    /// Returns the next piece; `None` if there is no more.
     pub(crate) fn next(&self) -> Option<Head> {
         if self.rest.length == 0 {
             return None;
@@ -97,7 +97,7 @@ impl Pieces {
         })
     }
 
-    /// Bytes of payload that the next piece comes with.
+    /// Returns the number of bytes of payload that the next piece comes with.
     pub(crate) fn payload(&self) -> usize {
         let piece = self.next().filter(|_| self.carries);
         piece.map_or(0, |piece| piece.length as usize)

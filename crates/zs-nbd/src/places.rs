@@ -178,8 +178,8 @@ impl Places {
             .ok_or_else(|| Full(self.serving()))
     }
 
-    /// The peer with most of such seats, and how many these are; of several, the one whose oldest
-    /// connection is older than theirs.
+    /// Returns the peer with most of such seats, and how many these are; of several, the one whose
+    /// oldest connection is older than theirs.
     fn largest(&self, such: impl Fn(&Seat) -> bool) -> Option<(Peer, usize)> {
         let mut counts: HashMap<Peer, (usize, Reverse<u64>)> = HashMap::new();
         for (number, seat) in self.seats.iter().filter(|(_, seat)| such(seat)) {

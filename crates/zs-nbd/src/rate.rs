@@ -20,7 +20,7 @@ impl Rate {
         Self { rested: now }
     }
 
-    /// How long the next one has to wait.
+    /// Returns how long the next one has to wait.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let owed = self.rested.saturating_duration_since(now);
         (owed + INTERVAL).saturating_sub(INTERVAL * BURST)

@@ -62,7 +62,7 @@ impl Session {
         &**self.agreement.export.device()
     }
 
-    /// Bytes of payload, in or out, that a request takes.
+    /// Returns the number of bytes of payload, in or out, that a request takes.
     pub(crate) fn weight(&self, head: &Head) -> u64 {
         match head.command {
             Command::Read | Command::Write => {
@@ -73,7 +73,7 @@ impl Session {
         }
     }
 
-    /// Whether a request may take long, however fast those were that only move their payload.
+    /// Says whether a request may take long, however fast those were that only move their payload.
     pub(crate) fn may_take_long(&self, head: &Head) -> bool {
         let flushes = head.flags & flag::FUA != 0;
         match head.command {
@@ -96,12 +96,13 @@ impl Session {
         }
     }
 
-    /// Whether the reply to a read must be in one piece.
+    /// Says whether the reply to a read must be in one piece.
     pub(crate) fn is_unbroken(&self, head: &Head) -> bool {
         self.agreement.mode == Mode::Simple || head.flags & flag::DF != 0
     }
 
-    /// What is wrong with a request that is done in pieces; of others than reads and writes, that they are no such request.
+    /// Returns what is wrong with a request that is done in pieces; of others than reads and
+    /// writes, that they are no such request.
     pub(crate) fn check(&self, head: &Head) -> Result<(), Refusal> {
         self.check_flags(head)?;
         match head.command {

@@ -25,7 +25,8 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// A TCP connection that sends at once what there is to send, and ends when the other machine is gone.
+    /// Makes a TCP connection that sends at once what there is to send, and ends when the other
+    /// machine is gone.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
@@ -57,7 +58,7 @@ impl Socket {
         })
     }
 
-    /// Bytes that have arrived.
+    /// Returns the bytes that have arrived.
     pub(crate) fn arrived(&self) -> io::Result<u64> {
         Ok(rustix::io::ioctl_fionread(self)?)
     }
@@ -125,7 +126,7 @@ impl AsFd for Socket {
     }
 }
 
-/// The time until then.
+/// Returns the time until then.
 fn left(deadline: Instant) -> io::Result<Timespec> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {

@@ -76,18 +76,18 @@ impl<T> Turn<T> {
         })
     }
 
-    /// Whether somebody has the turn, or waits for it and so will have it if it is free.
+    /// Says whether somebody has the turn, or waits for it and so will have it if it is free.
     pub(crate) fn is_wanted(&self) -> bool {
         let state = lock(&self.state);
         state.taken || state.waiting > 0
     }
 
-    /// Whether somebody waits for it.
+    /// Says whether somebody waits for it.
     pub(crate) fn is_awaited(&self) -> bool {
         lock(&self.state).waiting > 0
     }
 
-    /// Whether somebody waits for it who does not give up: so it has a taker once it is free.
+    /// Says whether somebody waits for it who does not give up: so it has a taker once it is free.
     pub(crate) fn is_awaited_for_good(&self) -> bool {
         lock(&self.state).staying > 0
     }

@@ -21,7 +21,7 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind};
 pub struct AnonBacking;
 
 impl AnonBacking {
-    /// A backing of anonymous memory; its granule is the page of the operating system.
+    /// Makes a backing of anonymous memory; its granule is the page of the operating system.
     pub const fn new() -> Self {
         Self
     }

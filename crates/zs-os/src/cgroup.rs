@@ -37,7 +37,8 @@ pub enum CgroupError {
     },
 }
 
-/// The folder of the version 2 control group that this process is in, `/sys/fs/cgroup/app` say.
+/// Returns the folder of the version 2 control group that this process is in, `/sys/fs/cgroup/app`
+/// say.
 ///
 /// Reads two small files of `/proc`; the process may be moved to another group at any time.
 ///
@@ -48,7 +49,7 @@ pub fn own_cgroup() -> Result<PathBuf, CgroupError> {
     folder(&read(GROUPS)?, &read(MOUNTS)?)
 }
 
-/// The folder, from the contents of the two files.
+/// Returns the folder, from the contents of the two files.
 fn folder(groups: &[u8], mounts: &[u8]) -> Result<PathBuf, CgroupError> {
     let group = lines(groups)
         .find_map(|line| Version::Two.group(line))
@@ -77,8 +78,9 @@ pub(crate) struct Shown {
     pub(crate) top: PathBuf,
 }
 
-/// Where the group of this process is shown that limits its memory by this version, from the contents of
-/// `/proc/self/cgroup` and `/proc/self/mountinfo`. Where only groups beside it are shown, as in some containers, their top.
+/// Returns where the group of this process is shown that limits its memory by this version, from
+/// the contents of `/proc/self/cgroup` and `/proc/self/mountinfo`. Where only groups beside it are
+/// shown, as in some containers, their top.
 pub(crate) fn shown(groups: &[u8], mounts: &[u8], version: Version) -> Option<Shown> {
     let group = lines(groups).find_map(|line| version.group(line))?;
     let group = Path::new(OsStr::from_bytes(group));
@@ -96,7 +98,8 @@ pub(crate) fn shown(groups: &[u8], mounts: &[u8], version: Version) -> Option<Sh
 }
 
 impl Version {
-    /// The group of a line as in cgroups(7): `4:cpu,memory:/app`, or `0::/app` of version 2.
+    /// Returns the group of a line as in cgroups(7): `4:cpu,memory:/app`, or `0::/app` of version
+    /// 2.
     fn group(self, line: &[u8]) -> Option<&[u8]> {
         let mut fields = line.splitn(3, |&byte| byte == b':');
         let (number, controllers) = (fields.next()?, fields.next()?);
@@ -142,7 +145,7 @@ impl Mount {
         is_ours.then_some(Self { root, point })
     }
 
-    /// Where this mount shows the group. A path that leads out of the process's namespace
+    /// Returns where this mount shows the group. A path that leads out of the process's namespace
     /// (`/../other`) leads nowhere here.
     fn folder(&self, group: &Path) -> Option<PathBuf> {
         let below = group.strip_prefix(&self.root).ok()?;

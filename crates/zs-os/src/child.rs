@@ -23,7 +23,7 @@ pub enum Recipient {
 }
 
 impl ChildId {
-    /// The number of a child that has not been waited for.
+    /// Returns the number of a child that has not been waited for.
     pub fn of(child: &Child) -> Self {
         Self(Pid::from_child(child))
     }

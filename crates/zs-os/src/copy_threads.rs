@@ -19,7 +19,7 @@ pub struct CopyThreads {
 }
 
 impl CopyThreads {
-    /// An engine of at most `threads` threads, the calling one among them.
+    /// Makes an engine of at most `threads` threads, the calling one among them.
     pub const fn new(threads: NonZeroUsize) -> Self {
         Self {
             threads,
@@ -27,7 +27,7 @@ impl CopyThreads {
         }
     }
 
-    /// The bytes that the engine has copied.
+    /// Returns the bytes that the engine has copied.
     pub fn bytes_copied(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -33,8 +33,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, which may be renamed from then on. Drafts in it are removed that a process left which was
-    /// killed.
+    /// Returns the folder at `path`, which may be renamed from then on. Drafts in it are removed
+    /// that a process left which was killed.
     ///
     /// # Errors
     /// The system's, if there is no such folder.
@@ -46,7 +46,7 @@ impl Folder {
         Ok(Self { path, folder })
     }
 
-    /// Where it was when it was opened.
+    /// Returns where it was when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -117,7 +117,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The part of a name that is below the folder.
+    /// Returns the part of a name that is below the folder.
     fn inside<'a>(&self, name: &'a Path) -> io::Result<&'a Path> {
         match name.is_absolute() {
             true => name.strip_prefix(&self.path).map_err(|_| leads_out()),
@@ -154,7 +154,7 @@ fn leads_out() -> io::Error {
 /// How names of drafts begin; the number of the process and the time follow.
 const DRAFT: &str = ".zs-draft-";
 
-/// Whether this is the name of a draft.
+/// Says whether this is the name of a draft.
 fn is_draft(name: &[u8]) -> bool {
     let rest = name.strip_prefix(DRAFT.as_bytes());
     rest.is_some_and(|rest| {
@@ -196,7 +196,7 @@ struct Draft<'a> {
     file: File,
 }
 
-/// Where a file without a name can be linked from.
+/// Returns where a file without a name can be linked from.
 fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -38,7 +38,7 @@ thread_local! {
     static FORKING: RefCell<Option<Forking>> = const { RefCell::new(None) };
 }
 
-/// A number of this process that no forebear of it had. Two loads.
+/// Returns a number of this process that no forebear of it had. Two loads.
 #[inline]
 pub(crate) fn process() -> u64 {
     let cell = number();
@@ -58,8 +58,8 @@ fn first_number(cell: &AtomicU64) -> u64 {
     }
 }
 
-/// The cell of the number: in a page that the kernel hands to a forked child zeroed (from Linux 4.14
-/// on; before, the hook at fork zeroes it).
+/// Returns the cell of the number: in a page that the kernel hands to a forked child zeroed (from
+/// Linux 4.14 on; before, the hook at fork zeroes it).
 fn number() -> &'static AtomicU64 {
     static CELL: OnceLock<&'static AtomicU64> = OnceLock::new();
     static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
@@ -130,7 +130,7 @@ fn count(children: &[OwnedFd]) {
     CHILD_COUNT.store(children.len() as u32, Ordering::Relaxed);
 }
 
-/// Whether no forked child shares this process's memory any more.
+/// Says whether no forked child shares this process's memory any more.
 ///
 /// Never waits: while another thread is forking, the answer is no.
 ///

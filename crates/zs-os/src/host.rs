@@ -11,8 +11,8 @@ pub struct OsHost;
 pub static HOST: OsHost = OsHost;
 
 impl Host for OsHost {
-    /// The CPU, from `sched_getcpu`: read from memory that the kernel keeps up to date (rseq, or the
-    /// vdso); no system call.
+    /// Returns the CPU, from `sched_getcpu`: read from memory that the kernel keeps up to date
+    /// (rseq, or the vdso); no system call.
     #[inline]
     fn cpu(&self) -> usize {
         // SAFETY: the call takes nothing and only reads.
@@ -20,7 +20,7 @@ impl Host for OsHost {
         usize::try_from(cpu).unwrap_or(0)
     }
 
-    /// The monotonic clock, in nanoseconds since boot (time asleep left out).
+    /// Returns the monotonic clock, in nanoseconds since boot (time asleep left out).
     #[inline]
     fn now_ns(&self) -> u64 {
         let now = rustix::time::clock_gettime(ClockId::Monotonic);

@@ -38,7 +38,7 @@ impl Default for MemfdBacking {
 }
 
 impl MemfdBacking {
-    /// A backing without any region; a memfd is made by each reservation of payload.
+    /// Makes a backing without any region; a memfd is made by each reservation of payload.
     pub fn new(commit: MemfdCommit) -> Self {
         Self {
             commit,

@@ -15,7 +15,7 @@ pub struct MemoryInfo {
     pub available: u64,
 }
 
-/// The system's memory, from `/proc/meminfo`.
+/// Returns the system's memory, from `/proc/meminfo`.
 ///
 /// # Errors
 /// If the file cannot be read, or is not what Linux writes.
@@ -62,13 +62,14 @@ pub struct AvailableMemory {
     pub bound: MemoryBound,
 }
 
-/// Bytes that this process could still take: those of [`available_memory`].
+/// Returns the number of bytes that this process could still take: those of [`available_memory`].
 pub fn memory_available() -> u64 {
     available_memory(Path::new("/")).bytes
 }
 
-/// What this process could still take: the system's available memory, or the headroom of the tightest control group that
-/// it is in, if that is less. Groups of version 1 and 2 count, and those above them.
+/// Returns what this process could still take: the system's available memory, or the headroom of
+/// the tightest control group that it is in, if that is less. Groups of version 1 and 2 count, and
+/// those above them.
 ///
 /// Page cache counts as available, since it would be given up. Where `/proc` is not to be had, the free memory of the system
 /// is taken, which is on the safe side. Reads a few small files; for choosing a limit, not for every operation.

@@ -30,8 +30,8 @@ const VERSION_2: Files = Files {
     reclaimable: &["inactive_file", "active_file", "slab_reclaimable"],
 };
 
-/// The group that leaves least, of both versions and of all levels; `None` if none has a limit. `root` is `/`, or a folder
-/// that looks like it.
+/// Returns the group that leaves least, of both versions and of all levels; `None` if none has a
+/// limit. `root` is `/`, or a folder that looks like it.
 pub(crate) fn tightest(root: &Path) -> Option<AvailableMemory> {
     let read = |path: &str| fs::read(root.join(path)).ok();
     let (groups, mounts) = (read("proc/self/cgroup")?, read("proc/self/mountinfo")?);
@@ -46,7 +46,8 @@ pub(crate) fn tightest(root: &Path) -> Option<AvailableMemory> {
     found.min_by_key(|available| available.bytes)
 }
 
-/// The folders of a group and of those above it whose limits hold for it, each as it is called and where it is read.
+/// Returns the folders of a group and of those above it whose limits hold for it, each as it is
+/// called and where it is read.
 fn levels(root: &Path, shown: &Shown, version: Version) -> Vec<(PathBuf, PathBuf)> {
     let mut levels = Vec::new();
     for group in shown.folder.ancestors() {
@@ -69,7 +70,7 @@ fn read(path: &Path) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// What one group leaves; `None` if it has no limit, as `max` says, or has no such files.
+/// Returns what one group leaves; `None` if it has no limit, as `max` says, or has no such files.
 fn headroom(group: &Path, inside: &Path, files: &Files) -> Option<AvailableMemory> {
     let number = |file: &str| read(&inside.join(file))?.parse::<u64>().ok();
     let limits = files

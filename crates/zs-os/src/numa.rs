@@ -16,7 +16,7 @@ const MOST_NODES: usize = 1024;
 
 /// What is asked of the machine; a trait, so that tests bring a machine with several nodes.
 pub(crate) trait Numa: Debug + Send + Sync {
-    /// The nodes that have memory, as Linux writes them.
+    /// Returns the nodes that have memory, as Linux writes them.
     fn nodes(&self) -> String;
 
     /// Has the memory of a range come from one node alone.
@@ -61,7 +61,7 @@ impl Numa for ThisMachine {
     }
 }
 
-/// Whether a zone may be on a node.
+/// Says whether a zone may be on a node.
 pub(crate) fn check(numa: &dyn Numa, node: u32) -> Result<(), ZoneRefusal> {
     let nodes = numa.nodes();
     if ranges(&nodes).any(|range| range.contains(&node)) {
@@ -95,7 +95,7 @@ pub(crate) unsafe fn bind(
     }
 }
 
-/// The ranges of a list of nodes; what is no range is left out.
+/// Returns the ranges of a list of nodes; what is no range is left out.
 fn ranges(list: &str) -> impl Iterator<Item = RangeInclusive<u32>> {
     list.trim().split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

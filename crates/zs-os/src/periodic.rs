@@ -88,7 +88,7 @@ impl PeriodicThread {
 }
 
 impl Stopping {
-    /// Whether the thread is to end. A load.
+    /// Says whether the thread is to end. A load.
     pub fn is_asked(&self) -> bool {
         // Acquire pairs with the Release in `drop`.
         self.asked.load(Ordering::Acquire)

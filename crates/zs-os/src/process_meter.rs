@@ -17,8 +17,9 @@ pub struct ProcessMeter {
 }
 
 impl ProcessMeter {
-    /// A meter of everything but `source`, a range of addresses. It measures once, so that it takes no memory
-    /// any more when it measures again; mappings of files that come later count by their share.
+    /// Makes a meter of everything but `source`, a range of addresses. It measures once, so that it
+    /// takes no memory any more when it measures again; mappings of files that come later count by
+    /// their share.
     ///
     /// # Errors
     /// As for [`measure`](Self::measure).
@@ -36,7 +37,7 @@ impl ProcessMeter {
         Ok(meter)
     }
 
-    /// Bytes resident now. Reads `/proc/self/smaps` twice.
+    /// Returns the bytes resident now. Reads `/proc/self/smaps` twice.
     ///
     /// # Errors
     /// If the system does not say, or says what is not understood.
@@ -47,7 +48,7 @@ impl ProcessMeter {
     }
 }
 
-/// The addresses of a mapping of a file on disk, from a line of `/proc/self/maps`.
+/// Returns the addresses of a mapping of a file on disk, from a line of `/proc/self/maps`.
 fn code(line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;

@@ -54,15 +54,15 @@ impl Default for ResidentMeter {
 }
 
 impl ResidentMeter {
-    /// A meter with its buffer, which it writes to so that it is resident from now on.
+    /// Makes a meter with its buffer, which it writes to so that it is resident from now on.
     pub fn new() -> Self {
         Self {
             buffer: vec![b'\n'; BUFFER].into_boxed_slice(),
         }
     }
 
-    /// What this process holds, but for mappings that touch one of the address ranges in `without`
-    /// (source pages that are mapped from a file, say).
+    /// Returns what this process holds, but for mappings that touch one of the address ranges in
+    /// `without` (source pages that are mapped from a file, say).
     ///
     /// Walks the page tables: some milliseconds for each GiB. Mappings that other threads make or
     /// change meanwhile may be missed.
@@ -182,7 +182,8 @@ fn not_understood(line: &[u8]) -> ResidentError {
     }
 }
 
-/// The addresses of a mapping, if the line begins one: `559f50195000-559f50197000 r--p ...`.
+/// Returns the addresses of a mapping, if the line begins one: `559f50195000-559f50197000 r--p
+/// ...`.
 fn header(line: &[u8]) -> Option<Range<usize>> {
     let first = line.split(|&byte| byte == b' ').next()?;
     let (start, end) = std::str::from_utf8(first).ok()?.split_once('-')?;
@@ -190,7 +191,7 @@ fn header(line: &[u8]) -> Option<Range<usize>> {
     Some(address(start)?..address(end)?)
 }
 
-/// Bytes from what follows a key: `      123 kB`.
+/// Returns the bytes from what follows a key: `      123 kB`.
 pub(crate) fn kilobytes(value: &[u8]) -> Option<u64> {
     let number = value.trim_ascii().strip_suffix(b"kB")?.trim_ascii();
     let kilobytes: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;

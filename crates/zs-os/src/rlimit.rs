@@ -2,7 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Bytes of address space that this process may have (`RLIMIT_AS`); `None` if that is not limited.
+/// Returns the bytes of address space that this process may have (`RLIMIT_AS`); `None` if that is
+/// not limited.
 pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }

@@ -54,7 +54,8 @@ impl SharedRanges {
         }
     }
 
-    /// Whether this is a forked child of the process that made the ranges: it does not have them.
+    /// Says whether this is a forked child of the process that made the ranges: it does not have
+    /// them.
     pub(crate) fn are_lost(&self) -> bool {
         fork::process() != self.owner
     }
@@ -87,7 +88,7 @@ impl SharedRanges {
         Ok(())
     }
 
-    /// Whether an address lies in a range that shows a file.
+    /// Says whether an address lies in a range that shows a file.
     pub(crate) fn contains(&self, place: NonNull<u8>) -> bool {
         self.find(place).is_some()
     }
@@ -153,7 +154,7 @@ pub(crate) fn punch_hole(file: &OwnedFd, at: u64, len: usize) -> Result<(), Errn
     fallocate(file, PUNCH, at, len)
 }
 
-/// A new file in memory, without any memory yet.
+/// Returns a new file in memory, without any memory yet.
 pub(crate) fn memfd(len: usize) -> Result<OwnedFd, Errno> {
     let file = rustix::fs::memfd_create(c"zs-payload", MemfdFlags::CLOEXEC)?;
     rustix::fs::ftruncate(&file, len as u64)?;

@@ -4,8 +4,8 @@ use crate::child::ChildId;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-/// Whether a signal is ignored, by number: because whoever started the process wanted that, as `nohup` does, unless the process
-/// has changed it.
+/// Says whether a signal is ignored, by number: because whoever started the process wanted that, as
+/// `nohup` does, unless the process has changed it.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: no action is set; the present one is written to a place of the right type.

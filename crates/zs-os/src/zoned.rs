@@ -68,7 +68,7 @@ impl Default for ZonedBacking {
 }
 
 impl ZonedBacking {
-    /// A backing without files.
+    /// Makes a backing without files.
     pub fn new() -> Self {
         Self::on(&ThisMachine)
     }
@@ -118,7 +118,7 @@ impl ZonedBacking {
         Ok(self)
     }
 
-    /// The next file, with a hole in place of its first `len` bytes.
+    /// Returns the next file, with a hole in place of its first `len` bytes.
     fn next_file(&self, len: usize) -> Result<OwnedFd, ZoneRefusal> {
         let file = short_lock(&self.files).pop_front();
         let file = file.ok_or(ZoneRefusal::NoFile)?;

@@ -26,7 +26,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The pages that it fills.
+    /// Returns the pages that it fills.
     pub fn pages(&self, page: PageSize) -> u64 {
         (self.bytes + self.padding) >> page.shift()
     }
@@ -41,8 +41,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or `/tmp`, or `/var/tmp` where
-    /// that lies in memory.
+    /// Makes a collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or
+    /// `/tmp`, or `/var/tmp` where that lies in memory.
     ///
     /// # Errors
     /// [`Error::Create`] if no file can be made there.
@@ -50,7 +50,7 @@ impl Collector {
         Ok(Self::over(Spool::new(page)?))
     }
 
-    /// A collector whose file lies in `folder`.
+    /// Makes a collector whose file lies in `folder`.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -118,12 +118,12 @@ impl Collector {
         })
     }
 
-    /// The sources so far.
+    /// Returns the sources so far.
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// Bytes of all pages so far, padding included.
+    /// Returns the number of bytes of all pages so far, padding included.
     pub fn padded_len(&self) -> u64 {
         self.spool.len()
     }

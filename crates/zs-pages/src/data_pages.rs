@@ -14,7 +14,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The number after its last page's among all pages of data.
+    /// Returns the number after its last page's among all pages of data.
     pub(crate) fn end(&self) -> usize {
         self.first + self.pages.len()
     }
@@ -30,22 +30,22 @@ impl<'a> DataPages<'a> {
         Self(pages)
     }
 
-    /// The number of pages of data.
+    /// Returns the number of pages of data.
     pub fn len(&self) -> usize {
         self.0.extents().last().map_or(0, Extent::end)
     }
 
-    /// Whether all pages are holes.
+    /// Says whether all pages are holes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The number of pages that are holes.
+    /// Returns the number of pages that are holes.
     pub fn holes(&self) -> usize {
         self.0.len() - self.len()
     }
 
-    /// The size of a page.
+    /// Returns the size of a page.
     pub fn page_size(&self) -> PageSize {
         self.0.page_size()
     }
@@ -59,7 +59,7 @@ impl<'a> DataPages<'a> {
         self.0.get(extent.pages.start + (index - extent.first))
     }
 
-    /// All pages of data, in order.
+    /// Returns all pages of data, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
         let pages = self.0;
         let numbers = pages.extents().iter().flat_map(|e| e.pages.clone());

@@ -1,6 +1,7 @@
 //! Pages of one repeated word.
 
-/// The word that a page consists of, if it is one 8-byte word over and over: such a page needs no store.
+/// Returns the word that a page consists of, if it is one 8-byte word over and over: such a page
+/// needs no store.
 ///
 /// In the machine's byte order. `None` for an empty page, and for one that is no multiple of 8 bytes.
 #[inline]

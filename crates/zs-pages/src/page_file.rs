@@ -71,7 +71,8 @@ impl PageFile {
         }
     }
 
-    /// A descriptor for another process, which [`inherited`](Self::inherited) accepts there.
+    /// Returns a descriptor for another process, which [`inherited`](Self::inherited) accepts
+    /// there.
     ///
     /// # Errors
     /// [`Error::Map`] if the process has no descriptor left.
@@ -80,12 +81,12 @@ impl PageFile {
         Ok(file.into())
     }
 
-    /// The number of pages, at least 1.
+    /// Returns the number of pages, at least 1.
     pub fn pages(&self) -> u64 {
         self.len >> self.page.shift()
     }
 
-    /// The number of pages that are no holes.
+    /// Returns the number of pages that are no holes.
     pub fn data_pages(&self) -> u64 {
         let lengths = self.data.iter().map(|range| range.end - range.start);
         lengths.sum::<u64>() >> self.page.shift()
@@ -132,7 +133,7 @@ impl PageFile {
     }
 }
 
-/// The ranges of a file that are no holes.
+/// Returns the ranges of a file that are no holes.
 fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>> {
     let mut data = Vec::new();
     let mut at = 0;
@@ -157,13 +158,13 @@ pub struct MappedPages {
 }
 
 impl MappedPages {
-    /// The number of pages, at least 1.
+    /// Returns the number of pages, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "there is at least one page")]
     pub fn len(&self) -> usize {
         self.map.len() >> self.page.shift()
     }
 
-    /// The size of a page.
+    /// Returns the size of a page.
     pub fn page_size(&self) -> PageSize {
         self.page
     }
@@ -175,18 +176,18 @@ impl MappedPages {
         self.map.get(start..)?.get(..self.page.bytes())
     }
 
-    /// The bytes of all pages, end to end.
+    /// Returns the bytes of all pages, end to end.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    /// All pages, in order.
+    /// Returns all pages, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.map.chunks_exact(self.page.bytes())
     }
 
-    /// The pages that are no holes.
+    /// Returns the pages that are no holes.
     pub fn data(&self) -> DataPages<'_> {
         DataPages::of(self)
     }
@@ -210,7 +211,7 @@ impl MappedPages {
         let _ = forgotten;
     }
 
-    /// The addresses of the mapping, for a meter that is to leave it out.
+    /// Returns the addresses of the mapping, for a meter that is to leave it out.
     pub fn addresses(&self) -> Range<usize> {
         let range = self.map.as_ptr_range();
         range.start.addr()..range.end.addr()

@@ -58,7 +58,7 @@ impl Reader {
         Ok(Self::Zstd(Box::new(decoder)))
     }
 
-    /// Whether the bytes are unpacked on the way.
+    /// Says whether the bytes are unpacked on the way.
     pub(crate) fn unpacks(&self) -> bool {
         matches!(self, Self::Zstd(_))
     }

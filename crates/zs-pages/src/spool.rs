@@ -13,14 +13,14 @@ use zs_mm::PageSize;
 /// A folder for temporary files that lies on disk.
 const ON_DISK: &str = "/var/tmp";
 
-/// Whether the files of a folder are memory; no if it cannot be looked at.
+/// Says whether the files of a folder are memory; no if it cannot be looked at.
 fn lies_in_memory(folder: &Path) -> bool {
     /// `statfs(2)`.
     const TMPFS_MAGIC: u64 = 0x0102_1994;
     rustix::fs::statfs(folder).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
-/// The folders to try, in this order, if nothing was asked for.
+/// Returns the folders to try, in this order, if nothing was asked for.
 fn by_default(usual: PathBuf) -> Vec<PathBuf> {
     let on_disk = PathBuf::from(ON_DISK);
     if lies_in_memory(&usual) && !lies_in_memory(&on_disk) {
@@ -42,8 +42,8 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// A spool in the system's folder for temporary files: `$TMPDIR`; or else `/tmp` or `/var/tmp`,
-    /// that one first which does not lie in memory, which the pages would fill.
+    /// Makes a spool in the system's folder for temporary files: `$TMPDIR`; or else `/tmp` or
+    /// `/var/tmp`, that one first which does not lie in memory, which the pages would fill.
     pub(crate) fn new(page: PageSize) -> Result<Self, Error> {
         let asked = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
         let folders = match asked {
@@ -78,7 +78,7 @@ impl Spool {
         self.page
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }

@@ -29,7 +29,7 @@ pub trait Peek {
     /// The integer inside.
     type Value;
 
-    /// The value; `order` is that of a load.
+    /// Returns the value; `order` is that of a load.
     fn peek(&self, order: Ordering) -> Self::Value;
 }
 
@@ -66,7 +66,7 @@ macro_rules! guarded {
 
         #[cfg(not(any(zs_loom, zs_schedule)))]
         impl $name {
-            /// The value. The caller holds the guarding lock.
+            /// Returns the value. The caller holds the guarding lock.
             #[inline]
             pub fn get(&self) -> $int {
                 // Relaxed: the guarding lock orders it.
@@ -83,7 +83,7 @@ macro_rules! guarded {
 
         #[cfg(zs_schedule)]
         impl $name {
-            /// The value. The caller holds the guarding lock.
+            /// Returns the value. The caller holds the guarding lock.
             pub fn get(&self) -> $int {
                 // Relaxed: one thread runs at a time.
                 self.value.guarded(false).load(Ordering::Relaxed)
@@ -98,7 +98,7 @@ macro_rules! guarded {
 
         #[cfg(zs_loom)]
         impl $name {
-            /// The value. Loom reports an access that no lock orders.
+            /// Returns the value. Loom reports an access that no lock orders.
             pub fn get(&self) -> $int {
                 self.value.get()
             }
@@ -135,7 +135,7 @@ pub struct Dual32 {
 }
 
 impl Dual32 {
-    /// The word as an atomic.
+    /// Returns the word as an atomic.
     #[inline]
     pub fn atomic(&self) -> &AtomicU32 {
         #[cfg(not(zs_loom))]
@@ -144,7 +144,7 @@ impl Dual32 {
         return &self.word.0;
     }
 
-    /// The word as a cell under a lock.
+    /// Returns the word as a cell under a lock.
     #[inline]
     pub fn guarded(&self) -> &Guarded32 {
         #[cfg(not(zs_loom))]
@@ -161,12 +161,12 @@ impl Dual32 {
 pub struct StaticCounter(NativeU32);
 
 impl StaticCounter {
-    /// A counter that starts at `first`.
+    /// Makes a counter that starts at `first`.
     pub const fn new(first: u32) -> Self {
         Self(NativeU32::new(first))
     }
 
-    /// The next value; wraps after 2^32 calls.
+    /// Returns the next value; wraps after 2^32 calls.
     pub fn next(&self) -> u32 {
         // Relaxed: only uniqueness matters, and a read-modify-write gives that.
         self.0.fetch_add(1, Ordering::Relaxed)

@@ -8,7 +8,7 @@ use crate::AtomicU32;
 /// The core never allocates, never prints and makes no system call; this and the backing are all
 /// that it asks for. `zs-os` has the host for Linux, [`SpinHost`] needs nothing.
 pub trait Host: Send + Sync + core::fmt::Debug {
-    /// The CPU that the caller runs on, or any number: only speed depends on it.
+    /// Returns the CPU that the caller runs on, or any number: only speed depends on it.
     fn cpu(&self) -> usize;
 
     /// Nanoseconds since an arbitrary start; never goes back. A constant 0 switches decay off.
@@ -26,9 +26,9 @@ pub trait Host: Send + Sync + core::fmt::Debug {
     /// Lets another thread run: whoever waits for a bounded copy calls it after some spinning.
     fn yield_now(&self);
 
-    /// Whether objects and frames may be moved now: not while a forked child shares the memory, which
-    /// each move would double by copy-on-write. Asked before every few moves; always true where
-    /// nothing forks.
+    /// Says whether objects and frames may be moved now: not while a forked child shares the
+    /// memory, which each move would double by copy-on-write. Asked before every few moves; always
+    /// true where nothing forks.
     fn may_move(&self) -> bool {
         true
     }

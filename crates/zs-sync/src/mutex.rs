@@ -47,7 +47,7 @@ mod arm {
     unsafe impl<T: Send> Sync for Mutex<T> {}
 
     impl<T> Mutex<T> {
-        /// A mutex of `rank` around `value`.
+        /// Makes a mutex of `rank` around `value`.
         pub fn new(rank: Rank, value: T) -> Self {
             Self {
                 rank,
@@ -110,7 +110,7 @@ mod arm {
     use super::*;
 
     impl<T> Mutex<T> {
-        /// A mutex of `rank` around `value`.
+        /// Makes a mutex of `rank` around `value`.
         pub fn new(rank: Rank, value: T) -> Self {
             Self {
                 rank,

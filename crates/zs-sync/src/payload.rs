@@ -33,7 +33,7 @@ impl fmt::Debug for Payload {
 }
 
 impl Payload {
-    /// The `len` bytes from `base`.
+    /// Returns the `len` bytes from `base`.
     ///
     /// # Safety
     /// The range is one reserved range that stays reserved for as long as the value is used.
@@ -47,7 +47,7 @@ impl Payload {
         }
     }
 
-    /// The one bounds check: the address of `len` bytes at `offset`.
+    /// Returns the one bounds check: the address of `len` bytes at `offset`.
     #[inline]
     #[track_caller]
     fn place(&self, offset: usize, len: usize) -> NonNull<u8> {

@@ -50,7 +50,7 @@ impl Rank {
     }
 }
 
-/// Whether the caller holds no lock, so that it may call the OS, commit memory or compress.
+/// Says whether the caller holds no lock, so that it may call the OS, commit memory or compress.
 ///
 /// Always true where ranks are not checked (release builds, `no_std`).
 pub fn may_call_out() -> bool {

@@ -52,7 +52,7 @@ impl<T> fmt::Debug for Table<T> {
 }
 
 impl<T> Default for Table<T> {
-    /// A table without cells.
+    /// Makes a table without cells.
     fn default() -> Self {
         // INVARIANT: no cell, so any place will do.
         Self {
@@ -66,7 +66,8 @@ impl<T> Default for Table<T> {
 }
 
 impl<T: TableCell> Table<T> {
-    /// A table of `len` cells at `place`. Under loom the cells are loom's own, not at `place`.
+    /// Makes a table of `len` cells at `place`. Under loom the cells are loom's own, not at
+    /// `place`.
     ///
     /// # Safety
     /// 1. `place` is aligned for `T`, and `len` cells from it lie in one reserved range that stays
@@ -85,18 +86,18 @@ impl<T: TableCell> Table<T> {
         }
     }
 
-    /// The number of cells.
+    /// Returns the number of cells.
     #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the table has no cells.
+    /// Says whether the table has no cells.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The cell at `index`, or `None` beyond the end.
+    /// Returns the cell at `index`, or `None` beyond the end.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         if index >= self.len {
@@ -113,7 +114,7 @@ impl<T: TableCell> Table<T> {
         }
     }
 
-    /// The cell at `index`.
+    /// Returns the cell at `index`.
     ///
     /// # Panics
     /// If `index` is beyond the end: the caller's own arithmetic is wrong.

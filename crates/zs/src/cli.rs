@@ -138,7 +138,7 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    /// How processes are sampled, and what chooses the pages that are freed.
+    /// Returns how processes are sampled, and what chooses the pages that are freed.
     pub(crate) fn sampling(&self) -> SampleOptions {
         sampling(self.sample, self.seed, self.shared)
     }
@@ -174,7 +174,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// How processes are sampled.
+    /// Returns how processes are sampled.
     pub(crate) fn sampling(&self) -> SampleOptions {
         sampling(self.sample, self.seed, self.shared)
     }
@@ -289,7 +289,8 @@ fn sampling(bytes: Option<u64>, seed: Option<u64>, shared: bool) -> SampleOption
     }
 }
 
-/// What clap is not asked to check, so that the answer says more than that an argument is missing.
+/// Returns what clap is not asked to check, so that the answer says more than that an argument is
+/// missing.
 fn checked(command: Command) -> Result<Command, Failure> {
     const NAME_PROCESSES: &str = "leave it out, or name processes by --pid, --all or -- CMD";
     let (source, sample, seed, shared, top, frees) = match &command {
@@ -345,7 +346,7 @@ fn checked(command: Command) -> Result<Command, Failure> {
     wrong.map_or(Ok(command), |text| Err(Failure::Usage(text)))
 }
 
-/// An example of the command that an error is about, which its usage names.
+/// Returns an example of the command that an error is about, which its usage names.
 fn example(error: &str) -> String {
     let examples = [
         (
@@ -364,7 +365,7 @@ fn example(error: &str) -> String {
     found.map_or_else(String::new, |(_, text)| format!("\nFor example: {text}"))
 }
 
-/// What is given to an option that takes a whole number.
+/// Returns what is given to an option that takes a whole number.
 pub(crate) fn number_in(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<u64, String> + Clone {

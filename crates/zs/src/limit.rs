@@ -11,7 +11,8 @@ const METADATA_OF_PAGE: u64 = 64;
 /// Committed whatever the number of pages: structures, and tables rounded up to pages of the system.
 const METADATA_OF_POOL: u64 = 4 << 20;
 
-/// The limit of each pool: what was asked for, or enough for the worst case if the system has that much.
+/// Returns the limit of each pool: what was asked for, or enough for the worst case if the system
+/// has that much.
 pub(crate) fn limit(asked: Option<u64>, page: PageSize, pages: u64) -> u64 {
     if let Some(limit) = asked {
         return limit;
@@ -31,7 +32,7 @@ pub(crate) fn limit(asked: Option<u64>, page: PageSize, pages: u64) -> u64 {
     limit
 }
 
-/// What a pool holds if no page can be compressed.
+/// Returns what a pool holds if no page can be compressed.
 fn worst_case(page: PageSize, pages: u64) -> u64 {
     let frame = page.bytes() as u64;
     // Beside full zspages, each class may have a partly filled one, with a frame more than it needs.
@@ -39,7 +40,8 @@ fn worst_case(page: PageSize, pages: u64) -> u64 {
     pages * (frame + METADATA_OF_PAGE) + partly_filled + METADATA_OF_POOL
 }
 
-/// The worst case, but no more than the system can give without harm, nor than an arena can be.
+/// Returns the worst case, but no more than the system can give without harm, nor than an arena can
+/// be.
 fn bounded(worst: u64, available: u64) -> u64 {
     let harmless = available - available / 16;
     worst

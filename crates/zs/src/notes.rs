@@ -10,7 +10,7 @@ use zs_pages::{SampledProcess, Skipped};
 const SHOWN: usize = 5;
 
 impl Live {
-    /// All of it, a line each.
+    /// Returns all of it, a line each.
     pub(crate) fn notes(&self, page: PageSize) -> Vec<String> {
         let mut notes: Vec<String> = self.command.iter().map(moment).collect();
         let failed = self.command.iter().filter_map(|ran| ran.failed.as_ref());
@@ -41,7 +41,7 @@ impl Live {
         lines.collect()
     }
 
-    /// What a command left running.
+    /// Returns what a command left running.
     pub(crate) fn left_behind(&self) -> Option<String> {
         let left = &self.command.as_ref()?.left;
         let (first, _) = left.first()?;
@@ -70,13 +70,14 @@ impl Live {
         (!parts.is_empty()).then(|| format!("left out: {}", parts.join(", ")))
     }
 
-    /// The proportional shares of shared memory of all that were read, in bytes; `None` if the system does not tell.
+    /// Returns the proportional shares of shared memory of all that were read, in bytes; `None` if
+    /// the system does not tell.
     pub(crate) fn shared_memory(&self) -> Option<u64> {
         let of = self.processes.iter().map(|process| process.shared_memory);
         of.sum()
     }
 
-    /// How much shared memory there is, and whether it counts.
+    /// Returns how much shared memory there is, and whether it counts.
     fn shared_memory_lines(&self, page: PageSize) -> Option<String> {
         let all = match self.shared_memory() {
             Some(0) => return None,
@@ -104,7 +105,7 @@ impl Live {
         })
     }
 
-    /// Pages that are not what they seem.
+    /// Tells of pages that are not what they seem.
     fn counted(&self, page: PageSize) -> Vec<String> {
         let bytes = |pages: u64| Size(pages << page.shift());
         let sum = |of: fn(&SampledProcess) -> u64| {
@@ -140,7 +141,7 @@ impl Live {
     }
 }
 
-/// The moment that a command was sampled at.
+/// Returns the moment that a command was sampled at.
 fn moment(ran: &Ran) -> String {
     let after = Time(ran.sampled_after.as_nanos() as f64);
     let (at, most) = (Size(ran.at_sample), Size(ran.largest));
@@ -156,7 +157,7 @@ fn pages(count: u64) -> String {
     format!("{count} page{plural}")
 }
 
-/// A few numbers of many.
+/// Returns a few numbers of many.
 fn some(pids: &[u32]) -> String {
     let shown: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
     let more = if pids.len() > SHOWN { ", ..." } else { "" };

@@ -46,7 +46,7 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{NOTE}{text}");
 }
 
-/// The columns that a line of standard output has.
+/// Returns the columns that a line of standard output has.
 pub(crate) fn width() -> usize {
     if !io::stdout().is_terminal() {
         return DEFAULT_WIDTH;

@@ -6,12 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Bytes that arrive, nobody knows how many.
+    /// Returns the bytes that arrive, nobody knows how many.
     pub(crate) fn reading() -> Self {
         Self::styled(ProgressBar::new_spinner(), "reading {binary_bytes}")
     }
 
-    /// Pages through a codec.
+    /// Begins to show pages that go through a codec.
     pub(crate) fn measuring(codec: &str, steps: u64) -> Self {
         let bar = ProgressBar::new(steps).with_message(codec.to_owned());
         Self::styled(bar, "{msg:>4} [{wide_bar}] {percent:>3} %")

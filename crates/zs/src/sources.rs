@@ -57,7 +57,8 @@ pub(crate) struct Ran {
 }
 
 impl Origin {
-    /// Why the tool's work is no success, though it is done: the command that it watched failed.
+    /// Says why the tool's work is no success, though it is done: the command that it watched
+    /// failed.
     pub(crate) fn failure(&self) -> Option<String> {
         let Self::Processes(live) = self else {
             return None;
@@ -124,7 +125,7 @@ fn files(paths: &[PathBuf], page_size: PageSize) -> Result<Gathered, Failure> {
     })
 }
 
-/// What nobody who asks for all processes asks for.
+/// Returns what nobody who asks for all processes asks for.
 fn is_no_candidate(unread: &Unread) -> bool {
     matches!(
         unread.reason,
@@ -235,7 +236,7 @@ fn live(
 }
 
 impl Live {
-    /// Why there is not a page.
+    /// Says why there is not a page.
     fn why_nothing(&self) -> String {
         let mut lines = vec!["no page could be read".to_owned()];
         if let Some(command) = &self.command {

@@ -10,7 +10,7 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// A table without lines, for `width` columns.
+/// Makes a table without lines, for `width` columns.
 pub(crate) fn new_table(width: usize) -> Table {
     let mut table = Table::new();
     table

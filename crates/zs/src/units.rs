@@ -6,7 +6,7 @@ use std::fmt;
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 const OTHER_UNITS: [&str; 6] = ["%", "B", "ns", "us", "ms", "s"];
 
-/// Whether a word is what follows a number.
+/// Says whether a word is what follows a number.
 pub(crate) fn is_unit(word: &str) -> bool {
     OTHER_UNITS.contains(&word) || UNITS.contains(&word)
 }
@@ -66,7 +66,8 @@ powers of 1000. 8G is 8589934592 bytes, 8GB is 8000000000.";
 /// The letters of the units; each is a thousand, or 1024, of the one before.
 const PREFIXES: [char; 5] = ['k', 'm', 'g', 't', 'p'];
 
-/// Bytes of a unit, whatever the case of its letters: `G`, `Gi` and `GiB` are binary, `GB` is decimal.
+/// Returns the bytes of a unit, whatever the case of its letters: `G`, `Gi` and `GiB` are binary,
+/// `GB` is decimal.
 fn unit_bytes(unit: &str) -> Option<u64> {
     let unit = unit.to_ascii_lowercase();
     let mut letters = unit.chars();

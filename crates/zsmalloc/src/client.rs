@@ -25,19 +25,19 @@ pub unsafe trait Client: Send + Sync {
     /// What a user names an object by.
     type Key: Copy;
 
-    /// The word that `key` names, and what it must look like; `None` if it can name none.
+    /// Returns the word that `key` names, and what it must look like; `None` if it can name none.
     fn resolve(&self, key: Self::Key) -> Option<Target>;
 
-    /// The cell of word `index`.
+    /// Returns the cell of word `index`.
     ///
     /// # Safety
     /// The caller is the client's pool, or keeps promise 2.
     unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64>;
 
-    /// All words have an index below this.
+    /// Returns the bound that all words' indexes are below.
     fn words(&self) -> u32;
 
-    /// What a word becomes when its object is gone; `last` is the object's last word.
+    /// Returns what a word becomes when its object is gone; `last` is the object's last word.
     fn emptied(&self, layout: &Layout, last: Word) -> Word;
 
     /// Called once for each time that a word became empty, by the thread that emptied it, with no
@@ -48,8 +48,8 @@ pub unsafe trait Client: Send + Sync {
     /// The caller is the client's pool, and has emptied the word.
     unsafe fn reclaimed<B: Backing>(&self, arena: &Arena<B>, index: WordIndex);
 
-    /// Whether the client's own structures add up, given that no other thread is at work: part of
-    /// [`Pool::validate`](crate::Pool::validate).
+    /// Says whether the client's own structures add up, given that no other thread is at work: part
+    /// of [`Pool::validate`](crate::Pool::validate).
     ///
     /// # Errors
     /// What does not hold.
@@ -63,7 +63,7 @@ pub unsafe trait Client: Send + Sync {
         0
     }
 
-    /// Bytes of the client's tables that are counted in the arena's limit.
+    /// Returns the number of bytes of the client's tables that are counted in the arena's limit.
     fn metadata_bytes(&self) -> u64;
 
     /// Gives the client's tables back to the arena.

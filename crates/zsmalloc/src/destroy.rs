@@ -111,12 +111,12 @@ pub struct DestroyReport {
 }
 
 impl DestroyReport {
-    /// Live objects of all classes.
+    /// Returns the number of live objects of all classes.
     pub fn objects(&self) -> u64 {
         self.objects.iter().sum()
     }
 
-    /// The classes that hold objects, as (slot size in bytes, objects), smallest first.
+    /// Returns the classes that hold objects, as (slot size in bytes, objects), smallest first.
     pub fn classes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let classes = self.sizes.iter().copied().zip(self.objects);
         classes.filter(|&(_, objects)| objects > 0)

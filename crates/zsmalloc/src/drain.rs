@@ -69,13 +69,14 @@ impl Drains {
         self.rows.committed_bytes()
     }
 
-    /// Rows of the list, and rows that are promised.
+    /// Returns the rows of the list, and rows that are promised.
     pub(crate) fn len(&self, host: &dyn Host) -> (usize, usize) {
         let state = self.state.lock(host);
         (state.len, state.promised)
     }
 
-    /// The row at `at` of a list that nobody else changes: its lock is held, or nobody is at work.
+    /// Returns the row at `at` of a list that nobody else changes: its lock is held, or nobody is
+    /// at work.
     pub(crate) fn row(&self, at: usize) -> Drain {
         let [place, low, high] = [0, 1, 2].map(|column| self.rows.at(at * CELLS + column).get());
         Drain {
@@ -101,7 +102,7 @@ impl Drains {
         promised
     }
 
-    /// A promised row is not needed.
+    /// Gives a promised row back.
     pub(crate) fn end_promise(&self, host: &dyn Host) {
         self.state.lock(host).promised -= 1;
     }

@@ -42,7 +42,7 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
         Ok((before.client_bits(&layout), before != after))
     }
 
-    /// Word `index` as it is now, whatever it holds; `None` if there is no such word.
+    /// Returns word `index` as it is now, whatever it holds; `None` if there is no such word.
     #[inline]
     pub fn look_at(&self, index: WordIndex) -> Option<Word> {
         // Acquire pairs with whoever put the word there: what it did before is seen.

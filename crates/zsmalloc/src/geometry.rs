@@ -56,7 +56,7 @@ impl SizeClass {
         slot.index() * self.size as usize
     }
 
-    /// Bytes that no slot covers at the end of a zspage.
+    /// Returns the number of bytes that no slot covers at the end of a zspage.
     pub const fn tail(&self, page: PageSize) -> usize {
         self.chain as usize * page.bytes() - self.slots as usize * self.size as usize
     }
@@ -87,7 +87,7 @@ impl Geometry {
         Self { page, classes }
     }
 
-    /// The geometry of a page size.
+    /// Returns the geometry of a page size.
     pub fn of(page: PageSize) -> &'static Self {
         match page {
             PageSize::K4 => &GEOMETRIES[0],
@@ -96,13 +96,13 @@ impl Geometry {
         }
     }
 
-    /// The page size.
+    /// Returns the page size.
     #[inline]
     pub fn page_size(&self) -> PageSize {
         self.page
     }
 
-    /// All classes, smallest first.
+    /// Returns all classes, smallest first.
     pub fn classes(&self) -> &[SizeClass; CLASSES] {
         &self.classes
     }
@@ -114,8 +114,8 @@ impl Geometry {
         (class < CLASSES).then_some(ClassIndex::new(class as u8))
     }
 
-    /// The largest size whose zspage has more slots than frames: beyond it, an object takes a frame
-    /// of its own (the kernel's `zs_huge_class_size`, less one).
+    /// Returns the largest size whose zspage has more slots than frames: beyond it, an object takes
+    /// a frame of its own (the kernel's `zs_huge_class_size`, less one).
     pub fn huge_threshold(&self) -> usize {
         let shared = |class: &&SizeClass| class.slots > class.chain;
         let largest = self.classes.iter().rev().find(shared);

@@ -52,13 +52,13 @@ const GROUP: u32 = 64;
 pub struct Handle(NonZeroU64);
 
 impl Handle {
-    /// The handle as a number, never 0.
+    /// Returns the handle as a number, never 0.
     pub fn to_bits(self) -> u64 {
         self.0.get()
     }
 
-    /// A handle from its number; `None` for 0. Any other number is accepted here, and refused as
-    /// stale where it is used if it names no object.
+    /// Makes a handle from its number; `None` for 0. Any other number is accepted here, and refused
+    /// as stale where it is used if it names no object.
     pub fn from_bits(bits: u64) -> Option<Self> {
         NonZeroU64::new(bits).map(Self)
     }
@@ -135,7 +135,7 @@ impl FreeList {
             | u64::from(self.fresh) << 48
     }
 
-    /// A page that is not open; its words go on with `generation`.
+    /// Makes a page that is not open; its words go on with `generation`.
     fn shut(fresh: u16, generation: u32) -> Self {
         Self {
             fresh,
@@ -143,7 +143,7 @@ impl FreeList {
         }
     }
 
-    /// The generation of a page that is not open.
+    /// Returns the generation of a page that is not open.
     fn generation(self) -> u32 {
         self.pack() as u32
     }
@@ -161,7 +161,7 @@ mod check;
 mod pages;
 
 impl HandleTable {
-    /// A table for at most `max_objects` objects.
+    /// Makes a table for at most `max_objects` objects.
     pub(crate) fn new<B: Backing>(
         arena: &Arena<B>,
         layout: Layout,
@@ -188,7 +188,7 @@ impl HandleTable {
         })
     }
 
-    /// The handle of a word that holds an object.
+    /// Returns the handle of a word that holds an object.
     pub(crate) fn handle(&self, index: WordIndex, word: Word) -> Option<Handle> {
         let generation = self.layout.generation_of(word);
         let salted =
@@ -196,7 +196,7 @@ impl HandleTable {
         Handle::from_bits(u64::from(salted) << 32 | u64::from(index.number() + 1))
     }
 
-    /// The low bits of a handle's upper half that are the (salted) generation.
+    /// Returns the low bits of a handle's upper half that are the (salted) generation.
     fn generation_mask(&self) -> u32 {
         ((1_u64 << self.layout.generation_bits()) - 1) as u32
     }
@@ -209,7 +209,7 @@ impl HandleTable {
         self.pages.at((group * (GROUP + 1)) as usize)
     }
 
-    /// Words of a page: all but the last have 512.
+    /// Returns the number of words of a page: all but the last have 512.
     fn page_len(&self, page: u32) -> u32 {
         (self.words.len() as u32 - page * PAGE_WORDS).min(PAGE_WORDS)
     }
@@ -323,7 +323,7 @@ impl HandleTable {
         });
     }
 
-    /// The generation bits that the next object of a free word carries.
+    /// Returns the generation bits that the next object of a free word carries.
     pub(crate) fn generation_bits_of(&self, index: WordIndex) -> (u64, Word) {
         let cell = self.words.at(index.index());
         // Relaxed: the caller took the word under this table's lock.

@@ -121,7 +121,7 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// The class for `len` bytes.
+    /// Returns the class for `len` bytes.
     pub(crate) fn class_for(&self, len: usize) -> Result<ClassIndex, Error> {
         let max = self.geometry.page_size().bytes();
         self.geometry.lookup(len).ok_or(match len {
@@ -169,7 +169,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(live)
     }
 
-    /// The word once it is not being freed any more.
+    /// Returns the word once it is not being freed any more.
     fn wait_until_freed(&self, cell: &AtomicU64) -> Word {
         let mut backoff = self.backoff();
         loop {

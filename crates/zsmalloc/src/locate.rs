@@ -6,8 +6,9 @@ use crate::pool::Pool;
 use zs_mm::{ArenaRef, FrameId};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// The frames that an object lies in, in order: one, or two if it spans a boundary. For lists of frames to be
-    /// moved ([`Arena::migrate_pages`](zs_mm::Arena::migrate_pages)), to a faster zone for instance.
+    /// Returns the frames that an object lies in, in order: one, or two if it spans a boundary. For
+    /// lists of frames to be moved ([`Arena::migrate_pages`](zs_mm::Arena::migrate_pages)), to a
+    /// faster zone for instance.
     ///
     /// Of this moment: frames and objects may be moved at any time. Other objects lie in the same
     /// frames.

@@ -79,7 +79,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How much the next step may copy; an error if nothing.
+    /// Returns how much the next step may copy; an error if nothing.
     fn room(&self) -> Result<u64, MaintainEnd> {
         if !(self.go_on)() {
             return Err(MaintainEnd::Stopped);
@@ -103,9 +103,9 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
         self.maintain_with(&[self], budget, &|| true)
     }
 
-    /// As [`maintain`](Self::maintain), in an arena with other owners of movable frames: those of `owners`, this pool
-    /// among them, are moved between pageblocks. It ends when `go_on` says false, which is asked before every 32
-    /// moves or fewer, with no lock held.
+    /// Works as [`maintain`](Self::maintain), in an arena with other owners of movable frames:
+    /// those of `owners`, this pool among them, are moved between pageblocks. It ends when `go_on`
+    /// says false, which is asked before every 32 moves or fewer, with no lock held.
     pub fn maintain_with(
         &self,
         owners: &[&dyn Movable],

@@ -167,7 +167,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 }
 
 impl<A: ArenaRef, C: Client> Mapping<'_, '_, A, C> {
-    /// The view for writing; `None` if it is read-only.
+    /// Returns the view for writing; `None` if it is read-only.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match &mut self.0 {
             View::Private { buffer, .. } => Some(buffer),

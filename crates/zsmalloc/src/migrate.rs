@@ -137,7 +137,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// attached -> isolated, if the frame is this owner's. Its zspage takes no new object from now on.
+    /// Isolates a frame, if it is this owner's. Its zspage takes no new object from now on.
     fn isolate_entry(&self, frame: FrameId, owner: FrameOwner) -> bool {
         let (class, zspage, entry) = parts(owner);
         let mut locked = self.lock_class(class);
@@ -150,7 +150,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         locked.isolate(zspage, entry, frame)
     }
 
-    /// Those of `slots` whose objects somebody is inside of.
+    /// Returns those of `slots` whose objects somebody is inside of.
     pub(crate) fn slots_inside(
         &self,
         context: ClassContext<'_>,
@@ -213,7 +213,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Whether a frame that a place touches is being moved: who has the place's word then lets go of it, and tries again.
+    /// Says whether a frame that a place touches is being moved: who has the place's word then lets
+    /// go of it, and tries again.
     pub(crate) fn is_being_moved(&self, class: ClassIndex, place: Place) -> bool {
         let context = self.context(class);
         let record = context.record(place.zspage);

@@ -38,7 +38,7 @@ pub struct PoolOptions<'a> {
 }
 
 impl<'a> PoolOptions<'a> {
-    /// A pool with a name, and the defaults for the rest.
+    /// Makes a pool with a name, and the defaults for the rest.
     pub const fn named(name: &'a str) -> Self {
         Self {
             name,
@@ -182,35 +182,35 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Bytes of the pool's structure. An arena that lies in it has counted itself.
     pub(crate) const STRUCTURE: u64 = (size_of::<Self>() - A::EMBEDDED) as u64;
 
-    /// The cell of word `index`.
+    /// Returns the cell of word `index`.
     #[inline]
     pub(crate) fn cell(&self, index: WordIndex) -> Option<&AtomicU64> {
         // SAFETY: this is the client's pool, which changes words as the client's contract says.
         unsafe { self.client.word(index) }
     }
 
-    /// The arena that the pool's frames come from.
+    /// Returns the arena that the pool's frames come from.
     #[inline]
     pub fn arena(&self) -> &Arena<A::Backing> {
         self.arena.arena()
     }
 
-    /// The owner of the pool's words.
+    /// Returns the owner of the pool's words.
     pub fn client(&self) -> &C {
         &self.client
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// The pool's size classes.
+    /// Returns the pool's size classes.
     pub fn geometry(&self) -> &'static Geometry {
         self.geometry
     }
 
-    /// Where the fields of the pool's words lie.
+    /// Returns where the fields of the pool's words lie.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -220,7 +220,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.arena().host()
     }
 
-    /// An error in a forked child, where locks may be held by threads that do not exist.
+    /// Returns an error in a forked child, where locks may be held by threads that do not exist.
     #[inline]
     pub(crate) fn ensure_not_forked(&self) -> Result<(), Error> {
         if self.arena().is_forked() {
@@ -244,7 +244,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         LockedClass::new(state, self.context(class), self.arena(), self.key())
     }
 
-    /// The pool's claim to its frames.
+    /// Returns the pool's claim to its frames.
     #[expect(clippy::expect_used, reason = "only the drop takes it, last of all")]
     pub(crate) fn key(&self) -> &PoolKey {
         self.key.as_ref().expect("a pool has its key")

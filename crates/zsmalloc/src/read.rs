@@ -165,20 +165,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 }
 
 impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
-    /// The object's length in bytes, at least 1.
+    /// Returns the object's length in bytes, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "no object is empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The frames of the object.
+    /// Returns the frames of the object.
     pub(crate) fn frames(&self, page: PageSize) -> (FrameId, Option<FrameId>) {
         let frame = |start: usize| FrameId((start >> page.shift()) as u32);
         let second = (!self.spans.second.is_empty()).then(|| frame(self.spans.second.start));
         (frame(self.spans.first.start), second)
     }
 
-    /// The object's bytes where they are.
+    /// Returns the object's bytes where they are.
     #[inline]
     pub fn spans(&self) -> Spans<'_> {
         let payload = self.pool.arena().payload();
@@ -213,7 +213,7 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
         Ok(needed)
     }
 
-    /// The object as one slice: itself, or copied into `buffer` if it spans frames.
+    /// Returns the object as one slice: itself, or copied into `buffer` if it spans frames.
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`] if it has to be copied and does not fit.

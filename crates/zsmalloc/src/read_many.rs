@@ -76,7 +76,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Where an object seems to be, without a pin: all that follows from it is which lines are fetched.
+    /// Returns where an object seems to be, without a pin: all that follows from it is which lines
+    /// are fetched.
     #[inline]
     fn glance(&self, key: C::Key) -> Option<Place> {
         let target = self.client.resolve(key)?;
@@ -103,9 +104,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Where an object's bytes begin, if its zspage is still what the place says. If it is not, the record may be another's,
-    /// of another class, or the middle of one, so slot and class are compared with their bounds; what frame comes of it is a
-    /// number of the right width, and the prefetch looks at its bound.
+    /// Returns where an object's bytes begin, if its zspage is still what the place says. If it is
+    /// not, the record may be another's, of another class, or the middle of one, so slot and class
+    /// are compared with their bounds; what frame comes of it is a number of the right width, and
+    /// the prefetch looks at its bound.
     #[inline]
     fn likely_start(&self, place: Place) -> Option<usize> {
         let class = self.records.class_of(place.zspage)?;

@@ -61,13 +61,14 @@ pub(crate) enum FrameState {
     Draining,
 }
 
-/// Units of a record of this class.
+/// Returns the number of units of a record of this class.
 pub(crate) fn units_of(class: SizeClass) -> usize {
     (FIXED_CELLS + class.chain as usize + class.slots as usize).div_ceil(UNIT_CELLS)
 }
 
 impl SizeClass {
-    /// Bytes of a zspage's record: its counters and bitmaps, its frame entries, its slots' back references.
+    /// Returns the number of bytes of a zspage's record: its counters and bitmaps, its frame
+    /// entries, its slots' back references.
     pub fn record_bytes(self) -> usize {
         units_of(self) * UNIT_CELLS * size_of::<u32>()
     }
@@ -124,8 +125,8 @@ pub(crate) struct Record<'a> {
 }
 
 impl Records {
-    /// The class of a zspage that is in use, or `None`. Only a pin on one of its objects, or its
-    /// class lock, keeps the answer true.
+    /// Returns the class of a zspage that is in use, or `None`. Only a pin on one of its objects,
+    /// or its class lock, keeps the answer true.
     #[inline]
     pub(crate) fn class_of(&self, zspage: ZspageId) -> Option<ClassIndex> {
         let cell = self.cells.get(zspage.index() * UNIT_CELLS)?;
@@ -134,8 +135,9 @@ impl Records {
         (identity & IN_USE != 0).then_some(ClassIndex::new((identity & CLASS_MASK) as u8))
     }
 
-    /// What the entry of a zspage seems to name: for hints, with nothing that keeps the zspage as it is. What is taken
-    /// for its record may be the end of another, so that the entry lies beyond the table.
+    /// Returns what the entry of a zspage seems to name: for hints, with nothing that keeps the
+    /// zspage as it is. What is taken for its record may be the end of another, so that the entry
+    /// lies beyond the table.
     #[inline]
     pub(crate) fn glance(&self, zspage: ZspageId, entry: EntryIndex) -> Option<FrameId> {
         let cell = self
@@ -206,7 +208,7 @@ impl Record<'_> {
         self.cell(0).atomic().swap(0, Ordering::Release);
     }
 
-    /// What is asked most often.
+    /// Returns what is asked most often.
     #[inline]
     pub(crate) fn summary(&self) -> Summary {
         Summary::unpack(self.guarded(self.summary_at()).get())
@@ -216,17 +218,17 @@ impl Record<'_> {
         self.guarded(self.summary_at()).set(summary.pack());
     }
 
-    /// The entries that are attached, one bit each.
+    /// Returns the entries that are attached, one bit each.
     pub(crate) fn attached(&self) -> u16 {
         self.summary().attached
     }
 
-    /// Whether every frame of the chain is attached.
+    /// Says whether every frame of the chain is attached.
     pub(crate) fn is_whole(&self) -> bool {
         u32::from(self.attached()) == (1 << self.class.chain) - 1
     }
 
-    /// The summary as it follows from bitmaps and entries.
+    /// Returns the summary as it follows from bitmaps and entries.
     pub(crate) fn recount(&self) -> Summary {
         let attached = EntryIndex::of_chain(self.class.chain)
             .filter(|&entry| self.frame(entry).is_some())
@@ -238,7 +240,7 @@ impl Record<'_> {
         }
     }
 
-    /// The slots whose frames are all attached, from the entries.
+    /// Returns the slots whose frames are all attached, from the entries.
     pub(crate) fn slots_with_frames(&self) -> u128 {
         let all = u128::MAX >> (MAX_SLOTS - self.class.slots as usize);
         EntryIndex::of_chain(self.class.chain)
@@ -259,12 +261,12 @@ impl Record<'_> {
             .for_each(|cell| self.guarded(at + cell).set((bits >> (32 * cell)) as u32));
     }
 
-    /// The slots in use.
+    /// Returns the slots in use.
     pub(crate) fn used(&self) -> u128 {
         self.bitmap(self.used_at())
     }
 
-    /// The slots whose frames are all attached, as recorded.
+    /// Returns the slots whose frames are all attached, as recorded.
     pub(crate) fn usable(&self) -> u128 {
         self.bitmap(self.usable_at())
     }
@@ -305,13 +307,13 @@ impl Record<'_> {
         });
     }
 
-    /// The word whose object is in a slot, or on its way in or out.
+    /// Returns the word whose object is in a slot, or on its way in or out.
     pub(crate) fn back_reference(&self, slot: SlotIndex) -> Option<WordIndex> {
         let index = self.back_reference_cell(slot).get().checked_sub(1)?;
         Some(WordIndex::new(index))
     }
 
-    /// The neighbours in the zspage's list: (previous, next).
+    /// Returns the neighbours in the zspage's list: (previous, next).
     pub(crate) fn links(&self) -> (Link, Link) {
         let at = self.links_at();
         let link = |at| Link::from_bits(self.guarded(at).get());

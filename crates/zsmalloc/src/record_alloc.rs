@@ -61,7 +61,7 @@ struct State {
 }
 
 impl RecordAlloc {
-    /// An allocator of `units` units (a power of two), of which nothing is open.
+    /// Makes an allocator of `units` units (a power of two), of which nothing is open.
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
         let pages = units / PAGE_UNITS;
         let group = (arena.granule() / PAGE_BYTES).max(1);
@@ -289,12 +289,12 @@ impl RecordAlloc {
         page + page / (self.group * CELL) + 1
     }
 
-    /// The units of a page that are in use.
+    /// Returns the units of a page that are in use.
     fn set(&self, page: usize) -> &Guarded64 {
         self.sets.at(self.set_index(page))
     }
 
-    /// The cell with the open bit of a group.
+    /// Returns the cell with the open bit of a group.
     fn open_bits(&self, group: usize) -> &Guarded64 {
         self.sets.at(group / CELL * (self.group * CELL + 1))
     }
@@ -313,23 +313,23 @@ impl RecordAlloc {
         });
     }
 
-    /// Whether so few of the open pages' units are in use that moving records down would close most of
-    /// the pages.
+    /// Says whether so few of the open pages' units are in use that moving records down would close
+    /// most of the pages.
     pub(crate) fn is_sparse(&self, host: &dyn Host) -> bool {
         let state = self.state.lock(host);
         let open = (state.end - state.closed) * self.group * PAGE_UNITS;
         state.in_use * SPARSE < open
     }
 
-    /// Whether all of a run is in use.
+    /// Says whether all of a run is in use.
     pub(crate) fn is_in_use(&self, first: ZspageId, units: usize) -> bool {
         let page = first.index() / PAGE_UNITS;
         let bits = run(first.index() % PAGE_UNITS, units);
         page < self.pages && self.is_open(page / self.group) && self.set(page).get() & bits == bits
     }
 
-    /// What does not hold of the recorded figures, if anything, given that `units` are in use; no other
-    /// thread is at work.
+    /// Returns what does not hold of the recorded figures, if anything, given that `units` are in
+    /// use; no other thread is at work.
     pub(crate) fn validate(
         &self,
         host: &dyn Host,
@@ -366,12 +366,12 @@ impl RecordAlloc {
     }
 }
 
-/// `units` bits from `first`.
+/// Returns `units` bits from `first`.
 fn run(first: usize, units: usize) -> u64 {
     ((1 << units) - 1) << first
 }
 
-/// The lowest run of `units` set bits.
+/// Returns the lowest run of `units` set bits.
 fn lowest_run(free: u64, units: usize) -> Option<usize> {
     let starts = (1..units).fold(free, |starts, shift| starts & free >> shift);
     (starts != 0).then(|| starts.trailing_zeros() as usize)

@@ -27,8 +27,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.replace_contents(key, None, bytes)
     }
 
-    /// Like [`replace`](Self::replace), and changes the client's bits of the word in the same moment: whoever
-    /// finds the new bytes finds the new bits.
+    /// Works like [`replace`](Self::replace), and changes the client's bits of the word in the same
+    /// moment: whoever finds the new bytes finds the new bits.
     ///
     /// # Errors
     /// As for `replace`; Busy too if the bits were changed meanwhile.
@@ -74,9 +74,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.commit_move(cell, target.index, pinned, moved, class)
     }
 
-    /// Like [`replace`](Self::replace), but waits for readers and maps to go instead of answering
-    /// Busy. The calling thread must hold no guard or mapping of the object: it would wait for
-    /// itself.
+    /// Works like [`replace`](Self::replace), but waits for readers and maps to go instead of
+    /// answering Busy. The calling thread must hold no guard or mapping of the object: it would
+    /// wait for itself.
     ///
     /// # Errors
     /// As for `replace`, but Busy.

@@ -62,7 +62,7 @@ impl ByteSpans {
         }
     }
 
-    /// The part of the spans from `offset` for `len` bytes.
+    /// Returns the part of the spans from `offset` for `len` bytes.
     pub(crate) fn part(&self, offset: usize, len: usize) -> Self {
         let cut = |span: &Range<usize>, before: usize| {
             let start = offset.saturating_sub(before).min(span.len());
@@ -77,7 +77,7 @@ impl ByteSpans {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// The class of an object whose word somebody holds, and the object's length.
+    /// Returns the class of an object whose word somebody holds, and the object's length.
     #[inline]
     #[expect(clippy::expect_used, reason = "a held word leads to a record in use")]
     pub(crate) fn class_and_len(&self, place: Place) -> (ClassIndex, usize) {
@@ -89,7 +89,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         )
     }
 
-    /// Where the first `len` bytes of a slot lie. The caller holds the object's word, or its class.
+    /// Returns where the first `len` bytes of a slot lie. The caller holds the object's word, or
+    /// its class.
     #[inline]
     pub(crate) fn spans(&self, class: ClassIndex, place: Place, len: usize) -> ByteSpans {
         let context = self.context(class);

@@ -39,7 +39,7 @@ pub struct PoolMetadata {
 }
 
 impl PoolMetadata {
-    /// The sum.
+    /// Returns the sum.
     pub fn total(&self) -> u64 {
         self.words + self.records + self.structure
     }
@@ -83,8 +83,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// What the pool holds. Each class is of one moment; together they are of slightly different ones
-    /// while others are at work. Takes each class lock once.
+    /// Returns what the pool holds. Each class is of one moment; together they are of slightly
+    /// different ones while others are at work. Takes each class lock once.
     pub fn stats(&self) -> PoolStats {
         let mut stats = PoolStats {
             metadata: self.metadata(),
@@ -101,7 +101,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         stats
     }
 
-    /// The committed bytes of the pool's metadata.
+    /// Returns the committed bytes of the pool's metadata.
     pub fn metadata(&self) -> PoolMetadata {
         PoolMetadata {
             words: self.client.metadata_bytes(),

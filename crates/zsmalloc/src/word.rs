@@ -113,7 +113,7 @@ const _: () = {
 };
 
 impl Layout {
-    /// The layout for ids below `zspages`, a power of two.
+    /// Returns the layout for ids below `zspages`, a power of two.
     pub(crate) fn new(page: PageSize, zspages: usize) -> Self {
         debug_assert!(zspages.is_power_of_two());
         let zspage_shift = SLACK_SHIFT + slack_bits(page);
@@ -124,7 +124,7 @@ impl Layout {
         }
     }
 
-    /// The largest number of zspage ids that any arena of this page size can have.
+    /// Returns the largest number of zspage ids that any arena of this page size can have.
     pub(crate) const fn max_zspages(page: PageSize) -> usize {
         1 << max_zspage_bits(page)
     }
@@ -139,12 +139,12 @@ impl Layout {
         u64::MAX << self.generation_shift
     }
 
-    /// A generation, moved to its place in a word; higher bits of it are dropped.
+    /// Returns a generation, moved to its place in a word; higher bits of it are dropped.
     pub fn place_generation(&self, generation: u32) -> u64 {
         u64::from(generation) << self.generation_shift
     }
 
-    /// The generation of a word that holds an object.
+    /// Returns the generation of a word that holds an object.
     pub fn generation_of(&self, word: Word) -> u32 {
         (word.0 >> self.generation_shift) as u32
     }
@@ -176,7 +176,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Word `index`, whatever its generation bits: a client without stale handles.
+    /// Names word `index`, whatever its generation bits: for a client without stale handles.
     pub fn word(index: WordIndex) -> Self {
         Self {
             index,
@@ -185,7 +185,7 @@ impl Target {
         }
     }
 
-    /// Word `index`, if it has this generation.
+    /// Names word `index`, if it has this generation.
     pub fn generation(layout: &Layout, index: WordIndex, generation: u32) -> Self {
         Self {
             index,
@@ -211,33 +211,33 @@ pub(crate) enum Refusal {
 pub struct Word(pub(crate) u64);
 
 impl Word {
-    /// The word as a client reads it.
+    /// Returns the word as a client reads it.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The word's bits.
+    /// Returns the word's bits.
     pub fn bits(self) -> u64 {
         self.0
     }
 
-    /// A word in one of the client's own states: 0 to 7, with 60 bits of the client's choice.
+    /// Makes a word in one of the client's own states: 0 to 7, with 60 bits of the client's choice.
     pub fn client(state: u8, payload: u64) -> Self {
         Self(State::Client(state).bits() | payload << 4)
     }
 
-    /// The 60 bits beside a client's state.
+    /// Returns the 60 bits beside a client's state.
     pub fn client_payload(self) -> u64 {
         self.0 >> 4
     }
 
-    /// The state.
+    /// Returns the state.
     #[inline]
     pub fn state(self) -> State {
         State::from_bits(self.0)
     }
 
-    /// The client's five flags; movers keep them.
+    /// Returns the client's five flags; movers keep them.
     pub fn flags(self) -> u8 {
         ((self.0 & FLAGS_MASK) >> FLAGS_SHIFT) as u8
     }
@@ -246,7 +246,7 @@ impl Word {
         u64::from(flags) << FLAGS_SHIFT & FLAGS_MASK
     }
 
-    /// Whether the word leads to a place in a zspage.
+    /// Says whether the word leads to a place in a zspage.
     pub(crate) fn has_place(self) -> bool {
         !matches!(self.state(), State::Free | State::Client(_))
     }
@@ -294,7 +294,7 @@ impl Word {
         }
     }
 
-    /// The client's bits of a word that holds an object.
+    /// Returns the client's bits of a word that holds an object.
     pub fn client_bits(self, layout: &Layout) -> ClientBits {
         ClientBits {
             flags: self.flags(),
@@ -302,25 +302,25 @@ impl Word {
         }
     }
 
-    /// The same object with other bits of the client.
+    /// Changes the client's bits, and nothing else.
     pub(crate) fn with_client_bits(self, layout: &Layout, bits: ClientBits) -> Self {
         let kept = self.0 & !(layout.generation_mask() | FLAGS_MASK);
         Self(kept | layout.place_generation(bits.generation) | Self::flag_bits(bits.flags))
     }
 
-    /// Whether the word holds the caller's object, and nobody is writing to it.
+    /// Says whether the word holds the caller's object, and nobody is writing to it.
     pub(crate) fn checked(self, target: Target) -> Result<(), Refusal> {
         self.check(target).map(|_| ())
     }
 
-    /// A new object's word: its bytes are not there yet.
+    /// Makes a new object's word: its bytes are not there yet.
     pub(crate) fn filling(layout: &Layout, place: Place, client_bits: u64) -> Self {
         Self(client_bits & (layout.generation_mask() | FLAGS_MASK))
             .with_place(layout, place)
             .with_state(State::Filling)
     }
 
-    /// One reader more.
+    /// Adds a reader.
     #[inline]
     pub(crate) fn pinned(self, target: Target) -> Result<Self, Refusal> {
         self.check(target)?;
@@ -330,19 +330,19 @@ impl Word {
         Ok(Self(self.0 + ONE_READER))
     }
 
-    /// Free, or freeing if anybody is inside.
+    /// Frees the object: at once, or once nobody is inside.
     pub(crate) fn freed(self, target: Target) -> Result<Self, Refusal> {
         self.check(target)?;
         Ok(self.with_state(State::Freeing))
     }
 
-    /// Whether a freeing word has nobody inside any more: whoever sees this finishes the free.
+    /// Says whether a freeing word has nobody inside any more: whoever sees this finishes the free.
     pub(crate) fn is_abandoned(self) -> bool {
         self.state() == State::Freeing && self.readers() == 0 && !self.has_mover()
     }
 
-    /// The word as somebody who needs it without readers takes it: Busy with a reader inside,
-    /// Wait with a mover.
+    /// Returns the word as somebody who needs it without readers takes it: Busy with a reader
+    /// inside, Wait with a mover.
     fn taken_alone(self, target: Target) -> Result<Self, Refusal> {
         self.check(target)?;
         if self.readers() > 0 {
@@ -354,36 +354,36 @@ impl Word {
         }
     }
 
-    /// Taken for an in-place write.
+    /// Takes the word for an in-place write.
     pub(crate) fn exclusive(self, target: Target) -> Result<Self, Refusal> {
         Ok(self.taken_alone(target)?.with_state(State::Exclusive))
     }
 
-    /// An exclusive word that is mapped for writing.
+    /// Returns an exclusive word that is mapped for writing.
     pub(crate) fn mapped(self) -> Self {
         debug_assert_eq!(self.state(), State::Exclusive);
         self.with_state(State::Mapped)
     }
 
-    /// Pinned by a mover.
+    /// Pins the word for a mover.
     pub(crate) fn moving(self, target: Target) -> Result<Self, Refusal> {
         Ok(Self(self.taken_alone(target)?.0 | MOVER))
     }
 
-    /// A moved object: the same word at another place, without the mover's pin. `self` is the
-    /// word with that pin and no reader: what the commit must find.
+    /// Returns a moved object: the same word at another place, without the mover's pin. `self` is
+    /// the word with that pin and no reader: what the commit must find.
     pub(crate) fn moved(self, layout: &Layout, place: Place) -> Self {
         debug_assert!(self.has_mover() && self.readers() == 0);
         Self(self.with_place(layout, place).0 & !MOVER)
     }
 
-    /// A mapped word that is being written back.
+    /// Returns a mapped word that is being written back.
     pub(crate) fn writing_back(self) -> Self {
         debug_assert_eq!(self.state(), State::Mapped);
         self.with_state(State::Exclusive)
     }
 
-    /// An object that may be read again, or for the first time.
+    /// Returns an object that may be read again, or for the first time.
     pub(crate) fn live(self) -> Self {
         debug_assert!(matches!(self.state(), State::Filling | State::Exclusive));
         self.with_state(State::Live)

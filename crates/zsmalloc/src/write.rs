@@ -26,8 +26,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.overwrite(key, offset, bytes, None)
     }
 
-    /// Like [`write`](Self::write) from the object's start, and changes the client's bits of the word in the same moment:
-    /// whoever finds the new bytes finds the new bits. Needs no memory.
+    /// Works like [`write`](Self::write) from the object's start, and changes the client's bits of
+    /// the word in the same moment: whoever finds the new bytes finds the new bits. Needs no
+    /// memory.
     ///
     /// # Errors
     /// As for `write`.

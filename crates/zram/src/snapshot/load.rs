@@ -49,9 +49,10 @@ impl Store {
         Ok(Header::read(&mut Source::new(from))?.size)
     }
 
-    /// A store from a snapshot, in private anonymous memory. Every block is decompressed once, to see that it is whole.
-    /// Memory is taken for what the snapshot holds, up to the limit, not for what it claims; its dictionaries, 4 MiB at most,
-    /// are there before they are counted. Wrap a file in a `BufReader`.
+    /// Makes a store from a snapshot, in private anonymous memory. Every block is decompressed
+    /// once, to see that it is whole. Memory is taken for what the snapshot holds, up to the limit,
+    /// not for what it claims; its dictionaries, 4 MiB at most, are there before they are counted.
+    /// Wrap a file in a `BufReader`.
     ///
     /// # Errors
     /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`]; [`Error::NoMemory`] at the limit; and as for
@@ -60,7 +61,7 @@ impl Store {
         Self::load_with_backing(AnonBacking::new(), &HOST, from, options)
     }
 
-    /// The same, with a place to write blocks back to: that is done whenever the limit is reached, so that a store can be
+    /// Loads a snapshot like [`load`](Self::load), with a place to write blocks back to: that is done whenever the limit is reached, so that a store can be
     /// loaded which holds more than its limit.
     ///
     /// # Errors
@@ -79,7 +80,7 @@ impl Store {
 }
 
 impl<B: Backing> Store<B> {
-    /// The same as [`load`](Store::load), in memory of another kind.
+    /// Loads a snapshot like [`load`](Store::load), in memory of another kind.
     ///
     /// # Errors
     /// As there.
@@ -351,7 +352,7 @@ impl<R: Read> Source<R> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// The end of a part: the checksum of its bytes.
+    /// Returns the end of a part: the checksum of its bytes.
     fn checksum(&mut self) -> Result<(), Error> {
         let computed = std::mem::take(&mut self.hasher).finalize();
         let mut bytes = [0; 4];

@@ -98,7 +98,7 @@ impl<B: Backing> Store<B> {
         header
     }
 
-    /// The record of a block; false if it is a hole.
+    /// Returns the record of a block; false if it is a hole.
     fn put_block(
         &self,
         block: BlockIndex,
@@ -158,7 +158,7 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// An object's bytes, and its form. Does not count as an access.
+    /// Returns an object's bytes, and its form. Does not count as an access.
     fn copy_object(&self, index: WordIndex, bytes: &mut Vec<u8>) -> Result<Form, Error> {
         let guard = self.read_pinned(index)?;
         let word = self.pool.look_at(index).ok_or(zsmalloc::Error::Stale)?;

@@ -20,7 +20,7 @@ impl DeadPages {
         (words, words.div_ceil(64))
     }
 
-    /// Bytes of memory that so many pages need.
+    /// Returns the number of bytes of memory that so many pages need.
     pub(crate) fn bytes_for(pages: u32) -> u64 {
         let (words, groups) = Self::words(pages);
         (words + groups) as u64 * 8

@@ -64,13 +64,13 @@ impl Extents {
         (words, words.div_ceil(64))
     }
 
-    /// Bytes of memory that so many units need.
+    /// Returns the number of bytes of memory that so many units need.
     pub(crate) fn bytes_for(units: u32) -> u64 {
         let (words, groups) = Self::words(units);
         (words + groups) as u64 * 8 + DeadPages::bytes_for(units / PAGE_UNITS + 1)
     }
 
-    /// All free; `None` if there is no memory for the bits.
+    /// Returns all free; `None` if there is no memory for the bits.
     pub(crate) fn new(units: u32) -> Option<Self> {
         let (words, groups) = Self::words(units);
         let mut all = [Vec::new(), Vec::new()];
@@ -104,7 +104,7 @@ impl Extents {
         self.units
     }
 
-    /// Whether not one unit is free.
+    /// Says whether not one unit is free.
     pub(crate) fn is_full(&self) -> bool {
         self.used == self.units
     }
@@ -132,7 +132,8 @@ impl Extents {
         }
     }
 
-    /// A search for `units` neighbouring units: the next after those that were taken last, or the first.
+    /// Returns a search for `units` neighbouring units: the next after those that were taken last,
+    /// or the first.
     pub(crate) fn search(&self, units: u16) -> Search {
         Search {
             units: units.into(),
@@ -196,7 +197,8 @@ impl Extents {
         (run == search.units && is_new).then_some(start)
     }
 
-    /// The unit where the full words from this one on end; at the latest where its 64 words do.
+    /// Returns the unit where the full words from this one on end; at the latest where its 64 words
+    /// do.
     fn behind_full(&self, word: u32) -> u32 {
         let (group, at) = (word as usize / 64, word % 64);
         let open = self.full.get(group).map_or(0, |full| !full >> at);
@@ -209,7 +211,7 @@ impl Extents {
         (word + full).saturating_mul(64)
     }
 
-    /// Free units from `at` on, at most so many.
+    /// Returns the number of free units from `at` on, at most so many.
     fn free_from(&self, at: u32, most: u32) -> u32 {
         let mut run = 0;
         while run < most && (at + run) < self.units {
@@ -224,7 +226,7 @@ impl Extents {
         run.min(most)
     }
 
-    /// Free units that end before `at`, at most so many.
+    /// Returns the number of free units that end before `at`, at most so many.
     fn free_before(&self, at: u32, most: u32) -> u32 {
         let mut run = 0;
         while run < most && run < at {
@@ -273,7 +275,7 @@ impl Extents {
         }
     }
 
-    /// The part of a range that lies before the end: a file may be used in part.
+    /// Returns the part of a range that lies before the end: a file may be used in part.
     fn clamped(&self, units: Range<u32>) -> Range<u32> {
         units.start.min(self.units)..units.end.min(self.units)
     }
@@ -291,7 +293,7 @@ impl Extents {
     }
 }
 
-/// The pages that some units touch.
+/// Returns the pages that some units touch.
 fn pages_of(start: u32, units: u32) -> Range<u32> {
     start / PAGE_UNITS..(start + units).div_ceil(PAGE_UNITS)
 }

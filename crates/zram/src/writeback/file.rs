@@ -58,7 +58,7 @@ impl BlockFile for File {
     }
 }
 
-/// What a file of the caller's own kind answers whose code panicked.
+/// Returns what a file of the caller's own kind answers whose code panicked.
 pub(crate) fn panicked<T>() -> io::Result<T> {
     Err(io::Error::other("the backing's own code panicked"))
 }
@@ -81,7 +81,7 @@ impl std::fmt::Debug for BackingFile {
 }
 
 impl BackingFile {
-    /// A file of the caller's own kind.
+    /// Makes a file of the caller's own kind.
     pub fn new(file: impl BlockFile + 'static, capacity: u64) -> Self {
         Self {
             file: Arc::new(file),
@@ -90,8 +90,8 @@ impl BackingFile {
         }
     }
 
-    /// A file without a name in `folder` (`O_TMPFILE` where there is that), which goes with the store, and grows up to
-    /// `capacity` bytes.
+    /// Makes a file without a name in `folder` (`O_TMPFILE` where there is that), which goes with
+    /// the store, and grows up to `capacity` bytes.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be made.
@@ -100,8 +100,8 @@ impl BackingFile {
         Ok(Self::new(file, capacity))
     }
 
-    /// A block device, or a file that exists: as long as it is now. As long as it is used it is locked (`flock`), a device
-    /// claimed, too (`O_EXCL`); its contents are overwritten.
+    /// Makes a block device, or a file that exists: as long as it is now. As long as it is used it
+    /// is locked (`flock`), a device claimed, too (`O_EXCL`); its contents are overwritten.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened for reading and writing; [`Error::Invalid`] if it is empty, or neither of
@@ -110,7 +110,7 @@ impl BackingFile {
         Self::open_unless(path, &[])
     }
 
-    /// The same, but refuses these files and devices: those by which the store itself is used, say.
+    /// Opens a file or device like [`open`](Self::open), but refuses these: those by which the store itself is used, say.
     ///
     /// # Errors
     /// As for [`open`](Self::open); [`Error::Invalid`] for one of these.
@@ -146,7 +146,7 @@ impl BackingFile {
         Ok(Self::new(file, capacity))
     }
 
-    /// Of this backing no more than so many bytes.
+    /// Takes no more of this backing than so many bytes.
     #[must_use]
     pub fn limited_to(mut self, bytes: u64) -> Self {
         self.capacity = self.capacity.min(bytes);
@@ -163,7 +163,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Of a file whose metadata these are.
+    /// Returns the id of a file whose metadata these are.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self {

@@ -181,7 +181,7 @@ impl Writeback {
         }
     }
 
-    /// Bytes used, and bytes there are; zeros without a backing.
+    /// Returns the bytes used, and bytes there are; zeros without a backing.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let backing = lock(&self.backing);
         backing
@@ -220,7 +220,7 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    /// How many bytes of records may still be written back; `None` is no bound.
+    /// Returns how many bytes of records may still be written back; `None` is no bound.
     pub fn writeback_limit(&self) -> Option<u64> {
         *lock(&self.writeback.budget)
     }
@@ -230,7 +230,7 @@ impl<B: Backing> Store<B> {
         *lock(&self.writeback.budget) = bytes;
     }
 
-    /// The record of a block whose lock is held.
+    /// Returns the record of a block whose lock is held.
     pub(crate) fn read_record(&self, block: BlockIndex, extent: Extent) -> Result<Record, Error> {
         let attached = self.writeback.attached()?;
         let mut buffer = Vec::new();
@@ -247,7 +247,7 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// The extent of a block is not used any more.
+    /// Frees the extent of a block, which is not used any more.
     pub(crate) fn free_extent(&self, extent: Extent) {
         if let Ok(attached) = self.writeback.attached() {
             attached.place.free(extent);

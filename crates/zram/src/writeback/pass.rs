@@ -53,7 +53,7 @@ pub struct WritebackRequest {
 }
 
 impl WritebackRequest {
-    /// All blocks of a kind, compressed.
+    /// Returns all blocks of a kind, compressed.
     #[must_use]
     pub const fn new(which: BlockFilter) -> Self {
         Self {
@@ -182,7 +182,7 @@ impl<B: Backing> Store<B> {
         });
     }
 
-    /// A block whose record is written becomes its extent, unless it was used meanwhile.
+    /// Makes a block whose record is written its extent, unless it was used meanwhile.
     fn switch(&self, block: BlockIndex, extent: Extent) -> bool {
         // No memory for the lock: then the block has gone, with the piece of the table that it was in.
         let Ok(lock) = self.lock(block) else {
@@ -276,7 +276,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         false
     }
 
-    /// Bytes of a block's record; `None` if it is no object any more.
+    /// Returns the bytes of a block's record; `None` if it is no object any more.
     fn record_len(&self, block: BlockIndex) -> Option<usize> {
         match self.request.form {
             RecordForm::Raw => Some(self.store.block_size()),
@@ -321,7 +321,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         })
     }
 
-    /// A place for a record, and its bytes taken off the limit.
+    /// Returns a place for a record, and its bytes taken off the limit.
     fn reserve(&mut self, units: u16) -> Option<Extent> {
         let bytes = u64::from(units) * UNIT as u64;
         if !self.store.writeback.debit(bytes) {

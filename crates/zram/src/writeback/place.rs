@@ -40,7 +40,7 @@ impl Place {
         })
     }
 
-    /// The lock is let go now and then.
+    /// Finds so many units, and takes them. Lets go of the lock now and then.
     fn find(&self, units: u16) -> Option<u32> {
         let mut search = lock(&self.extents).search(units);
         loop {
@@ -61,7 +61,7 @@ impl Place {
         lock(&self.extents).is_full()
     }
 
-    /// Bytes used, and bytes there are.
+    /// Returns the bytes used, and bytes there are.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let extents = lock(&self.extents);
         (bytes(extents.used()), bytes(extents.units()))

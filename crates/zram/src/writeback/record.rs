@@ -37,7 +37,7 @@ impl Record {
         &self.buffer[HEADER..HEADER + self.len]
     }
 
-    /// The record in `buffer`, which must be this block's; or what is wrong with it.
+    /// Returns the record in `buffer`, which must be this block's; or what is wrong with it.
     pub(crate) fn parse(
         buffer: Vec<u8>,
         block: BlockIndex,
@@ -70,7 +70,7 @@ impl Record {
     }
 }
 
-/// Units of a record with so many bytes.
+/// Returns the number of units of a record with so many bytes.
 pub(crate) fn units_for(len: usize) -> u16 {
     (HEADER + len).div_ceil(UNIT) as u16
 }

@@ -69,7 +69,7 @@ impl<'scope, 'env> Writers<'scope, 'env> {
         self.finished()
     }
 
-    /// The next batch that is finished; `None` if none is on its way.
+    /// Returns the next batch that is finished; `None` if none is on its way.
     pub(crate) fn finished(&mut self) -> Option<Written> {
         if self.sent == self.back {
             return None;

@@ -43,20 +43,20 @@ pub enum PutBack {
 /// 3. A frame that it accepts to isolate is its own, as its descriptor says, and stays so until `commit`
 ///    or `putback`.
 pub unsafe trait Movable: Sync {
-    /// The claim to its frames.
+    /// Returns the claim to its frames.
     fn key(&self) -> &PoolKey;
 
-    /// The type of its frames.
+    /// Returns the type of its frames.
     fn frame_type(&self) -> FrameType {
         FrameType::Zspage
     }
 
-    /// Whether its frames can be moved in this way. Here: in every way.
+    /// Says whether its frames can be moved in this way. Here: in every way.
     fn serves(&self, _mode: MigrateMode) -> bool {
         true
     }
 
-    /// Whether a frame has contents that must be copied. Here: yes.
+    /// Says whether a frame has contents that must be copied. Here: yes.
     fn has_contents(&self) -> bool {
         true
     }

@@ -59,7 +59,7 @@ pub struct FrameCopy<'a> {
 }
 
 impl<'a> CopyBatch<'a> {
-    /// A batch of copies of `bytes` bytes each.
+    /// Makes a batch of copies of `bytes` bytes each.
     ///
     /// # Safety
     /// The type's invariant.
@@ -73,17 +73,17 @@ impl<'a> CopyBatch<'a> {
         }
     }
 
-    /// Frames of the batch.
+    /// Returns the number of frames of the batch.
     pub fn frames(&self) -> usize {
         self.plans.len()
     }
 
-    /// Bytes of the batch.
+    /// Returns the number of bytes of the batch.
     pub fn bytes(&self) -> u64 {
         (self.plans.len() * self.bytes) as u64
     }
 
-    /// The next frame that nobody has taken yet.
+    /// Returns the next frame that nobody has taken yet.
     pub fn take(&self) -> Option<FrameCopy<'_>> {
         // Relaxed: the number alone is taken; `done` publishes the bytes. Never beyond the end, however often
         // an engine asks.
@@ -116,7 +116,7 @@ impl<'a> CopyBatch<'a> {
 }
 
 impl FrameCopy<'_> {
-    /// Bytes that are copied.
+    /// Returns the number of bytes that are copied.
     pub fn bytes(&self) -> usize {
         self.batch.bytes
     }

@@ -60,13 +60,13 @@ pub(crate) fn count(counter: &AtomicU64, change: i64) {
 }
 
 impl<B: Backing> Arena<B> {
-    /// The counters of the zone of a frame.
+    /// Returns the counters of the zone of a frame.
     pub(crate) fn counters_of(&self, frame: FrameId) -> &ZoneCounters {
         let block = (frame.index() / self.blocks.frames) as BlockId;
         &self.move_counters.zones[self.zone_index(block)]
     }
 
-    /// How frames of a zone were moved; `None` if there is no such zone.
+    /// Returns how frames of a zone were moved; `None` if there is no such zone.
     pub fn zone_moves(&self, zone: ZoneId) -> Option<ZoneMoves> {
         let counters = self.move_counters.zones.get(zone.0 as usize)?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -82,7 +82,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// Frames that were moved for a reason.
+    /// Returns the number of frames that were moved for a reason.
     pub fn moved_because(&self, reason: MigrateReason) -> u64 {
         self.move_counters.reasons[reason as usize].load(Ordering::Relaxed)
     }
@@ -91,7 +91,7 @@ impl<B: Backing> Arena<B> {
         self.move_counters.reasons[reason as usize].fetch_add(moved, Ordering::Relaxed);
     }
 
-    /// A move from one frame to another is done.
+    /// Counts a move from one frame to another.
     pub(super) fn count_move(&self, from: FrameId, to: FrameId) {
         let (source, destination) = (self.counters_of(from), self.counters_of(to));
         count(&source.isolated, -1);

@@ -8,8 +8,8 @@ use core::fmt;
 
 /// Frames to move others to.
 pub trait Destination {
-    /// A frame for the contents of `source`, committed; `None` if there is none. Called with no lock held, in the
-    /// middle of a move: it must not wait for a pause of moves.
+    /// Returns a frame for the contents of `source`, committed; `None` if there is none. Called
+    /// with no lock held, in the middle of a move: it must not wait for a pause of moves.
     fn frame_for(&mut self, source: FrameId) -> Option<Frame>;
 
     /// Takes a frame back that was not needed.

@@ -45,12 +45,12 @@ impl<B: Backing> Arena<B> {
 }
 
 impl FrameLock<'_> {
-    /// The frame.
+    /// Returns the frame.
     pub fn frame(&self) -> FrameId {
         self.frame
     }
 
-    /// The frame's descriptor.
+    /// Returns the frame's descriptor.
     pub(super) fn descriptor(&self) -> &AtomicU64 {
         self.descriptor
     }

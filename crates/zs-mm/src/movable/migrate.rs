@@ -257,8 +257,8 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Frames for what is left of a batch, as far as there are any. Before any frame is locked, as memory may be
-    /// committed for them.
+    /// Returns the frames for what is left of a batch, as far as there are any. Before any frame is
+    /// locked, as memory may be committed for them.
     fn destinations(&self, batch: &Batch<'_, B>, run: &mut Run<'_>) -> [Option<Frame>; BATCH] {
         let mut destinations = [const { None }; BATCH];
         for (to, token) in destinations.iter_mut().zip(&batch.tokens) {
@@ -334,7 +334,7 @@ impl<B: Backing> Arena<B> {
 }
 
 impl Run<'_> {
-    /// A frame for the contents of `source`.
+    /// Returns a frame for the contents of `source`.
     fn frame_for(&mut self, source: FrameId, arena: u32) -> Option<Frame> {
         let to = self.to.frame_for(source)?;
         // Before anything is copied: its number would lead to somebody else's bytes.

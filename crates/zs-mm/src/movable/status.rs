@@ -59,7 +59,7 @@ pub struct MigrateOptions<'a> {
 }
 
 impl MigrateOptions<'_> {
-    /// A mode, and the defaults for the rest.
+    /// Makes a mode, and the defaults for the rest.
     pub const fn new(mode: MigrateMode) -> Self {
         Self {
             mode,
@@ -117,7 +117,7 @@ pub enum FrameStatus {
 }
 
 impl FrameStatus {
-    /// Whether its contents, if any, are elsewhere.
+    /// Says whether its contents, if any, are elsewhere.
     pub fn is_gone(self) -> bool {
         matches!(self, Self::Moved(_) | Self::Freed | Self::NotInUse)
     }

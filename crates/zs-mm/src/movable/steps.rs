@@ -143,22 +143,22 @@ impl<B: Backing> Arena<B> {
 }
 
 impl<B: Backing> Collected<'_, B> {
-    /// How many frames the range has.
+    /// Returns how many frames the range has.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Says whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The frame at `at` of the range.
+    /// Returns the frame at `at` of the range.
     pub fn frame(&self, at: usize) -> FrameId {
         FrameId(self.first.0.saturating_add(at as u32))
     }
 
-    /// What may be done with a frame of the range; nothing beyond its end.
+    /// Returns what may be done with a frame of the range; nothing beyond its end.
     pub fn flags(&self, at: usize) -> FrameFlags {
         let entry = self.entries.get(at).and_then(Option::as_ref);
         let token = entry.and_then(|entry| entry.token.as_ref());
@@ -169,13 +169,13 @@ impl<B: Backing> Collected<'_, B> {
         }
     }
 
-    /// What is known of a frame: [`FrameStatus::Pending`] if it can be moved.
+    /// Returns what is known of a frame: [`FrameStatus::Pending`] if it can be moved.
     pub fn status(&self, at: usize) -> FrameStatus {
         let entry = self.entries.get(at).and_then(Option::as_ref);
         entry.map_or(FrameStatus::NoSuchFrame, |entry| entry.status)
     }
 
-    /// The bytes of a frame that is valid and has contents.
+    /// Returns the bytes of a frame that is valid and has contents.
     pub fn bytes(&self, at: usize) -> Option<&[u8]> {
         let page = self.arena.options.page_size;
         let flags = self.flags(at);

@@ -84,7 +84,7 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// The owner of a frame, as its descriptor says; a descriptor may change at any time.
+    /// Returns the owner of a frame, as its descriptor says; a descriptor may change at any time.
     pub(crate) fn movable_owner<'o>(
         &self,
         frame: FrameId,
@@ -114,22 +114,22 @@ impl<B: Backing> Arena<B> {
 }
 
 impl<'o, B: Backing> Isolated<'o, B> {
-    /// The frame.
+    /// Returns the frame.
     pub fn frame(&self) -> FrameId {
         self.frame
     }
 
-    /// Where it belongs.
+    /// Returns where it belongs.
     pub fn owner(&self) -> FrameOwner {
         self.place
     }
 
-    /// The owner.
+    /// Returns the owner.
     pub(super) fn movable(&self) -> &'o dyn Movable {
         self.owner
     }
 
-    /// What the owner says of a move.
+    /// Returns what the owner says of a move.
     pub(super) fn prepare(&self, lock: &FrameLock<'_>) -> Prepared {
         self.owner.prepare(lock, self.place)
     }

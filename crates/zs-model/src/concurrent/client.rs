@@ -40,7 +40,7 @@ mod sealed {
         /// Makes an object of zeros; `None` if the client has no such way.
         fn allocate(pool: &SharedPool<Self>, len: usize) -> Option<Result<Self::Key, Error>>;
 
-        /// A key that names no object of this pool: another pool's, or any bits.
+        /// Makes a key that names no object of this pool: another pool's, or any bits.
         fn stranger(key: Option<Self::Key>, bits: u64) -> Option<Self::Key>;
 
         /// Changes a place's empty word; nothing if it has none.

@@ -55,7 +55,7 @@ pub(super) struct Scene<C: Meeting> {
 }
 
 impl<C: Meeting> Scene<C> {
-    /// The scene of a seed, with nothing stored yet.
+    /// Returns the scene of a seed, with nothing stored yet.
     pub(super) fn new(page: PageSize, seed: u64) -> Result<Self, String> {
         let mut numbers = Numbers::new(seed);
         let granule = [4 << 10, 16 << 10, 64 << 10][numbers.below(3)];
@@ -114,12 +114,13 @@ impl<C: Meeting> Scene<C> {
         (0..self.pools.len()).flat_map(of)
     }
 
-    /// The place that an operation's number stands for.
+    /// Returns the place that an operation's number stands for.
     pub(super) fn place(&self, nth: u16) -> Place {
         self.place_in((nth >> 8) as u8, nth & 0xff)
     }
 
-    /// The place of a pool that an operation's number stands for; even numbers are the hot ones.
+    /// Returns the place of a pool that an operation's number stands for; even numbers are the hot
+    /// ones.
     pub(super) fn place_in(&self, pool: u8, nth: u16) -> Place {
         let nth = nth as usize;
         let slots = if nth.is_multiple_of(2) { HOT } else { PLACES };
@@ -129,7 +130,7 @@ impl<C: Meeting> Scene<C> {
         }
     }
 
-    /// The key that a place holds.
+    /// Returns the key that a place holds.
     pub(super) fn key(&self, place: Place) -> Option<C::Key> {
         *self.cell(place)
     }
@@ -144,8 +145,8 @@ impl<C: Meeting> Scene<C> {
         cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The length that all objects of a place have: half of the places have one, so that they can be
-    /// written whole in place.
+    /// Returns the length that all objects of a place have: half of the places have one, so that
+    /// they can be written whole in place.
     pub(super) fn fixed_len(&self, place: Place) -> Option<usize> {
         let len = self.usual_len(place.slot);
         place.slot.is_multiple_of(2).then_some(len)
@@ -156,19 +157,19 @@ impl<C: Meeting> Scene<C> {
         [40, 72, 80, 88][slot / 2 % 4] * self.page.bytes() / 128 - slot / 8
     }
 
-    /// The objects that no place names: numbers above those of the places, and lengths.
+    /// Returns the objects that no place names: numbers above those of the places, and lengths.
     pub(super) fn sediment(&self) -> impl Iterator<Item = (u32, usize)> {
         let slots = PLACES..PLACES + SEDIMENT;
         slots.map(|slot| (slot as u32, self.usual_len(slot)))
     }
 
-    /// The length of new contents for a place.
+    /// Returns the length of new contents for a place.
     pub(super) fn len(&self, place: Place, len: Length) -> usize {
         let any = || len.bytes(self.page);
         self.fixed_len(place).unwrap_or_else(any)
     }
 
-    /// A moment that nothing else has.
+    /// Returns a moment that nothing else has.
     pub(super) fn now(&self) -> u64 {
         let mut ledger = self.ledger();
         ledger.now += 1;
@@ -203,7 +204,7 @@ impl<C: Meeting> Scene<C> {
     }
 }
 
-/// What each thread does. In half of the runs the last one does nothing but maintenance.
+/// Returns what each thread does. In half of the runs the last one does nothing but maintenance.
 fn scripts(numbers: &mut Numbers) -> Vec<Vec<Op>> {
     let threads = 2 + numbers.below(3);
     let maintained = numbers.below(2) == 0;
@@ -219,8 +220,8 @@ fn scripts(numbers: &mut Numbers) -> Vec<Vec<Op>> {
     (0..threads).map(&mut script).collect()
 }
 
-/// An operation of the thread that tidies up while others work: whatever a program would leave to a
-/// thread of its own.
+/// Returns an operation of the thread that tidies up while others work: whatever a program would
+/// leave to a thread of its own.
 fn maintenance(numbers: &mut Numbers) -> Op {
     let pool = numbers.below(256) as u8;
     match numbers.below(16) {

@@ -60,7 +60,7 @@ fn read_back<C: Meeting>(scene: &Scene<C>) -> Result<Vec<(usize, C::Key)>, Strin
     Ok(live)
 }
 
-/// Whether some order explains what was seen of each key.
+/// Says whether some order explains what was seen of each key.
 fn explain<C: Meeting>(scene: &Scene<C>) -> Result<(), String> {
     let mut ledger = scene.ledger();
     let mut deferred = 0;

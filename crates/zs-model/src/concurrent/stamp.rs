@@ -7,12 +7,12 @@ use zsmalloc::Spans;
 /// Bytes of a stamp; no shorter object is made.
 pub(super) const STAMP: usize = 8;
 
-/// The stamp of new contents: no other has it, and the length follows from it.
+/// Returns the stamp of new contents: no other has it, and the length follows from it.
 pub(super) fn stamp(thread: usize, count: u32, len: usize) -> u64 {
     u64::from(count) << 32 | (len as u64) << 8 | (thread as u64 + 1)
 }
 
-/// The contents of a stamp.
+/// Returns the contents of a stamp.
 pub(super) fn contents(stamp: u64) -> Vec<u8> {
     let len = (stamp >> 8 & 0xff_ffff) as usize;
     let mut bytes = stamp.to_le_bytes().to_vec();
@@ -20,7 +20,7 @@ pub(super) fn contents(stamp: u64) -> Vec<u8> {
     bytes
 }
 
-/// The stamp of some bytes; 0 if they are all zeros, as an allocation makes them.
+/// Returns the stamp of some bytes; 0 if they are all zeros, as an allocation makes them.
 ///
 /// # Errors
 /// Bytes that are not the whole contents of one stamp.
@@ -43,7 +43,7 @@ pub(super) fn stamp_of(bytes: &[u8]) -> Result<u64, String> {
     ))
 }
 
-/// As [`stamp_of`], for an object where it is: read in four steps, so that whoever changes it
+/// Works as [`stamp_of`], for an object where it is: read in four steps, so that whoever changes it
 /// meanwhile is seen.
 pub(super) fn stamp_of_spans(spans: Spans<'_>) -> Result<u64, String> {
     let mut bytes = Vec::with_capacity(spans.first.len() + spans.second.len());

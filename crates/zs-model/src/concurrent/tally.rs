@@ -33,7 +33,7 @@ impl Tally {
         }
     }
 
-    /// How often an operation had an outcome.
+    /// Returns how often an operation had an outcome.
     pub fn of(&self, operation: &str, outcome: &str) -> u64 {
         let wanted = |(key, _): &(&(&str, &str), &u64)| **key == (operation, outcome);
         self.0.iter().find(wanted).map_or(0, |(_, &times)| times)
@@ -59,7 +59,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether each of these outcomes was met at least once. A single seed need not meet them.
+    /// Says whether each of these outcomes was met at least once. A single seed need not meet them.
     ///
     /// # Errors
     /// Those that were not.

@@ -61,7 +61,7 @@ fn perform<C: Meeting>(
 }
 
 impl<'s, C: Meeting> Worker<'s, C> {
-    /// A thread that holds nothing, and has no buffers to map into.
+    /// Makes a thread that holds nothing, and has no buffers to map into.
     pub(super) fn new(scene: &'s Scene<C>, me: usize) -> Self {
         Self {
             scene,
@@ -130,7 +130,7 @@ impl<C: Meeting> Worker<'_, C> {
         }
     }
 
-    /// The stamp of new contents, and the contents.
+    /// Returns the stamp of new contents, and the contents.
     pub(super) fn make(&mut self, len: usize) -> (u64, Vec<u8>) {
         self.made += 1;
         let stamp = stamp(self.me, self.made, len);
@@ -156,7 +156,7 @@ impl<C: Meeting> Worker<'_, C> {
         Ok(got.ok())
     }
 
-    /// What an error says about the object; errors that nobody may meet are wrong.
+    /// Returns what an error says about the object; errors that nobody may meet are wrong.
     fn refusal(&self, error: Error) -> Result<(&'static str, What), String> {
         match error {
             Error::Stale => Ok(("stale", What::Stale)),
@@ -167,7 +167,7 @@ impl<C: Meeting> Worker<'_, C> {
         }
     }
 
-    /// What contents of a length that no object has must be answered.
+    /// Returns what contents of a length that no object has must be answered.
     fn size_error(&self, len: usize) -> Option<Error> {
         let max = self.scene.page.bytes();
         match len {
@@ -231,7 +231,8 @@ impl<C: Meeting> Worker<'_, C> {
         Ok(())
     }
 
-    /// An object that was not made has no key, and so no history: memory is all that it can lack.
+    /// Takes note of an object that was not made: it has no key, and so no history: memory is all that it can
+    /// lack.
     fn not_made(&self, name: &'static str, error: Error) -> Result<(), String> {
         let (outcome, _) = self.refusal(error)?;
         self.scene.ledger().tally.count(name, outcome);
@@ -348,7 +349,7 @@ impl<C: Meeting> Worker<'_, C> {
     }
 }
 
-/// Whether an operation answered the error that was due.
+/// Says whether an operation answered the error that was due.
 fn answers<T>(got: &Result<T, Error>, due: Error) -> Result<(), String> {
     match got {
         Err(error) if *error == due => Ok(()),

@@ -21,8 +21,8 @@ pub(super) fn read_piece(
     replies.part(piece.offset, piece.length as usize, read)
 }
 
-/// A large read whose reply is one piece, with its error in front if there is one, and without
-/// memory for all of it: so it is read twice, once to see whether there is one.
+/// Returns a large read whose reply is one piece, with its error in front if there is one, and
+/// without memory for all of it: so it is read twice, once to see whether there is one.
 pub(super) fn read_unbroken<E>(
     session: &Session,
     head: &Head,

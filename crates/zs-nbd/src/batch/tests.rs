@@ -38,8 +38,8 @@ fn stream(lens: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// The answers to a stream that comes in such pieces, with the inbox handed to the other of two
-/// batches where `hands` says so.
+/// Returns the answers to a stream that comes in such pieces, with the inbox handed to the other of
+/// two batches where `hands` says so.
 fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
     let session = session();
     let mut batches = [(); 2].map(|()| Batch::new(session.mode(), Account::poor()).unwrap());

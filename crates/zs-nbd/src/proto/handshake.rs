@@ -367,7 +367,7 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// Whether a query means a context: its name, or, for a list, its namespace and a colon.
+/// Says whether a query means a context: its name, or, for a list, its namespace and a colon.
 fn matches(query: &str, context: Context, exactly: bool) -> bool {
     let name = context.name();
     let namespace = name.split_once(':').map(|(before, _)| before);

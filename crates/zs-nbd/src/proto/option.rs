@@ -37,7 +37,7 @@ pub(super) const fn name(option: u32) -> &'static str {
     }
 }
 
-/// The next whole option, taken from the front.
+/// Returns the next whole option, taken from the front.
 pub(super) fn next_option<'a>(
     input: &mut Reader<'a>,
 ) -> Result<Option<(u32, &'a [u8])>, Violation> {

@@ -57,7 +57,7 @@ impl Replies {
         })
     }
 
-    /// What there is to send.
+    /// Returns what there is to send.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
@@ -129,7 +129,8 @@ impl Replies {
         self.chunks(self.to.offset, len, DONE, read)
     }
 
-    /// A part of the data of a reply that [`end`](Self::end) or an error ends; not of a simple one.
+    /// Returns a part of the data of a reply that [`end`](Self::end) or an error ends; not of a
+    /// simple one.
     ///
     /// # Errors
     /// That of `read`, and nothing has been added.
@@ -306,9 +307,9 @@ impl Replies {
     }
 }
 
-/// The first zeroes in `bytes`, which begin at `offset` of the device, that are worth a chunk: a
-/// whole page of them, between pages' ends. For each page of data that is a look at its first
-/// bytes.
+/// Returns the first zeroes in `bytes`, which begin at `offset` of the device, that are worth a
+/// chunk: a whole page of them, between pages' ends. For each page of data that is a look at its
+/// first bytes.
 fn next_hole(bytes: &[u8], offset: u64) -> Option<Range<usize>> {
     let mut zeroes = 0..0;
     while zeroes.end < bytes.len() {

@@ -74,7 +74,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Bytes of a head.
+    /// Returns the number of bytes of a head.
     pub(crate) const fn len(mode: Mode) -> usize {
         match mode {
             Mode::Simple | Mode::Structured => 28,
@@ -82,7 +82,7 @@ impl Head {
         }
     }
 
-    /// The head that `bytes` begin with; `None` if they are too few.
+    /// Returns the head that `bytes` begin with; `None` if they are too few.
     pub(crate) fn parse(mode: Mode, bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let mut bytes = Reader(bytes);
         let Some(magic) = bytes.u32() else {
@@ -111,9 +111,9 @@ impl Head {
         })
     }
 
-    /// Bytes that follow the head, whether the request is a good one or not. Those of a write
-    /// always do: QEMU (8.2 to 10.0 at least) does not announce them in extended headers, where the
-    /// protocol asks for it.
+    /// Returns the bytes that follow the head, whether the request is a good one or not. Those of a
+    /// write always do: QEMU (8.2 to 10.0 at least) does not announce them in extended headers,
+    /// where the protocol asks for it.
     ///
     /// # Errors
     /// If they are more than `most`.

@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// Bytes behind their number, which has 32 bits.
+    /// Returns the bytes behind their number, which has 32 bits.
     pub(super) fn counted(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;
         self.bytes(len)

@@ -26,7 +26,7 @@ impl Clients {
         Self(Arc::clone(shared))
     }
 
-    /// All of them, those in their handshake too; the oldest one first.
+    /// Returns all of them, those in their handshake too; the oldest one first.
     #[must_use]
     pub fn list(&self) -> Vec<ClientInfo> {
         let guests = self.0.lock();

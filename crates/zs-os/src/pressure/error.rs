@@ -104,7 +104,7 @@ pub enum PressureError {
 }
 
 impl PressureError {
-    /// What an error of a file means, where its absence means `missing`.
+    /// Returns what an error of a file means, where its absence means `missing`.
     pub(super) fn of_file(path: &Path, source: io::Error, missing: fn(PathBuf) -> Self) -> Self {
         let path = path.to_owned();
         match Errno::from_io_error(&source) {

@@ -48,7 +48,7 @@ impl MemoryEvents {
         })
     }
 
-    /// How much the counters rose from `before`; `None` if none did.
+    /// Returns how much the counters rose from `before`; `None` if none did.
     fn since(&self, before: &Self) -> Option<Self> {
         let rise = Self {
             low: self.low.saturating_sub(before.low),
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(EVENTS.since(&later), None);
     }
 
-    /// A folder with a file of that name, which no kernel writes.
+    /// Makes a folder with a file of that name, which no kernel writes.
     fn with_file<T>(name: &str, text: &[u8], then: impl FnOnce(&Path) -> T) -> T {
         let group = std::env::temp_dir().join(format!("zs-os-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&group).expect("a folder");

@@ -78,17 +78,17 @@ pub enum Pressure {
 
 /// A file that the thread waits at.
 trait Watched: Send {
-    /// What to poll for [`PollFlags::PRI`].
+    /// Returns what to poll for [`PollFlags::PRI`].
     fn file(&self) -> BorrowedFd<'_>;
 
-    /// The longest wait between two looks.
+    /// Returns the longest wait between two looks.
     fn idle(&self) -> Option<Duration>;
 
-    /// The least time between two looks.
+    /// Returns the least time between two looks.
     fn rest(&self) -> Duration;
 
-    /// What has happened; an error ends the watch. `woken` is the answer of the poll, empty after an
-    /// idle time.
+    /// Returns what has happened; an error ends the watch. `woken` is the answer of the poll, empty
+    /// after an idle time.
     fn look(&mut self, woken: PollFlags) -> Result<Option<Pressure>, PressureError>;
 }
 

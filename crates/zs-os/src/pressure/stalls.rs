@@ -100,12 +100,12 @@ impl Watched for StallsFile {
         self.file.as_fd()
     }
 
-    /// The removal of a group wakes.
+    /// Checks that the removal of a group wakes.
     fn idle(&self) -> Option<Duration> {
         None
     }
 
-    /// The kernel wakes at most once in each window.
+    /// Checks that the kernel wakes at most once in each window.
     fn rest(&self) -> Duration {
         Duration::ZERO
     }

@@ -82,8 +82,8 @@ impl PressureWatcher {
         })
     }
 
-    /// Whether the source is still watched: not after [`Pressure::Ended`], nor after a panic of the
-    /// closure.
+    /// Says whether the source is still watched: not after [`Pressure::Ended`], nor after a panic
+    /// of the closure.
     pub fn is_running(&self) -> bool {
         self.thread
             .as_ref()

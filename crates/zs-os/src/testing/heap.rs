@@ -48,8 +48,8 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl HeapBacking {
-    /// A backing with a granule of `granule` bytes. One that is no power of two is passed on as it
-    /// is: the arena refuses it.
+    /// Makes a backing with a granule of `granule` bytes. One that is no power of two is passed on
+    /// as it is: the arena refuses it.
     pub fn new(granule: usize) -> Self {
         Self {
             granule,
@@ -57,7 +57,7 @@ impl HeapBacking {
         }
     }
 
-    /// The region of an address, and the numbers of the granules from there.
+    /// Returns the region of an address, and the numbers of the granules from there.
     fn find(
         &self,
         place: NonNull<u8>,
@@ -73,7 +73,7 @@ impl HeapBacking {
         Some((Arc::clone(region), first..first + len / self.granule))
     }
 
-    /// The bytes of one granule.
+    /// Returns the bytes of one granule.
     fn granule_of(&self, region: &Region, granule: usize) -> NonNull<u8> {
         debug_assert!(granule < region.states.len());
         // SAFETY: the region has a state for each of its granules, so this one lies in it.

@@ -23,13 +23,13 @@ impl Default for StrictBacking {
 }
 
 impl StrictBacking {
-    /// A backing whose granule is the page of the operating system.
+    /// Makes a backing whose granule is the page of the operating system.
     pub fn new() -> Self {
         Self::with_granule(0)
     }
 
-    /// A backing with a granule of `granule` bytes, raised to a page of the operating system. A
-    /// number that is no power of two is passed on as it is: the arena refuses it.
+    /// Makes a backing with a granule of `granule` bytes, raised to a page of the operating system.
+    /// A number that is no power of two is passed on as it is: the arena refuses it.
     pub fn with_granule(granule: usize) -> Self {
         Self {
             granule: granule.max(os_page_size()),

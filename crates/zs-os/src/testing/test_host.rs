@@ -22,7 +22,7 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// A host at `now_ns` nanoseconds, on the real CPU.
+    /// Makes a host at `now_ns` nanoseconds, on the real CPU.
     pub const fn new(now_ns: u64) -> Self {
         Self {
             now_ns: AtomicU64::new(now_ns),
@@ -31,7 +31,7 @@ impl TestHost {
         }
     }
 
-    /// A host that lives as long as the process, as an arena asks.
+    /// Makes a host that lives as long as the process, as an arena asks.
     pub fn leak(now_ns: u64) -> &'static Self {
         let host: &'static Self = Box::leak(Box::new(Self::new(now_ns)));
         short_lock(&LEAKED).push(host);
@@ -53,19 +53,20 @@ impl TestHost {
         self.cpu.store(cpu, Ordering::Relaxed);
     }
 
-    /// How often a thread let others run, as whoever waits for a copy or a table page does.
+    /// Returns how often a thread let others run, as whoever waits for a copy or a table page does.
     pub fn yields(&self) -> u64 {
         self.yields.load(Ordering::Relaxed)
     }
 }
 
-/// The CPU that the caller runs on.
+/// Returns the CPU that the caller runs on.
 #[cfg(not(zs_schedule))]
 fn real_cpu() -> usize {
     HOST.cpu()
 }
 
-/// A CPU for each thread: in a seeded schedule nothing follows from where a thread happens to run.
+/// Returns a CPU for each thread: in a seeded schedule nothing follows from where a thread happens
+/// to run.
 #[cfg(zs_schedule)]
 fn real_cpu() -> usize {
     zs_sync::schedule::thread_index().unwrap_or(0)

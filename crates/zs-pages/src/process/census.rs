@@ -237,8 +237,9 @@ impl Count<'_> {
         self.census.skipped.add(reason, bytes);
     }
 
-    /// Bytes of hugetlb pages that several mappings show, unless they were counted before. Which of a mapping's pages they
-    /// are is not told: they are taken to be spread evenly.
+    /// Returns the number of bytes of hugetlb pages that several mappings show, unless they were
+    /// counted before. Which of a mapping's pages they are is not told: they are taken to be spread
+    /// evenly.
     fn huge_pages(&mut self, mapping: &Mapping) -> u64 {
         let object = self.memory.any_object(&mapping.file);
         let start = mapping.file.offset;

@@ -131,8 +131,9 @@ struct Pace {
 }
 
 impl Pace {
-    /// Whether there is a tenth more to be sampled than at the last sample, and the command has stood still for no more than half
-    /// of the time since its start; a quarter more does not wait.
+    /// Says whether there is a tenth more to be sampled than at the last sample, and the command
+    /// has stood still for no more than half of the time since its start; a quarter more does not
+    /// wait.
     fn is_due(&self, counted: u64, since_start: Duration) -> bool {
         let has_time = self.spent <= since_start.saturating_sub(self.spent);
         counted > self.tried + self.tried / 4 || has_time && counted > self.tried + self.tried / 10
@@ -312,13 +313,14 @@ impl Watch {
     }
 }
 
-/// Pages that a survey stands for: of processes that ended while they were read there are none.
+/// Returns the number of pages that a survey stands for: of processes that ended while they were
+/// read there are none.
 fn pages(survey: &Survey) -> u64 {
     survey.processes.iter().map(SampledProcess::pages).sum()
 }
 
-/// Bytes of a process's anonymous memory, in memory or in swap, and of its shared memory if that is sampled; 0 of one that is
-/// gone or must not be looked at.
+/// Returns the number of bytes of a process's anonymous memory, in memory or in swap, and of its
+/// shared memory if that is sampled; 0 of one that is gone or must not be looked at.
 fn count(pid: u32, shared: bool) -> u64 {
     let names = ["RssAnon", "VmSwap", "RssShmem"];
     let names = if shared { &names[..] } else { &names[..2] };

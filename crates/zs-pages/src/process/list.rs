@@ -27,7 +27,7 @@ pub(super) fn check_proc() -> Result<(), Error> {
     }
 }
 
-/// The numbers of all processes, in ascending order.
+/// Returns the numbers of all processes, in ascending order.
 ///
 /// # Errors
 /// [`Error::NoProc`] or [`Error::Proc`] if `/proc` cannot be listed.
@@ -42,7 +42,7 @@ pub fn all_processes() -> Result<Vec<u32>, Error> {
     Ok(pids)
 }
 
-/// All descendants of a process, its children first.
+/// Returns all descendants of a process, its children first.
 pub(super) fn descendants(of: u32) -> Result<Vec<(u32, Stat)>, Error> {
     let mut by_parent: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
     for pid in all_processes()? {

@@ -45,7 +45,7 @@ impl Entry {
         self.0 & Self::SWAPPED != 0
     }
 
-    /// Whether no other process maps it.
+    /// Says whether no other process maps it.
     pub(super) fn is_exclusive(self) -> bool {
         self.0 & Self::EXCLUSIVE != 0
     }
@@ -140,7 +140,7 @@ impl Pagemap {
     }
 }
 
-/// Whether a kernel has no `PAGEMAP_SCAN`.
+/// Says whether a kernel has no `PAGEMAP_SCAN`.
 fn is_unknown(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NOTTY.raw_os_error())
 }

@@ -14,7 +14,7 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 pub(crate) struct ProcDir(OwnedFd);
 
 impl ProcDir {
-    /// The user that it belongs to.
+    /// Returns the user that it belongs to.
     pub(crate) fn user(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(self.0.as_fd())?.st_uid)
     }
@@ -26,7 +26,7 @@ impl ProcDir {
         Ok(Self(dir))
     }
 
-    /// The folder through which the memory of a process is seen, and its data: as those of
+    /// Returns the folder through which the memory of a process is seen, and its data: as those of
     /// [`living`](Self::living).
     pub(crate) fn of_process(pid: u32) -> io::Result<(Self, Stat)> {
         let dir = Self::open(pid)?;
@@ -69,7 +69,7 @@ impl ProcDir {
         Ok(Self(openat(self.0.as_fd(), name, flags, Mode::empty())?))
     }
 
-    /// Whether the process runs, as far as its other files tell: all but `file`.
+    /// Says whether the process runs, as far as its other files tell: all but `file`.
     pub(crate) fn runs_without(&self, file: &str) -> bool {
         if file == "stat" {
             self.file("status").is_ok()
@@ -78,7 +78,7 @@ impl ProcDir {
         }
     }
 
-    /// The number of the file that a name in it leads to.
+    /// Returns the number of the file that a name in it leads to.
     pub(crate) fn inode_of(&self, name: &str) -> io::Result<u64> {
         Ok(statat(self.0.as_fd(), name, AtFlags::empty())?.st_ino)
     }
@@ -106,14 +106,15 @@ impl ProcDir {
         })
     }
 
-    /// The sum of some lines of a file like `status` or `smaps_rollup`, in bytes; `None` if there is no such line.
+    /// Returns the sum of some lines of a file like `status` or `smaps_rollup`, in bytes; `None` if
+    /// there is no such line.
     pub(crate) fn sum_of(&self, file: &str, names: &[&str]) -> io::Result<Option<u64>> {
         let bytes = self.read(file)?;
         Ok(sum_of(&bytes, names))
     }
 }
 
-/// The sum of some lines of such a file's bytes; `None` if there is no such line.
+/// Returns the sum of some lines of such a file's bytes; `None` if there is no such line.
 pub(crate) fn sum_of(bytes: &[u8], names: &[&str]) -> Option<u64> {
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(kilobytes);
     let named = lines.filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == *name));
@@ -122,7 +123,7 @@ pub(crate) fn sum_of(bytes: &[u8], names: &[&str]) -> Option<u64> {
         .reduce(|sum, bytes| sum + bytes)
 }
 
-/// A line like `Rss:   12 kB`: its name, and the value in bytes.
+/// Returns a line like `Rss:   12 kB`: its name, and the value in bytes.
 pub(crate) fn kilobytes(line: &[u8]) -> Option<(&[u8], u64)> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (name, value) = line.split_at(colon);
@@ -166,23 +167,23 @@ impl Stat {
         })
     }
 
-    /// Whether another look found the same process, with the same program in it.
+    /// Says whether another look found the same process, with the same program in it.
     pub(crate) fn is_same_program(&self, other: &Self) -> bool {
         (self.start, self.image) == (other.start, other.image)
     }
 
-    /// Whether a signal or a debugger has stopped it.
+    /// Says whether a signal or a debugger has stopped it.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, b'T' | b't')
     }
 
-    /// Whether it has ended, though its parent has not asked for it yet.
+    /// Says whether it has ended, though its parent has not asked for it yet.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
 }
 
-/// A name as it can be shown: what a terminal would obey, or would not show, is a `?`.
+/// Returns a name as it can be shown: what a terminal would obey, or would not show, is a `?`.
 pub fn printable(name: &str) -> String {
     let is_hidden = |c: char| {
         // Soft hyphens, marks of direction, joiners, blanks without width.

@@ -248,7 +248,8 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    /// Those of some pages that are still stored: a read of others would find zeros that nobody wrote.
+    /// Returns those of some pages that are still stored: a read of others would find zeros that
+    /// nobody wrote.
     fn still_there(&mut self, pages: Range<u64>) -> Result<Vec<Run>, Stop> {
         let mut runs: Vec<Run> = Vec::new();
         let found = self

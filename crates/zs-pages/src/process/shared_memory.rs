@@ -26,13 +26,13 @@ impl SharedMemory {
         }
     }
 
-    /// The object that a mapping shows, if that is shared memory.
+    /// Returns the object that a mapping shows, if that is shared memory.
     pub(super) fn object(&self, file: &MappedFile) -> Option<ObjectId> {
         let is_shared = self.devices.contains(&file.device);
         is_shared.then_some(self.any_object(file))
     }
 
-    /// The object that a mapping shows, whatever it is.
+    /// Returns the object that a mapping shows, whatever it is.
     pub(super) fn any_object(&self, file: &MappedFile) -> ObjectId {
         ObjectId {
             device: file.device,
@@ -42,14 +42,14 @@ impl SharedMemory {
     }
 }
 
-/// The file system of memory that has no name: that of any memfd.
+/// Returns the file system of memory that has no name: that of any memfd.
 fn kernel_device() -> Option<(u32, u32)> {
     let file = memfd_create("zs", MemfdFlags::CLOEXEC).ok()?;
     let device = fstat(file.as_fd()).ok()?.st_dev;
     Some((major(device), minor(device)))
 }
 
-/// The devices of the tmpfs mounts in a `mountinfo` (proc_pid_mountinfo(5)).
+/// Returns the devices of the tmpfs mounts in a `mountinfo` (proc_pid_mountinfo(5)).
 fn tmpfs_devices(mountinfo: &[u8]) -> Vec<(u32, u32)> {
     let of = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);

@@ -40,7 +40,7 @@ impl Skip {
         (b"lo", Self::Locked),
     ];
 
-    /// What such memory is called.
+    /// Returns what such memory is called.
     pub fn name(self) -> &'static str {
         match self {
             Self::DontDump => "kept out of dumps (MADV_DONTDUMP)",
@@ -116,7 +116,7 @@ pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
     mappings
 }
 
-/// The addresses at the start of a mapping's first line.
+/// Returns the addresses at the start of a mapping's first line.
 fn addresses(line: &[u8]) -> Option<Range<u64>> {
     let end = line.iter().position(|&byte| byte == b' ')?;
     let (start, end) = str::from_utf8(&line[..end]).ok()?.split_once('-')?;
@@ -125,7 +125,7 @@ fn addresses(line: &[u8]) -> Option<Range<u64>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// The file of a mapping's first line: `5581-5583 r--p 00001000 fe:00 1234 /path`.
+/// Returns the file of a mapping's first line: `5581-5583 r--p 00001000 fe:00 1234 /path`.
 fn mapped_file(line: &[u8]) -> Option<MappedFile> {
     let mut words = line.splitn(6, |&byte| byte == b' ').skip(2);
     let mut word = || str::from_utf8(words.next()?).ok();

@@ -86,7 +86,7 @@ impl<'a> Stopped<'a> {
         stopped
     }
 
-    /// Those who see a child of theirs stopped, and may stop themselves for that.
+    /// Returns those who see a child of theirs stopped, and may stop themselves for that.
     pub(super) fn parents(&self) -> HashSet<u32> {
         let parents = self.processes.iter().map(|(_, stat)| stat.parent);
         parents

@@ -131,7 +131,7 @@ pub fn survey(
     })
 }
 
-/// The system's page size, which processes are sampled in.
+/// Returns the system's page size, which processes are sampled in.
 ///
 /// # Errors
 /// [`Error::PageSize`] if no pool has frames of that size.
@@ -164,32 +164,33 @@ impl SampledProcess {
         }
     }
 
-    /// The anonymous pages that it shares, the system does not say with whom.
+    /// Returns the anonymous pages that it shares, the system does not say with whom.
     pub fn hidden(&self) -> &SampledStratum {
         &self.strata[HIDDEN]
     }
 
-    /// The pages of shared memory that are counted for it.
+    /// Returns the pages of shared memory that are counted for it.
     pub fn shared(&self) -> &SampledStratum {
         &self.strata[SHARED_MEMORY]
     }
 
-    /// All its pages.
+    /// Returns all its pages.
     pub fn pages(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.pages).sum()
     }
 
-    /// What they count together, in pages.
+    /// Returns what they count together, in pages.
     pub fn weighted_pages(&self) -> f64 {
         self.strata.iter().map(SampledStratum::weighted).sum()
     }
 
-    /// Pages that were read.
+    /// Returns the number of pages that were read.
     pub fn sampled(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.sampled).sum()
     }
 
-    /// Whether something is known of all its pages: of each stratum that has some, a page was read.
+    /// Says whether something is known of all its pages: of each stratum that has some, a page was
+    /// read.
     pub fn is_covered(&self) -> bool {
         let known = |stratum: &SampledStratum| stratum.pages == 0 || stratum.sampled > 0;
         self.strata.iter().all(known)
@@ -200,14 +201,14 @@ impl SampledProcess {
         self.strata.iter().map(|stratum| stratum.changed).sum()
     }
 
-    /// Pages that were to be read, but were gone.
+    /// Returns the number of pages that were to be read, but were gone.
     pub fn vanished(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.vanished).sum()
     }
 }
 
 impl SampledStratum {
-    /// What its pages count together, in pages.
+    /// Returns what its pages count together, in pages.
     pub fn weighted(&self) -> f64 {
         self.pages as f64 * self.weight
     }

@@ -72,7 +72,7 @@ pub enum UnreadReason {
 }
 
 impl UnreadReason {
-    /// A failed look at a file of the process's folder in `/proc`.
+    /// Makes a failed look at a file of the process's folder in `/proc`.
     pub(super) fn of(file: &'static str, dir: &ProcDir, source: io::Error) -> Self {
         match errno(&source) {
             Some(Errno::NOENT | Errno::SRCH) if !dir.runs_without(file) => Self::Ended,
@@ -86,7 +86,7 @@ impl UnreadReason {
         }
     }
 
-    /// A file of that folder that has nothing in it.
+    /// Makes a file of that folder that has nothing in it.
     pub(super) fn empty(file: &'static str, dir: &ProcDir) -> Self {
         if dir.runs_without(file) {
             Self::Empty { file }
@@ -95,7 +95,7 @@ impl UnreadReason {
         }
     }
 
-    /// A folder that could not be opened.
+    /// Makes a folder that could not be opened.
     pub(super) fn of_folder(pid: u32, source: io::Error) -> Self {
         match errno(&source) {
             Some(Errno::NOENT | Errno::SRCH) if !exists(pid) => Self::NoSuchProcess,
@@ -112,7 +112,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-/// Whether there is a process of a number, as the system says without `/proc`.
+/// Says whether there is a process of a number, as the system says without `/proc`.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
@@ -132,7 +132,7 @@ fn why_missing(file: &str) -> &'static str {
 pub struct Skipped([u64; Skip::ALL.len()]);
 
 impl Skipped {
-    /// Bytes of one reason.
+    /// Returns the number of bytes of one reason.
     pub fn bytes(&self, reason: Skip) -> u64 {
         self.0[reason as usize]
     }
@@ -166,7 +166,7 @@ fn nothing_anonymous(skipped: &Skipped, shared_memory: u64) -> String {
     )
 }
 
-/// What stands between this process and the memory of another, and how to get round it.
+/// Returns what stands between this process and the memory of another, and how to get round it.
 fn what_helps(file: &str, dir: &ProcDir) -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
     let user = rustix::process::geteuid();

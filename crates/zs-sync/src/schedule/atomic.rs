@@ -106,12 +106,12 @@ macro_rules! atomic {
                 Err(seen)
             }
 
-            /// The atomic itself, without points.
+            /// Returns the atomic itself, without points.
             pub(crate) fn native(&self) -> &atomic::$name {
                 &self.0
             }
 
-            /// A point before an access that a lock guards; then the atomic itself.
+            /// Returns a point before an access that a lock guards; then the atomic itself.
             pub(crate) fn guarded(&self, write: bool) -> &atomic::$name {
                 let place = core::ptr::from_ref(self).addr();
                 access(place, size_of::<Self>(), write);

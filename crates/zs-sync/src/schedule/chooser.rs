@@ -39,7 +39,7 @@ impl Chooser {
         chooser
     }
 
-    /// The numbers below `count`, in any order.
+    /// Returns the numbers below `count`, in any order.
     fn shuffled(&mut self, count: usize) -> Vec<i64> {
         let mut numbers: Vec<i64> = (0..count as i64).collect();
         for last in (1..count).rev() {

@@ -73,7 +73,7 @@ pub fn fail(what: &str) {
     }
 }
 
-/// Whether a compare-and-swap that may fail for no reason does so now.
+/// Says whether a compare-and-swap that may fail for no reason does so now.
 fn fails_spuriously() -> bool {
     with_run(run::Run::is_unlucky).unwrap_or(false)
 }

@@ -125,7 +125,7 @@ pub(super) fn with_run<T>(f: impl FnOnce(&mut Run) -> T) -> Option<T> {
     answer.ok().flatten()
 }
 
-/// The place of the calling thread among the bodies; `None` outside of a run.
+/// Returns the place of the calling thread among the bodies; `None` outside of a run.
 pub fn thread_index() -> Option<usize> {
     with_run(|run| run.current)
 }
@@ -151,7 +151,7 @@ impl Run {
         }
     }
 
-    /// A point of the thread that runs; with `away`, another goes on if there is one.
+    /// Returns a point of the thread that runs; with `away`, another goes on if there is one.
     pub(super) fn pass(&mut self, kind: Kind, access: Option<Access>, away: bool) -> Next {
         if thread::panicking() {
             return Next::Fail(PANICKED.into());
@@ -239,7 +239,7 @@ impl Run {
         }
     }
 
-    /// The thread whose turn it is; `None` when the run is over.
+    /// Returns the thread whose turn it is; `None` when the run is over.
     fn turn(&self) -> Option<usize> {
         let runs = self.failed.is_none() && !self.ready.is_empty();
         runs.then_some(self.current)

@@ -71,7 +71,7 @@ pub(crate) struct Frag {
 }
 
 impl Frag {
-    /// How processes are sampled, and what chooses the pages that are freed.
+    /// Returns how processes are sampled, and what chooses the pages that are freed.
     pub(crate) fn sampling(&self) -> SampleOptions {
         sampling(self.sample, self.seed, self.shared)
     }

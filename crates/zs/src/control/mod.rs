@@ -52,14 +52,14 @@ pub(crate) enum Answer {
     Working,
 }
 
-/// Where the control socket of a server is whose socket is at `path`.
+/// Returns where the control socket of a server is whose socket is at `path`.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".ctl");
     name.into()
 }
 
-/// The next line without its end; `None` when there is no more.
+/// Returns the next line without its end; `None` when there is no more.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] if it is longer than `most`; or the socket's.

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Buckets(pub(crate) Vec<u64>);
 
 impl Buckets {
-    /// Where bucket number `index` ends.
+    /// Returns where bucket number `index` ends.
     pub(crate) fn end(index: usize) -> Duration {
         Duration::from_nanos(2_u64.saturating_pow(index as u32 + 1))
     }
@@ -18,7 +18,8 @@ impl Buckets {
         self.0.iter().sum()
     }
 
-    /// What a share of all took at most, as near as the buckets tell; `None` if there were none.
+    /// Returns what a share of all took at most, as near as the buckets tell; `None` if there were
+    /// none.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let wanted = (self.total() as f64 * share).ceil().max(1.0) as u64;
         let mut sum = 0;
@@ -31,7 +32,7 @@ impl Buckets {
         None
     }
 
-    /// What came since `earlier`; all of it, if that is of before a reset.
+    /// Returns what came since `earlier`; all of it, if that is of before a reset.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let pairs = self.0.iter().zip(&earlier.0);
         let differences = pairs.map(|(now, then)| now.checked_sub(*then));
@@ -101,7 +102,8 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// What is stored over the memory that it takes, if anything is; what lies in the backing takes none.
+    /// Returns what is stored over the memory that it takes, if anything is; what lies in the
+    /// backing takes none.
     pub(crate) fn ratio(&self) -> Option<f64> {
         (self.orig_data_size > 0 && self.mem_used_total > 0)
             .then(|| self.orig_data_size as f64 / self.mem_used_total as f64)

@@ -70,7 +70,7 @@ impl Link {
         }
     }
 
-    /// Why there is no answer.
+    /// Says why there is no answer.
     fn lost(&self, error: &io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::UnexpectedEof

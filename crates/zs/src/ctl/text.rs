@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What is printed of an answer.
+/// Returns what is printed of an answer.
 pub(super) fn answer(request: &Request, value: Value, width: usize) -> Result<String, Failure> {
     if *request == Request::Stat {
         let stats = stats(value)?;
@@ -37,7 +37,7 @@ pub(super) fn answer(request: &Request, value: Value, width: usize) -> Result<St
     })
 }
 
-/// The disks of an answer.
+/// Returns the disks of an answer.
 pub(super) fn stats(value: Value) -> Result<Vec<Stat>, Failure> {
     read(value)
 }
@@ -47,7 +47,7 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(wrong)
 }
 
-/// A line for each client.
+/// Returns a line for each client.
 fn clients(list: &[ClientStat], width: usize) -> String {
     if list.is_empty() {
         return "no client is connected\n".to_owned();
@@ -79,7 +79,7 @@ fn clients(list: &[ClientStat], width: usize) -> String {
     render(&mut table, &[1, 2], 2) + "\n"
 }
 
-/// A time in the two largest units that it has.
+/// Returns a time in the two largest units that it has.
 fn ago(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -101,7 +101,7 @@ fn field(name: &str, value: &Value) -> String {
     }
 }
 
-/// A number with as many digits as people read.
+/// Returns a number with as many digits as people read.
 pub(super) fn ratio(stat: &Stat) -> String {
     stat.ratio()
         .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
@@ -161,7 +161,7 @@ fn stat_text(stat: &Stat, width: usize) -> String {
     text
 }
 
-/// The columns of zramctl.
+/// Returns the columns of zramctl.
 fn columns(stat: &Stat, width: usize) -> String {
     let mut table = new_table(width);
     let primary = stat.algorithms.first();
@@ -196,7 +196,7 @@ fn columns(stat: &Stat, width: usize) -> String {
     render(&mut table, &[0, 1], 1)
 }
 
-/// A size as zramctl writes it: one decimal, and a letter.
+/// Returns a size as zramctl writes it: one decimal, and a letter.
 fn short(bytes: u64) -> String {
     const LETTERS: [&str; 7] = ["B", "K", "M", "G", "T", "P", "E"];
     let mut value = bytes as f64;
@@ -235,7 +235,7 @@ fn kernel_lines(stat: &Stat) -> String {
     )
 }
 
-/// How blocks are stored.
+/// Returns how blocks are stored.
 fn blocks(stat: &Stat) -> String {
     let by_algorithm = stat.algorithms.iter();
     let mut parts: Vec<String> = by_algorithm

@@ -22,7 +22,7 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// The pages that are to be stored, shuffled, if the job is to free some.
+    /// Returns the pages that are to be stored, shuffled, if the job is to free some.
     pub(super) fn new(job: &Job, pages: DataPages<'_>) -> Option<Self> {
         let share = job.free?;
         let stored = pages
@@ -84,7 +84,7 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// What the pool holds now, and how it came to that.
+    /// Returns what the pool holds now, and how it came to that.
     pub(super) fn report(&self, pool: &Pool, rss_bytes: u64) -> AfterFree {
         let stats = pool.stats();
         AfterFree {

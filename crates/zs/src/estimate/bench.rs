@@ -262,8 +262,8 @@ fn check_limit(pool: &Pool) -> Result<(), BenchError> {
     Err(BenchError::NoMemory { held, limit })
 }
 
-/// Whether what is left of a limit may be too little for an insert: it takes a frame at most, and grows a few tables by a
-/// page of the system each.
+/// Says whether what is left of a limit may be too little for an insert: it takes a frame at most,
+/// and grows a few tables by a page of the system each.
 fn is_reached(held: u64, limit: u64, page: PageSize) -> bool {
     let insert = page.bytes() + 8 * os_page_size();
     held + insert as u64 >= limit
@@ -276,7 +276,7 @@ pub(super) mod tests {
     use std::io::Write as _;
     use zs_pages::{Collector, MappedPages};
 
-    /// Pages with different bytes each, and one of zeros.
+    /// Returns the pages with different bytes each, and one of zeros.
     pub(in crate::estimate) fn pages(count: usize) -> MappedPages {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for index in 0..count {

@@ -94,7 +94,7 @@ fn measure_pages(job: &Job, mapped: &MappedPages) -> Result<Measured, BenchError
     Ok(measured)
 }
 
-/// What others would hold of the objects. Same-filled pages have no handle of this pool.
+/// Returns what others would hold of the objects. Same-filled pages have no handle of this pool.
 fn models(pool: &Pool, handles: &[Handle]) -> Vec<Model> {
     let mut models = Models::new(pool.geometry().page_size());
     for object in pool.read_many(handles).flatten() {
@@ -149,8 +149,9 @@ fn warm_up(
     Ok((pool, stand_in, classes))
 }
 
-/// What the pool says of itself now; what was read before and what comes later is left empty. The classes are written to
-/// the room that is given: that of an earlier report has been written to already, for each class there is.
+/// Returns what the pool says of itself now; what was read before and what comes later is left
+/// empty. The classes are written to the room that is given: that of an earlier report has been
+/// written to already, for each class there is.
 fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
     let stats = pool.stats();
     let page = pool.geometry().page_size();
@@ -184,8 +185,8 @@ fn report(pool: &Pool, stored: &Stored, mut classes: Vec<Class>) -> Measured {
     }
 }
 
-/// What the objects take in a pool without end: their share of whole zspages with the records, and their words
-/// (`docs/words.md`).
+/// Returns what the objects take in a pool without end: their share of whole zspages with the
+/// records, and their words (`docs/words.md`).
 fn per_object_bytes(pool: &Pool) -> u64 {
     const WORD: f64 = 8.0;
     const DESCRIPTOR: usize = 8;
@@ -205,7 +206,8 @@ struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter that has spoken once, and once kept quiet, so that its buffers and its code are there.
+    /// Makes a reporter that has spoken once, and once kept quiet, so that its buffers and its code
+    /// are there.
     fn new() -> Self {
         let mut reporter = Self { last: None };
         reporter.progress(0);

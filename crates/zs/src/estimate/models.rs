@@ -85,7 +85,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// The chain of at most `longest` frames that wastes least at its end, the shortest of those.
+    /// Returns the chain of at most `longest` frames that wastes least at its end, the shortest of
+    /// those.
     fn of(size: usize, page: usize, longest: usize) -> Self {
         let waste = |frames: &usize| frames * page % size;
         let frames = (1..=longest).min_by_key(waste).unwrap_or(1);
@@ -118,7 +119,7 @@ impl Zsmalloc {
         self.page / STEPS
     }
 
-    /// How many classes there are.
+    /// Returns how many classes there are.
     fn classes(&self) -> usize {
         (self.page - SHORTEST).div_ceil(self.step()) + 1
     }

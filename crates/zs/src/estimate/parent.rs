@@ -55,7 +55,7 @@ fn result(mut child: Child, codec: &str, progress: &mut Progress) -> Result<Meas
     }
 }
 
-/// A codec's name without its level.
+/// Returns a codec's name without its level.
 pub(super) fn name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Lz4 => "lz4",

@@ -34,7 +34,7 @@ impl Parts {
         self.at = 0;
     }
 
-    /// What was counted; nothing is left.
+    /// Returns what was counted; nothing is left.
     pub(super) fn take(&mut self) -> Vec<Part> {
         std::mem::take(&mut self.parts)
     }

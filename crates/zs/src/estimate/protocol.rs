@@ -155,7 +155,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// What the pool and its arena say.
+    /// Returns what the pool and its arena say.
     pub(super) fn of(pool: &Pool) -> Self {
         let metadata = pool.metadata();
         Self {
@@ -193,7 +193,7 @@ pub(super) struct Class {
 }
 
 impl Class {
-    /// What the pool says of a class.
+    /// Returns what the pool says of a class.
     pub(super) fn new(stats: &ClassStats, page: PageSize) -> Self {
         Self {
             size: stats.class.size,

@@ -15,13 +15,13 @@ pub(super) enum Cell {
     Offline,
 }
 
-/// How many blocks a cell must stand for if so many blocks are to fit into `most` cells: a power of two,
-/// so that rows begin at round addresses.
+/// Returns how many blocks a cell must stand for if so many blocks are to fit into `most` cells: a
+/// power of two, so that rows begin at round addresses.
 pub(super) fn blocks_per_cell(blocks: usize, most: usize) -> usize {
     blocks.div_ceil(most.max(1)).max(1).next_power_of_two()
 }
 
-/// A cell for every `blocks_per_cell` blocks, of `frames` frames each.
+/// Returns a cell for every `blocks_per_cell` blocks, of `frames` frames each.
 pub(super) fn cells(blocks: &[BlockState], frames: u16, blocks_per_cell: usize) -> Vec<Cell> {
     let groups = blocks.chunks(blocks_per_cell);
     groups.map(|group| Cell::of(group, frames)).collect()

@@ -22,7 +22,8 @@ pub(super) struct Churn<'a> {
 }
 
 impl<'a> Churn<'a> {
-    /// All that it needs is allocated and written to, so that it takes no memory any more when it is at work.
+    /// Allocates all that it needs, and writes to it, so that it takes no memory any more
+    /// when it is at work.
     pub(super) fn new(pages: DataPages<'a>, seed: u64) -> Result<Self, Failure> {
         let page = pages.page_size().bytes();
         let stored = pages
@@ -47,12 +48,12 @@ impl<'a> Churn<'a> {
         })
     }
 
-    /// How many objects there are at most.
+    /// Returns how many objects there are at most.
     pub(super) fn most(&self) -> usize {
         self.order.len()
     }
 
-    /// The live objects: handles and lengths.
+    /// Returns the live objects: handles and lengths.
     pub(super) fn live(&self) -> impl Iterator<Item = (Handle, u32)> + '_ {
         self.objects.iter().copied().flatten()
     }
@@ -139,7 +140,7 @@ impl<'a> Churn<'a> {
     }
 }
 
-/// What a library says, as the tool's failure.
+/// Returns what a library says, as the tool's failure.
 pub(super) fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::Failed(error.to_string())
 }

@@ -19,7 +19,7 @@ pub(crate) enum BlockState {
 }
 
 impl BlockState {
-    /// A block of which so many of `frames` frames are in use.
+    /// Makes a block of which so many of `frames` frames are in use.
     pub(crate) fn of(in_use: u16, frames: u16) -> Self {
         match in_use {
             0 => Self::Free,
@@ -129,7 +129,7 @@ struct Object {
 }
 
 impl Outcome {
-    /// The report for programs: one object on one line.
+    /// Returns the report for programs: one object on one line.
     pub(crate) fn json(&self) -> Result<String, Failure> {
         let (idle, busy) = (
             self.readers.map(|readers| readers.idle),

@@ -75,7 +75,7 @@ impl<'a> Looks<'a> {
         Ok(moment)
     }
 
-    /// The arena as it is now.
+    /// Returns the arena as it is now.
     pub(super) fn snapshot(&mut self, pool: &Pool) -> Result<Snapshot, Failure> {
         let moment = self.read(pool)?;
         let state =

@@ -74,7 +74,7 @@ impl Picture {
 }
 
 impl Cell {
-    /// The colour: the fuller, the darker, in sixteen steps.
+    /// Returns the colour: the fuller, the darker, in sixteen steps.
     fn fill(self) -> String {
         match self {
             Self::Full => FULL.to_owned(),
@@ -140,7 +140,7 @@ impl Chart {
         }
     }
 
-    /// A time, in the unit that suits the whole; without the last digits of inexact steps.
+    /// Returns a time, in the unit that suits the whole; without the last digits of inexact steps.
     fn time(&self, seconds: f64) -> String {
         let (factor, unit) = match self.seconds {
             all if all >= 1.0 => (1.0, "s"),
@@ -163,7 +163,7 @@ impl Chart {
     }
 }
 
-/// The least power of two of bytes that makes at most six steps.
+/// Returns the least power of two of bytes that makes at most six steps.
 fn byte_step(most: f64) -> f64 {
     let mut step = 1.0;
     while most / step > 6.0 {
@@ -172,7 +172,7 @@ fn byte_step(most: f64) -> f64 {
     step
 }
 
-/// The least of 1, 2 and 5 times a power of ten, in seconds, that makes at most ten steps.
+/// Returns the least of 1, 2 and 5 times a power of ten, in seconds, that makes at most ten steps.
 fn second_step(most: f64) -> f64 {
     let mut step = 1e-9;
     for factor in [2.0, 2.5, 2.0].into_iter().cycle() {
@@ -185,7 +185,7 @@ fn second_step(most: f64) -> f64 {
 }
 
 impl Outcome {
-    /// The picture, as the text of an SVG file.
+    /// Returns the picture, as the text of an SVG file.
     pub(crate) fn svg(&self) -> String {
         let mut picture = Picture::default();
         let chart_top = self.maps(&mut picture) + 40;

@@ -29,7 +29,7 @@ fn moment(step: u32) -> Moment {
     }
 }
 
-/// A gigabyte that was churned, and what is left of it.
+/// Returns a gigabyte that was churned, and what is left of it.
 fn outcome(blocks: usize) -> Outcome {
     let mixed = |block: usize| BlockState::of((block * 37 % 170) as u16 + 1, FRAMES);
     let mut before: Vec<_> = (0..blocks).map(mixed).collect();

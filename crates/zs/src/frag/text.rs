@@ -42,8 +42,8 @@ fn columns(width: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// The map of an arena in rows of at most `width` columns (if that is 11 at least), each with the address
-/// that it begins at.
+/// Returns the map of an arena in rows of at most `width` columns (if that is 11 at least), each
+/// with the address that it begins at.
 fn map(cells: &[Cell], blocks_per_cell: usize, width: usize) -> Vec<String> {
     let columns = columns(width);
     let rows = cells.chunks(columns).enumerate();
@@ -65,7 +65,7 @@ fn signs(cells: &[Cell]) -> String {
     text
 }
 
-/// What the signs mean.
+/// Returns what the signs mean.
 fn legend(blocks_per_cell: usize, width: usize) -> String {
     let size = Size((blocks_per_cell * BLOCK_BYTES) as u64);
     let blocks = match blocks_per_cell {
@@ -87,8 +87,8 @@ fn legend(blocks_per_cell: usize, width: usize) -> String {
     })
 }
 
-/// Bytes over time, in a row of signs; `most` is the highest sign. Each column shows the last reading of
-/// its part of the time, or of those before.
+/// Returns the bytes over time, in a row of signs; `most` is the highest sign. Each column shows
+/// the last reading of its part of the time, or of those before.
 fn over_time(history: &[Moment], bytes: Bytes, most: u64, columns: usize) -> String {
     let last = history.last().map_or(0.0, |moment| moment.seconds);
     let mut next = 0;
@@ -104,7 +104,7 @@ fn over_time(history: &[Moment], bytes: Bytes, most: u64, columns: usize) -> Str
 }
 
 impl Outcome {
-    /// The report for people, on lines of `width` columns where that can be done.
+    /// Returns the report for people, on lines of `width` columns where that can be done.
     pub(crate) fn text(&self, width: usize) -> String {
         let frames = self.page.frames_per_block() as u16;
         let longest = self.before.blocks.len().max(self.after.blocks.len());

@@ -49,7 +49,7 @@ pub(super) struct Changes {
 }
 
 impl StoreDisk {
-    /// A disk with a store that `options` describe, which has its backing.
+    /// Makes a disk with a store that `options` describe, which has its backing.
     pub(super) fn new(
         name: &str,
         read_only: bool,
@@ -95,7 +95,8 @@ impl StoreDisk {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = changes;
     }
 
-    /// Bytes of blocks that hold something, and that end with the server: no file has them.
+    /// Returns the number of bytes of blocks that hold something, and that end with the server: no
+    /// file has them.
     pub(super) fn unkept(&self) -> u64 {
         let stats = self.store().stats();
         let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +113,7 @@ impl StoreDisk {
         }
     }
 
-    /// How people are told of it.
+    /// Returns how people are told of it.
     pub(super) fn title(&self) -> String {
         match self.name.as_str() {
             "" => "the disk".to_owned(),
@@ -120,12 +121,12 @@ impl StoreDisk {
         }
     }
 
-    /// What clients call it.
+    /// Returns what clients call it.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The store of this moment.
+    /// Returns the store of this moment.
     pub(super) fn store(&self) -> Arc<Store> {
         self.store.load_full()
     }
@@ -153,7 +154,7 @@ impl StoreDisk {
         *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
-    /// The right to replace the contents.
+    /// Returns the right to replace the contents.
     fn unsealed(&self) -> Result<MutexGuard<'_, bool>, Error> {
         let sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         match *sealed {
@@ -215,7 +216,7 @@ impl StoreDisk {
     }
 }
 
-/// What options of a disk hold for a store that is loaded.
+/// Returns what options of a disk hold for a store that is loaded.
 pub(super) fn as_loaded(disk: &StoreOptions, limit: u64) -> SnapshotOptions {
     let mut options = SnapshotOptions::default();
     options.limit = Some(limit);
@@ -366,7 +367,7 @@ fn states(
     })
 }
 
-/// What a client is told of a request that reads.
+/// Returns what a client is told of a request that reads.
 fn of_read(error: &Error) -> Errno {
     match error {
         Error::OutOfRange { .. } | Error::Invalid(_) => Errno::Inval,
@@ -376,7 +377,7 @@ fn of_read(error: &Error) -> Errno {
     }
 }
 
-/// What a client is told of a request that writes: a full store is a full disk.
+/// Returns what a client is told of a request that writes: a full store is a full disk.
 fn of_write(error: &Error) -> Errno {
     match error {
         Error::OutOfRange { .. } | Error::NoMemory => Errno::NoSpc,

@@ -124,7 +124,7 @@ pub(super) enum Backing {
 }
 
 impl Backing {
-    /// A new file, or the one that there is.
+    /// Returns a new file, or the one that there is.
     pub(super) fn file(&self) -> Result<BackingFile, Error> {
         match self {
             Self::Temporary { folder, size } => BackingFile::temporary(folder, *size),
@@ -136,19 +136,19 @@ impl Backing {
 /// The most that a store can use of a backing.
 const MOST_BACKING: u64 = 512 << 30;
 
-/// How long a temporary backing may become.
+/// Returns how long a temporary backing may become.
 fn temporary_size(given: Option<u64>, disk: u64) -> u64 {
     // Too much of what was given is refused by the store, with what is allowed.
     given.unwrap_or(disk.min(MOST_BACKING))
 }
 
 impl DiskArgs {
-    /// The names of --export; none with --size.
+    /// Returns the names of --export; none with --size.
     pub(super) fn names(&self) -> Vec<&str> {
         self.export.iter().map(|one| one.name.as_str()).collect()
     }
 
-    /// The disks, the default one first, with their files.
+    /// Returns the disks, the default one first, with their files.
     pub(super) fn open(&self, files: &mut [Files]) -> Result<Vec<Arc<StoreDisk>>, Failure> {
         let only = Named {
             name: String::new(),
@@ -186,7 +186,7 @@ impl DiskArgs {
         Ok(disks)
     }
 
-    /// What can be seen to be wrong before anything is made.
+    /// Refuses what can be seen to be wrong before anything is made.
     fn check(&self, list: &[Named]) -> Result<(), Failure> {
         if list.len() > 1
             && let Some(path) = &self.backing
@@ -214,7 +214,7 @@ impl DiskArgs {
         Wish::Full(StoreOptions::new(disk.size.max(loaded)).full_limit())
     }
 
-    /// A disk that begins empty.
+    /// Makes a disk that begins empty.
     fn create(&self, disk: &Named, options: StoreOptions) -> Result<StoreDisk, Failure> {
         let store = Store::new(options.clone());
         let store = store.map_err(|error| Failure::Failed(limits::explained(&error)))?;
@@ -234,7 +234,7 @@ impl DiskArgs {
         Ok(disk)
     }
 
-    /// A disk that begins with the contents of a file.
+    /// Makes a disk that begins with the contents of a file.
     fn load(
         &self,
         disk: &Named,
@@ -332,7 +332,7 @@ impl DiskArgs {
         options
     }
 
-    /// The option and what it names, in front of an error.
+    /// Returns the option and what it names, in front of an error.
     fn backing_named(&self) -> String {
         let path = self.backing.as_deref().unwrap_or(Path::new(""));
         format!("--backing {}: ", path.display())
@@ -380,7 +380,7 @@ fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
     dictionary.map_err(|text| failed(&text))
 }
 
-/// The dictionary in a file, of which no more than the longest one is read.
+/// Returns the dictionary in a file, of which no more than the longest one is read.
 pub(super) fn dictionary_from(file: fs::File) -> Result<Dictionary, String> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_DICTIONARY).read_to_end(&mut bytes);

@@ -274,7 +274,7 @@ fn end_at_once(signal: i32) {
     let _ = low_level::emulate_default_handler(signal);
 }
 
-/// The exit code of a command, as shells tell it.
+/// Returns the exit code of a command, as shells tell it.
 pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
     let by_signal = status.signal().map(|signal| 128 + signal);
     let code = status.code().or(by_signal);

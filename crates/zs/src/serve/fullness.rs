@@ -45,7 +45,7 @@ impl Fullness {
         is_news.then(|| "is no longer full".to_owned())
     }
 
-    /// Whether this is the one who changes it.
+    /// Says whether this is the one who changes it.
     fn change(&self, from: u64, to: u64) -> bool {
         let relaxed = Ordering::Relaxed;
         self.0.compare_exchange(from, to, relaxed, relaxed).is_ok()

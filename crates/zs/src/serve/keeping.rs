@@ -43,7 +43,7 @@ pub(super) struct Files {
 }
 
 impl KeepArgs {
-    /// The files of each disk. `names` are those of --export; none with --size.
+    /// Returns the files of each disk. `names` are those of --export; none with --size.
     pub(super) fn files(&self, names: &[&str]) -> Result<Vec<Files>, Failure> {
         let mut all = vec![Files::default(); names.len().max(1)];
         for given in &self.load {
@@ -254,7 +254,7 @@ impl Keeping {
         self.disks.iter().any(|kept| kept.save.is_some())
     }
 
-    /// Whether an end would lose something without anybody having asked for that.
+    /// Says whether an end would lose something without anybody having asked for that.
     pub(super) fn would_lose(&self) -> bool {
         let mut disks = self.disks.iter();
         disks.any(|kept| kept.save.is_none() && kept.disk.unkept() > 0)

@@ -33,8 +33,9 @@ pub(super) enum Wish {
     Full(u64),
 }
 
-/// The limits of disks. Those that are not given share half of the memory that is available, so that all of them get no more
-/// than one alone would. Small disks get what fills them; the others share the rest evenly. Each gets `least`.
+/// Returns the limits of disks. Those that are not given share half of the memory that is
+/// available, so that all of them get no more than one alone would. Small disks get what fills
+/// them; the others share the rest evenly. Each gets `least`.
 pub(super) fn limits(wishes: &[Wish], available: &AvailableMemory, least: u64) -> Vec<Limit> {
     let full = wishes.iter().filter_map(|wish| match wish {
         Wish::Given(_) => None,
@@ -62,7 +63,8 @@ pub(super) fn limits(wishes: &[Wish], available: &AvailableMemory, least: u64) -
         .collect()
 }
 
-/// The most that each gets, if whoever needs less leaves the rest to the others. The needs are sorted.
+/// Returns the most that each gets, if whoever needs less leaves the rest to the others. The needs
+/// are sorted.
 fn even_share(needs: &[u64], budget: u64) -> u64 {
     let mut left = budget;
     let mut share = budget;
@@ -111,14 +113,16 @@ pub(super) fn tell(limits: &[Limit]) {
     }
 }
 
-/// The highest limit that a disk can be given later, one of so many disks: as much address space is reserved.
+/// Returns the highest limit that a disk can be given later, one of so many disks: as much address
+/// space is reserved.
 pub(super) fn highest(limit: u64, disks: usize) -> u64 {
     let allowed = zs_os::address_space().map_or(ADDRESSES, |most| most / 4);
     let share = allowed / disks.max(1) as u64;
     share.clamp(limit.min(MAX_ARENA_BYTES), MAX_ARENA_BYTES)
 }
 
-/// An error of making a store; where it may be for want of address space, with the option that helps.
+/// Returns an error of making a store; where it may be for want of address space, with the option
+/// that helps.
 pub(super) fn explained(error: &Error) -> String {
     match (error, zs_os::address_space()) {
         (Error::NoMemory, Some(most)) => format!(
@@ -146,7 +150,7 @@ fn few_files(allowed: u64, wanted: u64) -> String {
     )
 }
 
-/// What is wrong with a disk of too many blocks, and what helps.
+/// Returns what is wrong with a disk of too many blocks, and what helps.
 pub(super) fn too_many_blocks(size: u64, block: u64) -> Option<String> {
     let most = (u64::from(u32::MAX) / 2).saturating_mul(block);
     let larger = [(16 << 10, "16k"), (64 << 10, "64k")];

@@ -78,7 +78,7 @@ impl Queue {
         self.writing || !self.lines.is_empty() || self.dropped > 0
     }
 
-    /// The next line to write; after those that waited, how many were dropped.
+    /// Returns the next line to write; after those that waited, how many were dropped.
     fn pop(&mut self) -> Option<String> {
         if let Some((weight, line)) = self.lines.pop_front() {
             *self.bytes(weight) -= line.len();
@@ -169,7 +169,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer's next line, when the one before is written.
+    /// Returns the writer's next line, when the one before is written.
     fn next(&self) -> String {
         let mut queue = self.lock();
         queue.writing = false;

@@ -129,7 +129,7 @@ const METRICS: [Metric; 23] = [
     ),
 ];
 
-/// All metrics of some disks.
+/// Returns all metrics of some disks.
 pub(super) fn text(stats: &[Stat]) -> String {
     let mut page = Page(String::new());
     for metric in &METRICS {
@@ -192,7 +192,7 @@ fn export(stat: &Stat) -> String {
     format!("export=\"{}\"", escape(&stat.export))
 }
 
-/// A label's value.
+/// Returns a label's value.
 fn escape(value: &str) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     value.replace('\n', "\\n")

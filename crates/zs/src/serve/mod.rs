@@ -281,7 +281,8 @@ fn start(
 /// Of what is lent to clients, a little at least.
 const LEAST_LENT: usize = 8 << 20;
 
-/// What clients may take: of memory, an eighth of what the disks may, but no more than is of use.
+/// Returns what clients may take: of memory, an eighth of what the disks may, but no more than is
+/// of use.
 fn bounds(options: &Options, disks: &[Arc<StoreDisk>]) -> Limits {
     let stored = disks.iter().map(|disk| disk.store().limit());
     let share = stored.fold(0, u64::saturating_add) / 8;

@@ -163,7 +163,7 @@ impl Place {
     }
 }
 
-/// Why a server cannot listen there, and what helps.
+/// Says why a server cannot listen there, and what helps.
 pub(super) fn unusable(error: &EndpointError) -> Failure {
     failed(&match error {
         EndpointError::Unix { path, source } if source.kind() == io::ErrorKind::NotFound => {

@@ -5,7 +5,7 @@ use crate::control::{AlgorithmBlocks, Buckets, ClientStat, Operations, Stat};
 use zram::{Histogram, StoreStats};
 use zs_nbd::{ClientInfo, Origin};
 
-/// A disk's figures of this moment.
+/// Returns a disk's figures of this moment.
 pub(super) fn stat(disk: &StoreDisk) -> Stat {
     let store = disk.store();
     let stats = store.stats();
@@ -50,7 +50,7 @@ pub(super) fn stat(disk: &StoreDisk) -> Stat {
     }
 }
 
-/// A client's figures of this moment.
+/// Returns a client's figures of this moment.
 pub(super) fn client(info: &ClientInfo) -> ClientStat {
     let mut stat = ClientStat {
         id: info.number,

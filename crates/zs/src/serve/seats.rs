@@ -27,8 +27,8 @@ impl<S> Seats<S> {
         }
     }
 
-    /// A seat for a newcomer, and who is sent away for it: the one that has done nothing for
-    /// longest. `None` if all others work.
+    /// Returns a seat for a newcomer, and who is sent away for it: the one that has done nothing
+    /// for longest. `None` if all others work.
     pub(super) fn enter(&mut self, what: S, now: Instant) -> Option<(u64, Option<S>)> {
         let mut gone = None;
         if self.list.len() >= self.most {

@@ -76,7 +76,7 @@ impl Reach {
         }
     }
 
-    /// Whether a client is one of an export's, or of any.
+    /// Says whether a client is one of an export's, or of any.
     fn is_of(&self, export: Option<&str>) -> Result<impl Fn(&ClientInfo) -> bool, Refused> {
         let name = export.map(|name| self.one(Some(name))).transpose()?;
         let name = name.map(StoreDisk::name);
@@ -262,7 +262,7 @@ fn recompress(store: &Store, request: &Request) -> Result<Value, Refused> {
     }))
 }
 
-/// The secondary algorithm that is meant.
+/// Returns the secondary algorithm that is meant.
 fn chosen(
     store: &Store,
     name: Option<&str>,

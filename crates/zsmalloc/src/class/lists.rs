@@ -52,7 +52,7 @@ impl ClosedSet {
         self.0 |= 1 << (zspage.number() % 64);
     }
 
-    /// Whether the zspage may be among them.
+    /// Says whether the zspage may be among them.
     pub(crate) fn may_contain(self, zspage: ZspageId) -> bool {
         self.0 & (1 << (zspage.number() % 64)) != 0
     }
@@ -68,13 +68,13 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Whether the zspage that was seen last may be closed.
+    /// Says whether the zspage that was seen last may be closed.
     pub(crate) fn may_be_lost(self, closed: ClosedSet) -> bool {
         self.last.is_some_and(|last| closed.may_contain(last))
     }
 
-    /// The start of a walk over all zspages that are not full, or to which a frame can be attached, but
-    /// those with an isolated frame.
+    /// Returns the start of a walk over all zspages that are not full, or to which a frame can be
+    /// attached, but those with an isolated frame.
     pub(crate) fn sparse() -> Self {
         Self {
             list: 0,
@@ -83,7 +83,7 @@ impl Cursor {
         }
     }
 
-    /// The start of a walk over all zspages.
+    /// Returns the start of a walk over all zspages.
     pub(crate) fn all() -> Self {
         Self {
             with_full: true,
@@ -92,7 +92,7 @@ impl Cursor {
     }
 }
 
-/// The list that a zspage belongs to.
+/// Returns the list that a zspage belongs to.
 #[inline]
 fn list_of(record: Record<'_>) -> usize {
     let Summary { used, usable, .. } = record.summary();
@@ -107,7 +107,7 @@ fn list_of(record: Record<'_>) -> usize {
     }
 }
 
-/// The fullness group of a zspage with room.
+/// Returns the fullness group of a zspage with room.
 fn group_of(used: u32, usable: u32) -> usize {
     if used == 0 {
         0
@@ -117,13 +117,13 @@ fn group_of(used: u32, usable: u32) -> usize {
 }
 
 impl Lists {
-    /// The fullest zspage with room in its attached frames.
+    /// Returns the fullest zspage with room in its attached frames.
     pub(super) fn fullest_with_room(&self) -> Option<ZspageId> {
         let heads = self.heads[..FULL].iter().rev();
         heads.copied().find_map(Link::zspage)
     }
 
-    /// A zspage without room to which a frame can be attached.
+    /// Returns a zspage without room to which a frame can be attached.
     pub(super) fn extendable(&self) -> Option<ZspageId> {
         self.heads[EXTENDABLE].zspage()
     }
@@ -187,7 +187,7 @@ impl Lists {
         self.counts[list] -= 1;
     }
 
-    /// Zspages by fullness group; those of which a frame is on its way count as full.
+    /// Returns the zspages by fullness group; those of which a frame is on its way count as full.
     pub(super) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
         let mut groups = [0; FULLNESS_GROUPS];
         groups.copy_from_slice(&self.counts[..FULLNESS_GROUPS]);
@@ -195,12 +195,12 @@ impl Lists {
         groups
     }
 
-    /// Slots whose frames are all attached.
+    /// Returns the number of slots whose frames are all attached.
     pub(super) fn usable(&self) -> u64 {
         self.usable
     }
 
-    /// The zspages that were closed since this was last set.
+    /// Returns the zspages that were closed since this was last set.
     pub(super) fn closed(&self) -> ClosedSet {
         self.closed
     }
@@ -209,13 +209,13 @@ impl Lists {
         self.closed = closed;
     }
 
-    /// Zspages of the class.
+    /// Returns the number of zspages of the class.
     pub(super) fn zspages(&self) -> u32 {
         self.counts.iter().sum()
     }
 
-    /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
-    /// anew may be met twice, or not at all.
+    /// Returns the next zspage on a walk. None may have been closed since the walk began; one that
+    /// was listed anew may be met twice, or not at all.
     pub(super) fn next(&self, context: ClassContext<'_>, cursor: &mut Cursor) -> Option<ZspageId> {
         let end = if cursor.with_full { LISTS } else { ISOLATED };
         while cursor.list < end {
@@ -234,7 +234,7 @@ impl Lists {
         None
     }
 
-    /// Any zspage of the class.
+    /// Returns any zspage of the class.
     pub(super) fn any(&self) -> Option<ZspageId> {
         self.heads.iter().copied().find_map(Link::zspage)
     }

@@ -44,7 +44,7 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    /// How many frames.
+    /// Returns how many frames.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.iter().flatten().count() as u64
     }
@@ -80,65 +80,65 @@ impl<'a, B: Backing> LockedClass<'a, B> {
         self.context
     }
 
-    /// Attached frames.
+    /// Returns the number of attached frames.
     pub(crate) fn frames(&self) -> u32 {
         self.state.frames
     }
 
-    /// Slots in use.
+    /// Returns the number of slots in use.
     pub(crate) fn objects(&self) -> u64 {
         self.state.objects
     }
 
-    /// Bytes of the objects in those slots.
+    /// Returns the number of bytes of the objects in those slots.
     pub(crate) fn payload(&self) -> u64 {
         self.state.payload
     }
 
-    /// Slots whose frames are all attached.
+    /// Returns the number of slots whose frames are all attached.
     pub(crate) fn usable(&self) -> u64 {
         self.state.lists.usable()
     }
 
-    /// Whether the class keeps a frame back that no object touches.
+    /// Says whether the class keeps a frame back that no object touches.
     pub(crate) fn has_spare(&self) -> bool {
         self.state.spare.is_some()
     }
 
-    /// The frame that is kept back.
+    /// Returns the frame that is kept back.
     pub(crate) fn spare(&self) -> Option<(ZspageId, EntryIndex)> {
         let spare = self.state.spare?;
         Some((spare.zspage, spare.entry))
     }
 
-    /// Zspages by fullness group; those of which a frame is on its way count as full.
+    /// Returns the zspages by fullness group; those of which a frame is on its way count as full.
     pub(crate) fn groups(&self) -> [u32; FULLNESS_GROUPS] {
         self.state.lists.groups()
     }
 
-    /// Zspages of the class.
+    /// Returns the number of zspages of the class.
     pub(crate) fn zspages(&self) -> u32 {
         self.state.lists.zspages()
     }
 
-    /// The fullest zspage with room in its attached frames.
+    /// Returns the fullest zspage with room in its attached frames.
     #[inline]
     pub(crate) fn fullest_with_room(&self) -> Option<ZspageId> {
         self.state.lists.fullest_with_room()
     }
 
-    /// A zspage without room to which a frame can be attached.
+    /// Returns a zspage without room to which a frame can be attached.
     pub(crate) fn extendable(&self) -> Option<ZspageId> {
         self.state.lists.extendable()
     }
 
-    /// The zspages that were closed since the compactor began to look.
+    /// Returns the zspages that were closed since the compactor began to look.
     pub(crate) fn closed(&self) -> ClosedSet {
         self.state.lists.closed()
     }
 
-    /// The next zspage on a walk. None may have been closed since the walk began; one that was listed
-    /// anew may be met twice, or not at all.
+    /// Returns the next zspage on a walk. None may have been closed since the walk began; one that
+    /// was listed anew may be met twice, or not at all.
     pub(crate) fn next(&self, cursor: &mut Cursor) -> Option<ZspageId> {
         self.state.lists.next(self.context, cursor)
     }

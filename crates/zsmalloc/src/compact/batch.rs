@@ -47,7 +47,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// A batch of at most `most` moves.
+    /// Makes a batch of at most `most` moves.
     pub(super) fn new(most: u64) -> Self {
         Self {
             moves: [const { None }; MOVES],
@@ -69,14 +69,14 @@ impl Batch {
         self.given_up = (self.len as u64) < moves;
     }
 
-    /// Whether one hold of the lock may go on. Objects that are in use cost a look each.
+    /// Says whether one hold of the lock may go on. Objects that are in use cost a look each.
     fn has_room_for(&self, len: usize) -> bool {
         let looks = self.len + self.busy as usize;
         let fits = self.len == 0 || self.bytes + len <= BYTES;
         self.len < self.most && looks < LOOKS && fits
     }
 
-    /// Whether objects of other zspages are on their way to this one.
+    /// Says whether objects of other zspages are on their way to this one.
     fn fills(&self, zspage: ZspageId) -> bool {
         let planned = self.moves.iter().flatten();
         planned
@@ -219,7 +219,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Planned::More
     }
 
-    /// The lowest slot that can be had in a zspage, and lies below `below` if that is given.
+    /// Returns the lowest slot that can be had in a zspage, and lies below `below` if that is
+    /// given.
     fn room_in(
         &self,
         context: ClassContext<'_>,

@@ -48,7 +48,7 @@ impl CompactBudget {
         frames: u64::MAX,
     };
 
-    /// At most `objects` moves. With 0, nothing is done.
+    /// Allows at most `objects` moves. With 0, nothing is done.
     pub const fn objects(objects: u64) -> Self {
         Self {
             objects,
@@ -56,7 +56,7 @@ impl CompactBudget {
         }
     }
 
-    /// About `frames` frames. With 0, nothing is done.
+    /// Allows about `frames` frames. With 0, nothing is done.
     pub const fn frames(frames: u64) -> Self {
         Self {
             frames,
@@ -156,7 +156,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How many more moves the budget allows, or why none.
+    /// Returns how many more moves the budget allows, or why none.
     fn room(&mut self) -> Result<u64, CompactEnd> {
         let report = &self.report;
         let net = report.frames_freed.saturating_sub(report.frames_attached);
@@ -172,7 +172,7 @@ impl Run<'_> {
     }
 }
 
-/// The fewest frames that `objects` objects of a class lie in.
+/// Returns the fewest frames that `objects` objects of a class lie in.
 fn frames_needed(geometry: &Geometry, class: SizeClass, objects: u64) -> u64 {
     let (full, rest) = (
         objects / u64::from(class.slots),
@@ -200,8 +200,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.compact_while(budget, || true)
     }
 
-    /// As [`compact`](Self::compact), but ends when `go_on` says false. It is asked before every 32
-    /// moves or fewer, with no lock held, and may use the pool.
+    /// Works as [`compact`](Self::compact), but ends when `go_on` says false. It is asked before
+    /// every 32 moves or fewer, with no lock held, and may use the pool.
     pub fn compact_while(
         &self,
         budget: CompactBudget,
@@ -233,8 +233,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         run.report
     }
 
-    /// How many frames a compaction would free, if every object could be moved: never more than there
-    /// are. Takes each class lock once, for a moment.
+    /// Returns how many frames a compaction would free, if every object could be moved: never more
+    /// than there are. Takes each class lock once, for a moment.
     pub fn can_compact(&self) -> u64 {
         if self.arena().is_forked() {
             return 0;
@@ -255,7 +255,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         })
     }
 
-    /// As [`shrink`](Self::shrink), by a compaction that the caller makes, who wants its report.
+    /// Works as [`shrink`](Self::shrink), by a compaction that the caller makes, who wants its
+    /// report.
     pub fn shrink_by(&self, frames: u64, compact: impl FnOnce(CompactBudget)) -> u64 {
         if frames == 0 || self.arena().is_forked() {
             return 0;

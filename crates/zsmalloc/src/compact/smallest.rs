@@ -48,7 +48,7 @@ impl<T: Copy + Ord + Default> Smallest<T> {
         self.len = kept;
     }
 
-    /// The largest of them, if there are as many as can be remembered.
+    /// Returns the largest of them, if there are as many as can be remembered.
     pub(super) fn last_if_full(&self) -> Option<T> {
         (self.len == WINDOW).then(|| self.values[WINDOW - 1])
     }

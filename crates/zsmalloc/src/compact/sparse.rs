@@ -89,7 +89,7 @@ impl SparseZspages {
         }
     }
 
-    /// One zspage to be moved to another, which is empty.
+    /// Takes one zspage, to be moved to another, which is empty.
     pub(super) fn pair(from: ZspageId, to: ZspageId) -> Self {
         let mut pair = Self::new();
         pair.room.add(to);
@@ -119,12 +119,12 @@ impl SparseZspages {
         }
     }
 
-    /// Whether something was forgotten: there may be more to move if one looks again.
+    /// Says whether something was forgotten: there may be more to move if one looks again.
     pub(super) fn forgot(&self) -> bool {
         self.forgot
     }
 
-    /// A zspage was closed by the compactor itself.
+    /// Forgets a zspage that the compactor itself has closed.
     pub(super) fn closed(&mut self, zspage: ZspageId) {
         self.room.remove(|&other| other == zspage);
         self.fullest.remove(|other| other.zspage == zspage);
@@ -132,7 +132,7 @@ impl SparseZspages {
         self.source = self.source.filter(|source| source.zspage != zspage);
     }
 
-    /// There is no frame to attach.
+    /// Notes that there is no frame to attach.
     pub(super) fn extend_no_more(&mut self) {
         self.extend = false;
     }
@@ -141,9 +141,9 @@ impl SparseZspages {
         self.extend
     }
 
-    /// The zspage to move from, with the highest slot not looked at yet, and the zspage to move to;
-    /// the same if an only one is to be packed. Unless frames can be won, only from zspages that are
-    /// nearly empty, to win their records.
+    /// Returns the zspage to move from, with the highest slot not looked at yet, and the zspage to
+    /// move to; the same if an only one is to be packed. Unless frames can be won, only from
+    /// zspages that are nearly empty, to win their records.
     pub(super) fn next(
         &mut self,
         context: ClassContext<'_>,
@@ -177,9 +177,9 @@ impl SparseZspages {
         }
     }
 
-    /// The lowest zspage with room and no fewer objects than the source: so with every move the fuller
-    /// gets fuller, and moves come to an end, however they are budgeted.
-    /// Where the lowest are all emptier than that, one of the fullest.
+    /// Returns the lowest zspage with room and no fewer objects than the source: so with every move
+    /// the fuller gets fuller, and moves come to an end, however they are budgeted. Where the
+    /// lowest are all emptier than that, one of the fullest.
     fn destination(&mut self, context: ClassContext<'_>, source: &Source) -> Option<ZspageId> {
         if source.packed {
             return Some(source.zspage);
@@ -222,14 +222,14 @@ impl SparseZspages {
         self.source
     }
 
-    /// A slot of the source has been looked at.
+    /// Notes that a slot of the source has been looked at.
     pub(super) fn looked_at(&mut self, slot: SlotIndex) {
         if let Some(source) = &mut self.source {
             source.left &= !slot.bit();
         }
     }
 
-    /// A destination takes nothing more in.
+    /// Notes that a destination takes nothing more in.
     pub(super) fn full(&mut self, zspage: ZspageId) {
         self.room.remove(|&other| other == zspage);
         self.fullest.remove(|other| other.zspage == zspage);
@@ -268,19 +268,20 @@ impl SparseZspages {
         self
     }
 
-    /// The last of those that were remembered, if there may be more beyond it.
+    /// Returns the last of those that were remembered, if there may be more beyond it.
     pub(super) fn beyond(&self) -> Option<Sparseness> {
         self.beyond
     }
 }
 
-/// Whether the objects would fit a few frames: so few are moved to win no more than their record.
+/// Says whether the objects would fit a few frames: so few are moved to win no more than their
+/// record.
 fn is_nearly_empty(context: ClassContext<'_>, used: u32) -> bool {
     let bytes = used as usize * context.class.size as usize;
     bytes <= FEW_FRAMES * context.records.geometry.page_size().bytes()
 }
 
-/// Whether one batch takes them all.
+/// Says whether one batch takes them all.
 fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
     let bytes = used as usize * context.class.size as usize;
     used as usize <= MOVES && (used == 1 || bytes <= BYTES)
@@ -319,8 +320,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Zspages of a class with few frames' worth of objects, and how many those are, full ones among them,
-    /// the highest first.
+    /// Returns the zspages of a class with few frames' worth of objects, and how many those are,
+    /// full ones among them, the highest first.
     pub(super) fn small_zspages(
         &self,
         class: ClassIndex,

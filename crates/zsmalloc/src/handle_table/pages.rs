@@ -11,7 +11,7 @@ use zs_sync::Ordering;
 const MAX_GROUP: usize = BLOCK_BYTES / (PAGE_WORDS as usize * size_of::<u64>());
 
 impl HandleTable {
-    /// The lowest group of pages that is closed or was never open.
+    /// Returns the lowest group of pages that is closed or was never open.
     pub(super) fn lowest_closed(&self, state: &mut State) -> u32 {
         let groups = state.end.div_ceil(self.group);
         let from = if state.closed > 0 {
@@ -163,8 +163,8 @@ impl HandleTable {
         Some(generations)
     }
 
-    /// The generation that none of the page's words has reached: the furthest that any of them
-    /// would take next. Generations wrap, so "furthest" has a meaning only while they lie
+    /// Returns the generation that none of the page's words has reached: the furthest that any of
+    /// them would take next. Generations wrap, so "furthest" has a meaning only while they lie
     /// within half the range of each other; `None` if they do not.
     ///
     /// So a word skips less than half the generations when its page is closed, and a stale handle is

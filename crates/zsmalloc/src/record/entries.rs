@@ -12,13 +12,13 @@ use zs_mm::FrameId;
 use zs_sync::{Ordering, Peek};
 
 impl Record<'_> {
-    /// Whether a frame of the zspage is isolated. Under the class lock.
+    /// Says whether a frame of the zspage is isolated. Under the class lock.
     #[inline]
     pub(crate) fn is_isolated(&self) -> bool {
         self.isolated() != 0
     }
 
-    /// How many of its entries are isolated, as recorded. Under the class lock.
+    /// Returns how many of its entries are isolated, as recorded. Under the class lock.
     #[inline]
     pub(crate) fn isolated(&self) -> u32 {
         // Relaxed: changed under the class lock only.
@@ -26,7 +26,7 @@ impl Record<'_> {
         (identity & ISOLATED_MASK) / ONE_ISOLATED
     }
 
-    /// The state of an entry.
+    /// Returns the state of an entry.
     #[inline]
     pub(crate) fn frame_state(&self, entry: EntryIndex) -> FrameState {
         // Acquire pairs with the Release of the change: for a writer that has its word, `isolate`.
@@ -38,7 +38,7 @@ impl Record<'_> {
         }
     }
 
-    /// attached -> isolated, if the entry names this frame. Under the class lock.
+    /// Isolates an attached entry, if it names this frame. Under the class lock.
     pub(crate) fn isolate(&self, entry: EntryIndex, frame: FrameId) -> bool {
         let isolated = self.change_entry(entry, ATTACHED | frame.0, ISOLATED | frame.0);
         if isolated {
@@ -50,7 +50,7 @@ impl Record<'_> {
         isolated
     }
 
-    /// isolated -> attached, at the same frame. Under the class lock.
+    /// Attaches an isolated entry again, at the same frame. Under the class lock.
     pub(crate) fn put_back(&self, entry: EntryIndex, frame: FrameId) {
         let done = self.change_entry(entry, ISOLATED | frame.0, ATTACHED | frame.0);
         debug_assert!(done, "an isolated entry is its mover's");
@@ -65,13 +65,13 @@ impl Record<'_> {
         self.end_isolation();
     }
 
-    /// attached -> draining: its predecessor is still being read. Under the class lock.
+    /// Marks an attached entry as draining: its predecessor is still being read. Under the class lock.
     pub(crate) fn begin_drain(&self, entry: EntryIndex, frame: FrameId) {
         let done = self.change_entry(entry, ATTACHED | frame.0, DRAINING | frame.0);
         debug_assert!(done, "the entry was just moved");
     }
 
-    /// draining -> attached. Under the class lock.
+    /// Ends a drain: the entry is attached. Under the class lock.
     pub(crate) fn end_drain(&self, entry: EntryIndex) {
         // Release: as in `change_entry`.
         let before = self
@@ -96,7 +96,7 @@ impl Record<'_> {
             .is_ok()
     }
 
-    /// The frame that an entry names, if it has one.
+    /// Returns the frame that an entry names, if it has one.
     #[inline]
     pub(crate) fn frame(&self, entry: EntryIndex) -> Option<FrameId> {
         // Acquire pairs with the Release in `attach`: the frame's bytes come after it.
@@ -104,7 +104,7 @@ impl Record<'_> {
         (word != 0).then_some(FrameId(word & FRAME_MASK))
     }
 
-    /// absent -> attached. Under the class lock.
+    /// Attaches an absent entry. Under the class lock.
     pub(crate) fn attach(&self, entry: EntryIndex, frame: FrameId) {
         // Release pairs with the Acquire in `frame`.
         let outcome = self.entry_cell(entry).compare_exchange(
@@ -119,7 +119,7 @@ impl Record<'_> {
         self.set_usable(usable, attached);
     }
 
-    /// The slots that touch a frame and lack no other.
+    /// Returns the slots that touch a frame and lack no other.
     fn slots_gained(&self, entry: EntryIndex, attached: u16) -> u128 {
         let touching = self.geometry.slots_of_frame(self.class, entry);
         let lacks_another = |slot: &SlotIndex| {
@@ -143,7 +143,7 @@ impl Record<'_> {
         });
     }
 
-    /// attached -> absent, if there is a frame. Under the class lock; no slot that touches the frame
+    /// Detaches an entry, if there is a frame. Under the class lock; no slot that touches the frame
     /// is in use. (A pool that goes detaches frames in any state.)
     pub(crate) fn detach(&self, entry: EntryIndex) -> Option<FrameId> {
         let frame = self.frame(entry)?;

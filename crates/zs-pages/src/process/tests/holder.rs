@@ -338,7 +338,8 @@ fn register(region: Region) -> bool {
     true
 }
 
-/// A huge frame of zeros would be no less zero, but which pages it covers depends on the system.
+/// Keeps huge frames off: one of zeros would be no less zero, but which pages it covers depends on the
+/// system.
 fn no_huge_zero(region: Region) -> Region {
     let (address, len) = region.raw();
     // SAFETY: advice on a mapping of this process that changes no byte of it. A kernel without huge pages refuses.

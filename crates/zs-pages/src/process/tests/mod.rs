@@ -34,7 +34,7 @@ const SHARED: SampleOptions = SampleOptions {
     ..ALL
 };
 
-/// The numbers of the marked pages of a sample, in its order.
+/// Returns the numbers of the marked pages of a sample, in its order.
 fn marked(survey: &Survey) -> Vec<u64> {
     let pages = survey.pages.as_ref().unwrap().map().unwrap();
     let marked = pages.iter().filter(|page| page[..8] == MARK);
@@ -56,7 +56,7 @@ fn all_own(census: &Census) -> [u64; STRATA] {
     [census.strata[0].pages, 0, 0]
 }
 
-/// Why the one process was not read.
+/// Says why the one process was not read.
 fn reason(pid: u32) -> UnreadReason {
     let mut survey = sample(&[pid], ALL);
     assert!(survey.pages.is_none() && survey.processes.is_empty());

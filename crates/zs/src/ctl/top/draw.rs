@@ -105,7 +105,7 @@ fn rates(history: &History) -> Table<'static> {
     Table::new(rows, widths).header(header).column_spacing(0)
 }
 
-/// A row, all but the first cell to the right.
+/// Returns a row, all but the first cell to the right.
 fn cells(texts: [&str; 5]) -> Row<'static> {
     let pairs = texts.iter().zip(WIDTHS).enumerate();
     Row::new(pairs.map(|(index, (text, width))| match index {
@@ -126,7 +126,7 @@ fn draw_graph(frame: &mut Frame<'_>, history: &History, area: Rect) {
     frame.render_widget(Sparkline::default().data(data).style(GRAPH), graph);
 }
 
-/// Blocks by the form that they are stored in.
+/// Returns the blocks by the form that they are stored in.
 fn forms_of(stat: &Stat) -> Table<'static> {
     let algorithms = stat.algorithms.iter();
     let mut rows: Vec<(String, u64)> = algorithms
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// What a terminal of that size shows, without blanks at the ends of lines.
+    /// Returns what a terminal of that size shows, without blanks at the ends of lines.
     fn shown(width: u16, height: u16) -> Vec<String> {
         let start = Instant::now();
         let mut history = History::new(stat(0), start);

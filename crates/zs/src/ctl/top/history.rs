@@ -61,7 +61,7 @@ impl History {
         self.last_look
     }
 
-    /// The last `count` throughputs.
+    /// Returns the last `count` throughputs.
     pub(super) fn throughput(&self, count: usize) -> Vec<u64> {
         let skipped = self.throughput.len().saturating_sub(count);
         self.throughput.iter().skip(skipped).copied().collect()

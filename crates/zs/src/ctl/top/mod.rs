@@ -49,7 +49,7 @@ pub(super) fn run(link: &mut Link, export: Option<String>, every: u64) -> Result
     shown
 }
 
-/// The disk's figures, of which there must be one set.
+/// Returns the disk's figures, of which there must be one set.
 fn look(link: &mut Link, order: &Order) -> Result<Stat, Failure> {
     let mut stats = text::stats(link.ask(order)?)?;
     match (stats.len(), stats.pop()) {

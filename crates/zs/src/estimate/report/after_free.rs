@@ -54,7 +54,7 @@ impl AfterFree {
 }
 
 impl Report {
-    /// The lines about what is left after a share was freed, if one was.
+    /// Returns the lines about what is left after a share was freed, if one was.
     pub(super) fn after_free(&self, width: usize) -> Vec<String> {
         let [Some(lz4), Some(zstd)] = [&self.lz4.after_free, &self.zstd.after_free] else {
             return Vec::new();

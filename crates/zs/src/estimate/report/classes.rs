@@ -7,7 +7,7 @@ use crate::units::Size;
 /// Columns from which on the table is shown whole.
 const WIDE: usize = 72;
 
-/// What the columns mean that are shown on so many columns.
+/// Returns what the columns mean that are shown on so many columns.
 pub(super) fn legend(width: usize) -> &'static [&'static str] {
     if width < WIDE {
         &["size: bytes of a slot; 72 columns or --json show more"]
@@ -20,7 +20,7 @@ pub(super) fn legend(width: usize) -> &'static [&'static str] {
     }
 }
 
-/// The classes of one codec's pool that hold objects.
+/// Returns the classes of one codec's pool that hold objects.
 pub(super) fn table(codec: &Measured, width: usize) -> String {
     let mut table = new_table(width);
     if width < WIDE {
@@ -48,7 +48,7 @@ pub(super) fn table(codec: &Measured, width: usize) -> String {
     render(&mut table, &[], 2)
 }
 
-/// The fullness groups, a character each.
+/// Returns the fullness groups, a character each.
 fn fullness(class: &Class) -> String {
     let character = |&zspages: &u32| match zspages {
         0 => '.',

@@ -79,7 +79,8 @@ impl Sum {
         variance: Some(0.0),
     };
 
-    /// The strata of a process; `None` if one has pages of which none was sampled, or not all of the sample was stored.
+    /// Returns the strata of a process; `None` if one has pages of which none was sampled, or not
+    /// all of the sample was stored.
     pub(super) fn of(process: &SampledProcess, parts: [Part; STRATA]) -> Option<Self> {
         let mut sum = Self::NOTHING;
         for (stratum, part) in process.strata.iter().zip(&parts) {
@@ -122,7 +123,7 @@ impl Sum {
 }
 
 impl Saving {
-    /// Bytes given back of so many; negative if compression takes more.
+    /// Returns the bytes given back of so many; negative if compression takes more.
     pub(super) fn saved(&self, memory: f64) -> f64 {
         memory - self.held
     }

@@ -77,7 +77,7 @@ struct AfterFreeObject<'a> {
 }
 
 impl Report {
-    /// The report as one line of JSON.
+    /// Returns the report as one line of JSON.
     pub(in crate::estimate) fn json(&self) -> Result<String, Failure> {
         // The codec that got furthest has seen most pages.
         let furthest = std::cmp::max_by_key(&self.lz4, &self.zstd, |codec| codec.pages);

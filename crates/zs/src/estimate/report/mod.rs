@@ -45,12 +45,12 @@ impl Report {
         [("lz4", &self.lz4), ("zstd", &self.zstd)]
     }
 
-    /// Whether any codec's pool reached its limit before all pages were stored.
+    /// Says whether any codec's pool reached its limit before all pages were stored.
     pub(super) fn limit_reached(&self) -> bool {
         self.codecs().iter().any(|(_, codec)| codec.limit_reached)
     }
 
-    /// The files, if they are files.
+    /// Returns the files, if they are files.
     fn files(&self) -> &[Source] {
         match &self.origin {
             Origin::Files(files) => files,
@@ -58,7 +58,8 @@ impl Report {
         }
     }
 
-    /// Bytes of all sources, without padding: of processes, those that were sampled.
+    /// Returns the number of bytes of all sources, without padding: of processes, those that were
+    /// sampled.
     fn bytes(&self) -> u64 {
         match &self.origin {
             Origin::Files(files) => files.iter().map(|file| file.bytes).sum(),
@@ -77,7 +78,7 @@ impl Report {
         (self.bytes() + self.padding()) >> self.page.shift()
     }
 
-    /// Bytes of the sources that are within the pages which a codec got to.
+    /// Returns the number of bytes of the sources that are within the pages which a codec got to.
     fn bytes_of(&self, codec: &Measured) -> u64 {
         if codec.limit_reached {
             codec.pages << self.page.shift()
@@ -86,18 +87,18 @@ impl Report {
         }
     }
 
-    /// Source bytes over held bytes.
+    /// Returns the source bytes over held bytes.
     fn ratio(&self, codec: &Measured) -> Option<f64> {
         quotient(self.bytes_of(codec), codec.held_bytes)
     }
 
-    /// Bytes of the pages that are left, same-filled ones among them, over held bytes.
+    /// Returns the bytes of the pages that are left, same-filled ones among them, over held bytes.
     fn ratio_after_free(&self, codec: &Measured, after: &AfterFree) -> Option<f64> {
         let left = codec.pages - after.objects_freed;
         quotient(left << self.page.shift(), after.held_bytes)
     }
 
-    /// Bytes of the stored pages over those of their compressed forms.
+    /// Returns the bytes of the stored pages over those of their compressed forms.
     fn compression(&self, codec: &Measured) -> Option<f64> {
         quotient(codec.stored << self.page.shift(), codec.payload_bytes)
     }

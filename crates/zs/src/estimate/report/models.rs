@@ -16,7 +16,7 @@ pub(super) struct ModelObject<'a> {
     overhead: Option<f64>,
 }
 
-/// The models of a codec, if they were asked for.
+/// Returns the models of a codec, if they were asked for.
 pub(super) fn objects(codec: &Measured) -> Option<Vec<ModelObject<'_>>> {
     let models = codec.models.as_ref()?.iter().map(|model| ModelObject {
         name: &model.name,
@@ -27,7 +27,7 @@ pub(super) fn objects(codec: &Measured) -> Option<Vec<ModelObject<'_>>> {
 }
 
 impl Report {
-    /// The lines about what others would hold, if they were asked for.
+    /// Returns the lines about what others would hold, if they were asked for.
     pub(super) fn models(&self, width: usize) -> Vec<String> {
         let [Some(lz4), Some(zstd)] = [&self.lz4.models, &self.zstd.models] else {
             return Vec::new();

@@ -21,7 +21,7 @@ const NAME: usize = 6;
 const LONGEST_NAME: usize = 15;
 
 impl Report {
-    /// The first line.
+    /// Returns the first line.
     pub(super) fn live_lead(&self, live: &Live) -> String {
         let sum = |of: fn(&SampledProcess) -> u64| live.processes.iter().map(of).sum::<u64>();
         let (all, sampled) = (sum(SampledProcess::pages), sum(SampledProcess::sampled));
@@ -44,7 +44,7 @@ impl Report {
         }
     }
 
-    /// The table of processes, and what it comes to.
+    /// Returns the table of processes, and what it comes to.
     pub(super) fn live_table(&self, live: &Live, width: usize) -> Vec<String> {
         let savings = self.savings(live);
         let mut lines = vec![self.processes(&savings, width), String::new()];
@@ -194,7 +194,7 @@ impl Middle {
     }
 }
 
-/// A ratio, in five columns at most.
+/// Returns a ratio, in five columns at most.
 fn quotient_of(ratio: Option<f64>) -> String {
     match ratio {
         Some(ratio) if ratio >= 999.5 => ">999".to_owned(),
@@ -204,7 +204,7 @@ fn quotient_of(ratio: Option<f64>) -> String {
     }
 }
 
-/// A share as a whole percentage; what is not nothing does not look like nothing.
+/// Returns a share as a whole percentage; what is not nothing does not look like nothing.
 fn share(share: Option<f64>) -> String {
     match share.map(|share| share * 100.0) {
         None => "-".to_owned(),
@@ -213,7 +213,7 @@ fn share(share: Option<f64>) -> String {
     }
 }
 
-/// A relative error.
+/// Returns a relative error.
 fn error(error: Option<f64>) -> String {
     match error.map(|error| error * 100.0) {
         None => "?".to_owned(),

@@ -82,7 +82,7 @@ struct CommandObject<'a> {
 }
 
 impl Report {
-    /// The members that only processes have.
+    /// Returns the members that only processes have.
     pub(super) fn live_object(&self) -> Option<LiveObject<'_>> {
         let Origin::Processes(live) = &self.origin else {
             return None;
@@ -178,7 +178,7 @@ fn command_object(live: &Live) -> Option<CommandObject<'_>> {
     })
 }
 
-/// All reasons, so that a program need not know which there may be.
+/// Returns all reasons, so that a program need not know which there may be.
 fn skipped(skipped: &Skipped) -> BTreeMap<&'static str, u64> {
     let name = |reason| match reason {
         Skip::DontDump => "dont_dump",

@@ -40,7 +40,7 @@ pub(super) struct Total {
 }
 
 impl Report {
-    /// What the report says of processes.
+    /// Returns what the report says of processes.
     pub(super) fn savings<'a>(&self, live: &'a Live) -> Savings<'a> {
         let codecs = [&self.lz4, &self.zstd];
         let page = self.page.bytes() as f64;
@@ -71,7 +71,7 @@ impl Report {
 }
 
 impl Total {
-    /// All but what a pool would hold.
+    /// Returns all but what a pool would hold.
     fn of(rows: &[Row<'_>], page: f64) -> Self {
         let mut total = Self::default();
         let (mut zero, mut same_filled) = (0.0, 0.0);
@@ -92,7 +92,7 @@ impl Total {
 }
 
 impl<'a> Row<'a> {
-    /// All but what a pool would hold.
+    /// Returns all but what a pool would hold.
     fn new(process: &'a SampledProcess, parts: [Part; STRATA], page: f64) -> Self {
         // What was not stored for want of room is known no more than what was not sampled.
         let strata = || {
@@ -118,13 +118,14 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What the list is sorted by: what lz4 saves, as the kernel's zram does unless told otherwise.
+    /// Returns what the list is sorted by: what lz4 saves, as the kernel's zram does unless told
+    /// otherwise.
     fn saved(&self) -> f64 {
         self.savings[0].map_or(f64::MIN, |saving| saving.saved(self.memory))
     }
 }
 
-/// What was measured of the strata of a process.
+/// Returns what was measured of the strata of a process.
 fn parts(codec: &Measured, process: usize) -> [Part; STRATA] {
     array::from_fn(|stratum| {
         let part = codec.parts.get(STRATA * process + stratum);
@@ -132,7 +133,7 @@ fn parts(codec: &Measured, process: usize) -> [Part; STRATA] {
     })
 }
 
-/// The codec that got furthest has seen most pages.
+/// Returns the parts of the codec that got furthest: it has seen most pages.
 fn furthest(parts: [[Part; STRATA]; 2]) -> [Part; STRATA] {
     let [lz4, zstd] = parts;
     array::from_fn(|at| std::cmp::max_by_key(lz4[at], zstd[at], |part| part.pages))

@@ -65,7 +65,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 impl Report {
-    /// The report for people, on lines of `width` columns where that can be done.
+    /// Returns the report for people, on lines of `width` columns where that can be done.
     pub(in crate::estimate) fn text(&self, width: usize) -> String {
         let (lead, notes) = match &self.origin {
             Origin::Files(_) => (self.lead(), self.notes()),
@@ -94,7 +94,8 @@ impl Report {
         lines.join("\n")
     }
 
-    /// What was not stored, and, of files, what it comes to; of processes that is said above.
+    /// Returns what was not stored, and, of files, what it comes to; of processes that is said
+    /// above.
     fn answers(&self, width: usize) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, codec) in self.codecs() {
@@ -128,7 +129,7 @@ impl Report {
         lead
     }
 
-    /// What is to be known of single files.
+    /// Returns what is to be known of single files.
     fn notes(&self) -> Vec<String> {
         let of = |source: &zs_pages::Source| match (source.bytes, source.padding) {
             (0, _) => Some(format!("{:?} is empty: skipped", source.path)),
@@ -142,7 +143,7 @@ impl Report {
         self.files().iter().filter_map(of).collect()
     }
 
-    /// A table with a column for each codec.
+    /// Returns a table with a column for each codec.
     pub(super) fn table<T>(&self, rows: &[Row<T>], codecs: [&T; 2], width: usize) -> String {
         let mut table = new_table(width);
         let names = self.codecs().map(|(name, _)| name);

@@ -112,7 +112,7 @@ impl Setup {
     }
 }
 
-/// Blocks that differ, and do not compress to one word.
+/// Returns the blocks that differ, and do not compress to one word.
 fn contents() -> Vec<u8> {
     (0..BLOCKS * BLOCK)
         .map(|at| (at / BLOCK + at % 251) as u8)
