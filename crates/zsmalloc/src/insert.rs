@@ -9,7 +9,7 @@ use crate::handle_table::{Handle, HandleTable};
 use crate::ids::{ClassIndex, WordIndex};
 use crate::pool::Pool;
 use crate::spans::ByteSpans;
-use crate::word::{Place, Word};
+use crate::word::{Place, State, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Payload, Peek};
 
@@ -90,9 +90,10 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
 
 impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
     /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
-    /// client's own words. `empty` is the word as the client last saw it; while its last object is
-    /// still being freed the word reads as empty, and this waits for the reader inside (so the
-    /// calling thread must hold no guard of that object: it would wait for itself).
+    /// client's own words. `empty` is the word as the client last saw it. A word whose last object
+    /// was still being freed then, or is now, counts as what it becomes by that, and this waits for
+    /// the reader inside (so the calling thread must hold no guard of that object: it would wait for
+    /// itself).
     ///
     /// # Errors
     /// As for `insert`; [`Error::Occupied`] if the word holds an object, [`Error::Busy`] if it is
@@ -107,6 +108,11 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
         self.class_for(bytes.len())?;
         self.ensure_not_forked()?;
         let cell = self.cell(index).ok_or(Error::Stale)?;
+        // A client that looked while the last object was being freed saw that object's word.
+        let empty = match empty.state() {
+            State::Freeing => self.client.emptied(&self.layout, empty.abandoned()),
+            _ => empty,
+        };
         let found = self.wait_until_freed(cell);
         if found.has_place() {
             return Err(Error::Occupied);
@@ -175,7 +181,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         loop {
             // Relaxed: the compare-and-swap that follows decides.
             let word = Word(cell.peek(Ordering::Relaxed));
-            if word.state() != crate::State::Freeing {
+            if word.state() != State::Freeing {
                 return word;
             }
             backoff.wait();

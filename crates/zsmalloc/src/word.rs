@@ -336,6 +336,11 @@ impl Word {
         Ok(self.with_state(State::Freeing))
     }
 
+    /// Returns the word without anybody inside.
+    pub(crate) fn abandoned(self) -> Self {
+        Self(self.0 & !(READERS_MASK | MOVER))
+    }
+
     /// Says whether a freeing word has nobody inside any more: whoever sees this finishes the free.
     pub(crate) fn is_abandoned(self) -> bool {
         self.state() == State::Freeing && self.readers() == 0 && !self.has_mover()

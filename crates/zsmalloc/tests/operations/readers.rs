@@ -8,7 +8,7 @@ use zs_mm::PageSize;
 use zs_model::{Signal, SlotTable, TestArena, Words, World, pattern};
 use zsmalloc::{
     ClientBits, Error, HandlePool, HandleTable, MAX_READERS, MapMode, Mapping, Pool, PoolOptions,
-    ReadGuard, WordIndex,
+    ReadGuard, State, WordIndex,
 };
 
 /// A word of a client's.
@@ -227,6 +227,31 @@ fn a_store_to_a_word_that_is_being_freed_waits_for_the_last_reader() {
     });
     assert_eq!(pool.read(WORD).expect("live").spans().first, [2; 60]);
     assert_eq!(pool.stats().objects, 1);
+    pool.validate().expect("valid");
+}
+
+/// A client that looks while its word is being freed sees the old object's word: a store with that
+/// is for what the word becomes, before the last reader has left and after.
+#[test]
+fn a_word_that_was_being_freed_when_it_was_seen_counts_as_empty() {
+    let (arena, _) = World::arena(PageSize::K4, 4 << 20, 4096).expect("an arena");
+    let pool = SlotTable::pool(&arena, PoolOptions::named("words"), 4).expect("a pool");
+    let bits = ClientBits {
+        flags: 0x15,
+        generation: 3,
+    };
+    let fresh = pool.client().get(WORD);
+    pool.store(WORD, fresh, bits, &[1; 50]).expect("room");
+    let guard = pool.read(WORD).expect("live");
+    pool.free(WORD).expect("live");
+    let seen = pool.client().get(WORD);
+    assert_eq!(seen.state(), State::Freeing);
+    drop(guard);
+    // Not for another that the word has held before.
+    assert_eq!(pool.store(WORD, fresh, bits, &[2; 60]), Err(Error::Busy));
+    assert_eq!(pool.store(WORD, seen, bits, &[2; 60]), Ok(()));
+    assert_eq!(pool.read(WORD).expect("live").spans().first, [2; 60]);
+    assert_eq!(pool.store(WORD, seen, bits, &[3; 60]), Err(Error::Occupied));
     pool.validate().expect("valid");
 }
 
