@@ -120,8 +120,9 @@ fn attend<D: Door>(
             Err(why) => Served::Not(why),
             Ok(batch) => {
                 let converse = || {
-                    let (session, early) = begin(channel, lobby, wish, bounds)?;
+                    // Before the answer: who has it is listed with its export.
                     guest.got(export.name());
+                    let (session, early) = begin(channel, lobby, wish, bounds)?;
                     guest.touch();
                     let of = (bounds, guest, account);
                     let connection = Connection::new(channel, session, early, of);
