@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::cli::Depth;
 use crate::command::Cmd;
 use crate::freestanding;
 use crate::test_output::Counts;
@@ -48,8 +49,12 @@ pub(crate) fn docs(workspace: &Workspace) -> Result<String> {
 /// Unit, integration and documentation tests: without a target option cargo runs all three.
 ///
 /// A CI machine (`CI` is set) lets tests make control groups, which they remove again.
-pub(crate) fn test(workspace: &Workspace) -> Result<String> {
+pub(crate) fn test(workspace: &Workspace, depth: Depth) -> Result<String> {
     let mut tests = Cmd::cargo(workspace).args(["test", "--workspace"]);
+    if depth == Depth::Full {
+        // A test that waits for what the system does with time.
+        tests = tests.env("ZS_WAIT_FOR_KHUGEPAGED", "1");
+    }
     if std::env::var_os("CI").is_some() {
         tests = tests.env_default("ZS_CGROUP", "prepare");
     }

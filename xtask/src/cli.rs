@@ -353,7 +353,7 @@ impl Step {
             Self::Clippy => checks::clippy(workspace),
             Self::Docs => checks::docs(workspace),
             Self::NoStd => checks::no_std(workspace),
-            Self::Test => checks::test(workspace),
+            Self::Test => checks::test(workspace, depth),
             Self::Pressure => checks::pressure(workspace),
             Self::Clients => clients::run(workspace, depth),
             Self::Loom => arms::run(workspace, Arm::Loom, &ArmArgs::default()),

@@ -4,23 +4,46 @@ use std::fmt;
 use std::ops::Range;
 use zsmalloc::WordIndex;
 
-/// A block of a store. Displayed as `B<number>`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct BlockIndex(u32);
+/// Defines a number: its type, and the letter it is displayed with.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident, $letter:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) struct $name(u32);
+
+        impl $name {
+            /// Makes the type of a plain number.
+            #[inline]
+            pub(crate) const fn new(number: u32) -> Self {
+                Self(number)
+            }
+
+            /// Returns the plain number.
+            #[inline]
+            pub(crate) const fn number(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($letter, "{}"), self.0)
+            }
+        }
+    };
+}
+
+number! {
+    /// A block of a store. Displayed as `B<number>`.
+    BlockIndex, "B"
+}
+
+number! {
+    /// An object that blocks share. Displayed as `O<number>`.
+    SharedIndex, "O"
+}
 
 impl BlockIndex {
-    /// Names the block of this number.
-    #[inline]
-    pub(crate) const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// Returns the plain number.
-    #[inline]
-    pub(crate) const fn number(self) -> u32 {
-        self.0
-    }
-
     /// Returns the word that is the block's: the words of blocks come first.
     #[inline]
     pub(crate) const fn word(self) -> WordIndex {
@@ -58,35 +81,5 @@ impl BlockIndex {
         range: Range<Self>,
     ) -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator + Clone {
         (range.start.0..range.end.0).map(Self)
-    }
-}
-
-impl fmt::Display for BlockIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "B{}", self.0)
-    }
-}
-
-/// An object that blocks share. Displayed as `O<number>`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SharedIndex(u32);
-
-impl SharedIndex {
-    /// Names the shared object of this number.
-    #[inline]
-    pub(crate) const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// Returns the plain number.
-    #[inline]
-    pub(crate) const fn number(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for SharedIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "O{}", self.0)
     }
 }

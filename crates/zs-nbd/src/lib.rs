@@ -52,6 +52,12 @@
 
 #![forbid(unsafe_code)]
 
+// Before the modules whose tests use it.
+#[cfg(test)]
+#[macro_use]
+#[path = "../tests/client/quiet.rs"]
+mod quiet;
+
 mod batch;
 mod channel;
 mod connection;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+#[macro_use]
 mod client;
 
 use client::probe::{LONG, Setup};
@@ -84,15 +85,7 @@ impl Device for Torn {
         buf.fill(if offset < SECOND_HALF { FIRST } else { SECOND });
         Ok(Content::Data)
     }
-    fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
-        Ok(())
-    }
+    changes_nothing!();
     fn flush(&self) -> Result<(), Errno> {
         Ok(())
     }

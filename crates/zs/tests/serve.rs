@@ -214,7 +214,7 @@ fn what_cannot_be_is_said_with_what_can() {
                 "--secondary",
                 "lz4",
             ],
-            "1 to 3 are allowed",
+            "--secondary: 4 of them, and a disk has at most 3",
         ),
         (
             &["--size", "1M", "--dictionary", &small],
@@ -238,7 +238,13 @@ fn what_cannot_be_is_said_with_what_can() {
             "/missing/disk",
         ),
     ] {
-        let text = failure(&serve(arguments), 1);
+        // Of what the system refuses, or a file holds, the arguments are not to blame.
+        let others = ["No such file", "no dictionary", "/missing/"];
+        let code = match others.iter().any(|other| part.contains(other)) {
+            true => 1,
+            false => 2,
+        };
+        let text = failure(&serve(arguments), code);
         assert!(text.contains(part), "{arguments:?}: {text}");
     }
     let held = fs::File::open(&small).unwrap();

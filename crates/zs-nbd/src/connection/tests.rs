@@ -36,15 +36,7 @@ impl Device for Held {
     fn read(&self, _: u64, _: &mut [u8]) -> Result<Content, Errno> {
         Ok(Content::Zeroes)
     }
-    fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn write_zeroes(&self, _: u64, _: u64, _: Space) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn trim(&self, _: u64, _: u64) -> Result<(), Errno> {
-        Ok(())
-    }
+    changes_nothing!();
     fn flush(&self) -> Result<(), Errno> {
         let open = self.open.lock().unwrap();
         let waited = self.changed.wait_timeout_while(open, LONG, |open| !*open);

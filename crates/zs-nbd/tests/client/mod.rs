@@ -1,8 +1,10 @@
 //! A client of the protocol, for tests only: every field of every message can be wrong.
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_macros, reason = "each test program uses a part")]
 #![allow(clippy::allow_attributes, reason = "which part differs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
 
+#[macro_use]
+mod quiet;
 pub(crate) mod dialect;
 pub(crate) mod probe;
 pub(crate) mod talk;

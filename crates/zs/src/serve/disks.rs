@@ -133,6 +133,9 @@ impl Backing {
     }
 }
 
+/// Secondary algorithms that a store can have.
+const SECONDARIES: usize = 3;
+
 /// The most that a store can use of a backing.
 const MOST_BACKING: u64 = 512 << 30;
 
@@ -198,10 +201,16 @@ impl DiskArgs {
             );
             return Err(Failure::Usage(text));
         }
+        if self.secondary.len() > SECONDARIES {
+            let given = self.secondary.len();
+            let text =
+                format!("--secondary: {given} of them, and a disk has at most {SECONDARIES}");
+            return Err(Failure::Usage(text));
+        }
         let block = self.block_size.unwrap_or_default().bytes() as u64;
         let mut sizes = list.iter().map(|disk| disk.size).chain(self.max_size);
         match sizes.find_map(|size| limits::too_many_blocks(size, block)) {
-            Some(text) => Err(Failure::Failed(text)),
+            Some(text) => Err(Failure::Usage(text)),
             None => Ok(()),
         }
     }
@@ -217,7 +226,7 @@ impl DiskArgs {
     /// Makes a disk that begins empty.
     fn create(&self, disk: &Named, options: StoreOptions) -> Result<StoreDisk, Failure> {
         let store = Store::new(options.clone());
-        let store = store.map_err(|error| Failure::Failed(limits::explained(&error)))?;
+        let store = store.map_err(|error| failure(&error, limits::explained(&error)))?;
         for (priority, algorithm) in (1..).zip(&self.secondary) {
             let set = store.set_secondary(priority, *algorithm, None);
             set.map_err(|error| of(&format!("--secondary {algorithm}: "), &error))?;
@@ -368,7 +377,15 @@ fn size_in(mut file: &fs::File) -> u64 {
 }
 
 fn of(what: &str, error: &Error) -> Failure {
-    Failure::Failed(format!("{what}{error}"))
+    failure(error, format!("{what}{error}"))
+}
+
+/// Returns the failure of making a disk: of what is invalid, the arguments are wrong.
+fn failure(error: &Error, text: String) -> Failure {
+    match error {
+        Error::Invalid(_) => Failure::Usage(text),
+        _ => Failure::Failed(text),
+    }
 }
 
 fn read_dictionary(path: &Path) -> Result<Dictionary, Failure> {
@@ -392,51 +409,4 @@ pub(super) fn dictionary_from(file: fs::File) -> Result<Dictionary, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_those_of_a_disk() {
-        assert_eq!(size("8G"), Ok(8 << 30));
-        assert_eq!(size("512"), Ok(512));
-        assert!(size("0").unwrap_err().contains("holds nothing"));
-        assert_eq!(size("4GB"), Ok(4_000_000_000));
-        let error = size("1000").unwrap_err();
-        assert!(
-            error.contains("multiple of 512") && error.ends_with("1024"),
-            "{error}"
-        );
-        assert!(size("9223372036854775808").unwrap_err().contains("largest"));
-    }
-
-    #[test]
-    fn temporary_backings_are_no_longer_than_can_be_used() {
-        assert_eq!(temporary_size(None, 8 << 30), 8 << 30);
-        assert_eq!(temporary_size(None, 1 << 40), 512 << 30);
-        assert_eq!(temporary_size(Some(1 << 20), 1 << 40), 1 << 20);
-        // Which is refused, and not made less in silence.
-        assert_eq!(temporary_size(Some(1 << 40), 8 << 30), 1 << 40);
-    }
-
-    /// A disk in a file gets the limit of its own size, whatever --size says.
-    #[test]
-    fn a_disk_in_a_file_wishes_for_what_fills_it() {
-        let mut file = tempfile::tempfile().unwrap();
-        let store = Store::new(StoreOptions::new(16 << 20)).unwrap();
-        store.snapshot(&file).unwrap();
-        file.rewind().unwrap();
-        assert_eq!(size_in(&file), 16 << 20);
-        // It is read from the start again.
-        let loaded = Store::load(&file, &as_loaded(&StoreOptions::new(1 << 20), 64 << 20));
-        assert_eq!(loaded.unwrap().size(), 16 << 20);
-        assert_eq!(size_in(&tempfile::tempfile().unwrap()), 0, "a damaged one");
-    }
-
-    #[test]
-    fn disks_have_names() {
-        let disk = named("a=b=1M").unwrap();
-        assert_eq!((disk.name.as_str(), disk.size), ("a=b", 1 << 20));
-        assert!(named("data").unwrap_err().contains("data=8G"));
-        assert!(named("data=").unwrap_err().contains("is no size"));
-    }
-}
+mod tests;

@@ -67,7 +67,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 const ABOUT: &str = "\
 Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and serves until a signal: `kill`, or Ctrl-C. Requests that have \
-arrived are answered first. A second signal, one to ten seconds after the first, ends the server at once.
+arrived are answered first. A second signal, a second or more after the first, ends the server at once; with --run, one within ten seconds of the first.
 
 The contents of a disk end with the server, unless --save names a file: they are written there first, however many signals come. An \
 end that loses contents says so on standard error.

@@ -165,13 +165,15 @@ impl Place {
 
 /// Says why a server cannot listen there, and what helps.
 pub(super) fn unusable(error: &EndpointError) -> Failure {
+    if let EndpointError::NeedsTls(_) = error {
+        return Failure::Usage(format!(
+            "--tcp {error}: add --tls CERT KEY CA, or listen at 127.0.0.1 or ::1"
+        ));
+    }
     failed(&match error {
         EndpointError::Unix { path, source } if source.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(Path::new("/"));
             format!("{error}: there is no folder {}", folder.display())
-        }
-        EndpointError::NeedsTls(_) => {
-            format!("--tcp {error}: add --tls CERT KEY CA, or listen at 127.0.0.1 or ::1")
         }
         EndpointError::Tcp { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             format!("--tcp {error}; port 0 takes a free one")

@@ -1,9 +1,10 @@
-//! Tests that take a minute, side by side: one waits while the other works.
+//! Tests that take long, side by side: one waits while the other works.
 #![cfg(not(zs_loom))]
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests, which end the test"
+    clippy::print_stdout,
+    reason = "helpers of tests, which end the test or say what it left out"
 )]
 
 mod faults;
