@@ -81,7 +81,7 @@ enum Listener {
 }
 
 impl Endpoint {
-    /// Makes a unix socket at `path`. Its file goes when the endpoint does.
+    /// Listens at a unix socket at `path`. Its file goes when the endpoint does.
     ///
     /// # Errors
     /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
@@ -98,7 +98,7 @@ impl Endpoint {
         })
     }
 
-    /// Makes a unix socket that somebody else made and will remove, as in socket activation. Its
+    /// Takes over a unix socket that somebody else made and will remove, as in socket activation. Its
     /// permissions are theirs; who connects must still be the server's user, or root.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Endpoint {
         })
     }
 
-    /// Makes a TCP port that somebody else bound; as in [`tcp`](Self::tcp).
+    /// Takes over a TCP port that somebody else bound; as in [`tcp`](Self::tcp).
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`], [`EndpointError::Inherited`] or [`EndpointError::Tcp`].
@@ -134,7 +134,7 @@ impl Endpoint {
         })
     }
 
-    /// Makes a TCP port; with `tls`, nobody gets further without. On loopback without TLS any user
+    /// Listens at a TCP port; with `tls`, nobody gets further without. On loopback without TLS any user
     /// of the machine comes in.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Makes a TCP connection that sends at once what there is to send, and ends when the other
+    /// Takes a TCP connection, which sends at once what there is to send, and ends when the other
     /// machine is gone.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;

@@ -142,7 +142,7 @@ impl Error {
         Self::Output { path, source }
     }
 
-    /// Makes a failed write of `path`'s bytes to the page file: no room, or something worse.
+    /// Makes the error of a failed write of `path`'s bytes to the page file: no room, or something worse.
     pub(crate) fn write(path: &Path, folder: &Path, source: io::Error) -> Self {
         let folder = folder.to_owned();
         match source.kind() {

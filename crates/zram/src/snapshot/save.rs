@@ -98,7 +98,7 @@ impl<B: Backing> Store<B> {
         header
     }
 
-    /// Returns the record of a block; false if it is a hole.
+    /// Writes the record of a block; false if it is a hole.
     fn put_block(
         &self,
         block: BlockIndex,

@@ -100,7 +100,7 @@ impl BackingFile {
         Ok(Self::new(file, capacity))
     }
 
-    /// Makes a block device, or a file that exists: as long as it is now. As long as it is used it
+    /// Opens a block device, or a file that exists: as long as it is now. As long as it is used it
     /// is locked (`flock`), a device claimed, too (`O_EXCL`); its contents are overwritten.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ pub enum UnreadReason {
 }
 
 impl UnreadReason {
-    /// Makes a failed look at a file of the process's folder in `/proc`.
+    /// Makes the reason of a failed look at a file of the process's folder in `/proc`.
     pub(super) fn of(file: &'static str, dir: &ProcDir, source: io::Error) -> Self {
         match errno(&source) {
             Some(Errno::NOENT | Errno::SRCH) if !dir.runs_without(file) => Self::Ended,
@@ -95,7 +95,7 @@ impl UnreadReason {
         }
     }
 
-    /// Makes a folder that could not be opened.
+    /// Makes the reason of a folder that could not be opened.
     pub(super) fn of_folder(pid: u32, source: io::Error) -> Self {
         match errno(&source) {
             Some(Errno::NOENT | Errno::SRCH) if !exists(pid) => Self::NoSuchProcess,

@@ -111,7 +111,7 @@ macro_rules! atomic {
                 &self.0
             }
 
-            /// Returns a point before an access that a lock guards; then the atomic itself.
+            /// Passes a point before an access that a lock guards; then returns the atomic itself.
             pub(crate) fn guarded(&self, write: bool) -> &atomic::$name {
                 let place = core::ptr::from_ref(self).addr();
                 access(place, size_of::<Self>(), write);

@@ -151,7 +151,7 @@ impl Run {
         }
     }
 
-    /// Returns a point of the thread that runs; with `away`, another goes on if there is one.
+    /// Passes a point of the thread that runs; with `away`, another goes on if there is one.
     pub(super) fn pass(&mut self, kind: Kind, access: Option<Access>, away: bool) -> Next {
         if thread::panicking() {
             return Next::Fail(PANICKED.into());
