@@ -21,7 +21,7 @@
 //! | `ids` | numbers of blocks and shared objects, each a type |
 //! | `options`, `store` | a store: made, resized, reset; who is attached |
 //! | `content` | what a block's word says |
-//! | `table`, `piece_state` | the words: sparse, and the pool's client; what of them has memory |
+//! | `table` | the words: sparse, and the pool's client |
 //! | `lock`, `waiters` | the lock of one block |
 //! | `range` | requests cut into blocks |
 //! | `write`, `read`, `zero`, `shrink` | one way through each; zeros in a part of a block |
@@ -56,7 +56,6 @@ mod lock;
 mod manage;
 mod options;
 mod padding;
-mod piece_state;
 mod range;
 mod read;
 mod recompress;

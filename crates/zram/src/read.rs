@@ -107,7 +107,7 @@ impl<B: Backing> Store<B> {
                     }
                 }
                 Content::Backed(_) | Content::Shared(_) => {
-                    // Discarded meanwhile, with all of its piece: a hole.
+                    // Discarded meanwhile, with all of its page: a hole.
                     let Some(lock) = self.lock_if_open(block)? else {
                         continue;
                     };

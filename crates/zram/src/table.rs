@@ -1,40 +1,37 @@
 //! The blocks' words: a sparse table, and the pool's client.
 //!
-//! block -> piece -> word, and with access tracking the second of the last access beside it. A piece is 512 blocks, or
-//! what a granule of memory holds; it has memory while it has a block that is no hole, or somebody is at work in it. A
-//! discard of all of a piece gives its memory back; of other pieces that hold nothing a trim does, which whoever finds no
-//! memory asks for.
-//! piece -> group (1024 pieces, whose cells fill a granule), which has memory while one of its pieces has. Of an
-//! empty store only the groups' cells are there: 2 KiB a terabyte. The cell of each is a [`PieceState`].
+//! block -> page of the table -> word, and with access tracking the second of the last access beside it. A page is 512
+//! blocks, or the blocks whose words fill a granule of memory. It is open while it has a block with content, or a thread
+//! works in it. A discard of all of a page closes it; a trim closes every other page without content, and is asked for by
+//! a thread that finds no memory.
 //!
-//! A closed piece reads as holes. A reader that comes late may still try a compare-and-swap there: it expects
-//! a live word, and fails (promise 3 of a backing). The same holds for a piece's cell in a closed group.
+//! The states of pages lie in a paged table of their own ([`PagedTable`]). Of an empty store only the states of
+//! that table's pages have memory: 2 KiB a terabyte.
+//!
+//! A closed page reads as holes. A reader that comes late may still try a compare-and-swap there: it expects
+//! a live word, and fails.
 //!
 //! # Locking
 //!
-//! None. A piece is opened from within its group, and leaves it when it is closed.
+//! None.
 
 use crate::content::{gone, was_block_object};
 use crate::dedup_index::DedupIndex;
 use crate::ids::{BlockIndex, SharedIndex};
-use crate::piece_state::{Entry, PieceState};
 use std::ops::Range;
-use zs_mm::{Arena, Backing, MetaTable};
+use zs_mm::{Arena, Backing, MetaTable, PagedTable, TablePage};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
 use zsmalloc::{Client, Error, Layout, Target, Word, WordIndex};
+
+/// States of pages that are paged themselves: a page of states has memory while one of its states is not closed.
+type SparseStates = PagedTable<AtomicU32, MetaTable<AtomicU32>>;
 
 /// The words of all blocks, and behind them those of shared objects.
 #[derive(Debug)]
 pub(crate) struct BlockTable {
-    words: MetaTable<AtomicU64>,
-    pieces: MetaTable<AtomicU32>,
-    groups: MetaTable<AtomicU32>,
+    words: PagedTable<AtomicU64, SparseStates>,
     /// Cells of a block: its word; and the second of its last access, if that is tracked.
     stride: usize,
-    /// Blocks of a piece.
-    piece: u32,
-    /// Pieces of a group.
-    group: u32,
     blocks: u32,
     pub(crate) shares: Option<DedupIndex>,
 }
@@ -55,55 +52,29 @@ pub(crate) struct TableOptions {
 
 impl BlockTable {
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, options: TableOptions) -> Result<Self, Error> {
-        let piece = (arena.granule() / size_of::<u64>()).max(1) as u32;
+        let page_blocks = (arena.granule() / size_of::<u64>()).max(1);
+        let page_states = (arena.granule() / size_of::<u32>()).max(1);
+        let pages = (options.blocks as usize).div_ceil(page_blocks);
+        let states = arena.reserve_table(pages.div_ceil(page_states))?;
+        let states = PagedTable::new(arena, pages, page_states, states)?;
+        let stride = if options.times { 2 } else { 1 };
+        let cells = options.blocks as usize * stride;
         let mut table = Self {
-            words: MetaTable::default(),
-            pieces: MetaTable::default(),
-            groups: MetaTable::default(),
-            stride: if options.times { 2 } else { 1 },
-            piece,
-            group: (arena.granule() / size_of::<u32>()).max(1) as u32,
+            words: PagedTable::new(arena, cells, page_blocks * stride, states)?,
+            stride,
             blocks: options.blocks,
             shares: None,
         };
-        match table.reserve(arena, options) {
-            Ok(()) => Ok(table),
-            Err(error) => {
-                table.release_tables(arena);
-                Err(error)
-            }
-        }
-    }
-
-    fn reserve<B: Backing>(
-        &mut self,
-        arena: &Arena<B>,
-        options: TableOptions,
-    ) -> Result<(), Error> {
-        let pieces = options.blocks.div_ceil(self.piece);
-        self.words = arena.reserve_table(options.blocks as usize * self.stride)?;
-        self.pieces = arena.reserve_table(pieces as usize)?;
-        self.groups = arena.reserve_table(pieces.div_ceil(self.group) as usize)?;
         if options.shares {
-            self.shares = Some(DedupIndex::new(arena, options.blocks)?);
-        }
-        Ok(())
-    }
-
-    fn release_tables<B: Backing>(&mut self, arena: &Arena<B>) {
-        let words = std::mem::take(&mut self.words);
-        if !words.is_empty() {
-            arena.release_table(words);
-        }
-        for cells in [&mut self.pieces, &mut self.groups] {
-            let cells = std::mem::take(cells);
-            if !cells.is_empty() {
-                arena.release_table(cells);
+            match DedupIndex::new(arena, options.blocks) {
+                Ok(shares) => table.shares = Some(shares),
+                Err(error) => {
+                    table.words.release(arena);
+                    return Err(error);
+                }
             }
         }
-        if let Some(shares) = self.shares.take() {
-            shares.release(arena);
-        }
+        Ok(table)
     }
 
     /// Returns the most blocks that there can be.
@@ -111,9 +82,15 @@ impl BlockTable {
         BlockIndex::new(self.blocks)
     }
 
-    /// Returns the piece that a block lies in.
-    fn piece_of(&self, block: BlockIndex) -> u32 {
-        block.number() / self.piece
+    /// Returns the page that a block lies in.
+    fn page_of(&self, block: BlockIndex) -> TablePage {
+        self.words.page_of(block.number() as usize * self.stride)
+    }
+
+    /// Returns the first block of a page, or the end of all blocks.
+    fn start_of(&self, page: TablePage) -> BlockIndex {
+        let start = self.words.cells_of(page).start / self.stride;
+        BlockIndex::new(start.min(self.blocks as usize) as u32)
     }
 
     /// Returns the word of a shared object.
@@ -140,109 +117,18 @@ impl BlockTable {
         }
     }
 
-    /// Returns the first block of a piece.
-    fn start_of(&self, piece: u32) -> BlockIndex {
-        BlockIndex::new(piece.saturating_mul(self.piece))
-    }
-
-    fn gate(&self, piece: u32) -> PieceState<'_> {
-        PieceState(self.pieces.at(piece as usize))
-    }
-
-    fn group_gate(&self, group: u32) -> PieceState<'_> {
-        PieceState(self.groups.at(group as usize))
-    }
-
-    /// Opens the piece of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
+    /// Opens the page of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
     pub(crate) fn enter<B: Backing>(
         &self,
         arena: &Arena<B>,
         block: BlockIndex,
     ) -> Result<(), Error> {
-        let piece = self.piece_of(block);
-        let mut spins = 0;
-        loop {
-            match self.gate(piece).enter() {
-                Entry::Inside => return Ok(()),
-                Entry::OnItsWay => wait(arena, &mut spins),
-                Entry::Closed => {
-                    if self.open(arena, piece)? {
-                        return Ok(());
-                    }
-                }
-            }
-        }
+        Ok(self.words.enter(arena, self.page_of(block))?)
     }
 
-    /// Keeps the piece of a block open until [`leave`](Self::leave); false if it is closed.
+    /// Keeps the page of a block open until [`leave`](Self::leave); false if it is closed.
     pub(crate) fn enter_if_open<B: Backing>(&self, arena: &Arena<B>, block: BlockIndex) -> bool {
-        let gate = self.gate(self.piece_of(block));
-        let mut spins = 0;
-        loop {
-            match gate.enter() {
-                Entry::Inside => return true,
-                Entry::OnItsWay => wait(arena, &mut spins),
-                Entry::Closed => return false,
-            }
-        }
-    }
-
-    /// Commits a piece, and is in it then; false if somebody else does.
-    #[cold]
-    fn open<B: Backing>(&self, arena: &Arena<B>, piece: u32) -> Result<bool, Error> {
-        let group = piece / self.group;
-        self.enter_group(arena, group)?;
-        let gate = self.gate(piece);
-        let mut outcome = Ok(false);
-        if gate.begin_opening() {
-            let committed = arena.commit_cells(&self.words, self.cells_of(piece));
-            gate.end_opening(committed.is_ok());
-            if committed.is_ok() {
-                // It stays in its group until it is closed.
-                return Ok(true);
-            }
-            outcome = committed.map(|()| true);
-        }
-        self.group_gate(group).leave(1);
-        Ok(outcome?)
-    }
-
-    fn enter_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> Result<(), Error> {
-        arena.ensure(&self.groups, group as usize)?;
-        let gate = self.group_gate(group);
-        let mut spins = 0;
-        loop {
-            match gate.enter() {
-                Entry::Inside => return Ok(()),
-                Entry::OnItsWay => wait(arena, &mut spins),
-                Entry::Closed if gate.begin_opening() => {
-                    let committed = arena.commit_cells(&self.pieces, self.pieces_cells(group));
-                    gate.end_opening(committed.is_ok());
-                    return Ok(committed?);
-                }
-                Entry::Closed => {}
-            }
-        }
-    }
-
-    /// Returns the pieces of a group.
-    fn pieces_of(&self, group: u32) -> Range<u32> {
-        let start = group * self.group;
-        start
-            ..start
-                .saturating_add(self.group)
-                .min(self.pieces.len() as u32)
-    }
-
-    fn pieces_cells(&self, group: u32) -> Range<usize> {
-        let pieces = self.pieces_of(group);
-        pieces.start as usize..pieces.end as usize
-    }
-
-    fn cells_of(&self, piece: u32) -> Range<usize> {
-        let start = piece as usize * self.piece as usize;
-        let end = (start + self.piece as usize).min(self.blocks as usize);
-        start * self.stride..end * self.stride
+        self.words.enter_if_open(arena.host(), self.page_of(block))
     }
 
     #[inline]
@@ -250,120 +136,81 @@ impl BlockTable {
         if block >= self.end() {
             return None;
         }
-        self.words.get(block.number() as usize * self.stride)
+        self.words
+            .cells()
+            .get(block.number() as usize * self.stride)
     }
 
     /// Ends an `enter`: `before` and `after` say whether the block had content then, and has now.
     pub(crate) fn leave(&self, block: BlockIndex, before: bool, after: bool) {
-        let gate = self.gate(self.piece_of(block));
+        let page = self.page_of(block);
         match (before, after) {
             (false, true) => {}
-            (true, false) => gate.leave(2),
-            _ => gate.leave(1),
+            (true, false) => self.words.leave(page, 2),
+            _ => self.words.leave(page, 1),
         }
     }
 
-    /// Returns the first block at or after `block`, below `end`, whose piece is open; and where
-    /// that piece ends.
+    /// Returns the blocks of the first open page at or after `block`, from `block` on and below `end`.
     pub(crate) fn next_open(
         &self,
         block: BlockIndex,
         end: BlockIndex,
     ) -> Option<Range<BlockIndex>> {
         let end = end.min(self.end());
-        let mut block = block;
-        while block < end {
-            let piece = self.piece_of(block);
-            let group = piece / self.group;
-            let after = if self.group_gate(group).is_open() {
-                piece + 1
-            } else {
-                self.pieces_of(group).end
-            };
-            let next = self.start_of(after).min(end);
-            if after == piece + 1 && self.gate(piece).is_open() {
-                return Some(block..next);
-            }
-            block = next;
+        if block >= end {
+            return None;
         }
-        None
+        let pages = TablePage::new(self.words.pages());
+        let page = self.words.next_open(self.page_of(block), pages)?;
+        let start = self.start_of(page).max(block);
+        (start < end).then(|| self.page_from(start, end))
     }
 
-    /// Returns the blocks of a block's piece, from it on and below `end`.
-    pub(crate) fn piece_from(&self, block: BlockIndex, end: BlockIndex) -> Range<BlockIndex> {
-        let next = self.start_of(self.piece_of(block) + 1);
+    /// Returns the blocks of a block's page, from it on and below `end`.
+    pub(crate) fn page_from(&self, block: BlockIndex, end: BlockIndex) -> Range<BlockIndex> {
+        let next = self.start_of(self.page_of(block).next());
         block..next.min(end)
     }
 
-    /// Gives the memory of these blocks' piece back, and of its group, if they are all of it and nothing is in it.
+    /// Gives the memory of these blocks' page back, if they are all of it and it has no content.
     pub(crate) fn close_if_empty<B: Backing>(&self, arena: &Arena<B>, blocks: &Range<BlockIndex>) {
-        let piece = self.piece_of(blocks.start);
-        let is_whole = self.piece_from(self.start_of(piece), self.end()) == *blocks;
-        if is_whole && self.close_empty(arena, piece) > 0 {
-            self.close_group(arena, piece / self.group);
+        let page = self.page_of(blocks.start);
+        if self.page_from(self.start_of(page), self.end()) == *blocks {
+            self.words.close_if_empty(arena, page);
         }
     }
 
     /// Returns the cell of a block's last access; `None` if that is not tracked. Written by who is
-    /// in the piece, or pins the block's object.
+    /// in the page, or pins the block's object.
     pub(crate) fn time(&self, block: BlockIndex) -> Option<&AtomicU64> {
         if self.stride == 1 || block >= self.end() {
             return None;
         }
-        self.words.get(block.number() as usize * self.stride + 1)
+        self.words
+            .cells()
+            .get(block.number() as usize * self.stride + 1)
     }
 
-    /// Returns the blocks with content, by the pieces' counts; for `validate`, with nobody at work.
+    /// Returns the number of blocks with content, by the pages' counts; for `validate`, with no other thread at work.
     ///
     /// # Errors
-    /// A group that does not count its open pieces.
+    /// A page of states that does not count its open pages.
     pub(crate) fn counted(&self) -> Result<u64, String> {
-        let mut blocks = 0;
-        for group in 0..self.groups.len() as u32 {
-            let gates = || self.pieces_of(group).map(|piece| self.gate(piece));
-            let open = gates().filter(|gate| gate.is_open()).count();
-            let counted = self.group_gate(group).count();
+        let states = self.words.states();
+        let all = (0..states.pages()).map(TablePage::new);
+        for outer in all {
+            let pages = states.cells_of(outer);
+            let open = pages.filter(|&page| self.words.is_open(TablePage::new(page as u32)));
+            let (open, counted) = (open.count(), states.holds(outer));
             if open != counted as usize {
                 return Err(format!(
-                    "group {group}: {counted} counted, {open} pieces open"
+                    "states {outer}: {counted} counted, {open} pages open"
                 ));
             }
-            blocks += gates().map(|gate| u64::from(gate.count())).sum::<u64>();
         }
-        Ok(blocks)
-    }
-
-    fn trim_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> u64 {
-        if !self.group_gate(group).is_open() {
-            return 0;
-        }
-        let pieces = self.pieces_of(group);
-        let bytes: u64 = pieces.map(|piece| self.close_empty(arena, piece)).sum();
-        bytes + self.close_group(arena, group)
-    }
-
-    fn close_group<B: Backing>(&self, arena: &Arena<B>, group: u32) -> u64 {
-        let gate = self.group_gate(group);
-        if !gate.begin_closing() {
-            return 0;
-        }
-        let bytes = arena.decommit_cells(&self.pieces, self.pieces_cells(group));
-        gate.end_closing(bytes > 0);
-        bytes
-    }
-
-    fn close_empty<B: Backing>(&self, arena: &Arena<B>, piece: u32) -> u64 {
-        // A cell of a group that somebody else closes just now reads as closed.
-        let gate = self.gate(piece);
-        if !gate.begin_closing() {
-            return 0;
-        }
-        let bytes = arena.decommit_cells(&self.words, self.cells_of(piece));
-        gate.end_closing(bytes > 0);
-        if bytes > 0 {
-            self.group_gate(piece / self.group).leave(1);
-        }
-        bytes
+        let pages = (0..self.words.pages()).map(TablePage::new);
+        Ok(pages.map(|page| u64::from(self.words.holds(page))).sum())
     }
 }
 
@@ -414,18 +261,19 @@ unsafe impl Client for BlockTable {
     }
 
     fn trim<B: Backing>(&self, arena: &Arena<B>) -> u64 {
-        let groups = 0..self.groups.len() as u32;
-        let blocks: u64 = groups.map(|group| self.trim_group(arena, group)).sum();
-        blocks + self.shares.as_ref().map_or(0, |shares| shares.trim(arena))
+        let shares = self.shares.as_ref().map_or(0, |shares| shares.trim(arena));
+        self.words.trim(arena) + shares
     }
 
     fn metadata_bytes(&self) -> u64 {
         let shares = self.shares.as_ref().map_or(0, DedupIndex::metadata_bytes);
-        let cells = self.pieces.committed_bytes() + self.groups.committed_bytes();
-        self.words.committed_bytes() + cells + shares
+        self.words.committed_bytes() + shares
     }
 
     unsafe fn release<B: Backing>(&mut self, arena: &Arena<B>) {
-        self.release_tables(arena);
+        self.words.release(arena);
+        if let Some(shares) = self.shares.take() {
+            shares.release(arena);
+        }
     }
 }

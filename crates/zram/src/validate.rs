@@ -17,7 +17,7 @@ struct Recount {
 }
 
 impl<B: Backing> Store<B> {
-    /// Recounts everything from the blocks' words: kinds, forms, pieces of the table, references, extents; then the
+    /// Recounts everything from the blocks' words: kinds, forms, pages of the table, references, extents; then the
     /// pool, and the arena. For tests, while no other thread uses the store; reads every block's word.
     ///
     /// # Errors

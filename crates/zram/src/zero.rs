@@ -1,7 +1,7 @@
 //! DISCARD and WRITE ZEROES: holes, or zeros that are allocated.
 //!
 //! whole blocks -> the block's lock -> hole, or the pattern 0; parts of blocks -> the block's lock -> zeros written into
-//! it (`shrink`); a block that is all zeros by then becomes what was asked for. A piece of the table that is discarded as a whole
+//! it (`shrink`); a block that is all zeros by then becomes what was asked for. A page of the table that is discarded as a whole
 //! gives its memory back.
 //!
 //! Neither needs memory for whole blocks: where there is none for allocated zeros, there are holes, which read the same.
@@ -97,7 +97,7 @@ impl<B: Backing> Store<B> {
         let mut opens = zeroes == Zeroes::Allocated;
         while next < end {
             let range = match opens {
-                true => self.table().piece_from(next, end),
+                true => self.table().page_from(next, end),
                 // Where no memory is, there are holes.
                 false => match self.table().next_open(next, end) {
                     Some(range) => range,
@@ -110,7 +110,7 @@ impl<B: Backing> Store<B> {
                     continue;
                 }
                 let Some(lock) = self.lock_to_zero(block, opens)? else {
-                    // The rest of its piece are holes, too; no other is opened.
+                    // The rest of its page are holes, too; no other is opened.
                     opens = false;
                     break;
                 };

@@ -9,6 +9,7 @@
 //! | `backing` | the contract with whoever owns real memory |
 //! | `budget` | the hard limit |
 //! | `meta` | tables of metadata, committed as they grow |
+//! | `paged`, `page_state` | tables whose pages get memory, and lose it, one by one |
 //! | `descriptor` | the 8 bytes of a frame |
 //! | `mask` | sets of frames within one pageblock |
 //! | `block` | pageblock records, and the lists that link them |
@@ -69,6 +70,8 @@ mod movable;
 mod moves;
 mod offline;
 mod options;
+mod page_state;
+mod paged;
 mod proactive;
 mod reserve;
 mod scanner;
@@ -99,6 +102,7 @@ pub use movable::{
 };
 pub use moves::{MoveTicket, MovesPaused};
 pub use options::ArenaOptions;
+pub use paged::{OpenedPages, PageStates, PagedTable, TablePage, Transit, UnderWay};
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
 pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

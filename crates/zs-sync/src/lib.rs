@@ -53,4 +53,4 @@ pub use payload::Payload;
 pub use prefetch::prefetch;
 pub use rank::{Rank, assert_may_block, may_call_out};
 pub use raw_lock::RawLock;
-pub use table::{Table, TableCell};
+pub use table::{Pair, Table, TableCell};

@@ -7,8 +7,8 @@ use core::ptr::NonNull;
 /// What a [`Table`] can hold: a cell for which all-zero bytes are the value 0.
 ///
 /// # Safety
-/// The type has the size and alignment of its integer, zeroed memory is a valid value, and every
-/// method works through a shared reference (it is an atomic, or a wrapper of one).
+/// Zeroed memory is a valid value of the type, equal to its default, and every method works through a
+/// shared reference (it is made of atomics, or of wrappers of them).
 pub unsafe trait TableCell: Default + Send + Sync {}
 
 // SAFETY: an atomic integer has the layout of its integer, and 0 is a value of it.
@@ -21,6 +21,14 @@ unsafe impl TableCell for Guarded32 {}
 unsafe impl TableCell for Guarded64 {}
 // SAFETY: a transparent wrapper of `AtomicU32`.
 unsafe impl TableCell for Dual32 {}
+
+/// Two cells side by side.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Pair<A, B>(pub A, pub B);
+
+// SAFETY: zeroed memory is a valid value of both cells, and so of the pair; padding may have any value.
+unsafe impl<A: TableCell, B: TableCell> TableCell for Pair<A, B> {}
 
 /// A fixed number of cells at a fixed place, in memory that somebody else reserved.
 ///

@@ -16,7 +16,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         if let Some(zspage) = released.closed {
             let units = units_of(self.geometry.class(class));
-            self.record_alloc.free(self.host(), zspage, units);
+            self.records.units.free(self.host(), zspage, units);
         }
     }
 
@@ -49,8 +49,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
         self.drain_old_frames();
         self.release_spares();
-        let tables = self.record_alloc.trim(self.arena(), &self.records.cells)
-            + self.client.trim(self.arena());
+        let tables = self.records.units.trim(self.arena()) + self.client.trim(self.arena());
         tables + self.arena().trim()
     }
 }

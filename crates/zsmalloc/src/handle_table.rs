@@ -5,31 +5,30 @@
 //! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle unless that
 //! word's reuses make up the difference of the two tags (`docs/words.md`).
 //!
-//! Free words are kept by page of 512: first in, first out within a page, those that were never used
-//! before those that were, and the lowest page with any goes first, so that the upper pages empty. A free word holds, beside its generation, the next
-//! free word of its page. One side cell for each page has its list:
+//! Free words are kept in lists of 512 neighbours: first in, first out within a list, words that were never
+//! used before those that were. The lowest list with a free word goes first, so that the upper pages
+//! empty. A free word holds, beside its generation, the next free word of its list. Each list has a cell:
 //!
 //! ```text
 //!  63       48 47       32 31       16 15        0
 //! +-----------+-----------+-----------+-----------+
-//! |   fresh   |   free    |   tail    |   head    |    words of the page, 1 to 512; 0 is none
+//! |  1 + used |   free    |   tail    |   head    |    words of the list, 1 to 512; 0 is none
 //! +-----------+-----------+-----------+-----------+
 //! ```
 //!
-//! *fresh* counts the words that were ever used since the page was opened (those above are free too),
-//! *free* those in the list. The side cells of 64 pages are led by a cell with a bit for each page that
+//! *used* counts the words that were ever used since the list was opened (those above are free too),
+//! *free* those in the list. The cells of 64 lists are led by one with a bit for each list that
 //! has a free word.
 //!
-//! A page without objects can be closed, and its memory given back. Its side cell then has a *fresh*
-//! that no open page has, and in its lower half the generation with which all its words go on. Pages
-//! are opened and closed in groups, as many as a granule of memory has, the lowest first.
+//! A page of the table has the lists that fill a granule of memory. A page without objects can be closed, and
+//! its memory given back. The upper half of its lists' cells is 0 then, the lower half the generation with which
+//! all words of the list go on. Pages are opened the lowest first.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Handles`). A group's cells say that it is on its way before its memory is committed
-//! or given back, which happens with no lock held; so it comes or goes by one thread at a time. A
-//! compare-and-swap of a reader with a stale handle may come after its word's memory has gone: it
-//! fails (promise 3 of a backing).
+//! One leaf lock (`Handles`). A list is opened after its memory is there, and closed before it goes; both
+//! happen under the lock, the memory comes and goes with no lock held. A compare-and-swap of a reader with a stale
+//! handle may come after its word's memory has gone: it fails (promise 3 of a backing).
 
 use crate::client::Client;
 use crate::error::Error;
@@ -37,15 +36,9 @@ use crate::ids::WordIndex;
 use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
-use zs_mm::{Arena, Backing, MetaTable};
-use zs_sync::{
-    AtomicU32, AtomicU64, Guarded64, Mutex, Ordering, Rank, StaticCounter, assert_may_block,
-};
-
-/// Words of a page.
-const PAGE_WORDS: u32 = 512;
-/// Pages that one summary cell covers.
-const GROUP: u32 = 64;
+use lists::{FreeList, LIST_WORDS, ListIndex, Lists};
+use zs_mm::{Arena, Backing, OpenedPages, PagedTable, TablePage, Transit};
+use zs_sync::{AtomicU32, AtomicU64, Mutex, Ordering, Rank, StaticCounter};
 
 /// Names one object of one pool. Displayed in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,84 +73,24 @@ fn next_tag() -> u32 {
 /// A table of words, named by [`Handle`]s.
 #[derive(Debug)]
 pub struct HandleTable {
-    words: MetaTable<AtomicU64>,
-    pages: MetaTable<Guarded64>,
+    words: PagedTable<AtomicU64, Lists>,
     layout: Layout,
     tag: u32,
-    /// Pages of a group.
-    group: u32,
     /// All words that were ever open have an index below this.
     bound: AtomicU32,
+    transit: Transit,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Pages from this one on were never open.
-    end: u32,
-    /// Groups below `end` that are closed, and the number below which none is.
-    closed: u32,
-    lowest_closed: u32,
-    /// How often a group was set on its way, and how often one arrived.
-    set_out: u64,
-    arrived: u64,
-    /// No group of summary cells below this one has a free word.
-    lowest_group: u32,
-}
-
-/// What *fresh* says of a page that is closed, and of one on its way there or back.
-const CLOSED: u16 = u16::MAX;
-const ON_ITS_WAY: u16 = u16::MAX - 1;
-
-/// A page's free list, unpacked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FreeList {
-    head: u16,
-    tail: u16,
-    free: u16,
-    fresh: u16,
-}
-
-impl FreeList {
-    fn unpack(bits: u64) -> Self {
-        Self {
-            head: bits as u16,
-            tail: (bits >> 16) as u16,
-            free: (bits >> 32) as u16,
-            fresh: (bits >> 48) as u16,
-        }
-    }
-
-    fn pack(self) -> u64 {
-        u64::from(self.head)
-            | u64::from(self.tail) << 16
-            | u64::from(self.free) << 32
-            | u64::from(self.fresh) << 48
-    }
-
-    /// Makes a page that is not open; its words go on with `generation`.
-    fn shut(fresh: u16, generation: u32) -> Self {
-        Self {
-            fresh,
-            ..Self::unpack(generation.into())
-        }
-    }
-
-    /// Returns the generation of a page that is not open.
-    fn generation(self) -> u32 {
-        self.pack() as u32
-    }
-
-    fn is_open(self) -> bool {
-        u32::from(self.fresh) <= PAGE_WORDS
-    }
-
-    fn is_empty(self) -> bool {
-        self.free == 0 && u32::from(self.fresh) == PAGE_WORDS
-    }
+    pages: OpenedPages,
+    /// No summary below this one has a free word.
+    lowest_summary: u32,
 }
 
 mod check;
+mod lists;
 mod pages;
 
 impl HandleTable {
@@ -167,23 +100,14 @@ impl HandleTable {
         layout: Layout,
         max_objects: u32,
     ) -> Result<Self, Error> {
-        let words = arena.reserve_table(max_objects as usize)?;
-        let pages = max_objects.div_ceil(PAGE_WORDS);
-        let cells = pages + pages.div_ceil(GROUP);
-        let pages = match arena.reserve_table(cells as usize) {
-            Ok(pages) => pages,
-            Err(error) => {
-                arena.release_table(words);
-                return Err(error.into());
-            }
-        };
+        let lists = Lists::new(arena, max_objects)?;
+        let page_words = lists.page_words();
         Ok(Self {
-            words,
-            pages,
+            words: PagedTable::new(arena, max_objects as usize, page_words, lists)?,
             layout,
             tag: next_tag(),
-            group: (arena.granule() / (PAGE_WORDS as usize * size_of::<u64>())).max(1) as u32,
             bound: AtomicU32::new(0),
+            transit: Transit::default(),
             state: Mutex::new(Rank::Handles, State::default()),
         })
     }
@@ -201,121 +125,89 @@ impl HandleTable {
         ((1_u64 << self.layout.generation_bits()) - 1) as u32
     }
 
-    fn page_cell(&self, page: u32) -> &Guarded64 {
-        self.pages.at((page + page / GROUP + 1) as usize)
-    }
-
-    fn summary_cell(&self, group: u32) -> &Guarded64 {
-        self.pages.at((group * (GROUP + 1)) as usize)
-    }
-
-    /// Returns the number of words of a page: all but the last have 512.
-    fn page_len(&self, page: u32) -> u32 {
-        (self.words.len() as u32 - page * PAGE_WORDS).min(PAGE_WORDS)
+    fn lists(&self) -> &Lists {
+        self.words.states()
     }
 
     /// Takes a free word. It keeps the generation that its next object will have. Waits for pages that
     /// other threads are opening or closing if there is no other word.
     pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, Error> {
-        let mut waited = false;
-        loop {
-            let group = match self.take_from_open(arena) {
-                Ok(index) => return Ok(index),
-                Err(group) => group,
-            };
-            if let Err(error) = self.open_group(arena, group) {
-                if core::mem::replace(&mut waited, true) {
-                    return Err(error);
-                }
-                self.wait_for_arrivals(arena);
-            }
-        }
+        let taken = self.transit.take_or_open(
+            arena.host(),
+            || self.take_from_open(arena),
+            |page| self.open_page(arena, page),
+        );
+        Ok(taken?)
     }
 
-    /// Waits until every group has arrived that is on its way now: it may have free words then, or can
-    /// be opened.
-    fn wait_for_arrivals<B: Backing>(&self, arena: &Arena<B>) {
-        let until = self.state.lock(arena.host()).set_out;
-        while self.state.lock(arena.host()).arrived < until {
-            assert_may_block();
-            arena.host().yield_now();
-        }
-    }
-
-    /// Takes a free word of the lowest open page that has any, or names the group to open.
-    fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, u32> {
+    /// Takes a free word of the lowest open list that has any, or names the page to open.
+    fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, TablePage> {
         let mut state = self.state.lock(arena.host());
-        let groups = state.end.div_ceil(GROUP);
-        let group = (state.lowest_group..groups).find(|&group| self.summary_cell(group).get() != 0);
-        let Some(group) = group else {
-            state.lowest_group = groups.saturating_sub(1);
-            return Err(self.lowest_closed(&mut state));
+        let end = self.lists().summaries_below(state.pages.end());
+        let Some(list) = self.lists().lowest_with_free(state.lowest_summary..end) else {
+            state.lowest_summary = end.saturating_sub(1);
+            return Err(state.pages.next_to_open(&self.words));
         };
-        state.lowest_group = group;
-        let page = group * GROUP + self.summary_cell(group).get().trailing_zeros();
-        let mut list = FreeList::unpack(self.page_cell(page).get());
+        state.lowest_summary = list.summary();
+        let mut free = self.lists().get(list);
         // Words that were never used come first: they were free the longest.
-        let in_page = if u32::from(list.fresh) < PAGE_WORDS {
-            list.fresh += 1;
-            // The words that a short last page lacks count as its first.
-            u32::from(list.fresh) - 1 - (PAGE_WORDS - self.page_len(page))
+        let in_list = if u32::from(free.used()) < LIST_WORDS {
+            // The words that a short last list lacks count as its first.
+            free.take_unused() - (LIST_WORDS - self.list_len(list))
         } else {
-            let taken = list.head;
-            list.head = self.next_of(page, taken);
-            list.free -= 1;
+            let taken = free.head;
+            free.head = self.next_of(list, taken);
+            free.free -= 1;
             u32::from(taken) - 1
         };
-        self.page_cell(page).set(list.pack());
-        if list.is_empty() {
-            self.mark(&mut state, page, false);
+        self.lists().set(list, free);
+        if free.is_empty() {
+            self.mark(&mut state, list, false);
         }
-        Ok(WordIndex::new(page * PAGE_WORDS + in_page))
+        Ok(list.word(in_list))
     }
 
-    /// Puts a word back, at the end of its page's list.
+    /// Puts a word back, at the end of its list.
     pub(crate) fn put<B: Backing>(&self, arena: &Arena<B>, index: WordIndex) {
-        let (page, in_page) = (index.number() / PAGE_WORDS, index.number() % PAGE_WORDS);
+        let list = ListIndex::of(index);
         let mut state = self.state.lock(arena.host());
-        let mut list = FreeList::unpack(self.page_cell(page).get());
+        let mut free = self.lists().get(list);
+        let number = list.place_of(index) + 1;
         self.set_next(index, 0);
-        if list.free == 0 {
-            list.head = in_page as u16 + 1;
+        if free.free == 0 {
+            free.head = number;
         } else {
-            let tail = page * PAGE_WORDS + u32::from(list.tail) - 1;
-            self.set_next(WordIndex::new(tail), in_page as u16 + 1);
+            self.set_next(list.word(u32::from(free.tail) - 1), number);
         }
-        list.tail = in_page as u16 + 1;
-        list.free += 1;
-        self.page_cell(page).set(list.pack());
-        self.mark(&mut state, page, true);
+        free.tail = number;
+        free.free += 1;
+        self.lists().set(list, free);
+        self.mark(&mut state, list, true);
     }
 
-    fn mark(&self, state: &mut State, page: u32, has_free: bool) {
-        let summary = self.summary_cell(page / GROUP);
-        let bit = 1 << (page % GROUP);
+    /// Notes whether a list has a free word.
+    fn mark(&self, state: &mut State, list: ListIndex, has_free: bool) {
+        self.lists().mark(list, has_free);
         if has_free {
-            summary.set(summary.get() | bit);
-            state.lowest_group = state.lowest_group.min(page / GROUP);
-        } else {
-            summary.set(summary.get() & !bit);
+            state.lowest_summary = state.lowest_summary.min(list.summary());
         }
     }
 
-    fn has_free_words(&self, page: u32) -> bool {
-        self.summary_cell(page / GROUP).get() & (1 << (page % GROUP)) != 0
+    /// Returns the number of words of a list: all but the last have 512.
+    fn list_len(&self, list: ListIndex) -> u32 {
+        (self.words.cells().len() as u32 - list.word(0).number()).min(LIST_WORDS)
     }
 
-    fn next_of(&self, page: u32, in_page: u16) -> u16 {
-        let word = self
-            .words
-            .at((page * PAGE_WORDS + u32::from(in_page) - 1) as usize);
+    /// Returns the free word after `number`; both count from 1, and 0 is none.
+    fn next_of(&self, list: ListIndex, number: u16) -> u16 {
+        let word = list.word(u32::from(number) - 1);
         // Relaxed: a free word belongs to this table alone, under its lock.
-        (word.load(Ordering::Relaxed) >> 4) as u16
+        (self.words.cells().at(word.index()).load(Ordering::Relaxed) >> 4) as u16
     }
 
     /// Stores the link of a free word, and keeps its generation.
     fn set_next(&self, index: WordIndex, next: u16) {
-        let word = self.words.at(index.index());
+        let word = self.words.cells().at(index.index());
         // Relaxed: see `next_of`; a read-modify-write, since every change of a word is one.
         let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
             debug_assert!(!Word::from_bits(bits).has_place());
@@ -325,7 +217,7 @@ impl HandleTable {
 
     /// Returns the generation bits that the next object of a free word carries.
     pub(crate) fn generation_bits_of(&self, index: WordIndex) -> (u64, Word) {
-        let cell = self.words.at(index.index());
+        let cell = self.words.cells().at(index.index());
         // Relaxed: the caller took the word under this table's lock.
         let word = Word::from_bits(cell.load(Ordering::Relaxed));
         (word.bits() & self.layout.generation_mask(), word)
@@ -350,7 +242,7 @@ unsafe impl Client for HandleTable {
 
     #[inline]
     unsafe fn word(&self, index: WordIndex) -> Option<&AtomicU64> {
-        self.words.get(index.index())
+        self.words.cells().get(index.index())
     }
 
     fn words(&self) -> u32 {
@@ -376,11 +268,10 @@ unsafe impl Client for HandleTable {
     }
 
     fn metadata_bytes(&self) -> u64 {
-        self.words.committed_bytes() + self.pages.committed_bytes()
+        self.words.committed_bytes()
     }
 
     unsafe fn release<B: Backing>(&mut self, arena: &Arena<B>) {
-        arena.release_table(core::mem::take(&mut self.words));
-        arena.release_table(core::mem::take(&mut self.pages));
+        self.words.release(arena);
     }
 }

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::geometry::{CLASSES, Geometry};
 use crate::handle_table::HandleTable;
 use crate::ids::{ClassIndex, WordIndex};
-use crate::record::{Records, UNIT_CELLS, units_of};
-use crate::record_alloc::{PAGE_UNITS, RecordAlloc};
+use crate::record::{Records, units_of};
+use crate::record_alloc::{RecordAlloc, SET_UNITS};
 use crate::word::Layout;
 use core::fmt;
 use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
@@ -59,7 +59,6 @@ pub struct Pool<A: ArenaRef, C: Client> {
     pub(crate) geometry: &'static Geometry,
     pub(crate) layout: Layout,
     pub(crate) records: Records,
-    pub(crate) record_alloc: RecordAlloc,
     pub(crate) classes: [Mutex<ClassState>; CLASSES],
     pub(crate) compactor: Compactor,
     pub(crate) drains: Drains,
@@ -149,7 +148,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let frames = place.capacity().div_ceil(page.bytes() as u64) as usize;
         let units = (frames * UNITS_PER_FRAME)
             .next_power_of_two()
-            .clamp(PAGE_UNITS, Layout::max_zspages(page));
+            .clamp(SET_UNITS, Layout::max_zspages(page));
         let layout = Layout::new(page, units);
         let parts = Parts::new(place, units)?;
         let client = match make_client(place, layout) {
@@ -164,7 +163,6 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             geometry: Geometry::of(page),
             layout,
             records: parts.records,
-            record_alloc: parts.record_alloc,
             classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
             compactor: Compactor::default(),
             drains: parts.drains,
@@ -266,7 +264,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                     self.zero_frame(&mut frame);
                     arena.free_frame(frame);
                 }
-                self.record_alloc.free(self.host(), zspage, units);
+                self.records.units.free(self.host(), zspage, units);
             }
         }
     }
@@ -280,8 +278,7 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
         let arena = self.arena.arena();
         // SAFETY: the pool ends here, and `&mut self` says that nobody uses its words.
         unsafe { self.client.release(arena) };
-        arena.release_table(core::mem::take(&mut self.records.cells));
-        self.record_alloc.release(arena);
+        self.records.units.release(arena);
         self.drains.release(arena);
         if let Some(structure) = self.structure.take() {
             arena.uncharge(structure);
@@ -296,21 +293,13 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
 struct Parts {
     key: PoolKey,
     records: Records,
-    record_alloc: RecordAlloc,
     drains: Drains,
 }
 
 impl Parts {
     fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
         let geometry = Geometry::of(arena.options().page_size);
-        let cells = arena.reserve_table(units * UNIT_CELLS)?;
-        let mut record_alloc = match RecordAlloc::new(arena, units) {
-            Ok(record_alloc) => record_alloc,
-            Err(error) => {
-                arena.release_table(cells);
-                return Err(error.into());
-            }
-        };
+        let mut units = RecordAlloc::new(arena, units)?;
         let key_and_drains = arena.join().and_then(|key| match Drains::new(arena) {
             Ok(drains) => Ok((key, drains)),
             Err(error) => {
@@ -321,21 +310,18 @@ impl Parts {
         match key_and_drains {
             Ok((key, drains)) => Ok(Self {
                 key,
-                records: Records { cells, geometry },
-                record_alloc,
+                records: Records { units, geometry },
                 drains,
             }),
             Err(error) => {
-                arena.release_table(cells);
-                record_alloc.release(arena);
+                units.release(arena);
                 Err(error.into())
             }
         }
     }
 
     fn undo<B: Backing>(mut self, arena: &Arena<B>) {
-        arena.release_table(self.records.cells);
-        self.record_alloc.release(arena);
+        self.records.units.release(arena);
         self.drains.release(arena);
         arena.leave(self.key);
     }

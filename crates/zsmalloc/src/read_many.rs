@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ids::EntryIndex;
 use crate::pool::Pool;
 use crate::read::ReadGuard;
-use crate::record::UNIT_CELLS;
+use crate::record_alloc::UNIT_CELLS;
 use crate::word::{Place, Word};
 use core::fmt;
 use core::iter::FusedIterator;
@@ -91,7 +91,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn hint_record(&self, key: C::Key) {
         let place = self.glance(key);
         let unit = |place: Place| place.zspage.index() * UNIT_CELLS;
-        if let Some(cell) = place.and_then(|place| self.records.cells.get(unit(place))) {
+        if let Some(cell) = place.and_then(|place| self.records.cells().get(unit(place))) {
             prefetch(cell);
         }
     }

@@ -23,11 +23,9 @@ mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
+use crate::record_alloc::{RecordAlloc, UNIT_CELLS};
 use zs_mm::{FrameId, MetaTable};
 use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
-
-/// 32-bit cells of a unit.
-pub(crate) const UNIT_CELLS: usize = 16;
 
 const IN_USE: u32 = 1 << 31;
 const CLASS_MASK: u32 = 0xff;
@@ -111,7 +109,7 @@ impl Summary {
 /// The records of one pool.
 #[derive(Debug)]
 pub(crate) struct Records {
-    pub(crate) cells: MetaTable<Dual32>,
+    pub(crate) units: RecordAlloc,
     pub(crate) geometry: &'static Geometry,
 }
 
@@ -125,11 +123,17 @@ pub(crate) struct Record<'a> {
 }
 
 impl Records {
+    /// Returns the cells of all records.
+    #[inline]
+    pub(crate) fn cells(&self) -> &MetaTable<Dual32> {
+        self.units.cells()
+    }
+
     /// Returns the class of a zspage that is in use, or `None`. Only a pin on one of its objects,
     /// or its class lock, keeps the answer true.
     #[inline]
     pub(crate) fn class_of(&self, zspage: ZspageId) -> Option<ClassIndex> {
-        let cell = self.cells.get(zspage.index() * UNIT_CELLS)?;
+        let cell = self.cells().get(zspage.index() * UNIT_CELLS)?;
         // Acquire pairs with the Release in `open`.
         let identity = cell.atomic().peek(Ordering::Acquire);
         (identity & IN_USE != 0).then_some(ClassIndex::new((identity & CLASS_MASK) as u8))
@@ -141,7 +145,7 @@ impl Records {
     #[inline]
     pub(crate) fn glance(&self, zspage: ZspageId, entry: EntryIndex) -> Option<FrameId> {
         let cell = self
-            .cells
+            .cells()
             .get(zspage.index() * UNIT_CELLS + 1 + entry.index())?;
         // Relaxed: a guess.
         let word = cell.atomic().peek(Ordering::Relaxed);
@@ -151,7 +155,7 @@ impl Records {
     #[inline]
     pub(crate) fn record(&self, zspage: ZspageId, class: SizeClass) -> Record<'_> {
         Record {
-            cells: &self.cells,
+            cells: self.cells(),
             base: zspage.index() * UNIT_CELLS,
             geometry: self.geometry,
             class,

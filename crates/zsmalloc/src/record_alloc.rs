@@ -1,95 +1,129 @@
 //! Memory for zspage records: runs of units, the lowest first.
 //!
-//! A page of records has 64 units, and so one 64-bit set of the units in use; the sets lie in a table
-//! of their own. Runs are taken from the lowest page that has one and pages are opened lowest first,
-//! so that ids are small and the upper pages empty; empty pages are closed, and their memory given
-//! back, on demand. A closed page's set is full: no run is found in it.
-//!
-//! Pages are opened and closed in groups, as many as a granule of memory has.
+//! 64 neighbouring units are a set. Each set has a 64-bit cell, one bit for each free unit; the cells lie in a
+//! table of their own. Runs are taken from the lowest set that has one and pages of the record table are
+//! opened lowest first, so that ids are small and the upper pages empty; empty pages are closed, and
+//! their memory given back, on demand. A closed page's sets are 0: no run is found in them.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Records`), taken with no class lock held. A group is marked open, still with full
-//! sets, before its memory is committed, and stays so until its memory is given back; both happen with
-//! no lock held. So a group's memory comes or goes by one thread at a time.
+//! One leaf lock (`Records`), taken with no class lock held. A page's sets are filled after its memory is
+//! there, and emptied before it goes; both happen under the lock, the memory comes and goes with no lock
+//! held. So nobody takes a unit of a page on its way.
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::ids::ZspageId;
-use crate::record::UNIT_CELLS;
 use core::ops::Range;
-use zs_mm::{Arena, Backing, Error, MetaTable};
-use zs_sync::{Dual32, Guarded64, Host, Mutex, Rank, assert_may_block};
+use zs_mm::{
+    Arena, Backing, Error, MetaTable, OpenedPages, PageStates, PagedTable, TablePage, Transit,
+};
+use zs_sync::{AtomicU32, Dual32, Guarded64, Host, Mutex, Pair, Rank};
 
-/// Units of a page of records; the bits of its set that are used. Models make do with fewer.
-pub(crate) const PAGE_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
-const PAGE_SET: u64 = u64::MAX >> (64 - PAGE_UNITS);
-const PAGE_BYTES: usize = PAGE_UNITS * UNIT_CELLS * size_of::<u32>();
+/// 32-bit cells of a unit.
+pub(crate) const UNIT_CELLS: usize = 16;
+/// Units of a set; the bits of its cell that are used. Models make do with fewer.
+pub(crate) const SET_UNITS: usize = if cfg!(zs_loom) { 8 } else { 64 };
+const ALL_FREE: u64 = u64::MAX >> (64 - SET_UNITS);
+const UNIT_BYTES: usize = UNIT_CELLS * size_of::<u32>();
 /// The most units of one record.
 const MAX_UNITS: usize = (12 + MAX_CHAIN + MAX_SLOTS).div_ceil(UNIT_CELLS);
 /// Pages with less than this part of their units in use are worth closing.
 const SPARSE: usize = 3;
-/// Groups that one cell of the open ones covers.
-const CELL: usize = 64;
 
 /// The units of one pool's record table.
 #[derive(Debug)]
 pub(crate) struct RecordAlloc {
-    /// The units in use, a cell for each page; 64 groups of them are led by a cell with a bit for each
-    /// group that is open, or on its way there or back.
-    sets: MetaTable<Guarded64>,
-    pages: usize,
-    /// Pages of a group.
-    group: usize,
+    table: PagedTable<Dual32, FreeSets>,
+    transit: Transit,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Groups from this one on were never open.
-    end: usize,
-    /// Groups below `end` that are closed.
-    closed: usize,
-    /// No group below this one is closed.
-    lowest_closed: usize,
-    /// How often a group was set on its way, and how often one arrived.
-    set_out: u64,
-    arrived: u64,
+    pages: OpenedPages,
     /// Units in use.
     in_use: usize,
-    /// No page below `lowest[n]` has a run of `n` free units.
+    /// No set below `lowest[n]` has a run of `n` free units.
     lowest: [u32; MAX_UNITS + 1],
+}
+
+/// The free units of each set. With the first set of a page of the record table lies the page's state.
+#[derive(Debug)]
+struct FreeSets {
+    cells: MetaTable<Pair<AtomicU32, Guarded64>>,
+    /// Sets of a page.
+    page_sets: usize,
+}
+
+impl FreeSets {
+    /// Returns the free units of a set.
+    fn of(&self, set: usize) -> &Guarded64 {
+        &self.cells.at(set).1
+    }
+
+    fn sets_of(&self, page: TablePage) -> Range<usize> {
+        let first = (page.index() * self.page_sets).min(self.cells.len());
+        first..(first + self.page_sets).min(self.cells.len())
+    }
+}
+
+impl PageStates for FreeSets {
+    fn state(&self, page: TablePage) -> &AtomicU32 {
+        &self.cells.at(page.index() * self.page_sets).0
+    }
+
+    fn enter<B: Backing>(&self, arena: &Arena<B>, page: TablePage) -> Result<(), Error> {
+        arena.ensure(&self.cells, self.sets_of(page).end - 1)
+    }
+
+    fn leave<B: Backing>(&self, _arena: &Arena<B>, _page: TablePage) -> u64 {
+        0
+    }
+
+    fn release<B: Backing>(&mut self, arena: &Arena<B>) {
+        arena.release_table(core::mem::take(&mut self.cells));
+    }
+
+    fn committed_bytes(&self) -> u64 {
+        self.cells.committed_bytes()
+    }
 }
 
 impl RecordAlloc {
     /// Makes an allocator of `units` units (a power of two), of which nothing is open.
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, units: usize) -> Result<Self, Error> {
-        let pages = units / PAGE_UNITS;
-        let group = (arena.granule() / PAGE_BYTES).max(1);
-        let sets = arena.reserve_table(pages + pages.div_ceil(group * CELL))?;
+        let page_sets = (arena.granule() / (SET_UNITS * UNIT_BYTES)).max(1);
+        let sets = FreeSets {
+            cells: arena.reserve_table(units / SET_UNITS)?,
+            page_sets,
+        };
+        let page_cells = page_sets * SET_UNITS * UNIT_CELLS;
         let state = State {
-            end: 0,
-            closed: 0,
-            lowest_closed: 0,
-            set_out: 0,
-            arrived: 0,
+            pages: OpenedPages::default(),
             in_use: 0,
             lowest: [0; MAX_UNITS + 1],
         };
         Ok(Self {
-            sets,
-            pages,
-            group,
+            table: PagedTable::new(arena, units * UNIT_CELLS, page_cells, sets)?,
+            transit: Transit::default(),
             state: Mutex::new(Rank::Records, state),
         })
     }
 
-    /// Gives the allocator's own tables back to the arena; nothing of it is used any more.
+    /// Gives the tables back to the arena; nothing of them is used any more.
     pub(crate) fn release<B: Backing>(&mut self, arena: &Arena<B>) {
-        arena.release_table(core::mem::take(&mut self.sets));
+        self.table.release(arena);
     }
 
+    /// Returns the cells of all units.
+    #[inline]
+    pub(crate) fn cells(&self) -> &MetaTable<Dual32> {
+        self.table.cells()
+    }
+
+    /// Returns the number of bytes that are committed.
     pub(crate) fn committed_bytes(&self) -> u64 {
-        self.sets.committed_bytes()
+        self.table.committed_bytes()
     }
 
     /// Allocates a run of `units` units of committed, zeroed record memory; returns the first.
@@ -99,78 +133,54 @@ impl RecordAlloc {
     pub(crate) fn alloc<B: Backing>(
         &self,
         arena: &Arena<B>,
-        cells: &MetaTable<Dual32>,
         units: usize,
     ) -> Result<ZspageId, Error> {
-        let mut waited = false;
-        loop {
-            let group = match self.find(arena.host(), units) {
-                Ok(first) => return Ok(first),
-                Err(group) => group,
-            };
-            if let Err(error) = self.open_group(arena, cells, group) {
-                if core::mem::replace(&mut waited, true) {
-                    return Err(error);
-                }
-                self.wait_for_arrivals(arena.host());
+        let host = arena.host();
+        self.transit.take_or_open(
+            host,
+            || self.find(host, units),
+            |page| self.open_page(arena, page),
+        )
+    }
+
+    /// Opens a page, unless another thread does so; an error if it is beyond the end.
+    fn open_page<B: Backing>(&self, arena: &Arena<B>, page: TablePage) -> Result<(), Error> {
+        if page.number() >= self.table.pages() {
+            return Err(Error::NoMemory);
+        }
+        let _way = self.transit.depart();
+        match self.table.open(arena, page) {
+            Ok(true) => {
+                self.table.leave(page, 1);
+                self.fill_sets(arena.host(), page);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.state.lock(arena.host()).pages.note_closed(page);
+                Err(error)
             }
         }
     }
 
-    /// Waits until every group has arrived that is on its way now: it may have room then, or can be
-    /// opened.
-    fn wait_for_arrivals(&self, host: &dyn Host) {
-        let until = self.state.lock(host).set_out;
-        while self.state.lock(host).arrived < until {
-            assert_may_block();
-            host.yield_now();
-        }
-    }
-
-    /// Commits a group and opens it, unless somebody else does so; an error if it is beyond the end.
-    fn open_group<B: Backing>(
-        &self,
-        arena: &Arena<B>,
-        cells: &MetaTable<Dual32>,
-        group: usize,
-    ) -> Result<(), Error> {
-        let Some(last) = self.pages_of(group).last() else {
-            return Err(Error::NoMemory);
-        };
-        arena.ensure(&self.sets, self.set_index(last))?;
-        if !self.begin_open(arena.host(), group) {
-            return Ok(());
-        }
-        let committed = arena.commit_cells(cells, self.cells_of(group));
-        self.end_open(arena.host(), group, committed.is_ok());
-        committed
-    }
-
-    /// Takes the lowest run of free units of an open page, or names the group to open.
-    fn find(&self, host: &dyn Host, units: usize) -> Result<ZspageId, usize> {
+    /// Takes the lowest run of free units of an open page, or names the page to open.
+    fn find(&self, host: &dyn Host, units: usize) -> Result<ZspageId, TablePage> {
         let mut state = self.state.lock(host);
-        let end = self.end_page(&state);
-        for page in state.lowest[units] as usize..end {
-            let set = self.set(page);
-            if let Some(first) = lowest_run(!set.get() & PAGE_SET, units) {
-                set.set(set.get() | run(first, units));
+        let end = self.sets_below(state.pages.end());
+        for set in state.lowest[units] as usize..end {
+            let cell = self.free_units(set);
+            if let Some(first) = lowest_run(cell.get(), units) {
+                cell.set(cell.get() & !run(first, units));
                 state.in_use += units;
-                state.lowest[units] = page as u32;
-                return Ok(ZspageId::of_unit(page * PAGE_UNITS + first));
+                state.lowest[units] = set as u32;
+                return Ok(ZspageId::of_unit(set * SET_UNITS + first));
             }
         }
         state.lowest[units] = end as u32;
-        let from = if state.closed > 0 {
-            state.lowest_closed
-        } else {
-            state.end
-        };
-        let closed = (from..state.end).find(|&group| !self.is_open(group));
-        state.lowest_closed = closed.unwrap_or(state.end);
-        Err(state.lowest_closed)
+        Err(state.pages.next_to_open(&self.table))
     }
 
-    /// Takes the lowest run of free units if it lies in a lower page than unit `above`, of pages that
+    /// Takes the lowest run of free units if it lies in a lower set than unit `above`, of pages that
     /// are open.
     pub(crate) fn alloc_below(
         &self,
@@ -179,184 +189,134 @@ impl RecordAlloc {
         above: ZspageId,
     ) -> Option<ZspageId> {
         let first = self.find(host, units).ok()?;
-        let lower = first.index() / PAGE_UNITS < above.index() / PAGE_UNITS;
+        let lower = first.index() / SET_UNITS < above.index() / SET_UNITS;
         if !lower {
             self.free(host, first, units);
         }
         lower.then_some(first)
     }
 
-    /// Marks a closed group as open, its sets full: whoever does commits its memory.
-    fn begin_open(&self, host: &dyn Host, group: usize) -> bool {
+    /// Fills the sets of a page that has memory and no unit in use.
+    fn fill_sets(&self, host: &dyn Host, page: TablePage) {
+        let sets = self.table.states().sets_of(page);
         let mut state = self.state.lock(host);
-        if group == state.end {
-            state.end += 1;
-        } else if group > state.end || self.is_open(group) {
-            return false;
-        } else {
-            state.closed -= 1;
-        }
-        state.set_out += 1;
-        self.set_open(group, true);
-        self.pages_of(group)
-            .for_each(|page| self.set(page).set(PAGE_SET));
-        true
-    }
-
-    /// Ends an opening: there is room in the group, or it is closed again.
-    fn end_open(&self, host: &dyn Host, group: usize, done: bool) {
-        let mut state = self.state.lock(host);
-        state.arrived += 1;
-        if !done {
-            self.set_open(group, false);
-            state.closed += 1;
-            state.lowest_closed = state.lowest_closed.min(group);
-            return;
-        }
-        let pages = self.pages_of(group);
-        pages.clone().for_each(|page| self.set(page).set(0));
         for lowest in &mut state.lowest {
-            *lowest = (*lowest).min(pages.start as u32);
+            *lowest = (*lowest).min(sets.start as u32);
         }
+        sets.for_each(|set| self.free_units(set).set(ALL_FREE));
     }
 
     /// Frees a run. Its cells are zero again.
     pub(crate) fn free(&self, host: &dyn Host, first: ZspageId, units: usize) {
-        let page = first.index() / PAGE_UNITS;
+        let set = first.index() / SET_UNITS;
+        let bits = run(first.index() % SET_UNITS, units);
         let mut state = self.state.lock(host);
-        let set = self.set(page);
-        let bits = run(first.index() % PAGE_UNITS, units);
-        debug_assert_eq!(set.get() & bits, bits, "a used run is freed");
-        set.set(set.get() & !bits);
+        let cell = self.free_units(set);
+        debug_assert_eq!(cell.get() & bits, 0, "a used run is freed");
+        let free = cell.get() | bits;
+        cell.set(free);
         state.in_use -= units;
-        // Only for the runs that this page has now: the others' searches need not begin here.
-        let free = !set.get() & PAGE_SET;
+        // Only for the runs that this set has now: the others' searches need not begin here.
         for units in (1..=MAX_UNITS).take_while(|&units| lowest_run(free, units).is_some()) {
-            state.lowest[units] = state.lowest[units].min(page as u32);
+            state.lowest[units] = state.lowest[units].min(set as u32);
         }
     }
 
-    /// Closes every group without a unit in use, and gives its memory back; returns the bytes. Called
-    /// with no lock held; looks at every page that was ever open.
-    pub(crate) fn trim<B: Backing>(&self, arena: &Arena<B>, cells: &MetaTable<Dual32>) -> u64 {
-        let (mut group, mut bytes) = (0, 0);
-        while self.take_empty(arena.host(), &mut group) {
-            let gone = arena.decommit_cells(cells, self.cells_of(group));
-            // Refused: the cells, which were zero, still are.
-            self.end_open(arena.host(), group, gone == 0);
-            bytes += gone;
-            group += 1;
-        }
-        bytes
-    }
-
-    /// Finds an open group without a unit in use from `group` on, and fills its sets, so that nobody
-    /// takes a unit of it.
-    fn take_empty(&self, host: &dyn Host, group: &mut usize) -> bool {
+    /// Closes every page without a unit in use, and gives its memory back; returns the bytes. Called
+    /// with no lock held; looks at every set that was ever open.
+    pub(crate) fn trim<B: Backing>(&self, arena: &Arena<B>) -> u64 {
+        let (mut page, mut bytes) = (TablePage::default(), 0);
         loop {
-            let mut state = self.state.lock(host);
-            for _ in 0..CELL {
-                if *group >= state.end {
+            let way = self.transit.depart();
+            if !self.empty_sets(arena.host(), &mut page) {
+                return bytes;
+            }
+            let gone = self.table.close_if_empty(arena, page);
+            if gone == 0 {
+                // Refused: the cells, which were zero, still are.
+                self.fill_sets(arena.host(), page);
+            } else {
+                self.state.lock(arena.host()).pages.note_closed(page);
+            }
+            drop(way);
+            bytes += gone;
+            page = page.next();
+        }
+    }
+
+    /// Finds an open page without a unit in use from `page` on, and empties its sets, so that nobody
+    /// takes a unit of it.
+    fn empty_sets(&self, host: &dyn Host, page: &mut TablePage) -> bool {
+        /// Pages looked at in one hold of the lock.
+        const PAGES: u32 = 64;
+        loop {
+            let state = self.state.lock(host);
+            for _ in 0..PAGES {
+                if *page >= state.pages.end() {
                     return false;
                 }
-                let mut pages = self.pages_of(*group);
-                if self.is_open(*group) && pages.all(|page| self.set(page).get() == 0) {
-                    self.pages_of(*group)
-                        .for_each(|page| self.set(page).set(PAGE_SET));
-                    state.set_out += 1;
+                let mut sets = self.table.states().sets_of(*page);
+                if sets.all(|set| self.free_units(set).get() == ALL_FREE) {
+                    let sets = self.table.states().sets_of(*page);
+                    sets.for_each(|set| self.free_units(set).set(0));
                     return true;
                 }
-                *group += 1;
+                *page = page.next();
             }
         }
     }
 
-    fn pages_of(&self, group: usize) -> Range<usize> {
-        let first = (group * self.group).min(self.pages);
-        first..(first + self.group).min(self.pages)
+    /// Returns the number of sets of the pages below `end`.
+    fn sets_below(&self, end: TablePage) -> usize {
+        self.table.states().sets_of(end).start
     }
 
-    fn cells_of(&self, group: usize) -> Range<usize> {
-        let pages = self.pages_of(group);
-        pages.start * PAGE_UNITS * UNIT_CELLS..pages.end * PAGE_UNITS * UNIT_CELLS
-    }
-
-    fn end_page(&self, state: &State) -> usize {
-        (state.end * self.group).min(self.pages)
-    }
-
-    fn set_index(&self, page: usize) -> usize {
-        page + page / (self.group * CELL) + 1
-    }
-
-    /// Returns the units of a page that are in use.
-    fn set(&self, page: usize) -> &Guarded64 {
-        self.sets.at(self.set_index(page))
-    }
-
-    /// Returns the cell with the open bit of a group.
-    fn open_bits(&self, group: usize) -> &Guarded64 {
-        self.sets.at(group / CELL * (self.group * CELL + 1))
-    }
-
-    fn is_open(&self, group: usize) -> bool {
-        self.open_bits(group).get() & (1 << (group % CELL)) != 0
-    }
-
-    fn set_open(&self, group: usize, open: bool) {
-        let cell = self.open_bits(group);
-        let bit = 1 << (group % CELL);
-        cell.set(if open {
-            cell.get() | bit
-        } else {
-            cell.get() & !bit
-        });
+    fn free_units(&self, set: usize) -> &Guarded64 {
+        self.table.states().of(set)
     }
 
     /// Says whether so few of the open pages' units are in use that moving records down would close
     /// most of the pages.
     pub(crate) fn is_sparse(&self, host: &dyn Host) -> bool {
-        let state = self.state.lock(host);
-        let open = (state.end - state.closed) * self.group * PAGE_UNITS;
-        state.in_use * SPARSE < open
+        let open = self.cells().committed_bytes() / UNIT_BYTES as u64;
+        let in_use = self.state.lock(host).in_use * SPARSE;
+        (in_use as u64) < open
     }
 
     /// Says whether all of a run is in use.
     pub(crate) fn is_in_use(&self, first: ZspageId, units: usize) -> bool {
-        let page = first.index() / PAGE_UNITS;
-        let bits = run(first.index() % PAGE_UNITS, units);
-        page < self.pages && self.is_open(page / self.group) && self.set(page).get() & bits == bits
+        let cell = first.index() * UNIT_CELLS;
+        let bits = run(first.index() % SET_UNITS, units);
+        cell < self.cells().len()
+            && self.table.is_open(self.table.page_of(cell))
+            && self.free_units(first.index() / SET_UNITS).get() & bits == 0
     }
 
     /// Returns what does not hold of the recorded figures, if anything, given that `units` are in
     /// use; no other thread is at work.
-    pub(crate) fn validate(
-        &self,
-        host: &dyn Host,
-        cells: &MetaTable<Dual32>,
-        units: u64,
-    ) -> Result<(), &'static str> {
+    pub(crate) fn validate(&self, host: &dyn Host, units: u64) -> Result<(), &'static str> {
         let state = self.state.lock(host);
         let no_run_below = |units: usize| {
             (0..state.lowest[units] as usize)
-                .all(|page| lowest_run(!self.set(page).get() & PAGE_SET, units).is_none())
+                .all(|set| lowest_run(self.free_units(set).get(), units).is_none())
         };
         if !(1..=MAX_UNITS).all(no_run_below) {
-            return Err("a record page below the lowest has a free run");
+            return Err("a set of record units below the lowest has a free run");
         }
-        let (mut open, mut in_use, mut bytes) = (0, 0, 0);
-        for group in (0..state.end).filter(|&group| self.is_open(group)) {
-            let pages = self.pages_of(group);
-            open += 1;
-            bytes += pages.len() * PAGE_BYTES;
-            in_use += pages
-                .map(|page| self.set(page).get().count_ones() as usize)
-                .sum::<usize>();
+        let (mut in_use, mut bytes) = (0, 0);
+        for number in 0..state.pages.end().number() {
+            let page = TablePage::new(number);
+            let mut sets = self.table.states().sets_of(page);
+            if self.table.is_open(page) {
+                bytes += sets.len() * SET_UNITS * UNIT_BYTES;
+                in_use += sets
+                    .map(|set| SET_UNITS - self.free_units(set).get().count_ones() as usize)
+                    .sum::<usize>();
+            } else if sets.any(|set| self.free_units(set).get() != 0) {
+                return Err("a closed record page has free units");
+            }
         }
-        if state.end != open + state.closed {
-            return Err("closed record pages are miscounted");
-        }
-        if bytes as u64 > cells.committed_bytes() {
+        if bytes as u64 > self.cells().committed_bytes() {
             return Err("an open record page is not committed");
         }
         if in_use != state.in_use || in_use as u64 != units {
@@ -387,11 +347,7 @@ mod tests {
         assert_eq!(lowest_run(0b0111_0110, 3), Some(4));
         assert_eq!(lowest_run(0b0111_0110, 4), None);
         assert_eq!(lowest_run(1 << 63, 1), Some(63));
-        assert_eq!(
-            lowest_run(3 << 62, 3),
-            None,
-            "a run does not leave its page"
-        );
+        assert_eq!(lowest_run(3 << 62, 3), None, "a run does not leave its set");
         assert_eq!(run(54, 10), 0xffc0_0000_0000_0000);
     }
 }

@@ -83,10 +83,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ) -> Result<(), Error> {
         if matches!(lack, Lack::FrameAndRecord) && supply.record.is_none() {
             let units = units_of(context.class);
-            let alloc = || {
-                self.record_alloc
-                    .alloc(self.arena(), &self.records.cells, units)
-            };
+            let alloc = || self.records.units.alloc(self.arena(), units);
             supply.record = Some(self.or_without_spares(alloc)?);
         }
         if supply.frame.is_none() {
@@ -119,7 +116,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Gives a record back that no zspage was opened in.
     pub(crate) fn free_record(&self, record: ZspageId, context: ClassContext<'_>) {
         let units = units_of(context.class);
-        self.record_alloc.free(self.host(), record, units);
+        self.records.units.free(self.host(), record, units);
     }
 }
 

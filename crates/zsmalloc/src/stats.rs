@@ -105,9 +105,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     pub fn metadata(&self) -> PoolMetadata {
         PoolMetadata {
             words: self.client.metadata_bytes(),
-            records: self.records.cells.committed_bytes()
-                + self.record_alloc.committed_bytes()
-                + self.drains.committed_bytes(),
+            records: self.records.units.committed_bytes() + self.drains.committed_bytes(),
             structure: Self::STRUCTURE,
         }
     }

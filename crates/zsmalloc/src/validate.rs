@@ -130,8 +130,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         self.client
             .validate(self.arena())
             .map_err(Invalid::Client)?;
-        self.record_alloc
-            .validate(self.host(), &self.records.cells, units)
+        self.records
+            .units
+            .validate(self.host(), units)
             .map_err(Invalid::Records)
     }
 
@@ -242,7 +243,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         count.used += u64::from(record.used().count_ones());
         count.usable += u64::from(record.usable().count_ones());
         let units = units_of(context.class);
-        if !self.record_alloc.is_in_use(zspage, units) {
+        if !self.records.units.is_in_use(zspage, units) {
             return wrong("its record's units are free");
         }
         count.units += units as u64;

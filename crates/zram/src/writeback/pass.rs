@@ -184,7 +184,7 @@ impl<B: Backing> Store<B> {
 
     /// Makes a block whose record is written its extent, unless it was used meanwhile.
     fn switch(&self, block: BlockIndex, extent: Extent) -> bool {
-        // No memory for the lock: then the block has gone, with the piece of the table that it was in.
+        // No memory for the lock: then the block has gone, with the page of the table that it was in.
         let Ok(lock) = self.lock(block) else {
             return false;
         };

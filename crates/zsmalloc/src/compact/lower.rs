@@ -49,7 +49,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ) -> Option<()> {
         let context = self.context(class);
         let units = units_of(context.class);
-        let record = self.record_alloc.alloc_below(self.host(), units, zspage)?;
+        let record = self.records.units.alloc_below(self.host(), units, zspage)?;
         let mut supply = Supply::default();
         let wanted = frames_needed(self.geometry, context.class, objects);
         let fetched = (0..wanted).all(|_| supply.fetch(self.arena()));

@@ -290,7 +290,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             if step < CLASSES {
                 self.move_together(class, run)?;
                 self.release_spare_of(class, None, run);
-            } else if self.record_alloc.is_sparse(self.host()) {
+            } else if self.records.units.is_sparse(self.host()) {
                 self.lower_records(class, run)?;
             }
         }

@@ -1,90 +1,87 @@
 //! Whether a handle table adds up.
 
-use super::{FreeList, HandleTable, ON_ITS_WAY, PAGE_WORDS};
+use super::{FreeList, HandleTable, LIST_WORDS, ListIndex};
+use crate::ids::WordIndex;
 use crate::word::{State, Word};
 use zs_mm::{Arena, Backing};
 use zs_sync::Ordering;
 
 impl HandleTable {
-    /// Checks every page, the summary and the counters; no other thread is at work.
+    /// Checks every list, the summaries and the counters; no other thread is at work.
     pub(super) fn check<B: Backing>(&self, arena: &Arena<B>) -> Result<(), &'static str> {
-        let (end, closed, lowest_group) = {
+        let (end, lowest) = {
             let state = self.state.lock(arena.host());
-            (state.end, state.closed, state.lowest_group)
+            (state.pages.end(), state.lowest_summary)
         };
-        if (0..lowest_group).any(|group| self.summary_cell(group).get() != 0) {
-            return Err("a group below the lowest has a free word");
+        if self.lists().lowest_with_free(0..lowest).is_some() {
+            return Err("a list below the lowest has a free word");
         }
-        let mut shut = 0;
-        for page in 0..end {
-            let list = FreeList::unpack(self.page_cell(page).get());
-            if list.is_open() {
-                self.check_page(page)?;
+        for list in self.lists().below(end) {
+            let free = self.lists().get(list);
+            let page = self.words.page_of(list.word(0).index());
+            if free.is_open() != self.words.is_open(page) {
+                return Err("a list is open without its page, or its page without it");
+            }
+            if self.words.holds(page) != 0 {
+                return Err("a page of words never ended its way");
+            }
+            if free.is_open() {
+                self.check_open(list, free)?;
             } else {
-                self.check_shut_page(page, list)?;
-                shut += u32::from(page.is_multiple_of(self.group));
+                self.check_closed(list)?;
             }
         }
-        if closed != shut {
-            return Err("closed pages of words are miscounted");
-        }
         Ok(())
     }
 
-    /// Checks that a closed page shows no object, and that nobody takes a word of it.
-    fn check_shut_page(&self, page: u32, list: FreeList) -> Result<(), &'static str> {
-        if list.fresh == ON_ITS_WAY {
-            return Err("a page of words never ended its way");
-        }
-        if self.has_free_words(page) {
-            return Err("a closed page is said to have free words");
-        }
-        let mut words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
+    fn state_of(&self, word: WordIndex) -> Option<State> {
+        let cell = self.words.cells().get(word.index())?;
         // Relaxed: nobody else is at work.
-        let state =
-            |index: u32| Word(self.words.at(index as usize).load(Ordering::Relaxed)).state();
-        if words.any(|index| state(index) != State::Free) {
-            return Err("a closed page has a word in use");
+        Some(Word(cell.load(Ordering::Relaxed)).state())
+    }
+
+    /// Checks that a closed list shows no object, and that nobody takes a word of it.
+    fn check_closed(&self, list: ListIndex) -> Result<(), &'static str> {
+        if self.lists().has_free(list) {
+            return Err("a closed list is said to have free words");
+        }
+        let mut words = (0..self.list_len(list)).map(|in_list| list.word(in_list));
+        if words.any(|word| self.state_of(word) != Some(State::Free)) {
+            return Err("a closed list has a word in use");
         }
         Ok(())
     }
 
-    /// Checks that a page's list holds each of its free words once, and that the summary knows.
-    fn check_page(&self, page: u32) -> Result<(), &'static str> {
-        let list = FreeList::unpack(self.page_cell(page).get());
-        let mut listed = [0_u64; (PAGE_WORDS / 64) as usize];
-        let (mut next, mut last) = (list.head, 0);
-        for _ in 0..list.free {
-            let Some(in_page) = next.checked_sub(1) else {
-                return Err("a page's list of free words is shorter than its count");
+    /// Checks that a list holds each of its free words once, and that the summary knows.
+    fn check_open(&self, list: ListIndex, free: FreeList) -> Result<(), &'static str> {
+        let mut listed = [0_u64; (LIST_WORDS / 64) as usize];
+        let (mut next, mut last) = (free.head, 0);
+        for _ in 0..free.free {
+            let Some(in_list) = next.checked_sub(1) else {
+                return Err("a list of free words is shorter than its count");
             };
-            let word = self
-                .words
-                .get((page * PAGE_WORDS + u32::from(in_page)) as usize);
-            // Relaxed: nobody else is at work.
-            let state = word.map(|word| Word(word.load(Ordering::Relaxed)).state());
-            let (group, bit) = (usize::from(in_page) / 64, 1 << (in_page % 64));
+            let state = self.state_of(list.word(u32::from(in_list)));
+            let (group, bit) = (usize::from(in_list) / 64, 1 << (in_list % 64));
             if state != Some(State::Free) || listed[group] & bit != 0 {
                 return Err("a listed word is not free, or listed twice");
             }
             listed[group] |= bit;
-            (next, last) = (self.next_of(page, next), next);
+            (next, last) = (self.next_of(list, next), next);
         }
-        let missing = PAGE_WORDS - self.page_len(page);
-        let words = page * PAGE_WORDS..page * PAGE_WORDS + self.page_len(page);
-        let has_place = |&index: &u32| {
-            let word = self.words.at(index as usize).load(Ordering::Relaxed);
-            Word(word).has_place()
+        let has_place = |&in_list: &u32| {
+            let cell = self.words.cells().at(list.word(in_list).index());
+            Word(cell.load(Ordering::Relaxed)).has_place()
         };
-        let live = words.filter(has_place).count() as u32;
-        if u32::from(list.fresh) - missing != live + u32::from(list.free) {
+        let lacking = LIST_WORDS - self.list_len(list);
+        let live = (0..self.list_len(list)).filter(has_place).count() as u32;
+        if u32::from(free.used()) - lacking != live + u32::from(free.free) {
             return Err("words that were handed out are neither in use nor listed as free");
         }
-        if self.has_free_words(page) == list.is_empty() {
-            return Err("a page's summary bit is wrong");
+        if self.lists().has_free(list) == free.is_empty() {
+            return Err("a list's summary bit is wrong");
         }
-        if list.free > 0 && (next != 0 || last != list.tail) {
-            return Err("a page's list does not end at its tail");
+        if free.free > 0 && (next != 0 || last != free.tail) {
+            return Err("a list does not end at its tail");
         }
         Ok(())
     }
