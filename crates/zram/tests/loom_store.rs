@@ -1,4 +1,4 @@
-//! Models of what meets without a lock: a block's waiters, the pieces of the table, shared objects; on the shipped
+//! Models of what meets without a lock: a block's waiters, the pages of the table, shared objects; on the shipped
 //! modules, which need no store around them.
 //!
 //! Each model has a mutation in `xtask/mutations.toml` under which it fails.
@@ -20,8 +20,6 @@ mod error;
 mod ids;
 #[path = "../../zsmalloc/tests/loom_support/mod.rs"]
 mod loom_support;
-#[path = "../src/piece_state.rs"]
-mod piece_state;
 #[path = "../src/table.rs"]
 mod table;
 #[path = "../src/waiters.rs"]
@@ -38,7 +36,6 @@ use ids::{BlockIndex, SharedIndex};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use loom_support::arena;
-use piece_state::{Entry, PieceState};
 use table::{BlockTable, TableOptions};
 use waiters::Waiters;
 use zs_sync::{AtomicU32, Guarded64, Host, Ordering, SpinHost};
@@ -158,72 +155,8 @@ fn sleepers_of_two_blocks_are_woken() {
     });
 }
 
-/// A part of a table with two cells, which its commit and its decommit zero.
-#[derive(Default)]
-struct Part {
-    gate: AtomicU32,
-    cells: [Guarded64; 2],
-}
-
-impl Part {
-    fn zero(&self) {
-        for cell in &self.cells {
-            cell.set(0);
-        }
-    }
-
-    fn work(&self, at: usize) {
-        let gate = PieceState(&self.gate);
-        loop {
-            match gate.enter() {
-                Entry::Inside => break,
-                Entry::OnItsWay => thread::yield_now(),
-                Entry::Closed if gate.begin_opening() => {
-                    self.zero();
-                    gate.end_opening(true);
-                    break;
-                }
-                Entry::Closed => {}
-            }
-        }
-        assert_eq!(self.cells[at].get(), 0);
-        self.cells[at].set(7);
-        assert_eq!(self.cells[at].get(), 7, "given back with somebody in it");
-        self.cells[at].set(0);
-        gate.leave(1);
-    }
-
-    fn close(&self) {
-        let gate = PieceState(&self.gate);
-        if gate.begin_closing() {
-            self.zero();
-            gate.end_closing(true);
-        }
-    }
-}
-
-/// Two threads enter a part, and a third closes it: nobody is in it when its memory goes.
-#[test]
-fn a_gate_is_closed_beside_two_that_enter() {
-    model(|| {
-        let part = Arc::new(Part::default());
-        let other = {
-            let part = Arc::clone(&part);
-            thread::spawn(move || part.work(1))
-        };
-        let closer = {
-            let part = Arc::clone(&part);
-            thread::spawn(move || part.close())
-        };
-        part.work(0);
-        other.join().unwrap();
-        closer.join().unwrap();
-        assert_eq!(PieceState(&part.gate).count(), 0);
-    });
-}
-
-/// A block of a piece gets content while the table is trimmed, and another piece of the group loses its last: groups
-/// count the pieces that are open, and what has content has memory.
+/// A block of a page gets content while the table is trimmed, and another page loses its last: pages of states
+/// count the pages that are open, and what has content has memory.
 #[test]
 fn a_table_is_trimmed_beside_a_write() {
     model(|| {
@@ -253,10 +186,10 @@ fn a_table_is_trimmed_beside_a_write() {
     });
 }
 
-/// A piece is discarded and closed, and with it its group, while others read there, and write there again: a reader finds
+/// A page is discarded and closed, and with it its page of states, while others read there, and write there again: a reader finds
 /// what was there or a hole, and what is written stays.
 #[test]
-fn a_piece_is_closed_beside_a_reader_and_a_writer() {
+fn a_page_is_closed_beside_a_reader_and_a_writer() {
     let word = |pattern| Content::Same(pattern).word(false).expect("no object");
     let hole = Word::from_bits(0);
     model(move || {
@@ -270,7 +203,7 @@ fn a_piece_is_closed_beside_a_reader_and_a_writer() {
         table.enter(&arena, at(0)).expect("room");
         assert!(table.change(at(0), hole, word(7)));
         table.leave(at(0), false, true);
-        let whole = table.piece_from(at(0), at(16));
+        let whole = table.page_from(at(0), at(16));
         let other = {
             let (arena, table) = (Arc::clone(&arena), Arc::clone(&table));
             thread::spawn(move || {
