@@ -9,7 +9,7 @@
 //! | `backing` | the contract with whoever owns real memory |
 //! | `budget` | the hard limit |
 //! | `meta` | tables of metadata, committed as they grow |
-//! | `paged`, `page_state` | tables whose pages get memory, and lose it, one by one |
+//! | `paged`, `page_state`, `opened_pages` | tables whose pages get memory, and lose it, one by one |
 //! | `descriptor` | the 8 bytes of a frame |
 //! | `mask` | sets of frames within one pageblock |
 //! | `block` | pageblock records, and the lists that link them |
@@ -69,6 +69,7 @@ mod meta;
 mod movable;
 mod moves;
 mod offline;
+mod opened_pages;
 mod options;
 mod page_state;
 mod paged;
@@ -101,8 +102,9 @@ pub use movable::{
     MigrateReport, Movable, PIECE, Prepared, PutBack, ZoneMoves,
 };
 pub use moves::{MoveTicket, MovesPaused};
+pub use opened_pages::{OpenedPages, Transit, UnderWay};
 pub use options::ArenaOptions;
-pub use paged::{OpenedPages, PageStates, PagedTable, TablePage, Transit, UnderWay};
+pub use paged::{PageStates, PagedTable, TablePage};
 pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
 pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

@@ -85,6 +85,8 @@ pub struct HandleTable {
 #[derive(Debug, Default)]
 struct State {
     pages: OpenedPages,
+    /// The summaries of the lists that were ever open.
+    summaries: u32,
     /// No summary below this one has a free word.
     lowest_summary: u32,
 }
@@ -143,15 +145,15 @@ impl HandleTable {
     /// Takes a free word of the lowest open list that has any, or names the page to open.
     fn take_from_open<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, TablePage> {
         let mut state = self.state.lock(arena.host());
-        let end = self.lists().summaries_below(state.pages.end());
-        let Some(list) = self.lists().lowest_with_free(state.lowest_summary..end) else {
-            state.lowest_summary = end.saturating_sub(1);
+        let summaries = state.lowest_summary..state.summaries;
+        let Some(list) = self.lists().lowest_with_free(summaries) else {
+            state.lowest_summary = state.summaries.saturating_sub(1);
             return Err(state.pages.next_to_open(&self.words));
         };
         state.lowest_summary = list.summary();
         let mut free = self.lists().get(list);
         // Words that were never used come first: they were free the longest.
-        let in_list = if u32::from(free.used()) < LIST_WORDS {
+        let in_list = if free.has_unused() {
             // The words that a short last list lacks count as its first.
             free.take_unused() - (LIST_WORDS - self.list_len(list))
         } else {
@@ -179,13 +181,16 @@ impl HandleTable {
         } else {
             self.set_next(list.word(u32::from(free.tail) - 1), number);
         }
+        if free.is_empty() {
+            self.mark(&mut state, list, true);
+        }
         free.tail = number;
         free.free += 1;
         self.lists().set(list, free);
-        self.mark(&mut state, list, true);
     }
 
     /// Notes whether a list has a free word.
+    #[inline]
     fn mark(&self, state: &mut State, list: ListIndex, has_free: bool) {
         self.lists().mark(list, has_free);
         if has_free {

@@ -106,14 +106,20 @@ impl FreeList {
         self.opened.saturating_sub(1)
     }
 
-    /// Takes the first word that was never used; returns its number, from 0.
+    /// Says whether an open list has a word that was not used since.
+    pub(super) fn has_unused(self) -> bool {
+        u32::from(self.opened) <= LIST_WORDS
+    }
+
+    /// Takes the first word that was not used yet; returns its number, from 0.
     pub(super) fn take_unused(&mut self) -> u32 {
+        let used = self.opened - 1;
         self.opened += 1;
-        u32::from(self.used()) - 1
+        used.into()
     }
 
     pub(super) fn is_empty(self) -> bool {
-        self.free == 0 && u32::from(self.used()) == LIST_WORDS
+        self.free == 0 && !self.has_unused()
     }
 }
 
@@ -154,11 +160,6 @@ impl Lists {
         (0..self.numbers_of(end).start).map(ListIndex)
     }
 
-    /// Returns the number of summaries that cover the pages below `end`.
-    pub(super) fn summaries_below(&self, end: TablePage) -> u32 {
-        self.numbers_of(end).start.div_ceil(SUMMARY)
-    }
-
     fn numbers_of(&self, page: TablePage) -> Range<u32> {
         let first = page
             .number()
@@ -168,16 +169,19 @@ impl Lists {
     }
 
     /// Returns a list. The caller holds the table's lock.
+    #[inline]
     pub(super) fn get(&self, list: ListIndex) -> FreeList {
         FreeList::unpack(self.cells.at(list.cell()).1.get())
     }
 
     /// Stores a list. The caller holds the table's lock.
+    #[inline]
     pub(super) fn set(&self, list: ListIndex, free: FreeList) {
         self.cells.at(list.cell()).1.set(free.pack());
     }
 
     /// Returns the bits of the lists that a summary covers: set for those with a free word.
+    #[inline]
     fn summary(&self, summary: u32) -> &Guarded64 {
         &self.cells.at((summary * (SUMMARY + 1)) as usize).1
     }
@@ -190,14 +194,14 @@ impl Lists {
     }
 
     /// Notes in its summary whether a list has a free word.
+    #[inline]
     pub(super) fn mark(&self, list: ListIndex, has_free: bool) {
         let summary = self.summary(list.summary());
-        let others = summary.get() & !list.bit();
-        summary.set(if has_free {
-            others | list.bit()
+        if has_free {
+            summary.set(summary.get() | list.bit());
         } else {
-            others
-        });
+            summary.set(summary.get() & !list.bit());
+        }
     }
 
     /// Says whether a list has a free word, by its summary.

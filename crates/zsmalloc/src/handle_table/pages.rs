@@ -45,6 +45,7 @@ impl HandleTable {
             let lacking = LIST_WORDS - self.list_len(list);
             self.lists().set(list, FreeList::open(lacking));
             self.mark(&mut state, list, true);
+            state.summaries = state.summaries.max(list.summary() + 1);
         }
         let bound = self.words.cells_of(page).end as u32;
         // Relaxed: a bound, see `words`.
