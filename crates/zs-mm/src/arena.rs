@@ -10,18 +10,11 @@ use crate::meta::MetaTable;
 use crate::movable::MoveCounters;
 use crate::moves::Moves;
 use crate::options::ArenaOptions;
-use crate::size::{BLOCK_BYTES, FrameId};
+use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS};
 use crate::zone::{FrameRun, Zone};
 use crate::zone_spec::{ZoneKind, ZoneSpecs};
 use core::ptr::NonNull;
 use zs_sync::{AtomicU32, AtomicU64, Host, Ordering, Payload, StaticCounter};
-
-/// The most zones that an arena can have.
-pub const MAX_ZONES: usize = 4;
-
-/// The most pools that an arena carries at a time.
-pub const MAX_POOLS: usize = POOL_WORDS * 64;
-const POOL_WORDS: usize = if cfg!(zs_loom) { 1 } else { 16 };
 
 /// One frame of each half of [`Arena::usage`].
 pub(crate) const ONE_IN_USE: u64 = 1;

@@ -14,6 +14,7 @@
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::block::{BlockId, Blocks, FLAG_SKIP};
+use crate::compaction_state::Scan;
 use crate::error::Error;
 use crate::mask::FrameMask;
 use crate::movable::{
@@ -105,15 +106,6 @@ impl CompactReport {
         self.blocks_freed += other.blocks_freed;
         self.end = other.end;
     }
-}
-
-/// Where the scanners of a zone are, from one call to the next.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Scan {
-    /// The block that free frames are taken from next.
-    pub(crate) free: BlockId,
-    /// The block above the one that is emptied next.
-    pub(crate) migrate: BlockId,
 }
 
 /// A call that compacts a zone; no other one does until this is dropped.

@@ -1,8 +1,9 @@
 //! What can go wrong with frames.
 
 use crate::movable::FrameStatus;
+use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
 use crate::size::{FrameId, ZoneId};
-use crate::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, ZoneRefusal, ZoneSpec};
+use crate::zone_spec::{ZoneRefusal, ZoneSpec};
 use core::fmt;
 
 /// Why an arena could not be made, or a frame not be had.

@@ -22,7 +22,7 @@
 //! | `tables` | metadata for the owners of tables |
 //! | `arena_ref` | how a pool holds its arena |
 //! | `frame` | frames allocated and freed |
-//! | `moves` | movers at work, and who makes them pause |
+//! | `moves`, `pause` | movers at work, and who makes them pause |
 //! | `movable` | frames moved while they are in use |
 //! | `balloon` | frames out of use, without memory |
 //! | `give_back` | frames to the OS: trim, decay, huge advice |
@@ -32,7 +32,7 @@
 //! | `clear` | what is in use of some frames moved away |
 //! | `survey` | where neighbouring frames could be had |
 //! | `contiguous` | neighbouring frames at once |
-//! | `compaction`, `scanner` | frames moved together within a zone |
+//! | `compaction`, `compaction_state`, `scanner` | frames moved together within a zone |
 //! | `proactive` | the same by a measure of fragmentation |
 //! | `offline` | frames and zones that go out of use |
 //! | `stats` | what is held, and `validate()` |
@@ -58,6 +58,7 @@ mod cache;
 mod claims;
 mod clear;
 mod compaction;
+mod compaction_state;
 mod contiguous;
 mod descriptor;
 mod error;
@@ -73,6 +74,7 @@ mod opened_pages;
 mod options;
 mod page_state;
 mod paged;
+mod pause;
 mod proactive;
 mod reserve;
 mod scanner;
@@ -84,7 +86,7 @@ mod zone;
 mod zone_spec;
 mod zones;
 
-pub use arena::{Arena, MAX_POOLS, MAX_ZONES};
+pub use arena::Arena;
 pub use arena_ref::ArenaRef;
 pub use backing::{Advice, Backing, BackingError, RegionKind};
 pub use balloon::Balloon;
@@ -105,6 +107,6 @@ pub use moves::{MoveTicket, MovesPaused};
 pub use opened_pages::{OpenedPages, Transit, UnderWay};
 pub use options::ArenaOptions;
 pub use paged::{PageStates, PagedTable, TablePage};
-pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, PageSize, ZoneId};
+pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, PageSize, ZoneId};
 pub use stats::{ArenaStats, InvalidState};
 pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

@@ -10,9 +10,7 @@
 //! A mover works in short pieces, each under a [`MoveTicket`]; none begins while anybody has asked
 //! for a pause, and whoever asks waits for the pieces that are under way.
 
-use crate::arena::Arena;
-use crate::backing::Backing;
-use zs_sync::{AtomicU64, Ordering, Peek, assert_may_block};
+use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
 const ONE_PAUSE: u64 = 1;
 const ONE_MOVER: u64 = 1 << 32;
@@ -32,51 +30,41 @@ pub struct MoveTicket<'a>(&'a Moves);
 #[must_use = "the pause ends with the value"]
 pub struct MovesPaused<'a>(&'a Moves);
 
-impl<B: Backing> Arena<B> {
-    /// Lets a piece of a mover's work begin; `None` while moves are paused, here or by the host
-    /// ([`Host::may_move`](zs_sync::Host::may_move)), and in a forked child. Never waits.
-    pub fn begin_moves(&self) -> Option<MoveTicket<'_>> {
-        if self.is_forked() || !self.host.may_move() {
-            return None;
-        }
+impl Moves {
+    /// Begins a piece of work, unless a pause was asked for.
+    pub(crate) fn begin(&self) -> Option<MoveTicket<'_>> {
         // Acquire pairs with the Release of a pause's end: what was done meanwhile comes before
         // the move.
-        self.moves
-            .0
+        self.0
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |moves| {
                 (moves & PAUSES == 0).then(|| moves + ONE_MOVER)
             })
             .ok()?;
-        Some(MoveTicket(&self.moves))
+        Some(MoveTicket(self))
     }
 
-    /// Pauses all moves of objects and frames until the value is dropped, for instance while a child
-    /// shares the memory. Several pauses may overlap. Stores, reads, frees and replaces go on.
-    ///
-    /// Waits for the piece of work that is under way: some 32 moves at most; the 128 of a batch of
-    /// [`MigrateMode::SyncNoCopy`](crate::MigrateMode::SyncNoCopy). What a mover's caller
-    /// gets meanwhile says that it was paused.
-    pub fn pause_moves(&self) -> MovesPaused<'_> {
+    /// Pauses all moves, and waits for the pieces of work that are under way.
+    pub(crate) fn pause(&self, host: &dyn Host) -> MovesPaused<'_> {
         assert_may_block();
-        self.moves.0.fetch_add(ONE_PAUSE, Ordering::Relaxed);
+        self.0.fetch_add(ONE_PAUSE, Ordering::Relaxed);
         // Acquire pairs with the Release of a ticket's end: the moves that were are over.
-        while self.moves.0.peek(Ordering::Acquire) >= ONE_MOVER {
-            self.host.yield_now();
+        while self.0.peek(Ordering::Acquire) >= ONE_MOVER {
+            host.yield_now();
         }
-        MovesPaused(&self.moves)
+        MovesPaused(self)
     }
 }
 
 impl Drop for MoveTicket<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `pause_moves`.
+        // Release pairs with the Acquire in `pause`.
         self.0.0.fetch_sub(ONE_MOVER, Ordering::Release);
     }
 }
 
 impl Drop for MovesPaused<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `begin_moves`.
+        // Release pairs with the Acquire in `begin`.
         self.0.0.fetch_sub(ONE_PAUSE, Ordering::Release);
     }
 }

@@ -1,7 +1,7 @@
 //! What an arena is to be.
 
-use crate::arena::MAX_ZONES;
 use crate::error::InvalidArena;
+use crate::size::MAX_ZONES;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
 use crate::zone_spec::ZoneSpecs;
 

@@ -16,37 +16,6 @@ const LOW: u32 = 80;
 /// Frames between two looks at how fragmented a zone is.
 const AT_A_TIME: u64 = 512;
 
-/// The binary logarithm of the most calls that are deferred, plus one.
-const MOST_DEFERRALS: u32 = 6;
-
-/// How often compaction is put off after passes that freed nothing: for 1, 3, 7, ... 63 calls.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Deferral {
-    shift: u32,
-    calls: u32,
-}
-
-impl Deferral {
-    /// Says whether the last pass freed nothing.
-    pub(crate) fn is_in_vain(&self) -> bool {
-        self.shift > 0
-    }
-
-    /// Says whether this call is to be put off.
-    fn puts_off(&mut self) -> bool {
-        self.calls += 1;
-        self.calls < 1 << self.shift
-    }
-
-    fn pass_is_over(&mut self, freed: u64) {
-        self.calls = 0;
-        self.shift = match freed {
-            0 => (self.shift + 1).min(MOST_DEFERRALS),
-            _ => 0,
-        };
-    }
-}
-
 impl<B: Backing> Arena<B> {
     /// Returns how fragmented a zone is, from 0 to 100: the share of its free frames, in opened
     /// blocks, that are not in blocks which are free as a whole. A look at each opened block.

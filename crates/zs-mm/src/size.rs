@@ -14,6 +14,14 @@ pub const BLOCK_BYTES: usize = if cfg!(zs_loom) { 16 << 10 } else { 2 << 20 };
 /// its generation (`docs/words.md`).
 pub const MAX_ARENA_BYTES: u64 = 1 << 40;
 
+/// The most zones that an arena can have.
+pub const MAX_ZONES: usize = 4;
+
+/// The most pools that an arena carries at a time.
+pub const MAX_POOLS: usize = POOL_WORDS * 64;
+/// 64-bit words of the set of pools.
+pub(crate) const POOL_WORDS: usize = if cfg!(zs_loom) { 1 } else { 16 };
+
 const _: () = assert!(
     usize::BITS >= 64,
     "ids and table offsets need 64-bit addresses"

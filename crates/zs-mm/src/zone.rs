@@ -8,9 +8,8 @@
 
 use crate::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
 use crate::cache::FrameBatch;
-use crate::compaction::Scan;
+use crate::compaction_state::{Deferral, Scan};
 use crate::mask::FrameMask;
-use crate::proactive::Deferral;
 use zs_sync::{Host, Mutex, MutexGuard, Rank};
 
 /// A range of pageblocks with counters of its own.

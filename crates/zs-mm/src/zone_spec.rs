@@ -1,6 +1,6 @@
 //! What the zones of an arena are to be made of.
 
-use crate::arena::MAX_ZONES;
+use crate::size::MAX_ZONES;
 use core::fmt;
 
 /// What memory a zone is made of.

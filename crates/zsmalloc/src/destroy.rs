@@ -1,7 +1,7 @@
 //! A pool destroyed, or handed back with a report of what it still holds.
 
 use crate::client::Client;
-use crate::geometry::CLASSES;
+use crate::ids::CLASSES;
 use crate::ids::ClassIndex;
 use crate::pool::{Name, Pool};
 use core::fmt;

@@ -4,9 +4,9 @@
 //! readers notice nothing; a mover that has the object gives its move up, as for a reader.
 
 use crate::client::Client;
+use crate::client_bits::ClientBits;
 use crate::error::Error;
 use crate::ids::WordIndex;
-use crate::insert::ClientBits;
 use crate::pool::Pool;
 use crate::word::{Target, Word};
 use zs_mm::ArenaRef;

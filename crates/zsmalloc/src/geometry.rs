@@ -4,11 +4,9 @@
 //! of at most 16 frames that wastes least at its end, the shortest such; an exact chain is repeated
 //! up to 16 frames while its slots stay at most 64. Classes are not merged.
 
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex};
+use crate::ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex};
 use zs_mm::PageSize;
 
-/// Classes of a geometry. Models make do with fewer: their stacks are small.
-pub const CLASSES: usize = if cfg!(zs_loom) { 8 } else { 128 };
 /// The longest chain of frames of one zspage.
 pub const MAX_CHAIN: usize = 16;
 /// The most slots of one zspage.

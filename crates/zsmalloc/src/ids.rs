@@ -1,8 +1,10 @@
 //! The numbers by which a pool's things are named, each a type of its own.
 
-use crate::geometry::CLASSES;
 use core::fmt;
 use zs_mm::PageSize;
+
+/// Classes of a geometry. Models make do with fewer: their stacks are small.
+pub const CLASSES: usize = if cfg!(zs_loom) { 8 } else { 128 };
 
 /// Defines a number: its type, and the letter it is displayed with.
 macro_rules! number {

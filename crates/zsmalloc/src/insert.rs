@@ -4,6 +4,7 @@
 //! held -> word *live*. A mover that meets a filling word lets it be.
 
 use crate::client::Client;
+use crate::client_bits::ClientBits;
 use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
 use crate::ids::{ClassIndex, WordIndex};
@@ -12,16 +13,6 @@ use crate::spans::ByteSpans;
 use crate::word::{Place, State, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Payload, Peek};
-
-/// The bits of a new object's word that are the client's: five flags, and the generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClientBits {
-    /// Five flags, which the pool keeps through replaces and moves; higher bits are dropped.
-    pub flags: u8,
-    /// The generation, or for a client without stale handles what it likes; bits beyond
-    /// [`generation_bits`](crate::Layout::generation_bits) are dropped.
-    pub generation: u32,
-}
 
 /// What goes into a new object.
 pub(crate) enum Contents<'a> {

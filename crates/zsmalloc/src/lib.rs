@@ -36,7 +36,7 @@
 //! | `read_many` | reads that the caller knows together, with memory fetched ahead |
 //! | `flags` | the client's bits of a live word |
 //! | `compact` | objects moved together |
-//! | `migrate`, `drain` | frames moved; their old places, while they are still being read |
+//! | `migrate`, `drain`, `drains` | frames moved; their old places, while they are still being read |
 //! | `maintain` | both kinds of moves, driven by one budget |
 //! | `locate` | which frames an object lies in |
 //! | `visit` | every object of a handle table |
@@ -51,9 +51,11 @@
 
 mod class;
 mod client;
+mod client_bits;
 mod compact;
 mod destroy;
 mod drain;
+mod drains;
 mod error;
 mod flags;
 mod free;
@@ -82,13 +84,13 @@ mod write;
 
 pub use class::FULLNESS_GROUPS;
 pub use client::Client;
+pub use client_bits::ClientBits;
 pub use compact::{CompactBudget, CompactEnd, CompactReport};
 pub use destroy::{DestroyError, DestroyReport};
 pub use error::Error;
-pub use geometry::{CLASSES, Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
+pub use geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
-pub use ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
-pub use insert::ClientBits;
+pub use ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use map::{MapMode, Mapping};
 pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};

@@ -14,8 +14,8 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
-use crate::drain::Drain;
-use crate::geometry::CLASSES;
+use crate::drains::Drain;
+use crate::ids::CLASSES;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::FrameState;

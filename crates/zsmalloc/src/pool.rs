@@ -3,11 +3,11 @@
 use crate::class::{ClassContext, ClassState, LockedClass};
 use crate::client::Client;
 use crate::compact::Compactor;
-use crate::drain::Drains;
+use crate::drains::Drains;
 use crate::error::Error;
-use crate::geometry::{CLASSES, Geometry};
+use crate::geometry::Geometry;
 use crate::handle_table::HandleTable;
-use crate::ids::{ClassIndex, WordIndex};
+use crate::ids::{CLASSES, ClassIndex, WordIndex};
 use crate::record::{Records, units_of};
 use crate::record_alloc::{RecordAlloc, SET_UNITS};
 use crate::word::Layout;

@@ -5,9 +5,10 @@
 //! and the new slot, which no word ever named, is cleared.
 
 use crate::client::Client;
+use crate::client_bits::ClientBits;
 use crate::error::Error;
 use crate::ids::{ClassIndex, WordIndex};
-use crate::insert::{ClientBits, Contents};
+use crate::insert::Contents;
 use crate::pool::Pool;
 use crate::word::{MOVER_PIN, Place, Refusal, State, Word};
 use zs_mm::ArenaRef;

@@ -2,7 +2,7 @@
 
 use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
-use crate::drain::Drain;
+use crate::drains::Drain;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::{FrameState, Record, units_of};

@@ -11,8 +11,8 @@
 //! *zspage* has as many bits as the arena needs (at most 28, 26, 24), the generation has the rest:
 //! at least 10. `docs/words.md` has the table, the states, and who may change what.
 
+use crate::client_bits::ClientBits;
 use crate::ids::{SlotIndex, WordIndex, ZspageId};
-use crate::insert::ClientBits;
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
 /// The state of a word: its lowest four bits.
@@ -89,7 +89,7 @@ pub struct Layout {
 }
 
 const fn slack_bits(page: PageSize) -> u32 {
-    page.shift() - super::geometry::CLASSES.trailing_zeros()
+    page.shift() - crate::ids::CLASSES.trailing_zeros()
 }
 
 /// Bits of the largest zspage id at the largest arena of a page size.

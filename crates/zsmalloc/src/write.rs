@@ -4,9 +4,9 @@
 //! copy, and for nothing else.
 
 use crate::client::Client;
+use crate::client_bits::ClientBits;
 use crate::error::Error;
 use crate::ids::WordIndex;
-use crate::insert::ClientBits;
 use crate::pool::Pool;
 use crate::word::Word;
 use zs_mm::ArenaRef;

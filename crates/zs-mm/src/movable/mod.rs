@@ -14,7 +14,7 @@
 //! | `steps` | the same in three steps, for callers who copy themselves |
 //! | `tiers` | from zone to zone: cold and hot frames, whole pageblocks |
 //! | `destination` | where frames go |
-//! | `counters` | what is isolated, draining, moved, by zone |
+//! | `counters`, `counting` | what is isolated, draining, moved, by zone |
 //!
 //! # Locking
 //!
@@ -26,6 +26,7 @@
 mod contract;
 mod copy;
 mod counters;
+mod counting;
 mod destination;
 mod lock;
 mod migrate;

@@ -1,7 +1,7 @@
 //! A few moves: planned under the class lock, copied without, committed under it.
 
-use super::sparse::{FEW_FRAMES, SparseZspages};
-use super::{CompactReport, frames_needed};
+use super::report::CompactReport;
+use super::sparse::{BYTES, FEW_FRAMES, MOVES, SparseZspages, frames_needed};
 use crate::class::{ClassContext, Released};
 use crate::client::Client;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
@@ -10,13 +10,8 @@ use crate::word::{Place, Target, Word};
 use zs_mm::{Arena, ArenaRef, Backing, Frame};
 use zs_sync::{Ordering, Peek, prefetch};
 
-/// Moves of one hold of the class lock.
-pub(super) const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
 /// Objects that are looked at in one hold.
 const LOOKS: usize = 4 * MOVES;
-/// Bytes that are copied between two holds, if it is more than one object: others may be waiting
-/// for the pins.
-pub(super) const BYTES: usize = 128 << 10;
 
 /// An object on its way.
 #[derive(Debug)]

@@ -5,7 +5,8 @@
 
 use super::batch::{Batch, Supply};
 use super::sparse::SparseZspages;
-use super::{CompactEnd, Run, frames_needed};
+use super::sparse::frames_needed;
+use super::{CompactEnd, Run};
 use crate::client::Client;
 use crate::ids::{ClassIndex, ZspageId};
 use crate::pool::Pool;

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `sparse` | the zspages of a class worth moving from and to |
 //! | `smallest` | the smallest few of many |
+//! | `report` | how much a compaction may do, and what it did |
+//! | `compactor` | the one thread that compacts a pool |
 //! | `batch` | a few moves: planned, copied, committed |
 //! | `lower` | small zspages moved to records in lower pages |
 //!
@@ -18,121 +20,25 @@
 //! reader inside when it would be committed is given up, and nobody has waited.
 
 mod batch;
+mod compactor;
 mod lower;
+mod report;
 mod smallest;
 mod sparse;
 
 use crate::client::Client;
-use crate::geometry::{CLASSES, Geometry, SizeClass};
-use crate::ids::{ClassIndex, SlotIndex, ZspageId};
+use crate::ids::{CLASSES, ClassIndex, ZspageId};
 use crate::pool::Pool;
 use batch::{Batch, Planned, Supply};
-use sparse::SparseZspages;
+pub(crate) use compactor::Compactor;
+use compactor::Worker;
+pub use report::{CompactBudget, CompactEnd, CompactReport};
+use sparse::{SparseZspages, frames_needed};
 use zs_mm::ArenaRef;
-use zs_sync::{AtomicU32, Ordering};
-
-/// How much a compaction may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompactBudget {
-    /// The most objects that are moved.
-    pub objects: u64,
-    /// It ends soon (some 32 moves at most) after so many frames have been freed, those that it had to
-    /// attach taken off.
-    pub frames: u64,
-}
-
-impl CompactBudget {
-    /// As much as there is to do.
-    pub const UNLIMITED: Self = Self {
-        objects: u64::MAX,
-        frames: u64::MAX,
-    };
-
-    /// Allows at most `objects` moves. With 0, nothing is done.
-    pub const fn objects(objects: u64) -> Self {
-        Self {
-            objects,
-            ..Self::UNLIMITED
-        }
-    }
-
-    /// Allows about `frames` frames. With 0, nothing is done.
-    pub const fn frames(frames: u64) -> Self {
-        Self {
-            frames,
-            ..Self::UNLIMITED
-        }
-    }
-}
-
-/// Why a compaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompactEnd {
-    /// Nothing is left that could be moved with profit, but for objects that were in use, and for classes
-    /// whose zspages others closed faster than they could be looked at.
-    Done,
-    /// The budget is spent. The next call goes on where this one ended.
-    Budget,
-    /// The caller wished so.
-    Stopped,
-    /// Moves are paused ([`Arena::pause_moves`](zs_mm::Arena::pause_moves), or by a forked child that
-    /// shares the memory).
-    Paused,
-    /// Another thread is compacting this pool.
-    Elsewhere,
-}
-
-/// What a compaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompactReport {
-    /// Why it ended.
-    pub end: CompactEnd,
-    /// Objects that were moved.
-    pub objects_moved: u64,
-    /// Bytes of those objects.
-    pub bytes_moved: u64,
-    /// Objects that stayed because somebody used them just then.
-    pub objects_busy: u64,
-    /// Frames that were emptied, and given to the arena.
-    pub frames_freed: u64,
-    /// Frames that were taken from the arena to move objects to.
-    pub frames_attached: u64,
-}
 
 /// The steps of a whole compaction: each class's objects are moved together; then, if most of the
 /// records' pages are nearly unused, each class's small zspages to records in lower pages.
 const STEPS: usize = 2 * CLASSES;
-
-/// The word of a pool's compactors: whether one is at work, and with which step the next begins.
-#[derive(Debug, Default)]
-pub(crate) struct Compactor(AtomicU32);
-
-const WORKING: u32 = 1 << 31;
-
-/// The one that works; ends with the value.
-struct Worker<'a> {
-    compactor: &'a Compactor,
-    step: usize,
-}
-
-impl Compactor {
-    fn begin(&self) -> Option<Worker<'_>> {
-        // Acquire pairs with the Release of the last worker's end.
-        let before = self.0.fetch_or(WORKING, Ordering::Acquire);
-        // Made only if this one works: its end says that nobody does.
-        (before & WORKING == 0).then(|| Worker {
-            compactor: self,
-            step: before as usize,
-        })
-    }
-}
-
-impl Drop for Worker<'_> {
-    fn drop(&mut self) {
-        // Release pairs with the Acquire in `begin`.
-        self.compactor.0.swap(self.step as u32, Ordering::Release);
-    }
-}
 
 /// How often a class is looked at anew because others close its zspages, without a move between.
 const LOOK_AGAIN: usize = 16;
@@ -170,22 +76,6 @@ impl Run<'_> {
             Err(CompactEnd::Stopped)
         }
     }
-}
-
-/// Returns the fewest frames that `objects` objects of a class lie in.
-fn frames_needed(geometry: &Geometry, class: SizeClass, objects: u64) -> u64 {
-    let (full, rest) = (
-        objects / u64::from(class.slots),
-        (objects % u64::from(class.slots)) as u8,
-    );
-    let partial = match rest.checked_sub(1) {
-        Some(last) => {
-            let (_, entry) = geometry.frames_of_slot(class, SlotIndex::new(last));
-            u64::from(entry.number()) + 1
-        }
-        None => 0,
-    };
-    full * u64::from(class.chain) + partial
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {

@@ -2,10 +2,10 @@
 //!
 //! class lists -> (the lowest with room, the sparsest) -> source and destination of the next move
 
-use super::batch::{BYTES, MOVES};
 use super::smallest::Smallest;
 use crate::class::{ClassContext, ClosedSet, Cursor};
 use crate::client::Client;
+use crate::geometry::{Geometry, SizeClass};
 use crate::ids::{ClassIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::Record;
@@ -17,6 +17,11 @@ const LOOK_AT: usize = 64;
 /// Zspages that are looked at in all: of a class with more, only so many are known at a time.
 const LOOK_AT_MOST: usize = 4096;
 
+/// Moves of one hold of the class lock.
+pub(super) const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
+/// Bytes that are copied between two holds, if it is more than one object: others may be waiting
+/// for the pins.
+pub(super) const BYTES: usize = 128 << 10;
 /// What is not worth a record of its own.
 pub(super) const FEW_FRAMES: usize = 4;
 
@@ -344,4 +349,20 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             .into_iter()
             .map(|(Reverse(zspage), used)| (zspage, u64::from(used)))
     }
+}
+
+/// Returns the fewest frames that `objects` objects of a class lie in.
+pub(super) fn frames_needed(geometry: &Geometry, class: SizeClass, objects: u64) -> u64 {
+    let (full, rest) = (
+        objects / u64::from(class.slots),
+        (objects % u64::from(class.slots)) as u8,
+    );
+    let partial = match rest.checked_sub(1) {
+        Some(last) => {
+            let (_, entry) = geometry.frames_of_slot(class, SlotIndex::new(last));
+            u64::from(entry.number()) + 1
+        }
+        None => 0,
+    };
+    full * u64::from(class.chain) + partial
 }
