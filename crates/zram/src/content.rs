@@ -130,6 +130,9 @@ impl ObjectFlags {
     }
 }
 
+/// Bytes of a unit.
+pub(crate) const UNIT: usize = 128;
+
 /// A record's place in the backing, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -144,7 +147,7 @@ impl Extent {
     const UNITS_BITS: u32 = 10;
 
     pub(crate) fn bytes(self) -> usize {
-        usize::from(self.units) * crate::writeback::UNIT
+        usize::from(self.units) * UNIT
     }
 
     /// Returns the unit behind it.

@@ -1,9 +1,5 @@
 //! How long requests take.
 
-use crate::error::Error;
-use crate::store::Store;
-use zs_mm::Backing;
-
 pub(crate) const BUCKETS: usize = 40;
 
 /// Counts of requests by duration: number i of those below 2^(i + 1) ns that are not in a lower one. The last has
@@ -22,22 +18,6 @@ pub(crate) const TIMED: usize = 3;
 
 pub(crate) fn bucket_of(ns: u64) -> usize {
     (ns.max(1).ilog2() as usize).min(BUCKETS - 1)
-}
-
-impl<B: Backing> Store<B> {
-    /// Counts how long a request took by the host's clock, if it was answered.
-    pub(crate) fn timed<T>(
-        &self,
-        what: Timed,
-        run: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let host = self.arena().host();
-        let start = host.now_ns();
-        let result = run()?;
-        self.counters
-            .took(what, host.now_ns().saturating_sub(start));
-        Ok(result)
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@
 //! | `range` | requests cut into blocks |
 //! | `write`, `read`, `zero`, `shrink` | one way through each; zeros in a part of a block |
 //! | `same`, `padding` | blocks of one repeated word, and objects longer than what is in them |
-//! | `codecs`, `scratch` | algorithms, and buffers to work in |
+//! | `codecs`, `streams`, `scratch` | algorithms, and buffers to work in |
 //! | `status` | which ranges hold what, and what that takes |
 //! | `scan`, `idle`, `recompress` | passes over the store |
 //! | `writeback` | blocks to a file, and back |
@@ -34,7 +34,7 @@
 //! | `dictionary` | dictionaries from the store's blocks |
 //! | `snapshot` | the whole store to a file, and back |
 //! | `manage` | memory given back |
-//! | `stats`, `counters`, `histogram`, `validate` | what there is, and whether it adds up |
+//! | `stats`, `counters`, `histogram`, `timing`, `validate` | what there is, and whether it adds up |
 //!
 //! # Locking
 //!
@@ -67,9 +67,11 @@ mod snapshot;
 mod stats;
 mod status;
 mod store;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod validate;
 mod waiters;
 mod write;

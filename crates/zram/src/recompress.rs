@@ -5,12 +5,13 @@
 //! this one block wait. With no memory for the smaller object beside the larger one, frames are used that were kept back for
 //! this; and objects are moved together.
 
+use crate::codecs::Secondaries;
 use crate::content::{Form, ObjectFlags};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::lock::{BlockLock, Coded};
-use crate::scan::{BlockFilter, Secondaries};
+use crate::scan::BlockFilter;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use crate::writeback::Pass;

@@ -1,15 +1,12 @@
 //! Which blocks a pass over the store is about.
 
+use crate::codecs::Secondaries;
 use crate::content::{Content, Form, ObjectFlags};
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
-
-/// The secondary algorithms that are set: a bit for each, that of priority 1 lowest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Secondaries(pub(crate) u8);
 
 /// Which blocks a recompression or a writeback takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Which ranges hold data, zeros or nothing, and what their blocks take.
 
 use crate::content::Content;
+use crate::content::UNIT;
 use crate::error::Error;
 use crate::ids::BlockIndex;
 use crate::store::Store;
-use crate::writeback::UNIT;
 use zs_mm::Backing;
 
 /// What a range holds.

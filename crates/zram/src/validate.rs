@@ -1,9 +1,9 @@
 //! Whether it adds up: everything recounted from the words.
 
+use crate::content::UNIT;
 use crate::content::{Content, FORMS, Form, KINDS, Kind};
 use crate::ids::BlockIndex;
 use crate::store::Store;
-use crate::writeback::UNIT;
 use zs_mm::Backing;
 use zsmalloc::WordIndex;
 

@@ -25,11 +25,6 @@ mod table;
 #[path = "../src/waiters.rs"]
 mod waiters;
 
-/// What `content` takes from there.
-mod writeback {
-    pub(crate) const UNIT: usize = 128;
-}
-
 use content::Content;
 use dedup_index::DedupIndex;
 use ids::{BlockIndex, SharedIndex};

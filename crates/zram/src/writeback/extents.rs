@@ -7,11 +7,8 @@
 //! extent freed -> its pages that hold nothing else are dead -> taken by whoever punches a hole there -> put back.
 
 use super::dead::{DeadPages, PAGE_UNITS};
-use crate::content::Extent;
+use crate::content::{Extent, UNIT};
 use std::ops::Range;
-
-/// Bytes of a unit.
-pub(crate) const UNIT: usize = 128;
 
 /// The most bytes that a backing may have: 512 GiB, of which the last unit is not used.
 pub(crate) const MOST_BYTES: u64 = (UNIT as u64) << 32;

@@ -4,15 +4,16 @@
 //!
 //! The lock of the extents and that of the budget, for a moment; a block's, to switch it. None while records are written.
 
-use super::extents::UNIT;
+use super::attached::{Attached, Pass, Stamp};
 use super::record::{append, units_for};
-use super::writers::{Writers, Written};
-use super::{Attached, Pass, Stamp};
+use super::writers::{Batch, Writers, Written};
+use crate::codecs::Secondaries;
+use crate::content::UNIT;
 use crate::content::{Content, Extent, Form, ObjectFlags};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::scan::{BlockFilter, Secondaries};
+use crate::scan::BlockFilter;
 use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use std::io;
@@ -105,13 +106,6 @@ impl WritebackReport {
         self.failed += blocks as u64;
         self.first_error.get_or_insert(error);
     }
-}
-
-/// Records under way to the backing.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) buffer: Vec<u8>,
-    pub(crate) places: Vec<(BlockIndex, Extent)>,
 }
 
 impl<B: Backing> Store<B> {

@@ -3,10 +3,11 @@
 //! extent freed -> dead pages -> (a thread, once a second) taken -> a hole punched -> put back
 //! (`punching`). Whoever frees an extent never waits for the file.
 
-use super::extents::{Extents, Found, UNIT};
+use super::extents::{Extents, Found};
 use super::file::{BackingFile, panicked};
-use super::lock;
+use super::lock::lock;
 use crate::content::Extent;
+use crate::content::UNIT;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};

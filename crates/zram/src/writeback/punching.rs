@@ -12,7 +12,7 @@
 //! `state` is held for a moment, and the lock of the extents is taken inside it.
 
 use super::extents::Extents;
-use super::lock;
+use super::lock::lock;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;

@@ -9,9 +9,8 @@
 //! that of the writeback, which the block's word has too (modulo 16384): an older record of the same block in the same place,
 //! because a write was lost, is noticed.
 
-use crate::content::{Extent, Form};
+use crate::content::{Extent, Form, UNIT};
 use crate::ids::BlockIndex;
-use crate::writeback::extents::UNIT;
 
 pub(crate) const HEADER: usize = 16;
 

@@ -8,9 +8,9 @@
 //!
 //! None.
 
-use super::UNIT;
 use super::file::{BlockFile, panicked, write_all};
-use super::pass::Batch;
+use crate::content::{Extent, UNIT};
+use crate::ids::BlockIndex;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,6 +18,13 @@ use std::thread::{Builder, Scope};
 
 /// Batches that are written at once.
 const IN_FLIGHT: usize = 4;
+
+/// Records under way to the backing.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) places: Vec<(BlockIndex, Extent)>,
+}
 
 /// A batch, and how its write ended.
 pub(crate) type Written = (Batch, io::Result<()>);
