@@ -19,7 +19,7 @@
 //! | [`icount`] | `icount`: instructions of an operation, against a baseline |
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
-//! [`cli`] holds the command line, [`command`] starts processes, [`report`] prints verdicts,
+//! [`cli`] holds the command line, [`verbs`] runs what it asks for, [`command`] starts processes, [`report`] prints verdicts,
 //! [`test_output`] and [`test_watch`] read what the test harness prints, [`workspace`] knows the files.
 #![expect(
     clippy::print_stdout,
@@ -45,6 +45,7 @@ mod report;
 mod sanitizers;
 mod test_output;
 mod test_watch;
+mod verbs;
 mod workspace;
 
 use std::process::ExitCode;

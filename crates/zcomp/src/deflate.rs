@@ -4,7 +4,7 @@ use libdeflater::{CompressionError, CompressionLvl, Compressor, DecompressionErr
 
 use crate::{
     DeflateLevel, Error,
-    stream::{Codec, Compressed},
+    codec::{Codec, Compressed},
 };
 
 /// Returns the length of a buffer into which every page of `len` bytes compresses: the page in

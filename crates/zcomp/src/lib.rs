@@ -41,9 +41,11 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod codec;
 mod deflate;
 mod dictionary;
 mod error;
+mod levels;
 mod lz4;
 mod lz4hc;
 mod none;
@@ -51,8 +53,10 @@ mod stream;
 mod streams;
 mod zstd;
 
-pub use algorithm::{Algorithm, DeflateLevel, Lz4hcLevel, ParseAlgorithmError, ZstdLevel};
+pub use algorithm::{Algorithm, ParseAlgorithmError};
+pub use codec::{Compressed, MAX_PAGE_LEN};
 pub use dictionary::{Dictionary, MAX_DICTIONARY_LEN};
 pub use error::Error;
-pub use stream::{Compressed, MAX_PAGE_LEN, Stream};
+pub use levels::{DeflateLevel, Lz4hcLevel, ZstdLevel};
+pub use stream::Stream;
 pub use streams::Streams;

@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    stream::{Codec, Compressed},
+    codec::{Codec, Compressed},
 };
 
 /// Returns the length of a buffer into which every page of `len` bytes compresses.

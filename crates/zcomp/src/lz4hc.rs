@@ -2,8 +2,8 @@
 
 use crate::{
     Error, Lz4hcLevel,
+    codec::{Codec, Compressed},
     lz4::{Lz4, max_compressed_len},
-    stream::{Codec, Compressed},
 };
 use lzzzz::lz4_hc::Compressor;
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::{
     Error,
-    stream::{Codec, Compressed},
+    codec::{Codec, Compressed},
 };
 
 /// Copies; has no state.

@@ -11,7 +11,7 @@ use zstd_safe::{
 
 use crate::{
     Dictionary, Error, ZstdLevel,
-    stream::{Codec, Compressed, MAX_PAGE_LEN},
+    codec::{Codec, Compressed, MAX_PAGE_LEN},
 };
 
 /// Returns the length of a buffer into which every page of `len` bytes compresses.
