@@ -1,12 +1,11 @@
 //! A run: its options, its report, its end.
 
-use crate::guards::{HeldMap, HeldReader};
 use crate::model::Model;
-use crate::op::Op;
+use crate::op::{MapKind, Op};
 use crate::words::Words;
 use core::fmt;
 use zs_mm::{Arena, Backing, Isolated};
-use zsmalloc::{Error, Pool, PoolOptions};
+use zsmalloc::{Error, Mapping, Pool, PoolOptions, ReadGuard};
 
 /// Mappings that one run can hold at a time or one after the other.
 const HELD_MAPS: usize = 12;
@@ -147,6 +146,19 @@ impl fmt::Display for Mismatch {
 }
 
 impl std::error::Error for Mismatch {}
+
+/// A reader inside an object.
+pub(crate) struct HeldReader<'p, 'a, B: Backing, W: Words> {
+    pub(crate) object: u64,
+    pub(crate) guard: ReadGuard<'p, &'a Arena<B>, W>,
+}
+
+/// A mapping of an object.
+pub(crate) struct HeldMap<'p, 'a, B: Backing, W: Words> {
+    pub(crate) object: u64,
+    pub(crate) kind: MapKind,
+    pub(crate) mapping: Mapping<'p, 'p, &'a Arena<B>, W>,
+}
 
 /// A run under way.
 pub(crate) struct Driver<'p, 'a, B: Backing, W: Words> {

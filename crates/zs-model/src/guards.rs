@@ -1,25 +1,11 @@
 //! Readers and mappings that are held from one step to another.
 
-use crate::driver::Driver;
+use crate::driver::{Driver, HeldMap, HeldReader};
 use crate::model::Object;
 use crate::op::MapKind;
 use crate::pattern;
 use crate::words::Words;
-use zs_mm::{Arena, Backing};
-use zsmalloc::{Mapping, ReadGuard};
-
-/// A reader inside an object.
-pub(crate) struct HeldReader<'p, 'a, B: Backing, W: Words> {
-    pub(crate) object: u64,
-    pub(crate) guard: ReadGuard<'p, &'a Arena<B>, W>,
-}
-
-/// A mapping of an object.
-pub(crate) struct HeldMap<'p, 'a, B: Backing, W: Words> {
-    object: u64,
-    kind: MapKind,
-    mapping: Mapping<'p, 'p, &'a Arena<B>, W>,
-}
+use zs_mm::Backing;
 
 impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
     pub(crate) fn open_reader(&mut self, nth: u16) -> Result<(), String> {

@@ -52,6 +52,7 @@ mod host;
 mod map;
 mod memfd;
 mod memory;
+mod memory_bound;
 mod memory_group;
 mod numa;
 mod page;
@@ -78,10 +79,8 @@ pub use folder::Folder;
 pub use hole::punch_hole;
 pub use host::{HOST, OsHost};
 pub use memfd::{MemfdBacking, MemfdCommit};
-pub use memory::{
-    AvailableMemory, MemoryBound, MemoryInfo, available_memory, memory_available, memory_info,
-    parse_meminfo,
-};
+pub use memory::{MemoryInfo, available_memory, memory_available, memory_info, parse_meminfo};
+pub use memory_bound::{AvailableMemory, MemoryBound};
 pub use page::os_page_size;
 pub use periodic::{PeriodicThread, Stopping};
 pub use pressure::{

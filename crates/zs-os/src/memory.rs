@@ -1,10 +1,11 @@
 //! How much memory there is: the system's, and the control group's share of it.
 
+use crate::memory_bound::{AvailableMemory, MemoryBound};
 use crate::memory_group;
 use crate::resident::kilobytes;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Memory of the whole system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,31 +36,6 @@ pub fn parse_meminfo(text: &str) -> Option<MemoryInfo> {
         total: bytes("MemTotal:")?,
         available: bytes("MemAvailable:")?,
     })
-}
-
-/// What bounds the memory that a process could still take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MemoryBound {
-    /// The memory of the system.
-    System,
-    /// A limit of a control group.
-    Group {
-        /// The group's folder.
-        group: PathBuf,
-        /// The file in it that says the limit: `memory.max`, say.
-        file: &'static str,
-        /// The limit in bytes.
-        limit: u64,
-    },
-}
-
-/// Memory that a process could still take, and the reason why it is no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AvailableMemory {
-    /// In bytes.
-    pub bytes: u64,
-    /// Which of all bounds is the tightest.
-    pub bound: MemoryBound,
 }
 
 /// Returns the number of bytes that this process could still take: those of [`available_memory`].

@@ -3,7 +3,7 @@
 //! Data model: `root -> group of version 1, group of version 2 -> each group up to the top -> limit, usage, statistics`.
 
 use crate::cgroup::{Shown, Version, shown};
-use crate::memory::{AvailableMemory, MemoryBound};
+use crate::memory_bound::{AvailableMemory, MemoryBound};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -100,7 +100,8 @@ fn headroom(group: &Path, inside: &Path, files: &Files) -> Option<AvailableMemor
 
 #[cfg(test)]
 mod tests {
-    use crate::memory::{AvailableMemory, MemoryBound, available_memory};
+    use crate::memory::available_memory;
+    use crate::memory_bound::{AvailableMemory, MemoryBound};
     use std::fs;
     use std::path::Path;
     use tempfile::TempDir;

@@ -1,35 +1,22 @@
 //! The pages of a page file that are no holes, numbered one after the other.
 
-use crate::page_file::MappedPages;
+use crate::page_file::{Extent, MappedPages};
 use std::ops::Range;
 use zs_mm::PageSize;
-
-/// Pages of data in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// The number of its first page among all pages of data.
-    pub(crate) first: usize,
-    /// Where they lie in the file.
-    pub(crate) pages: Range<usize>,
-}
-
-impl Extent {
-    /// Returns the number after its last page's among all pages of data.
-    pub(crate) fn end(&self) -> usize {
-        self.first + self.pages.len()
-    }
-}
 
 /// The pages of [`MappedPages`] that are no holes, numbered without gaps. A hole is pages of zeros
 /// that nobody wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct DataPages<'a>(&'a MappedPages);
 
-impl<'a> DataPages<'a> {
-    pub(crate) fn of(pages: &'a MappedPages) -> Self {
-        Self(pages)
+impl MappedPages {
+    /// Returns the pages that are no holes.
+    pub fn data(&self) -> DataPages<'_> {
+        DataPages(self)
     }
+}
 
+impl<'a> DataPages<'a> {
     /// Returns the number of pages of data.
     pub fn len(&self) -> usize {
         self.0.extents().last().map_or(0, Extent::end)

@@ -1,6 +1,5 @@
 //! The file that pages end up in, and its mapping: the one place with `unsafe`.
 
-use crate::data_pages::{DataPages, Extent};
 use crate::error::Error;
 use crate::holes::{Part, part_at};
 use memmap2::{Mmap, UncheckedAdvice};
@@ -149,6 +148,22 @@ fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>>
     Ok(data)
 }
 
+/// Pages of data in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The number of its first page among all pages of data.
+    pub(crate) first: usize,
+    /// Where they lie in the file.
+    pub(crate) pages: Range<usize>,
+}
+
+impl Extent {
+    /// Returns the number after its last page's among all pages of data.
+    pub(crate) fn end(&self) -> usize {
+        self.first + self.pages.len()
+    }
+}
+
 /// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first touched.
 #[derive(Debug)]
 pub struct MappedPages {
@@ -185,11 +200,6 @@ impl MappedPages {
     /// Returns all pages, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.map.chunks_exact(self.page.bytes())
-    }
-
-    /// Returns the pages that are no holes.
-    pub fn data(&self) -> DataPages<'_> {
-        DataPages::of(self)
     }
 
     pub(crate) fn extents(&self) -> &[Extent] {

@@ -1,37 +1,15 @@
 //! Readers and mappings that a worker holds from one operation to another.
 
-use super::client::{Guard, Meeting};
+use super::client::Meeting;
+use super::guards::{HeldMap, HeldReader};
 use super::stamp::{contents, stamp_of, stamp_of_spans};
 use super::worker::Worker;
-use crate::{MapKind, TestArena, What};
+use crate::{MapKind, What};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use zs_mm::ArenaRef;
-use zsmalloc::{MapMode, Mapping};
-
-/// The backing of a [`TestArena`].
-pub(super) type Faulty = <Arc<TestArena> as ArenaRef>::Backing;
+use zsmalloc::MapMode;
 
 /// Readers that a thread holds at most.
 const HELD_READERS: usize = 4;
-
-/// A reader inside an object.
-pub(super) struct HeldReader<'s, C: Meeting> {
-    at: (usize, C::Key),
-    start: u64,
-    stamp: u64,
-    guard: Guard<'s, C>,
-}
-
-/// A mapping of an object.
-pub(super) struct HeldMap<'s, C: Meeting> {
-    at: (usize, C::Key),
-    start: u64,
-    /// What it shows.
-    stamp: u64,
-    writes: bool,
-    mapping: Mapping<'s, 's, Arc<TestArena>, C>,
-}
 
 impl<'s, C: Meeting> Worker<'s, C> {
     /// Pins an object and reads it.

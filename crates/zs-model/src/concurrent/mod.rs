@@ -22,8 +22,11 @@
 //! `std` mutexes around what is noted, never held at a point of the schedule.
 
 mod around;
+mod batch;
 mod client;
+mod guards;
 mod held;
+mod meet;
 mod prefill;
 mod scene;
 mod settle;
@@ -31,39 +34,7 @@ mod stamp;
 mod tally;
 mod worker;
 
+pub use batch::{Batch, batch};
 pub use client::Meeting;
-pub use tally::{Batch, Tally, batch};
-
-use scene::Scene;
-use std::sync::Arc;
-use zs_mm::PageSize;
-use zs_sync::schedule::{self, Body, Plan, Trace};
-
-/// A run that has more points goes in circles. The longest that end have less than a tenth.
-const MOST_POINTS: u64 = 1_000_000;
-
-/// Runs one seed: 2 to 4 threads on 1 to 3 pools.
-///
-/// # Errors
-/// What is wrong, with the seed.
-pub fn meet<C: Meeting>(page: PageSize, seed: u64) -> Result<(Trace, Tally), String> {
-    let failed = |what: String| format!("seed {seed}: {what}");
-    let mut scene = Scene::<C>::new(page, seed).map_err(failed)?;
-    prefill::prefill(&scene).map_err(failed)?;
-    if scene.is_scarce {
-        scene.use_up().map_err(failed)?;
-    }
-    let scene = Arc::new(scene);
-    let one = |me| -> Body {
-        let scene = Arc::clone(&scene);
-        Box::new(move || worker::play(&scene, me))
-    };
-    let bodies = (0..scene.threads()).map(one).collect();
-    let most_points = MOST_POINTS;
-    let trace = schedule::run(Plan { seed, most_points }, bodies);
-    let trace = trace.map_err(|failure| failure.to_string())?;
-    let scene = Arc::into_inner(scene).ok_or("a thread that ended holds the scene")?;
-    let mut tally = settle::settle(scene).map_err(failed)?;
-    tally.add_trace(&trace);
-    Ok((trace, tally))
-}
+pub use meet::meet;
+pub use tally::Tally;

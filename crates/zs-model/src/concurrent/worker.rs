@@ -1,7 +1,7 @@
 //! A thread: one operation after the other.
 
 use super::client::{Meeting, SharedPool};
-use super::held::{Faulty, HeldMap, HeldReader};
+use super::guards::{Faulty, HeldMap, HeldReader};
 use super::scene::{Place, Scene};
 use super::stamp::{STAMP, contents, stamp};
 use crate::{Length, Op, What};

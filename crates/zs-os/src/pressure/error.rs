@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::StallTrigger;
+use super::trigger::StallTrigger;
 
 /// Why memory pressure cannot be watched, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -126,5 +126,23 @@ impl PressureError {
 
     pub(super) fn no_controller(path: PathBuf) -> Self {
         Self::NoMemoryController { path }
+    }
+}
+
+/// Refuses a time out of bounds.
+pub(super) fn require_within(
+    what: &'static str,
+    given: Duration,
+    [least, most]: [Duration; 2],
+) -> Result<(), PressureError> {
+    if (least..=most).contains(&given) {
+        Ok(())
+    } else {
+        Err(PressureError::OutOfBounds {
+            what,
+            given,
+            least,
+            most,
+        })
     }
 }

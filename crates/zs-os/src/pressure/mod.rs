@@ -5,6 +5,8 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | `watched` | a file to wait at, and what it tells |
+//! | `trigger`, `memory_events` | what is asked of a file, and what another counts |
 //! | `watcher` | the thread: waits, calls, rests, stops |
 //! | `stalls` | time lost for want of memory: triggers on pressure stall information |
 //! | `events` | limits met: the counters in a group's `memory.events` |
@@ -16,18 +18,21 @@
 
 mod error;
 mod events;
+mod memory_events;
 mod stalls;
+mod trigger;
+mod watched;
 mod watcher;
 
 pub use error::PressureError;
-pub use events::MemoryEvents;
-pub use stalls::StallTrigger;
+pub use memory_events::MemoryEvents;
+pub use trigger::StallTrigger;
+pub use watched::Pressure;
 pub use watcher::PressureWatcher;
 
 use crate::pressure::events::EventsFile;
 use crate::pressure::stalls::StallsFile;
-use rustix::event::PollFlags;
-use std::os::fd::BorrowedFd;
+use crate::pressure::watched::Watched;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,36 +67,6 @@ pub enum PressureSource {
     },
 }
 
-/// What a [`PressureWatcher`] calls with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Pressure {
-    /// Tasks lost as much time as the trigger says. At most once in each window of the trigger.
-    Stalled,
-    /// How often each limit was met since the last call, or since the watcher began. At least one
-    /// counter is not 0.
-    Events(MemoryEvents),
-    /// The last call: nothing is watched any more, and why. A group that was removed is
-    /// [`PressureError::GroupRemoved`].
-    Ended(PressureError),
-}
-
-/// A file that the thread waits at.
-trait Watched: Send {
-    /// Returns what to poll for [`PollFlags::PRI`].
-    fn file(&self) -> BorrowedFd<'_>;
-
-    /// Returns the longest wait between two looks.
-    fn idle(&self) -> Option<Duration>;
-
-    /// Returns the least time between two looks.
-    fn rest(&self) -> Duration;
-
-    /// Returns what has happened; an error ends the watch. `woken` is the answer of the poll, empty
-    /// after an idle time.
-    fn look(&mut self, woken: PollFlags) -> Result<Option<Pressure>, PressureError>;
-}
-
 impl PressureSource {
     fn open(&self) -> Result<Box<dyn Watched>, PressureError> {
         Ok(match self {
@@ -120,24 +95,6 @@ fn require_cgroup2(group: &Path) -> Result<(), PressureError> {
     } else {
         Err(PressureError::NotCgroup2 {
             group: group.to_owned(),
-        })
-    }
-}
-
-/// Refuses a time out of bounds.
-fn require_within(
-    what: &'static str,
-    given: Duration,
-    [least, most]: [Duration; 2],
-) -> Result<(), PressureError> {
-    if (least..=most).contains(&given) {
-        Ok(())
-    } else {
-        Err(PressureError::OutOfBounds {
-            what,
-            given,
-            least,
-            most,
         })
     }
 }

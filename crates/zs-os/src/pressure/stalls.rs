@@ -3,10 +3,11 @@
 //! The format, the bounds of the window and the answers of poll are those of the kernel's document
 //! "PSI - Pressure Stall Information" (`accounting/psi.rst`).
 
-use super::{Pressure, PressureError, Watched, require_within};
+use super::error::{PressureError, require_within};
+use super::trigger::StallTrigger;
+use super::watched::{Pressure, Watched};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,16 +20,6 @@ pub(super) const SYSTEM: &str = "/proc/pressure/memory";
 pub(super) const OF_GROUP: &str = "memory.pressure";
 
 const WINDOW: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
-
-/// How much time must be lost, within which window, to count as pressure: time in which at least one
-/// task waits for memory.
-///
-/// The default, 200 ms in 2 s, is what systemd gives to its services, and needs no privilege.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StallTrigger {
-    stall: Duration,
-    window: Duration,
-}
 
 impl StallTrigger {
     /// `stall` lost within any `window`, both in whole microseconds (the rest is cut off).
@@ -43,23 +34,6 @@ impl StallTrigger {
         require_within("window", window, WINDOW)?;
         require_within("stall", stall, [Duration::from_micros(1), window])?;
         Ok(Self { stall, window })
-    }
-}
-
-impl Default for StallTrigger {
-    fn default() -> Self {
-        Self {
-            stall: Duration::from_millis(200),
-            window: Duration::from_secs(2),
-        }
-    }
-}
-
-/// As it is written to the file: `some 200000 2000000`.
-impl fmt::Display for StallTrigger {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (stall, window) = (self.stall.as_micros(), self.window.as_micros());
-        write!(out, "some {stall} {window}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The thread: waits, calls, rests, stops.
 
-use super::{Pressure, PressureError, PressureSource, Watched};
+use super::watched::{Pressure, Watched};
+use super::{PressureError, PressureSource};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use std::io;

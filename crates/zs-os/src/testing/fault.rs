@@ -1,28 +1,10 @@
 //! A backing that fails on demand.
 
-use super::{WatchedBacking, Watcher};
+use super::{Call, WatchedBacking, Watcher};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use zs_mm::{Backing, RegionKind};
 use zs_sync::may_call_out;
-
-/// A kind of call that can be counted and failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// [`Backing::reserve`].
-    Reserve = 0,
-    /// [`Backing::commit`].
-    Commit = 1,
-    /// [`Backing::decommit`].
-    Decommit = 2,
-    /// [`Backing::place_zone`].
-    PlaceZone = 3,
-}
-
-impl Call {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Reserve, Self::Commit, Self::Decommit, Self::PlaceZone];
-}
 
 /// Which calls fail, counted from 1 since [`FaultControl::set`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,13 @@
 //! |---|---|
 //! | `heap` | ordinary memory: any granule, any sanitizer, models; poisons what is given back |
 //! | `strict` | mappings: a touch of what is not committed faults |
+//! | `call` | calls to a backing |
 //! | `watched` | wraps a backing: a watcher sees each call, and may fail it |
 //! | `fault` | a watcher: fails calls on demand, checks that no lock is held |
 //! | `record` | a watcher: keeps a list of the calls |
 //! | `test_host` | a host whose clock and CPU are set by hand |
 
+mod call;
 mod fault;
 mod heap;
 mod record;
@@ -18,9 +20,10 @@ mod strict;
 mod test_host;
 mod watched;
 
-pub use fault::{Call, Fault, FaultBacking, FaultControl};
+pub use call::{Call, Recorded};
+pub use fault::{Fault, FaultBacking, FaultControl};
 pub use heap::{HeapBacking, POISON};
-pub use record::{Recorded, Recording, RecordingBacking};
+pub use record::{Recording, RecordingBacking};
 pub use strict::StrictBacking;
 pub use test_host::TestHost;
 pub use watched::{WatchedBacking, Watcher};

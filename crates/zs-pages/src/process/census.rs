@@ -1,7 +1,8 @@
 //! All pages of one process that may be sampled, counted before any is read.
 
-use super::pagemap::{Kind, Pagemap};
+use super::pagemap::Pagemap;
 use super::proc_dir::{ProcDir, Stat, sum_of};
+use super::scan_ioctl::Kind;
 use super::seen::{ObjectId, Seen, Sharing};
 use super::shared_memory::SharedMemory;
 use super::smaps::{self, Mapping, Skip};

@@ -1,7 +1,7 @@
 //! Which pages of a process are there, and which frames they lie in.
 
 use super::proc_dir::ProcDir;
-use super::scan_ioctl::Scanner;
+use super::scan_ioctl::{Kind, Scanner};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -9,15 +9,6 @@ use std::os::unix::fs::FileExt as _;
 
 /// Entries that are read at a time.
 const ENTRIES: usize = 4096;
-
-/// Which pages are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Those that somebody stored: in memory or in swap, and neither a file's nor shared memory's.
-    Anonymous,
-    /// Of a mapping of shared memory, those that the process has mapped.
-    SharedMemory,
-}
 
 /// One page's entry in `/proc/PID/pagemap` (`Documentation/admin-guide/mm/pagemap.rst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

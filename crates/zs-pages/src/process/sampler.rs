@@ -1,8 +1,9 @@
 //! Which pages are read, and their reading.
 
 use super::census::{Census, Run, STRATA, kind_of};
-use super::pagemap::{Kind, Pagemap};
+use super::pagemap::Pagemap;
 use super::proc_dir::ProcDir;
+use super::scan_ioctl::Kind;
 use super::unread::UnreadReason;
 use crate::error::Error;
 use crate::spool::Spool;

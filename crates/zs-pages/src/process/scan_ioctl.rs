@@ -1,12 +1,20 @@
 //! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7; `Documentation/admin-guide/mm/pagemap.rst`).
 
-use super::pagemap::Kind;
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+
+/// Which pages are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those that somebody stored: in memory or in swap, and neither a file's nor shared memory's.
+    Anonymous,
+    /// Of a mapping of shared memory, those that the process has mapped.
+    SharedMemory,
+}
 
 const FILE: u64 = 1 << 2;
 const PRESENT: u64 = 1 << 3;

@@ -4,9 +4,10 @@ pub(super) mod holder;
 mod shared;
 
 use super::census::{Census, STRATA};
-use super::pagemap::{Kind, Pagemap};
+use super::pagemap::Pagemap;
 use super::proc_dir::ProcDir;
 use super::sampler::{Sampler, Stop};
+use super::scan_ioctl::Kind;
 use super::seen::Seen;
 use super::smaps::Skip;
 use super::survey::{SampleOptions, Survey, survey};
