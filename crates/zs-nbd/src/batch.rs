@@ -4,7 +4,6 @@
 //! replies`. The buffers of a batch do not grow with the length of a request: [`SMALL`] for what is
 //! read, and twice that for replies; another one for a large reply in one piece, if that is lent.
 
-use crate::device::Errno;
 use crate::lender::Account;
 use crate::pace::{FULL_REQUESTS, Pace};
 use crate::pieces::{Job, PIECE, Pieces};
@@ -18,8 +17,10 @@ use std::time::Instant;
 mod large;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 use large::{read_piece, read_unbroken};
+pub(crate) use unanswered::Unanswered;
 
 /// Bytes of a buffer: a piece, and heads.
 const SMALL: usize = PIECE as usize + (4 << 10);
@@ -44,15 +45,6 @@ pub(crate) enum Next {
     Broken(Violation),
     /// Nothing more comes; `cut` if that was in the middle of a request.
     Gone { cut: bool },
-}
-
-/// Why a batch was not answered to its end.
-#[derive(Debug)]
-pub(crate) enum Unanswered<E> {
-    /// Replies were not taken.
-    Unsent(E),
-    /// The device failed in the middle of a reply that has no place for an error.
-    Failed(Errno),
 }
 
 /// Who works on a connection's requests, and how fast.

@@ -4,6 +4,7 @@ mod frag;
 
 pub(crate) use frag::Frag;
 
+use crate::args::page_size;
 use crate::failure::Failure;
 use crate::units::{SIZES, Share, parse_share, parse_size};
 use crate::{ctl, serve};
@@ -221,22 +222,6 @@ pub(crate) struct Job {
     pub(crate) parts: Vec<u64>,
 }
 
-/// The page sizes as they are written, and as [`PageSize`] displays itself.
-const PAGE_SIZES: [(&str, PageSize); 3] = [
-    ("4k", PageSize::K4),
-    ("16k", PageSize::K16),
-    ("64k", PageSize::K64),
-];
-
-pub(crate) fn page_size() -> impl TypedValueParser<Value = PageSize> {
-    PossibleValuesParser::new(PAGE_SIZES.map(|(name, _)| name)).map(|given| {
-        let named = PAGE_SIZES
-            .into_iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(&given));
-        named.map_or_else(PageSize::default, |(_, size)| size)
-    })
-}
-
 fn limit(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         limit if limit < BLOCK_BYTES as u64 => Err(InvalidArena::LimitTooSmall(limit).to_string()),
@@ -363,22 +348,6 @@ fn example(error: &str) -> String {
     let meant = |(name, _): &&(&str, &str)| error.contains(&format!("Usage: {name} "));
     let found = examples.iter().find(meant);
     found.map_or_else(String::new, |(_, text)| format!("\nFor example: {text}"))
-}
-
-/// Returns what is given to an option that takes a whole number.
-pub(crate) fn number_in(
-    range: RangeInclusive<u64>,
-) -> impl Fn(&str) -> Result<u64, String> + Clone {
-    move |text| {
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| {
-            let most = match *range.end() {
-                u64::MAX => "on".to_owned(),
-                most => format!("to {most}"),
-            };
-            format!("expected a whole number from {} {most}", range.start())
-        })
-    }
 }
 
 /// Reads the arguments of this process.

@@ -41,3 +41,8 @@ impl From<zs_pages::Error> for Failure {
         Self::Failed(error.to_string())
     }
 }
+
+/// Makes a failure of what a library says.
+pub(crate) fn failed(what: impl std::fmt::Display) -> Failure {
+    Failure::Failed(what.to_string())
+}

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod args;
 mod capture;
 mod cli;
 mod control;
@@ -30,6 +31,7 @@ mod frag;
 mod limit;
 mod notes;
 mod output;
+mod pool;
 mod progress;
 mod serve;
 mod sources;

@@ -2,10 +2,12 @@
 //!
 //! | module | rules |
 //! |---|---|
+//! | [`circles`] | the files of a crate import one another in no circle |
 //! | [`order`] | dependencies point down the list of crates; every crate takes the workspace's lints |
 //! | [`source`] | atomics only in zs-sync, system calls only in zs-os, unsafe only where listed, file length |
 //! | [`tokens`] | Rust source as tokens: comments and strings do not count |
 
+mod circles;
 mod order;
 mod source;
 mod tokens;
@@ -18,6 +20,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     let mut found = Findings::default();
     let crates = order::check(workspace, &mut found)?;
     let files = source::check(workspace, &mut found)?;
+    circles::check(workspace, &mut found)?;
     for warning in &found.warnings {
         println!("warning: {warning}");
     }

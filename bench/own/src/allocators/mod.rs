@@ -21,6 +21,7 @@
 mod bars;
 mod blobs;
 mod child;
+mod contender;
 mod objects;
 mod phase;
 mod picture;
@@ -28,6 +29,8 @@ mod report;
 mod timeline;
 mod worker;
 mod zs;
+
+pub use contender::Contender;
 
 pub use blobs::Blobs;
 pub use child::{Job, measure};
@@ -44,19 +47,6 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zs_pages::{Collector, PageFile};
-
-/// An allocator, and how it is measured in a process that does nothing else.
-#[derive(Debug, Clone, Copy)]
-pub struct Contender {
-    /// As the figures name it.
-    pub name: &'static str,
-    /// Measures; called in the child.
-    pub measure: fn(&Job) -> Result<()>,
-    /// What its environment must say so that it asks for huge pages; `None` if it has no such option.
-    pub huge: Option<&'static [(&'static str, &'static str)]>,
-    /// Whether it is measured only if `--only` names it.
-    pub on_request: bool,
-}
 
 /// This project's pools: with a handle table, with words that the client owns, and one pool for each thread, in one arena: what
 /// there would be to gain if threads never met in a pool.
@@ -80,9 +70,6 @@ pub const OWN: [Contender; 3] = [
         on_request: true,
     },
 ];
-
-/// What is appended to the name of an allocator that was asked for huge pages.
-const HUGE: &str = "+huge";
 
 /// The same work on these pools and on other allocators, in turn.
 ///

@@ -1,7 +1,7 @@
 //! Tables and CSV.
 
+use super::contender::{Contender, HUGE};
 use super::phase::{Outcome, Phase, PhaseFigures};
-use super::{Contender, HUGE};
 use crate::machine;
 use anyhow::Result;
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The child: a pool filled, its frames moved, most of it freed, maintained, checked.
 
-use super::{PAGE, Pool, moving, windows};
+use super::pool::{PAGE, Pool};
+use super::{moving, windows};
 use crate::figures::Figures;
 use crate::load::Load;
 use crate::measured::say;

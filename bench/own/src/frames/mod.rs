@@ -11,8 +11,11 @@
 
 mod child;
 mod moving;
+mod pool;
 mod report;
 mod windows;
+
+use pool::PAGE;
 
 pub(crate) use child::run as measure_as_child;
 
@@ -22,16 +25,7 @@ use crate::note;
 use anyhow::{Context as _, Result};
 use child::Job;
 use std::io::{self, Write as _};
-use zs_mm::{Arena, PageSize};
-use zs_os::AnonBacking;
 use zs_pages::Collector;
-use zsmalloc::HandlePool;
-
-/// The size of pages and of frames.
-const PAGE: PageSize = PageSize::K4;
-
-/// The pool of one arena.
-type Pool = HandlePool<Arena<AnonBacking>>;
 
 /// Runs the command.
 pub(crate) fn run(options: &Frames) -> Result<()> {

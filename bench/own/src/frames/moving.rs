@@ -3,7 +3,7 @@
 //! pool of compressed pages -> all its frames in random order -> (copy the same bytes elsewhere, move them) in turn ->
 //! nanoseconds a frame
 
-use super::{PAGE, Pool};
+use super::pool::{PAGE, Pool};
 use crate::figures::Figures;
 use crate::numbers::XorShift32;
 use anyhow::{Result, bail};

@@ -2,7 +2,7 @@
 //!
 //! Every read is checked: the first and the last bytes of an object are known beforehand.
 
-use super::{PAGE, Pool};
+use super::pool::{PAGE, Pool};
 use crate::figures::Figures;
 use crate::numbers::{XorShift32, quantile, timer_cost};
 use anyhow::{Result, bail};

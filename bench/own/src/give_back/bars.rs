@@ -1,6 +1,6 @@
 //! What the figures are to be: density after frees, time, lock holds.
 
-use super::report::Case;
+use super::case::Case;
 use crate::figures::verdict;
 use crate::machine::takes_vectors;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! The child: everything warm, then measured.
 
-use super::PAGE;
+use super::pool::{PAGE, Pool};
 use super::readers::{self, Live};
 use crate::figures::Figures;
 use crate::load::Load;
@@ -23,9 +23,6 @@ use zsmalloc::{
 
 /// Objects that pass through everything once before anything counts.
 const WARM_UP: u32 = 4000;
-
-/// The pool of one arena.
-pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
 
 /// One measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]

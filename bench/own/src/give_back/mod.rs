@@ -10,9 +10,13 @@
 //! | `report` | table, CSV and JSON |
 
 mod bars;
+mod case;
 mod child;
+mod pool;
 mod readers;
 mod report;
+
+use pool::PAGE;
 
 pub(crate) use child::run as measure_as_child;
 
@@ -21,14 +25,10 @@ use crate::figures::Figures;
 use crate::measured::by_a_child;
 use crate::note;
 use anyhow::{Context as _, Result};
+use case::Case;
 use child::{Job, Watch};
-use report::Case;
 use std::io::{self, Write as _};
-use zs_mm::PageSize;
 use zs_pages::{Collector, PageFile};
-
-/// The size of pages and of frames.
-const PAGE: PageSize = PageSize::K4;
 
 /// Runs the command.
 pub(crate) fn run(options: &GiveBack) -> Result<()> {

@@ -4,7 +4,7 @@
 //!
 //! None: the window is a number that changes, and a read counts if it was the same before and after.
 
-use super::child::Pool;
+use super::pool::{PAGE, Pool};
 use crate::figures::Figures;
 use crate::numbers::{XorShift32, quantile, timer_cost};
 use anyhow::{Result, bail};
@@ -150,7 +150,7 @@ pub(super) fn during(
                 pool,
                 live,
                 numbers: XorShift32::new(number + 1),
-                buffer: vec![0; super::PAGE.bytes()],
+                buffer: vec![0; PAGE.bytes()],
             };
             let windows = &windows;
             scope.spawn(move || reader.run(windows))

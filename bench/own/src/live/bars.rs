@@ -1,6 +1,6 @@
 //! What the figures are to be: of a process of 1 GiB, at the default sample, on one CPU.
 
-use super::report::Case;
+use super::case::Case;
 use crate::figures::verdict;
 use std::fmt::Write as _;
 

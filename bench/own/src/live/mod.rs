@@ -12,6 +12,7 @@
 //! | `report` | figures of all runs; table and CSV |
 
 mod bars;
+mod case;
 mod estimate;
 mod program;
 mod redis;
@@ -21,9 +22,9 @@ mod status;
 use crate::cli::Live;
 use crate::note;
 use anyhow::{Context as _, Result, bail};
+use case::{Case, Estimates};
 use estimate::{Sample, Zs};
 use program::{Kind, Program};
-use report::{Case, Estimates};
 use std::env;
 use std::io::{self, Write as _};
 use std::path::PathBuf;

@@ -1,32 +1,13 @@
 //! What was found out: figures of all runs; a table and the bars, CSV.
 
 use super::bars;
+use super::case::{Case, Estimates};
 use super::estimate::{Codec, Run};
-use super::program::Kind;
 use crate::figures::Figures;
 use crate::machine;
 use std::fmt::Write as _;
 
 const MIB: f64 = (1_u64 << 20) as f64;
-
-/// A program, and what was measured on it.
-pub(super) struct Case {
-    pub(super) kind: Kind,
-    /// What it calls itself; `None` if it is not installed.
-    pub(super) version: Option<String>,
-    /// `None` if it is not installed.
-    pub(super) estimates: Option<Estimates>,
-}
-
-/// All runs on one process.
-pub(super) struct Estimates {
-    /// Of all pages, before the others.
-    pub(super) before: Run,
-    /// With the default sample, by seed: one at least.
-    pub(super) samples: Vec<Run>,
-    /// Of all pages, after the others.
-    pub(super) all: Run,
-}
 
 /// A figure of one run; `None` if it was not measured.
 type Measure = fn(&Run) -> Option<f64>;
@@ -199,6 +180,7 @@ pub(super) fn csv(cases: &[Case], runs: u32) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::estimate::{Codecs, Said, Total};
+    use super::super::program::Kind;
     use super::*;
     use std::time::Duration;
 

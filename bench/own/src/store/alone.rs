@@ -1,8 +1,8 @@
 //! One store, by one thread, beside the bare codec on the same pages in the same order, and beside a flat array of the same
 //! compressed forms.
 
-use super::PAGE;
 use super::cost::{Cost, cost};
+use super::sizes::PAGE;
 use crate::numbers::XorShift32;
 use anyhow::{Result, ensure};
 use zcomp::{Algorithm, Compressed, Stream};
@@ -142,7 +142,7 @@ impl<'a> Alone<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::LARGE;
+    use super::super::sizes::LARGE;
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Wall and CPU time of a page.
 
-use super::PAGE;
+use super::sizes::PAGE;
 use crate::machine::thread_cpu;
 use anyhow::{Context as _, Result};
 use std::time::{Duration, Instant};

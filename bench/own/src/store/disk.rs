@@ -1,6 +1,6 @@
 //! What is measured: a store, and a zram device of the kernel.
 
-use super::PAGE;
+use super::sizes::PAGE;
 use crate::zram_device::ZramDevice;
 use anyhow::Result;
 use rustix::fs::OFlags;

@@ -2,7 +2,7 @@
 //!
 //! `pages -> a small store, which stays -> a store loaded -> overwritten -> a random half discarded -> maintained -> figures`
 
-use super::{LARGE, PAGE, whole};
+use super::sizes::{LARGE, PAGE, whole};
 use crate::figures::Figures;
 use crate::measured::{by_a_child, say};
 use crate::numbers::XorShift32;

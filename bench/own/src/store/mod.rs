@@ -26,10 +26,11 @@ mod report;
 mod requests;
 mod results;
 mod run;
+mod sizes;
 
 use crate::note;
 use alone::Alone;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::{Args, value_parser};
 use disk::Kind;
 use report::Report;
@@ -38,14 +39,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use zs_mm::PageSize;
-use zs_pages::{Collector, MappedPages};
+use zs_pages::Collector;
 
 pub(crate) use memory::measure_as_child;
-
-/// Bytes of a block, and of a page.
-const PAGE: usize = 4096;
-/// Bytes of a large request.
-const LARGE: usize = 128 << 10;
+use sizes::whole;
 
 /// How fast and how dense is the block store, beside its codec, and beside the kernel's zram?
 ///
@@ -102,16 +99,4 @@ pub(crate) fn run(options: &StoreBench) -> Result<()> {
     }
     let written = io::stdout().lock().write_all(report.text().as_bytes());
     written.context("standard output")
-}
-
-/// The pages, as far as they are whole large requests.
-fn whole(pages: &MappedPages) -> Result<&[u8]> {
-    let bytes = &pages.bytes()[..pages.len() * PAGE / LARGE * LARGE];
-    ensure!(
-        bytes.len() >= 8 * LARGE,
-        "{} pages are too few: at least {} are needed",
-        pages.len(),
-        8 * LARGE / PAGE
-    );
-    Ok(bytes)
 }

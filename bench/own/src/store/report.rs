@@ -1,11 +1,12 @@
 //! What was found out: a table, CSV.
 
 use super::alone::Speeds;
+use super::bars;
 use super::cost::Cost;
 use super::disk::Kind;
 use super::requests::{Operation, Shape};
 use super::results::{Clock, Results, cpu, wall};
-use super::{LARGE, PAGE, bars};
+use super::sizes::{LARGE, PAGE};
 use crate::machine;
 use std::fmt::Write as _;
 

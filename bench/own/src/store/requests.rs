@@ -2,7 +2,7 @@
 //!
 //! `operation, size -> numbers in order -> a share for each thread -> offset and payload`
 
-use super::{LARGE, PAGE};
+use super::sizes::{LARGE, PAGE};
 use crate::numbers::XorShift32;
 
 /// What is done to every block of a disk.

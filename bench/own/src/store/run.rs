@@ -93,7 +93,7 @@ fn verify(disk: &dyn Disk, requests: &Requests<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::LARGE;
+    use super::super::sizes::LARGE;
     use super::*;
     use crate::numbers::XorShift32;
     use zram::{Store, StoreOptions};

@@ -7,6 +7,7 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | `shared` | the options, and what threads share |
 //! | `worker` | one thread's operations |
 //! | `contents` | the bytes of an object |
 //!
@@ -15,11 +16,13 @@
 //! None of its own: a thread frees and writes its own objects only; one that reads another's may be told Stale or Busy.
 
 pub mod contents;
+mod shared;
 mod worker;
 
 use crate::machine::{self, process_cpu, thread_cpu};
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum, value_parser};
+use shared::{Pool, Shared};
+pub use shared::{Pools, Stress};
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,53 +32,10 @@ pub use worker::Counts;
 use worker::Worker;
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST};
-use zsmalloc::{CompactBudget, HandlePool, PoolOptions};
+use zsmalloc::{CompactBudget, PoolOptions};
 
-/// The shortest object.
-const MIN_LEN: u32 = 32;
 /// A slot has 24 bits in an object's tag.
 const MAX_SLOTS: u32 = 1 << 24;
-
-type Pool = HandlePool<Arc<Arena<AnonBacking>>>;
-
-/// Which pools the threads use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Pools {
-    /// A pool for each thread.
-    PerThread,
-    /// One pool for all, which read each other's objects.
-    Shared,
-    /// As many pools as threads; each thread's objects go to one after the other.
-    RoundRobin,
-}
-
-/// Threads allocate, map and free, with every byte checked.
-#[derive(Debug, Clone, Args)]
-pub struct Stress {
-    /// Threads
-    #[arg(long, default_value = "24", value_parser = value_parser!(u32).range(1..=256))]
-    pub threads: u32,
-
-    /// Operations of each thread
-    #[arg(long, default_value = "936034")]
-    pub ops: u64,
-
-    /// Most live objects of all threads together
-    #[arg(long, default_value = "1048576")]
-    pub live: u32,
-
-    /// The first thread's seed; the others count on from it
-    #[arg(long, default_value = "12345")]
-    pub seed: u32,
-
-    /// Which pools the threads use
-    #[arg(long, value_enum, default_value = "shared")]
-    pub pools: Pools,
-
-    /// Have another thread compact the pools all the while
-    #[arg(long)]
-    pub compact: bool,
-}
 
 /// What a run did; every check of it has passed.
 #[derive(Debug, Clone, Copy)]
@@ -107,19 +67,6 @@ pub struct Memory {
     pub payload: u64,
     /// Everything committed, metadata among it.
     pub held: u64,
-}
-
-/// What all threads know.
-struct Shared {
-    options: Stress,
-    arena: Arc<Arena<AnonBacking>>,
-    pools: Vec<Pool>,
-    /// Slots of each thread.
-    slots: u32,
-    max_len: u32,
-    /// The latest handle of every slot of every thread, 0 for none, also when its object was freed: whoever uses it then
-    /// must be told. Empty if threads do not read each other's objects.
-    board: Vec<AtomicU64>,
 }
 
 /// What the compacting thread did.

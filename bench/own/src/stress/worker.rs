@@ -1,7 +1,7 @@
 //! One thread's operations.
 
 use super::contents::{Tag, fill, read};
-use super::{MIN_LEN, Pool, Pools, Shared};
+use super::shared::{MIN_LEN, Pool, Pools, Shared};
 use crate::numbers::XorShift32;
 use anyhow::{Context as _, Result, bail};
 use std::sync::atomic::Ordering;

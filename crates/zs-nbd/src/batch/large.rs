@@ -1,6 +1,6 @@
 //! Large reads, whose replies are longer than a batch has room for.
 
-use super::Unanswered;
+use super::unanswered::Unanswered;
 use crate::device::Errno;
 use crate::pieces::{Job, Pieces};
 use crate::proto::{Head, Replies};

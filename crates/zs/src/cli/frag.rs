@@ -1,6 +1,7 @@
 //! Arguments of `zs frag`.
 
-use super::{PROCESSES, SAMPLE, SHARED, SourceArgs, limit, page_size, sample, sampling, seed};
+use super::{PROCESSES, SAMPLE, SHARED, SourceArgs, limit, sample, sampling, seed};
+use crate::args::page_size;
 use crate::units::{Share, parse_share};
 use clap::Args;
 use clap::value_parser;

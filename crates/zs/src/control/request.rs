@@ -1,7 +1,7 @@
 //! What a server is told or asked: the verbs of `zs ctl`, and the lines that it sends.
 
 use super::Whom;
-use crate::cli::number_in;
+use crate::args::number_in;
 use crate::units::parse_size;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ mod link;
 mod text;
 mod top;
 
-use crate::cli::number_in;
+use crate::args::number_in;
 use crate::control::{self, Order, Request};
 use crate::failure::Failure;
 use crate::output;

@@ -5,8 +5,8 @@
 
 use crate::cli::Job;
 use crate::estimate::bench::{Bench, BenchError, Stored, check_payload};
-use crate::estimate::child::Pool;
 use crate::estimate::protocol::{AfterFree, Metadata};
+use crate::pool::Pool;
 use crate::units::Share;
 use std::time::{Duration, Instant};
 use zs_pages::{DataPages, same_filled};

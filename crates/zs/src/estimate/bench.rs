@@ -1,7 +1,7 @@
 //! Pages through codec and pool, in and out, timed.
 
-use crate::estimate::child::Pool;
 use crate::estimate::parts::Parts;
+use crate::pool::Pool;
 use crate::units::Size;
 use std::hint::black_box;
 use std::ops::Range;

@@ -6,6 +6,7 @@ use crate::estimate::bench::{Bench, BenchError, Stored};
 use crate::estimate::models::{Model, Models};
 use crate::estimate::protocol::{Class, Measured, Message, Metadata};
 use crate::failure::Failure;
+use crate::pool::Pool;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
@@ -24,9 +25,6 @@ const WARM_UP_BYTES: usize = 8 << 20;
 
 /// Before resident memory is read again, the system may do lazily what it does with memory that came back.
 const REST: Duration = Duration::from_secs(1);
-
-/// The pool of one arena.
-pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
 
 /// Measures a codec, and tells the parent.
 pub(crate) fn run(job: &Job) -> Result<ExitCode, Failure> {

@@ -1,7 +1,7 @@
 //! What parent and child say to each other: a line of JSON each.
 
-use crate::estimate::child::Pool;
 use crate::estimate::models::Model;
+use crate::pool::Pool;
 use crate::units::Share;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};

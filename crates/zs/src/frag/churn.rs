@@ -1,8 +1,8 @@
 //! A pool that is filled, and whose objects are freed and stored again at random.
 
 use super::reading::Looks;
-use super::run::Pool;
 use crate::failure::Failure;
+use crate::pool::Pool;
 use crate::units::Share;
 use zcomp::{Algorithm, Compressed, Stream};
 use zs_pages::{DataPages, same_filled};
@@ -138,9 +138,4 @@ impl<'a> Churn<'a> {
         }
         Ok(())
     }
-}
-
-/// Returns what a library says, as the tool's failure.
-pub(super) fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Failed(error.to_string())
 }

@@ -3,8 +3,8 @@
 //! `handles -> batches of reads, timed, each checked -> counts by nanoseconds -> quantiles`
 
 use super::outcome::{ReadTimes, Readers};
-use super::run::Pool;
 use crate::failure::Failure;
+use crate::pool::Pool;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -110,7 +110,7 @@ pub(super) fn known(
     for (handle, _) in live {
         let len = pool
             .read_into(handle, &mut buffer)
-            .map_err(super::churn::failed)?;
+            .map_err(crate::failure::failed)?;
         let ends = (buffer[0], buffer[len - 1]);
         known.push(Known { handle, len, ends });
     }
@@ -134,7 +134,7 @@ fn read_all(
             let known = known[random.usize(0..known.len())];
             let len = pool
                 .read_into(known.handle, &mut buffer)
-                .map_err(super::churn::failed)?;
+                .map_err(crate::failure::failed)?;
             if (len, buffer[0], buffer[len - 1]) != (known.len, known.ends.0, known.ends.1) {
                 let text = "an object came back with other bytes while memory was moved".to_owned();
                 return Err(Failure::Failed(text));

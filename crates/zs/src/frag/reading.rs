@@ -1,9 +1,9 @@
 //! Readings of what a pool holds and what is resident, as time goes by.
 
-use super::churn::failed;
 use super::outcome::{BlockState, Mark, Moment, Snapshot};
-use super::run::Pool;
 use crate::failure::Failure;
+use crate::failure::failed;
+use crate::pool::Pool;
 use std::time::{Duration, Instant};
 use zs_os::ProcessMeter;
 

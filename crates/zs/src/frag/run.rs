@@ -1,13 +1,15 @@
 //! The work: a pool churned, looked at, maintained beside readers, looked at again.
 
-use super::churn::{Churn, failed};
+use super::churn::Churn;
 use super::outcome::{Outcome, Snapshot};
 use super::readers::{self, Histogram, Known, Phase};
 use super::reading::Looks;
 use super::{Picture, present};
 use crate::cli::Frag;
+use crate::failure::failed;
 use crate::failure::{Failure, LIMIT_REACHED};
 use crate::limit::limit;
+use crate::pool::Pool;
 use crate::sources::gather;
 use std::process::ExitCode;
 use std::thread;
@@ -16,9 +18,6 @@ use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::MappedPages;
 use zsmalloc::{HandlePool, MaintainBudget, MaintainEnd, MaintainReport, PoolOptions};
-
-/// The pool of one arena.
-pub(super) type Pool = HandlePool<Arena<AnonBacking>>;
 
 /// Bytes that one window of maintenance copies.
 const WINDOW: u64 = 4 << 20;

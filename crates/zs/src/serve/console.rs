@@ -8,9 +8,8 @@ use super::disk::StoreDisk;
 use super::seats::Seats;
 use super::snapshots::Files;
 use super::verbs::Reach;
-use super::{GRACE, failed};
 use crate::control::{self, Answer, Order};
-use crate::failure::Failure;
+use crate::failure::{Failure, failed};
 use std::io::{self, BufReader, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -20,6 +19,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zs_nbd::{Clients, PrivateListener};
+
+/// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what
+/// it did.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! it up without a lock. A load or reset holds `replacing` from its begin to its end, and finds it held with
 //! [`Error::Busy`]: the store that it began with is the one that it replaces.
 
-use super::disks::Backing;
+use super::backing::Backing;
 use super::fullness::Fullness;
 use crate::output;
 use arc_swap::ArcSwap;

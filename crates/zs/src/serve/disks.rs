@@ -1,9 +1,10 @@
 //! Which disks are served, and how they store: arguments, and disks made of them.
 
+use super::backing::Backing;
 use super::disk::{StoreDisk, as_loaded};
 use super::keeping::Files;
 use super::limits::{self, Wish};
-use crate::cli::page_size;
+use crate::args::page_size;
 use crate::failure::Failure;
 use crate::output;
 use crate::units::{Size, parse_size};
@@ -114,23 +115,6 @@ fn named(text: &str) -> Result<Named, String> {
         name: name.to_owned(),
         size: size(bytes)?,
     })
-}
-
-/// Where a disk's blocks are written back to.
-#[derive(Debug)]
-pub(super) enum Backing {
-    Temporary { folder: PathBuf, size: u64 },
-    File(BackingFile),
-}
-
-impl Backing {
-    /// Returns a new file, or the one that there is.
-    pub(super) fn file(&self) -> Result<BackingFile, Error> {
-        match self {
-            Self::Temporary { folder, size } => BackingFile::temporary(folder, *size),
-            Self::File(file) => Ok(file.clone()),
-        }
-    }
 }
 
 /// Secondary algorithms that a store can have.

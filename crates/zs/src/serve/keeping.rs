@@ -2,10 +2,10 @@
 
 use super::disk::{Changes, StoreDisk};
 use super::ending::Ending;
-use super::failed;
 use super::replacing::{FOREIGN, Identity, Refusal, Target};
 use super::snapshots::write_snapshot;
 use crate::failure::Failure;
+use crate::failure::failed;
 use crate::output;
 use crate::units::Size;
 use clap::Args;

@@ -9,7 +9,7 @@
 //! # Locking
 //! The queue has a lock, held for a look.
 
-use crate::serve::failed;
+use crate::failure::failed;
 use crate::{failure::Failure, output};
 use std::collections::VecDeque;
 use std::fs::File;

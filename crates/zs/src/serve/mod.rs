@@ -19,6 +19,7 @@
 //! | `log` | lines for people, which nobody waits to have read |
 //! | `ending` | signals, and the command that the server runs for |
 
+mod backing;
 mod console;
 mod disk;
 mod disks;
@@ -30,14 +31,15 @@ mod log;
 mod metrics;
 mod pidfile;
 mod place;
+mod refused;
 mod replacing;
 mod report;
 mod seats;
 mod snapshots;
 mod verbs;
 
-use crate::cli::number_in;
-use crate::failure::Failure;
+use crate::args::number_in;
+use crate::failure::{Failure, failed};
 use crate::output;
 use crate::units::{SIZES, Size};
 use clap::Args;
@@ -60,10 +62,6 @@ use std::time::Duration;
 use zs_nbd::{
     Device, Event, Export, Exports, InvalidExport, Limits, PrivateListener, Server, Stopped, Tls,
 };
-
-/// How long clients get at the end to take the replies to what they asked for, and `zs ctl` to what
-/// it did.
-const GRACE: Duration = Duration::from_secs(10);
 
 const ABOUT: &str = "\
 Prints the URIs of each disk, unless --run or LISTEN_FDS is given, and serves until a signal: `kill`, or Ctrl-C. Requests that have \
@@ -130,10 +128,6 @@ pub(crate) struct Options {
     /// Print on standard error each connection, each kind of refused request, and the end of each connection
     #[arg(long, short)]
     verbose: bool,
-}
-
-fn failed(what: &dyn std::fmt::Display) -> Failure {
-    Failure::Failed(what.to_string())
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {

@@ -1,7 +1,7 @@
 //! The file with the process number.
 
-use super::failed;
 use crate::failure::Failure;
+use crate::failure::failed;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -1,9 +1,9 @@
 //! Where clients connect: sockets made, or handed over by whoever started the server.
 
-use super::failed;
 use super::log::Log;
 use crate::control;
 use crate::failure::Failure;
+use crate::failure::failed;
 use listenfd::ListenFd;
 use std::fs::Permissions;
 use std::io;

@@ -2,6 +2,7 @@
 
 use super::disk::StoreDisk;
 use super::disks::dictionary_from;
+use super::refused::{Refused, refuse};
 use super::snapshots::Files;
 use super::{metrics, report};
 use crate::control::{Blocks, Bound, ClientStat, Form, Order, Request, Stat, Whom};
@@ -15,32 +16,6 @@ use zram::{
     WritebackEnd, WritebackRequest,
 };
 use zs_nbd::{ClientInfo, Clients};
-
-/// A text for people: what was wrong, and what is allowed.
-#[derive(Debug)]
-pub(super) struct Refused(pub(super) String);
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self(match error {
-            Error::NoBacking => {
-                "there is no backing to write to: the server was started without --backing"
-                    .to_owned()
-            }
-            other => other.to_string(),
-        })
-    }
-}
-
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-fn refuse<T>(text: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused(text.into()))
-}
 
 /// What the console can reach.
 pub(super) struct Reach {
