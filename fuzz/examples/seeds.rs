@@ -131,7 +131,8 @@ fn operations() -> Vec<(&'static str, Vec<u8>)> {
         &end,
         &READ,
     ];
-    // Frames moved in each mode, with readers inside, some isolated and put back, some without objects.
+    // Frames moved in each mode, with readers inside, some isolated and put back, some without
+    // objects.
     let moves: Vec<u8> = (0..4).flat_map(|n| migrate(n, 7, n, n << 6)).collect();
     let moving: [&[u8]; 12] = [
         &fill,

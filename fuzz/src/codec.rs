@@ -23,9 +23,9 @@ pub struct CodecReport {
 
 /// Any bytes as a compressed page and as a page, by lz4.
 ///
-/// Byte 0: the stream's level, where there are several (bits 0-1), by how much the length is shifted
-/// (2-3), whether the page is the bytes repeated to about that length (7). Bytes 1-2: the length. Bytes
-/// 3-4: the room to compress into. The rest is first a compressed page, then a page.
+/// Byte 0: the stream's level, where there are several (bits 0-1), by how much the length is
+/// shifted (2-3), whether the page is the bytes repeated to about that length (7). Bytes 1-2: the
+/// length. Bytes 3-4: the room to compress into. The rest is first a compressed page, then a page.
 ///
 /// # Panics
 /// If a promise of [`Stream`] is broken.

@@ -1,9 +1,9 @@
 //! What the fuzz targets do with the bytes that they are given: each function here is one target.
 //!
-//! Data model: `bytes -> a few choices (the first bytes) + operations, a compressed page or a file ->
-//! what the input met, or a panic`. A panic, a report of AddressSanitizer and a hang are finds.
-//! `fuzz_targets/*.rs` hand bytes from libFuzzer to these functions, `tests/corpus.rs` hands them the
-//! committed seeds, and `examples/seeds.rs` writes those.
+//! Data model: `bytes -> a few choices (the first bytes) + operations, a compressed page or a file
+//! -> what the input met, or a panic`. A panic, a report of AddressSanitizer and a hang are finds.
+//! `fuzz_targets/*.rs` hand bytes from libFuzzer to these functions, `tests/corpus.rs` hands them
+//! the committed seeds, and `examples/seeds.rs` writes those.
 //!
 //! | module | targets |
 //! |---|---|
@@ -34,8 +34,8 @@ pub use libfuzzer_sys;
 
 /// Makes a function the target of the fuzzer that this program is.
 ///
-/// libFuzzer is C++ that takes long to compile, so an ordinary build (one without `--cfg fuzzing`) has a program
-/// that says so instead.
+/// libFuzzer is C++ that takes long to compile, so an ordinary build (one without `--cfg fuzzing`)
+/// has a program that says so instead.
 #[macro_export]
 macro_rules! target {
     ($function:path) => {

@@ -6,7 +6,8 @@ use zs_nbd::{Dialogue, Export, Exports, MemoryDevice, Progress};
 /// Bytes of the disk: ends within a block.
 const SIZE: u64 = 10_000;
 
-/// Most bytes of answers to one byte of input: a request of 28 bytes reads the whole disk, an option of 16 lists two exports.
+/// Most bytes of answers to one byte of input: a request of 28 bytes reads the whole disk, an
+/// option of 16 lists two exports.
 const MOST_A_BYTE: usize = 400;
 
 /// What a dialogue met.
@@ -28,7 +29,8 @@ pub fn nbd_handshake(bytes: &[u8]) -> NbdReport {
     converse(&[], bytes)
 }
 
-/// Any bytes as requests: byte 0 chooses simple (0), structured (1) or extended (2) replies, modulo 3.
+/// Any bytes as requests: byte 0 chooses simple (0), structured (1) or extended (2) replies, modulo
+/// 3.
 ///
 /// # Panics
 /// If the answers depend on how the bytes are cut, or are out of all proportion.

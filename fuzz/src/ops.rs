@@ -10,9 +10,9 @@ static HOST: TestHost = TestHost::new(0);
 
 /// Runs the operations that the bytes stand for on handle pools.
 ///
-/// Byte 0 chooses, from its lowest bits up: page size (2 bits), granule (2), pools (2), whether freed
-/// bytes are zeroed (1), the arena's limit (1). Byte 1: the room below the limit (2 bits), the most
-/// objects (2), how often everything is recounted (1). The rest is for [`Op::decode`].
+/// Byte 0 chooses, from its lowest bits up: page size (2 bits), granule (2), pools (2), whether
+/// freed bytes are zeroed (1), the arena's limit (1). Byte 1: the room below the limit (2 bits),
+/// the most objects (2), how often everything is recounted (1). The rest is for [`Op::decode`].
 ///
 /// # Panics
 /// If pool and model differ.

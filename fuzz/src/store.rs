@@ -8,9 +8,9 @@ use zs_os::{HOST, testing::HeapBacking};
 const LIMIT: u64 = 8 << 20;
 const LARGEST: u64 = 1 << 20;
 
-/// Any bytes as a snapshot. With byte 0 even the rest is the file; with it odd the rest is parts, each a length (one
-/// byte, 0 for 256) and so many bytes, which get the checksums that the format asks for: only so does anything get past
-/// them. Returns whether it was loaded.
+/// Any bytes as a snapshot. With byte 0 even the rest is the file; with it odd the rest is parts,
+/// each a length (one byte, 0 for 256) and so many bytes, which get the checksums that the format
+/// asks for: only so does anything get past them. Returns whether it was loaded.
 ///
 /// # Panics
 /// If a store was loaded that is not valid, or whose own snapshot does not load to the same.
@@ -58,8 +58,8 @@ fn sealed(mut body: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Any bytes as a dictionary, behind a byte that says whether zstd's magic number is put before them. Returns whether it
-/// was accepted.
+/// Any bytes as a dictionary, behind a byte that says whether zstd's magic number is put before
+/// them. Returns whether it was accepted.
 ///
 /// # Panics
 /// If an accepted dictionary does not give a page back.

@@ -1,4 +1,5 @@
-//! `loom` and `schedules`: tests of the shipped code on another arm of `zs-sync`, chosen by a `--cfg`.
+//! `loom` and `schedules`: tests of the shipped code on another arm of `zs-sync`, chosen by a
+//! `--cfg`.
 
 use anyhow::{Result, bail};
 use cargo_metadata::TargetKind;
@@ -81,8 +82,8 @@ pub(crate) fn run(workspace: &Workspace, arm: Arm, args: &ArmArgs) -> Result<Str
     checks::some_passed(&output)
 }
 
-/// Packages and their targets of an arm. Only these are built: with its `--cfg` no other target of the
-/// workspace need compile.
+/// Packages and their targets of an arm. Only these are built: with its `--cfg` no other target of
+/// the workspace need compile.
 fn targets(
     workspace: &Workspace,
     arm: Arm,

@@ -1,5 +1,5 @@
-//! `bench allocators`: this project beside other allocators, those that can be built; `bench nbd`: its server beside others;
-//! `bench store`: its block store beside its codec and the kernel's.
+//! `bench allocators`: this project beside other allocators, those that can be built; `bench nbd`:
+//! its server beside others; `bench store`: its block store beside its codec and the kernel's.
 
 use std::ffi::OsString;
 
@@ -32,7 +32,8 @@ pub(crate) fn allocators(workspace: &Workspace, args: &[OsString]) -> Result<Str
     })
 }
 
-/// Builds `zs` as its users do, and the benchmark, which finds it beside itself, and runs that with `args`.
+/// Builds `zs` as its users do, and the benchmark, which finds it beside itself, and runs that with
+/// `args`.
 pub(crate) fn nbd(workspace: &Workspace, args: &[OsString]) -> Result<String> {
     let release = ["build", "--release", "-p", "zs"];
     Cmd::cargo(workspace).args(release).run()?;

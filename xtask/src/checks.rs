@@ -78,7 +78,8 @@ pub(crate) fn test(workspace: &Workspace, depth: Depth) -> Result<String> {
 }
 
 /// The tests of memory pressure in a virtual machine with control groups of version 2, which an
-/// installation with version 1 cannot show. It installs what it needs, so only where that can be done.
+/// installation with version 1 cannot show. It installs what it needs, so only where that can be
+/// done.
 pub(crate) fn pressure(workspace: &Workspace) -> Result<String> {
     const TOOLS: [&str; 3] = ["apt-get", "dpkg", "qemu-system-x86_64"];
     let has = |tool: &str| {

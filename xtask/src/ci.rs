@@ -1,14 +1,15 @@
 //! `ci`: every step, two at a time.
 //!
-//! Data model: `steps in order -> two workers, each takes the first step whose build folder nobody uses ->
-//! a child, cargo xtask step NAME, that writes to target/ci/NAME.log -> printed whole when it ended ->
-//! a table of times, also in target/ci/summary.txt`.
+//! Data model: `steps in order -> two workers, each takes the first step whose build folder nobody
+//! uses -> a child, cargo xtask step NAME, that writes to target/ci/NAME.log -> printed whole when
+//! it ended -> a table of times, also in target/ci/summary.txt`.
 //!
-//! Most steps keep one core busy: a chain of crates that compile one after another, one test that takes long
-//! or only waits. Two at a time fill the two cores of a CI machine.
+//! Most steps keep one core busy: a chain of crates that compile one after another, one test that
+//! takes long or only waits. Two at a time fill the two cores of a CI machine.
 //!
-//! `--full` runs the same steps, each for longer. Its summary is committed as `bench/results/ci-full.txt`:
-//! the mutations of a short run are chosen by what changed since the commit that it names.
+//! `--full` runs the same steps, each for longer. Its summary is committed as
+//! `bench/results/ci-full.txt`: the mutations of a short run are chosen by what changed since the
+//! commit that it names.
 //!
 //! # Locking
 //!
@@ -192,7 +193,8 @@ fn run_step(workspace: &Workspace, step: Step, depth: Depth, logs: &Path) -> Don
     }
 }
 
-/// Returns the line of a failed step's log that tells most: its verdict, or the first error of a compiler.
+/// Returns the line of a failed step's log that tells most: its verdict, or the first error of a
+/// compiler.
 fn why(log: &str) -> String {
     let verdict = log.lines().rev().find(|line| line.starts_with("FAIL "));
     let vague = verdict.is_none_or(|line| line.contains(": the command failed"));

@@ -157,8 +157,8 @@ pub(crate) struct MutantsArgs {
     /// List the mutations and run nothing
     #[arg(long)]
     pub(crate) list: bool,
-    /// Only those whose file or test changed since the last full run, and a few others by turns, as
-    /// `ci` does
+    /// Only those whose file or test changed since the last full run, and a few others by turns,
+    /// as `ci` does
     #[arg(long)]
     pub(crate) few: bool,
 }

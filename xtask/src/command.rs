@@ -108,8 +108,8 @@ impl Cmd {
 
     /// Like [`Self::run`], and returns what it wrote to standard output.
     ///
-    /// A test that is over its limit of time ([`TestWatch`]) ends the command; the error names the test. A test
-    /// that fails is named, too, with what it said.
+    /// A test that is over its limit of time ([`TestWatch`]) ends the command; the error names the
+    /// test. A test that fails is named, too, with what it said.
     pub(crate) fn run_and_read(mut self) -> Result<String> {
         let line = self.announce();
         let mut watch = TestWatch::new(self.times_as_long());
@@ -192,7 +192,8 @@ enum Copied {
 /// How often a run is asked whether a test is over its limit.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Passes standard output on to a terminal and keeps a copy, until the output or a test's time ends.
+/// Passes standard output on to a terminal and keeps a copy, until the output or a test's time
+/// ends.
 fn copy_watched(
     child: &mut Child,
     terminal: &mut impl Write,

@@ -1,5 +1,5 @@
-//! The program without standard library, heap or operating system, `examples/freestanding`: built with
-//! and without debug assertions, looked into, and run.
+//! The program without standard library, heap or operating system, `examples/freestanding`: built
+//! with and without debug assertions, looked into, and run.
 //!
 //! It is no member of the workspace, so the other verbs ask for its manifest here.
 

@@ -2,8 +2,8 @@
 //! AddressSanitizer in Rust and in C: in one build with the tests of `asan`.
 //!
 //! Data model: `fuzz/corpus/TARGET (committed seeds) + target/fuzz/corpus/TARGET (earlier finds) ->
-//! libFuzzer -> new finds there, crashes in target/fuzz/artifacts`. cargo-fuzz itself is not needed:
-//! installing it takes longer than all targets run.
+//! libFuzzer -> new finds there, crashes in target/fuzz/artifacts`. cargo-fuzz itself is not
+//! needed: installing it takes longer than all targets run.
 //!
 //! `--prove` runs targets with a seeded fault, from nothing: the fuzzer must find each within a
 //! bounded number of runs.
@@ -57,15 +57,16 @@ const fn target(name: &'static str, longest: u32) -> Target {
     Target { name, longest }
 }
 
-/// A target with a seeded fault, the runs within which it must be found, and the words of its report.
+/// A target with a seeded fault, the runs within which it must be found, and the words of its
+/// report.
 struct Proof {
     name: &'static str,
     runs: u32,
     report: [&'static str; 2],
 }
 
-/// The first needs feedback from Rust, and the sanitizer in C; the second is reported by the driver.
-/// Each is found in about an eighth of the runs that it is given.
+/// The first needs feedback from Rust, and the sanitizer in C; the second is reported by the
+/// driver. Each is found in about an eighth of the runs that it is given.
 const PROOFS: [Proof; 2] = [
     Proof {
         name: "proof_feedback",

@@ -1,10 +1,11 @@
 //! `icount`: instructions of an operation, by callgrind, against a baseline.
 //!
-//! Data model: `bench-own icount OPERATION, under valgrind -> instructions collected / operations done -> CSV`.
+//! Data model: `bench-own icount OPERATION, under valgrind -> instructions collected / operations
+//! done -> CSV`.
 //!
-//! Instructions are the same on a busy machine, so they decide about a change where a clock cannot. They are not the same with
-//! another compiler or C library (`memcpy` is the library's): the baseline says with which it was taken, and is written
-//! anew (`--write`) by whoever changes those.
+//! Instructions are the same on a busy machine, so they decide about a change where a clock cannot.
+//! They are not the same with another compiler or C library (`memcpy` is the library's): the
+//! baseline says with which it was taken, and is written anew (`--write`) by whoever changes those.
 
 use std::fs;
 use std::process::Command;
@@ -139,7 +140,8 @@ fn parse(csv: &str) -> Result<Vec<Count>> {
     lines.map(count).collect()
 }
 
-/// Prints each change; an error if one is beyond the tolerance, or an operation is in only one of the two.
+/// Prints each change; an error if one is beyond the tolerance, or an operation is in only one of
+/// the two.
 fn compare(baseline: &[Count], counts: &[Count]) -> Result<String> {
     let mut worse = Vec::new();
     for count in counts {

@@ -1,8 +1,8 @@
 //! `licences`: every dependency's licence expression must be satisfiable by an allow-list.
 //!
-//! Counted are all packages that any member, or the freestanding program, can reach with any feature
-//! on any platform, for building, testing or running. A package with a licence file only is refused:
-//! nobody read it.
+//! Counted are all packages that any member, or the freestanding program, can reach with any
+//! feature on any platform, for building, testing or running. A package with a licence file only is
+//! refused: nobody read it.
 
 use anyhow::{Context as _, Result, bail};
 use spdx::{Expression, Licensee, ParseMode};

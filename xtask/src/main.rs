@@ -19,8 +19,9 @@
 //! | [`icount`] | `icount`: instructions of an operation, against a baseline |
 //! | [`ci`] | `ci`: all of them, two at a time; `step`: one of them |
 //!
-//! [`cli`] holds the command line, [`verbs`] runs what it asks for, [`command`] starts processes, [`report`] prints verdicts,
-//! [`test_output`] and [`test_watch`] read what the test harness prints, [`workspace`] knows the files.
+//! [`cli`] holds the command line, [`verbs`] runs what it asks for, [`command`] starts processes,
+//! [`report`] prints verdicts, [`test_output`] and [`test_watch`] read what the test harness
+//! prints, [`workspace`] knows the files.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -25,28 +25,28 @@ use crate::workspace::Workspace;
 /// The crates with unsafe code.
 const UNSAFE: [&str; 5] = ["zs-sync", "zs-mm", "zsmalloc", "zs-os", "zs-capi"];
 
-/// What AddressSanitizer watches beside them. ThreadSanitizer does not: the threads of a store meet at locks of
-/// `std`, into which it cannot see.
+/// What AddressSanitizer watches beside them. ThreadSanitizer does not: the threads of a store meet
+/// at locks of `std`, into which it cannot see.
 const WATCHED: [&str; 2] = ["zram", "fuzz"];
 
 /// The tests in which threads meet: the others would only meet the uninstrumented parts of `std`.
 const THREADED_TESTS: [&str; 2] = ["--test", "threads"];
 
-/// What AddressSanitizer watches is also built for the fuzzer, so that both share one build: coverage as
-/// cargo-fuzz asks for it, but for the comparisons. Tracing them halves the runs per second, and what there
-/// is to compare with lies in C.
+/// What AddressSanitizer watches is also built for the fuzzer, so that both share one build:
+/// coverage as cargo-fuzz asks for it, but for the comparisons. Tracing them halves the runs per
+/// second, and what there is to compare with lies in C.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing";
 
-/// The C of liblz4 and libzstd: watched like Rust, and its comparisons, the one kind of feedback that gcc and
-/// clang share, are traced. What is written in assembler could not be watched.
+/// The C of liblz4 and libzstd: watched like Rust, and its comparisons, the one kind of feedback
+/// that gcc and clang share, are traced. What is written in assembler could not be watched.
 ///
-/// gcc alone traces comparisons of floating-point numbers, too; no run-time library of Rust knows these, so they
-/// count as comparisons of integers ([`LINK`]).
+/// gcc alone traces comparisons of floating-point numbers, too; no run-time library of Rust knows
+/// these, so they count as comparisons of integers ([`LINK`]).
 ///
-/// gcc 12 makes a constant array of zstd static, and marks its place as out of scope at the block's end; so scopes
-/// are not watched in C.
+/// gcc 12 makes a constant array of zstd static, and marks its place as out of scope at the block's
+/// end; so scopes are not watched in C.
 const C_FLAGS: &str = "-fsanitize=address -fno-sanitize-address-use-after-scope \
     -fsanitize-coverage=trace-cmp -DZSTD_DISABLE_ASM";
 
@@ -124,8 +124,9 @@ impl Sanitizer {
 }
 
 impl Sanitizer {
-    /// `cargo test` of all that it watches. Whoever needs a program of the same build takes this command, too:
-    /// with fewer packages, what they share would have fewer features, and be built again.
+    /// `cargo test` of all that it watches. Whoever needs a program of the same build takes this
+    /// command, too: with fewer packages, what they share would have fewer features, and be
+    /// built again.
     pub(crate) fn tests(self, workspace: &Workspace) -> Cmd {
         let command = self
             .cargo(workspace)

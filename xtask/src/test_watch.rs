@@ -1,8 +1,8 @@
 //! A limit of time for every test.
 //!
-//! Data model: `what the test harness prints -> which test is over its limit`. The harness itself says when a
-//! test has been running for a minute. Where it runs one test at a time it does not, but prints the test's
-//! name before it begins: then the unfinished line tells.
+//! Data model: `what the test harness prints -> which test is over its limit`. The harness itself
+//! says when a test has been running for a minute. Where it runs one test at a time it does not,
+//! but prints the test's name before it begins: then the unfinished line tells.
 
 use std::time::{Duration, Instant};
 

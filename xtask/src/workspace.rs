@@ -57,8 +57,8 @@ impl Workspace {
             .context("cargo metadata")
     }
 
-    /// The packages of a manifest (named relative to the root) and everything they can depend on, with
-    /// every feature, for every platform.
+    /// The packages of a manifest (named relative to the root) and everything they can depend on,
+    /// with every feature, for every platform.
     pub(crate) fn dependencies(&self, manifest: &str) -> Result<Metadata> {
         self.metadata_command(manifest)
             .features(CargoOpt::AllFeatures)
@@ -93,7 +93,8 @@ impl Workspace {
         Some(self.git(&["rev-parse", "HEAD"])?.trim().to_owned())
     }
 
-    /// Returns the files that differ from those of a commit; `None` if the repository does not have it.
+    /// Returns the files that differ from those of a commit; `None` if the repository does not have
+    /// it.
     pub(crate) fn changed_since(&self, commit: &str) -> Option<Vec<PathBuf>> {
         let names = self.git(&["diff", "--name-only", "-z", commit, "--"])?;
         let names = names.split_terminator('\0');

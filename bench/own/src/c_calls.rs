@@ -1,8 +1,9 @@
 //! `c-calls`: what a call through C costs beside the same call of Rust.
 //!
-//! Two pools with the same objects, one behind each interface; batches of 64 calls on random objects, one on the
-//! one and one on the other, in turn; whoever is first finds the contents cold, so each is every other time. C's functions are called by pointers that the compiler does not know, as a program
-//! calls a shared library's.
+//! Two pools with the same objects, one behind each interface; batches of 64 calls on random
+//! objects, one on the one and one on the other, in turn; whoever is first finds the contents cold,
+//! so each is every other time. C's functions are called by pointers that the compiler does not
+//! know, as a program calls a shared library's.
 
 #![expect(unsafe_code, reason = "C's functions are called as C calls them")]
 

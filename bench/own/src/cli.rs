@@ -68,16 +68,17 @@ pub(crate) enum Command {
 
 /// How much memory goes back after a share of the objects was freed, and how fast?
 ///
-/// Stores LZ4-compressed pages (4 KiB each, same-filled ones left out), frees a random share of them, compacts and
-/// trims, and reads what the pool holds and what is resident; then compares every live object. Each measurement runs in
-/// a process of its own.
+/// Stores LZ4-compressed pages (4 KiB each, same-filled ones left out), frees a random share of
+/// them, compacts and trims, and reads what the pool holds and what is resident; then compares
+/// every live object. Each measurement runs in a process of its own.
 #[derive(Debug, Args)]
 pub(crate) struct GiveBack {
     /// Files of pages; a .zst file is unpacked first [default: this program]
     #[arg(long, num_args = 1.., value_name = "FILE", default_value = "/proc/self/exe", hide_default_value = true)]
     pub(crate) pages: Vec<PathBuf>,
 
-    /// How many times the pages are stored; lengths of all but the first copy are jittered by up to 8 bytes
+    /// How many times the pages are stored; lengths of all but the first copy are jittered by up
+    /// to 8 bytes
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = value_parser!(u32).range(1..=4096))]
     pub(crate) copies: Vec<u32>,
 
@@ -93,7 +94,8 @@ pub(crate) struct GiveBack {
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
 
-    /// Also compact while so many threads read random live objects, in windows that alternate with idle ones
+    /// Also compact while so many threads read random live objects, in windows that alternate with
+    /// idle ones
     #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(0..=256))]
     pub(crate) readers: u32,
 
@@ -112,16 +114,17 @@ pub(crate) struct GiveBack {
 
 /// What does a frame's move cost, and what does maintenance make of a churned arena?
 ///
-/// Stores LZ4-compressed pages, moves all frames beside copies of 4 KiB between cold frames, frees a random share of a fresh
-/// pool and maintains it without a budget, and once more in pieces beside threads that read. Each run is a process of its own;
-/// every live object is compared.
+/// Stores LZ4-compressed pages, moves all frames beside copies of 4 KiB between cold frames, frees
+/// a random share of a fresh pool and maintains it without a budget, and once more in pieces beside
+/// threads that read. Each run is a process of its own; every live object is compared.
 #[derive(Debug, Args)]
 pub(crate) struct Frames {
     /// Files of pages; a .zst file is unpacked first [default: this program]
     #[arg(long, num_args = 1.., value_name = "FILE", default_value = "/proc/self/exe", hide_default_value = true)]
     pub(crate) pages: Vec<PathBuf>,
 
-    /// How many times the pages are stored; lengths of all but the first copy are jittered by up to 8 bytes
+    /// How many times the pages are stored; lengths of all but the first copy are jittered by up
+    /// to 8 bytes
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=4096))]
     pub(crate) copies: u32,
 
@@ -148,8 +151,9 @@ pub(crate) struct Frames {
 
 /// How fast, how small and how exact is `zs estimate --pid`?
 ///
-/// Starts python3, node and redis-server one after the other, has them fill memory, and estimates each on one CPU: with the
-/// default sample, by seeds from 1 on, and of all pages. A program that is not installed is said, and not measured.
+/// Starts python3, node and redis-server one after the other, has them fill memory, and estimates
+/// each on one CPU: with the default sample, by seeds from 1 on, and of all pages. A program that
+/// is not installed is said, and not measured.
 #[derive(Debug, Args)]
 pub(crate) struct Live {
     /// The zs that is measured [default: the one beside this program]

@@ -3,24 +3,25 @@
 //! hook of `zs-sync` -> recorder of this thread -> (rank, nanoseconds) -> quantiles
 //!
 //! CPU time, so that a thread that is preempted with a lock held is not taken for a slow one. Every
-//! hold is kept, in memory taken beforehand: quantiles are exact, and nothing is allocated under a lock.
+//! hold is kept, in memory taken beforehand: quantiles are exact, and nothing is allocated under a
+//! lock.
 
 use crate::machine::thread_cpu;
 use crate::numbers::{quantile, timer_cost};
 use anyhow::{Result, bail};
 use std::cell::RefCell;
 use std::time::Duration;
-use zs_sync::{HoldEvent, Rank, set_hold_hook};
+use zs_sync::{HoldEvent, LockName, set_hold_hook};
 
 /// Holds that there is room for.
 const MOST: usize = 1 << 22;
 
-const RANKS: [(Rank, &str); 5] = [
-    (Rank::Class, "class"),
-    (Rank::FrameCache, "frame_cache"),
-    (Rank::Zone, "zone"),
-    (Rank::Records, "records"),
-    (Rank::Handles, "handles"),
+const RANKS: [(LockName, &str); 5] = [
+    (LockName::Class, "class"),
+    (LockName::FrameCache, "frame_cache"),
+    (LockName::Zone, "zone"),
+    (LockName::Records, "records"),
+    (LockName::Handles, "handles"),
 ];
 
 thread_local! {
@@ -29,7 +30,7 @@ thread_local! {
 
 struct Recorder {
     begun: Duration,
-    holds: Vec<(Rank, u32)>,
+    holds: Vec<(LockName, u32)>,
 }
 
 /// The holds of one rank, in nanoseconds; all 0 if there were none.
@@ -43,7 +44,7 @@ pub(crate) struct Holds {
     pub(crate) max: u32,
 }
 
-fn hook(rank: Rank, event: HoldEvent) {
+fn hook(rank: LockName, event: HoldEvent) {
     RECORDER.with_borrow_mut(|recorder| {
         let Some(recorder) = recorder else { return };
         match event {
@@ -70,7 +71,7 @@ pub(crate) fn record<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<Holds>)> {
         thread_cpu().saturating_sub(start)
     });
     // Written to, so that no page fault falls into a hold.
-    let mut holds = vec![(Rank::Class, 1); MOST];
+    let mut holds = vec![(LockName::Class, 1); MOST];
     holds.clear();
     let begun = Duration::ZERO;
     RECORDER.set(Some(Recorder { begun, holds }));
@@ -110,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_hold_that_works_is_seen() {
-        let short = Mutex::new(Rank::Zone, ());
-        let long = Mutex::new(Rank::Class, 0_u64);
+        let short = Mutex::new(LockName::Zone, ());
+        let long = Mutex::new(LockName::Class, 0_u64);
         let (sum, holds) = record(|| {
             for _ in 0..100 {
                 drop(short.lock(&SpinHost));

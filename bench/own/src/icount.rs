@@ -1,8 +1,9 @@
 //! `icount`: one kind of operation, often, for callgrind to count its instructions.
 //!
-//! `cargo xtask icount` runs this under valgrind, which collects inside of [`counted`] only. Everything follows from a fixed
-//! seed, in one thread, so that the count changes with the code and with nothing else: lengths are 64 to 1024 bytes, short
-//! enough that the copy does not drown the rest.
+//! `cargo xtask icount` runs this under valgrind, which collects inside of [`counted`] only.
+//! Everything follows from a fixed seed, in one thread, so that the count changes with the code and
+//! with nothing else: lengths are 64 to 1024 bytes, short enough that the copy does not drown the
+//! rest.
 
 use crate::numbers::XorShift32;
 use anyhow::{Result, ensure};

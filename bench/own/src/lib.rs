@@ -1,16 +1,17 @@
 //! The project's own benchmarks: how much memory compaction gives back, how long locks are held
-//! meanwhile, how `zs estimate` does on live processes, the stress protocol, and what a call through C
-//! costs.
+//! meanwhile, how `zs estimate` does on live processes, the stress protocol, and what a call
+//! through C costs.
 //!
-//! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident -> bars.
-//! `frames`: pages -> LZ4 -> objects -> frames moved; a share freed -> maintained, beside readers -> bars.
-//! `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios -> bars.
-//! `stress`: threads -> operations on pools, compaction beside them -> contents checked.
-//! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in turn -> times and memory.
-//! `nbd`: pages -> NBD -> `zs serve` and rivals, in turn -> times and memory -> bars.
-//! `hostile`: a good client of `zs serve`, alone and beside each kind of hostile ones -> times -> bar.
-//! `store`: pages -> block store, bare codec, the kernel's zram, in turn -> times and memory -> bars.
-//! `c-calls`: the same calls by Rust and through C, in turn -> medians -> bar.
+//! `give-back`: pages -> LZ4 -> objects -> a share freed -> compact, trim -> held and resident ->
+//! bars. `frames`: pages -> LZ4 -> objects -> frames moved; a share freed -> maintained, beside
+//! readers -> bars. `live`: programs that fill memory -> `zs estimate` -> time, memory, ratios ->
+//! bars. `stress`: threads -> operations on pools, compaction beside them -> contents checked.
+//! `allocators` (run by `bench-rivals`): the same work on these pools and on other allocators, in
+//! turn -> times and memory. `nbd`: pages -> NBD -> `zs serve` and rivals, in turn -> times and
+//! memory -> bars. `hostile`: a good client of `zs serve`, alone and beside each kind of hostile
+//! ones -> times -> bar. `store`: pages -> block store, bare codec, the kernel's zram, in turn ->
+//! times and memory -> bars. `c-calls`: the same calls by Rust and through C, in turn -> medians ->
+//! bar.
 //!
 //! | module | responsibility |
 //! |---|---|

@@ -10,7 +10,8 @@ use zs_pages::{MappedPages, same_filled};
 /// By how many bytes at most the length of a copy differs from its original's.
 const JITTER: u32 = 8;
 
-/// Objects by number: every page that is not same-filled, then all of them again for each further copy.
+/// Objects by number: every page that is not same-filled, then all of them again for each further
+/// copy.
 pub(crate) struct Load<'a> {
     pages: &'a MappedPages,
     /// Pages that are not same-filled.
@@ -88,7 +89,8 @@ impl<'a> Load<'a> {
         Ok(&self.bytes[..len])
     }
 
-    /// A length up to [`JITTER`] away, 1 to `max`; bytes that this adds follow from seed and number.
+    /// A length up to [`JITTER`] away, 1 to `max`; bytes that this adds follow from seed and
+    /// number.
     fn jitter(&mut self, number: u32, len: usize, max: usize) -> usize {
         // Multiplied by an odd constant, so that neighbours begin far apart.
         let mut numbers = XorShift32::new(self.seed ^ number.wrapping_mul(0x9e37_79b1));

@@ -38,7 +38,8 @@ fn machine() -> String {
     )
 }
 
-/// Whether `process_madvise` gives up a process's own memory, many ranges a call: since Linux 6.14, as `zs-os` has it.
+/// Whether `process_madvise` gives up a process's own memory, many ranges a call: since Linux 6.14,
+/// as `zs-os` has it.
 pub(crate) fn takes_vectors() -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy();

@@ -1,8 +1,9 @@
-//! `map-modes`: two ways to show an object that spans frames in one piece: its two parts copied together, or its two frames
-//! mapped side by side once more, from the memfd that they lie in.
+//! `map-modes`: two ways to show an object that spans frames in one piece: its two parts copied
+//! together, or its two frames mapped side by side once more, from the memfd that they lie in.
 //!
-//! An experiment beside the library, which copies (`docs/decisions/0019-map-modes.md` has the figures): no pool, only a memfd
-//! of frames, and random pairs of them. Either way every byte of the object is then read.
+//! An experiment beside the library, which copies (`docs/decisions/0019-map-modes.md` has the
+//! figures): no pool, only a memfd of frames, and random pairs of them. Either way every byte of
+//! the object is then read.
 
 #![expect(
     unsafe_code,
@@ -86,7 +87,8 @@ impl Mapped {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: readable by the invariant; the memfd is written to before there are readers, and by nobody else.
+        // SAFETY: readable by the invariant; the memfd is written to before there are readers, and
+        // by nobody else.
         unsafe { slice::from_raw_parts(self.start.cast(), self.len) }
     }
 
@@ -106,7 +108,8 @@ impl Mapped {
             MapFlags::SHARED | MapFlags::FIXED | flags,
             (frame * FRAME) as u64,
         );
-        // SAFETY: a half of this value's own range, which nobody borrows, is replaced by a frame that the memfd has.
+        // SAFETY: a half of this value's own range, which nobody borrows, is replaced by a frame
+        // that the memfd has.
         unsafe { mmap(place, FRAME, ProtFlags::READ, flags, memfd.as_fd(), offset) }
             .context("mmap of a frame")?;
         Ok(())
@@ -189,7 +192,8 @@ impl Frames {
     }
 }
 
-/// Has another thread of the process run meanwhile: each change of a mapping then has to tell its CPU.
+/// Has another thread of the process run meanwhile: each change of a mapping then has to tell its
+/// CPU.
 fn beside_another<T>(work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

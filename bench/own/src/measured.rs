@@ -1,6 +1,7 @@
 //! Measurements in a process that does nothing else.
 //!
-//! `job, pages -> this program once more, its pages at standard input -> figures from its standard output`
+//! `job, pages -> this program once more, its pages at standard input -> figures from its standard
+//! output`
 
 use crate::figures::Figures;
 use anyhow::{Context as _, Result, bail};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Marsaglia's xorshift with 32 bits of state ("Xorshift RNGs", 2003; shifts 13, 17, 5): the generator
-/// that the stress protocol names.
+/// Marsaglia's xorshift with 32 bits of state ("Xorshift RNGs", 2003; shifts 13, 17, 5): the
+/// generator that the stress protocol names.
 #[derive(Debug, Clone)]
 pub struct XorShift32(u32);
 
@@ -21,8 +21,9 @@ impl XorShift32 {
         self.0
     }
 
-    /// A number below `bound` made of the next one. Mixed (the finalizer of MurmurHash3), as every bit of this
-    /// generator is the sum of a few bits of the number before: a choice would follow from the last choice.
+    /// A number below `bound` made of the next one. Mixed (the finalizer of MurmurHash3), as every
+    /// bit of this generator is the sum of a few bits of the number before: a choice would
+    /// follow from the last choice.
     pub fn below(&mut self, bound: u32) -> u32 {
         let mut mixed = self.draw();
         mixed = (mixed ^ mixed >> 16).wrapping_mul(0x85eb_ca6b);
@@ -41,7 +42,8 @@ impl XorShift32 {
     }
 }
 
-/// The value that a share `quantile` of the `sorted` values does not exceed; `None` if there are none.
+/// The value that a share `quantile` of the `sorted` values does not exceed; `None` if there are
+/// none.
 pub fn quantile<T: Copy>(sorted: &[T], quantile: f64) -> Option<T> {
     let rank = (sorted.len() as f64 * quantile).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()

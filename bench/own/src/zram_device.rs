@@ -9,7 +9,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Makes the device, tells its number, and removes it when standard input closes, whoever closes it: as soon as nobody has it open.
+/// Makes the device, tells its number, and removes it when standard input closes, whoever closes
+/// it: as soon as nobody has it open.
 const GUARD: &str = r#"
 trap '' INT TERM HUP PIPE
 n=$(cat /sys/class/zram-control/hot_add) || exit 1

@@ -1,6 +1,7 @@
 //! This project beside other allocators.
 //!
-//! Data model: `parent -> child processes, one a rival and run, in turn -> medians -> ratio -> bar`.
+//! Data model: `parent -> child processes, one a rival and run, in turn -> medians -> ratio ->
+//! bar`.
 //!
 //! | module | responsibility |
 //! |---|---|

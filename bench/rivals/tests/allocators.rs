@@ -1,4 +1,5 @@
-//! `allocators` on this very program, from the command line to CSV and pictures, and what is wrong with its input.
+//! `allocators` on this very program, from the command line to CSV and pictures, and what is wrong
+//! with its input.
 
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 

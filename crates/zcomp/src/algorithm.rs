@@ -7,8 +7,8 @@ use crate::{deflate, lz4, zstd};
 
 /// A compression algorithm and its level.
 ///
-/// Written and parsed as `lz4`, `lz4hc` (level 9), `lz4hc:LEVEL`, `zstd` (level 1), `zstd:LEVEL`, `deflate` (level 6),
-/// `deflate:LEVEL`, `none`; what [`Display`](fmt::Display) writes parses
+/// Written and parsed as `lz4`, `lz4hc` (level 9), `lz4hc:LEVEL`, `zstd` (level 1), `zstd:LEVEL`,
+/// `deflate` (level 6), `deflate:LEVEL`, `none`; what [`Display`](fmt::Display) writes parses
 /// to the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {

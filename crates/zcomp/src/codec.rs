@@ -15,8 +15,8 @@ pub enum Compressed {
     DoesNotFit,
 }
 
-/// What an algorithm does; [`Stream`](crate::Stream) has checked the lengths, and neither `src` of `compress` nor `dst` of
-/// `decompress` is empty. No call may depend on how an earlier one ended.
+/// What an algorithm does; [`Stream`](crate::Stream) has checked the lengths, and neither `src` of
+/// `compress` nor `dst` of `decompress` is empty. No call may depend on how an earlier one ended.
 pub(crate) trait Codec: Send {
     /// Writes the compressed form of `src` to the start of `dst`, if it fits.
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Compressed, Error>;

@@ -12,7 +12,8 @@ const MAGIC: [u8; 4] = 0xec30_a437_u32.to_le_bytes();
 /// The longest dictionary, in bytes: 1 MiB.
 pub const MAX_DICTIONARY_LEN: usize = 1 << 20;
 
-/// A dictionary for [`Algorithm::Zstd`](crate::Algorithm::Zstd). Clones share its bytes, and the tables to decompress with.
+/// A dictionary for [`Algorithm::Zstd`](crate::Algorithm::Zstd). Clones share its bytes, and the
+/// tables to decompress with.
 #[derive(Clone)]
 pub struct Dictionary(Arc<Shared>);
 
@@ -33,7 +34,8 @@ impl Dictionary {
     /// Returns the dictionary that `bytes` are.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if they are none of zstd's, [`Error::TooLong`] above [`MAX_DICTIONARY_LEN`].
+    /// [`Error::Corrupt`] if they are none of zstd's, [`Error::TooLong`] above
+    /// [`MAX_DICTIONARY_LEN`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let (len, max) = (bytes.len(), MAX_DICTIONARY_LEN);
         if len > max {
@@ -50,13 +52,14 @@ impl Dictionary {
         })))
     }
 
-    /// Learns a dictionary of at most `max_len` bytes from samples, that lie one after the other in `samples` and are
-    /// as long as `lengths` say. A hundred times as many bytes of samples as of dictionary are a good measure. Takes
-    /// time: some 0.1 s a MiB of samples.
+    /// Learns a dictionary of at most `max_len` bytes from samples, that lie one after the other in
+    /// `samples` and are as long as `lengths` say. A hundred times as many bytes of samples as
+    /// of dictionary are a good measure. Takes time: some 0.1 s a MiB of samples.
     ///
     /// # Errors
-    /// [`Error::Library`] if the samples are too few or have nothing in common, [`Error::TooLong`] above
-    /// [`MAX_DICTIONARY_LEN`], [`Error::Corrupt`] if the lengths are not those of the samples.
+    /// [`Error::Library`] if the samples are too few or have nothing in common, [`Error::TooLong`]
+    /// above [`MAX_DICTIONARY_LEN`], [`Error::Corrupt`] if the lengths are not those of the
+    /// samples.
     pub fn train(samples: &[u8], lengths: &[usize], max_len: usize) -> Result<Self, Error> {
         let max = MAX_DICTIONARY_LEN;
         if max_len > max {

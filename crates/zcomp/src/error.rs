@@ -16,8 +16,8 @@ pub enum Error {
         /// The longest that is taken, in bytes.
         max: usize,
     },
-    /// The bytes are no compressed form of a page of the expected length: damaged, cut short, followed by other bytes,
-    /// made by another algorithm, or made from a longer page.
+    /// The bytes are no compressed form of a page of the expected length: damaged, cut short,
+    /// followed by other bytes, made by another algorithm, or made from a longer page.
     Corrupt,
     /// The bytes are well formed, but stand for a shorter page.
     Short {
@@ -26,7 +26,8 @@ pub enum Error {
         /// Length that the bytes stand for.
         actual: usize,
     },
-    /// The compression library refused for a reason of its own, given in its words. Not seen in practice.
+    /// The compression library refused for a reason of its own, given in its words. Not seen in
+    /// practice.
     Library(&'static str),
 }
 

@@ -68,7 +68,8 @@ impl Default for DeflateLevel {
 
 /// A zstd level: -7 (fastest) to -1, or 1 to 22 (smallest).
 ///
-/// Level 0 is left out: zstd reads it as "your default", so it would name one of the others a second time.
+/// Level 0 is left out: zstd reads it as "your default", so it would name one of the others a
+/// second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZstdLevel(i32);
 
@@ -95,7 +96,8 @@ impl ZstdLevel {
 }
 
 impl Default for ZstdLevel {
-    /// Level 1: of the positive levels the fastest, and on pages of 4 KiB nearly as small as level 3.
+    /// Level 1: of the positive levels the fastest, and on pages of 4 KiB nearly as small as level
+    /// 3.
     fn default() -> Self {
         Self(1)
     }

@@ -1,8 +1,8 @@
 //! Compression backends and per-thread streams: a page in, fewer bytes out, and back.
 //!
-//! LZ4 blocks, zstd frames, deflate streams and plain copies behind one [`Stream`]. A stream owns its working memory, so a call allocates
-//! nothing; a result that does not fit the caller's buffer is an answer, not an error; whatever bytes are handed to
-//! [`Stream::decompress`], it returns.
+//! LZ4 blocks, zstd frames, deflate streams and plain copies behind one [`Stream`]. A stream owns
+//! its working memory, so a call allocates nothing; a result that does not fit the caller's buffer
+//! is an answer, not an error; whatever bytes are handed to [`Stream::decompress`], it returns.
 //!
 //! ```text
 //! "zstd:3" -> Algorithm -> Stream (one thread's state) -> Compressed::Fits(length) | Compressed::DoesNotFit
@@ -18,7 +18,8 @@
 //! | `dictionary` | [`Dictionary`]: what pages have in common, for zstd |
 //! | `error` | [`Error`] |
 //!
-//! A codec joins with a file of its own, a variant of [`Algorithm`], and an arm in each `match` on it.
+//! A codec joins with a file of its own, a variant of [`Algorithm`], and an arm in each `match` on
+//! it.
 //!
 //! ```
 //! use zcomp::{Algorithm, Compressed, Stream};

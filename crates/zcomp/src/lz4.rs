@@ -14,8 +14,9 @@ pub(crate) fn max_compressed_len(len: usize) -> usize {
 pub(crate) struct Lz4;
 
 impl Codec for Lz4 {
-    // `compress_fill` takes as much of the page as fits, at the speed and with the result of `compress`, which however
-    // keeps its table in a thread-local that each thread allocates when it first compresses.
+    // `compress_fill` takes as much of the page as fits, at the speed and with the result of
+    // `compress`, which however keeps its table in a thread-local that each thread allocates
+    // when it first compresses.
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Compressed, Error> {
         // liblz4 counts in `int`: no more of a huge `dst` is shown to it than it can use.
         let room = dst.len().min(max_compressed_len(src.len()));

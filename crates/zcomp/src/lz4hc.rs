@@ -13,7 +13,8 @@ pub(crate) struct Lz4hc {
     tables: Compressor<'static>,
 }
 
-/// What a stream takes: `LZ4_STREAMHC_MINSIZE`, and the 64 KiB that `Compressor` keeps of the last page, for nothing here.
+/// What a stream takes: `LZ4_STREAMHC_MINSIZE`, and the 64 KiB that `Compressor` keeps of the last
+/// page, for nothing here.
 const TABLES: usize = 262_200 + (64 << 10);
 
 impl Lz4hc {

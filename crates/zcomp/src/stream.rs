@@ -9,14 +9,15 @@ use crate::{
 
 /// Compresses and decompresses pages, one at a time, with working memory of its own.
 ///
-/// Use one per thread, or share several through [`Streams`](crate::Streams). What one stream wrote, every other of the
-/// same algorithm reads, whatever its level. Calls never block.
+/// Use one per thread, or share several through [`Streams`](crate::Streams). What one stream wrote,
+/// every other of the same algorithm reads, whatever its level. Calls never block.
 ///
 /// # Memory
-/// All of it is taken by [`Stream::new`]. `lz4` needs none, but 17 KiB of stack while it compresses. `zstd` takes
-/// 0.2 MiB (level 1, pages of 4 KiB) to 18 MiB (level 22, 1 MiB). `lz4hc` takes 320 KiB, `deflate` 0.1 to 9 MiB. One exception: a `zstd` stream that meets
-/// over a hundred pages in a row far shorter than its `page_len` shrinks its memory, and takes it back when a longer
-/// one comes; give each page length a stream of its own where that matters.
+/// All of it is taken by [`Stream::new`]. `lz4` needs none, but 17 KiB of stack while it
+/// compresses. `zstd` takes 0.2 MiB (level 1, pages of 4 KiB) to 18 MiB (level 22, 1 MiB). `lz4hc`
+/// takes 320 KiB, `deflate` 0.1 to 9 MiB. One exception: a `zstd` stream that meets over a hundred
+/// pages in a row far shorter than its `page_len` shrinks its memory, and takes it back when a
+/// longer one comes; give each page length a stream of its own where that matters.
 pub struct Stream {
     codec: Box<dyn Codec>,
     algorithm: Algorithm,
@@ -27,8 +28,8 @@ impl Stream {
     /// Makes a stream for pages of up to `page_len` bytes.
     ///
     /// # Errors
-    /// [`Error::TooLong`] if `page_len` is above [`MAX_PAGE_LEN`]; [`Error::NoMemory`] if the codec's state cannot be
-    /// allocated.
+    /// [`Error::TooLong`] if `page_len` is above [`MAX_PAGE_LEN`]; [`Error::NoMemory`] if the
+    /// codec's state cannot be allocated.
     pub fn new(algorithm: Algorithm, page_len: usize) -> Result<Self, Error> {
         Self::with_dictionary(algorithm, page_len, None)
     }
@@ -37,7 +38,8 @@ impl Stream {
     /// wrote, only a stream with the same dictionary reads.
     ///
     /// # Errors
-    /// As [`Stream::new`]; [`Error::Library`] if there is a dictionary and the algorithm is not zstd.
+    /// As [`Stream::new`]; [`Error::Library`] if there is a dictionary and the algorithm is not
+    /// zstd.
     pub fn with_dictionary(
         algorithm: Algorithm,
         page_len: usize,
@@ -82,9 +84,10 @@ impl Stream {
 
     /// Compresses `src` into the start of `dst`, if it fits there.
     ///
-    /// `dst` may have any length. Of [`Algorithm::max_compressed_len`] it always suffices; a shorter one suffices if it
-    /// is some bytes longer than the result (16 for `lz4`, `lz4hc` and `deflate`, 32 for `zstd`, none for `none`), and may from the result's
-    /// own length on. The bytes of `dst` after the result are unspecified. An empty page compresses to no bytes.
+    /// `dst` may have any length. Of [`Algorithm::max_compressed_len`] it always suffices; a
+    /// shorter one suffices if it is some bytes longer than the result (16 for `lz4`, `lz4hc`
+    /// and `deflate`, 32 for `zstd`, none for `none`), and may from the result's own length on.
+    /// The bytes of `dst` after the result are unspecified. An empty page compresses to no bytes.
     ///
     /// # Errors
     /// [`Error::TooLong`] if `src` is longer than the stream's `page_len`.
@@ -96,15 +99,16 @@ impl Stream {
         self.codec.compress(src, dst)
     }
 
-    /// Decompresses all of `src` into all of `dst`, whose length is that of the page which was compressed.
+    /// Decompresses all of `src` into all of `dst`, whose length is that of the page which was
+    /// compressed.
     ///
-    /// `src` may hold any bytes: the call returns, allocates nothing, and writes nothing but `dst`. Damage that still
-    /// decodes to the right length is not noticed: the formats carry no checksum. On an error the bytes of `dst` are
-    /// unspecified.
+    /// `src` may hold any bytes: the call returns, allocates nothing, and writes nothing but `dst`.
+    /// Damage that still decodes to the right length is not noticed: the formats carry no
+    /// checksum. On an error the bytes of `dst` are unspecified.
     ///
     /// # Errors
-    /// [`Error::TooLong`] if `dst` is longer than the stream's `page_len`; [`Error::Corrupt`] or [`Error::Short`] if
-    /// `src` is not the compressed form of a page of `dst`'s length.
+    /// [`Error::TooLong`] if `dst` is longer than the stream's `page_len`; [`Error::Corrupt`] or
+    /// [`Error::Short`] if `src` is not the compressed form of a page of `dst`'s length.
     pub fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         check_len(dst.len(), self.page_len)?;
         if dst.is_empty() {

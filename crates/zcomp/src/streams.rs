@@ -1,9 +1,10 @@
 //! Streams for as many threads as compress at once, made when they are needed.
 //!
 //! # Locking
-//! One lock a stream, held while its guard lives; no other lock is taken below it. One more while a stream is made, which nobody
-//! waits for. A thread goes to the slot that it
-//! had last, and so takes an uncontended lock in its own cache line, unless more threads than streams are at work.
+//! One lock a stream, held while its guard lives; no other lock is taken below it. One more while a
+//! stream is made, which nobody waits for. A thread goes to the slot that it
+//! had last, and so takes an uncontended lock in its own cache line, unless more threads than
+//! streams are at work.
 
 use std::{
     cell::Cell,
@@ -38,14 +39,15 @@ pub struct Streams {
     growing: Mutex<()>,
 }
 
-/// Apart from its neighbours, so that borrowers do not share a cache line (nor the pair that is fetched together).
+/// Apart from its neighbours, so that borrowers do not share a cache line (nor the pair that is
+/// fetched together).
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
 
 impl Streams {
-    /// Makes one stream for pages of up to `page_len` bytes, of the `count` that there may be: as many as threads are to
-    /// compress at once.
+    /// Makes one stream for pages of up to `page_len` bytes, of the `count` that there may be: as
+    /// many as threads are to compress at once.
     ///
     /// # Errors
     /// As [`Stream::new`].
@@ -83,9 +85,9 @@ impl Streams {
 
     /// Borrows a stream until the guard is dropped; makes one more if all are lent.
     ///
-    /// If there are as many as there may be, or no memory for more, blocks until the one that this thread had last comes
-    /// back, though another may be back earlier. A thread that holds a guard should not ask for another: if it waits, it may
-    /// wait for itself.
+    /// If there are as many as there may be, or no memory for more, blocks until the one that this
+    /// thread had last comes back, though another may be back earlier. A thread that holds a
+    /// guard should not ask for another: if it waits, it may wait for itself.
     pub fn lock(&self) -> MutexGuard<'_, Stream> {
         self.lock_if(|_| true)
     }

@@ -1,8 +1,9 @@
 //! zstd, one frame a page, by libzstd.
 //!
-//! A frame is two header bytes and one block for each 128 KiB begun: `0`, window, block, ... . The header leaves out
-//! all that it can: magic number, content size, checksum. What else libzstd would read (other frames behind the first,
-//! windows of gigabytes, dictionary ids) is refused here, before it is called.
+//! A frame is two header bytes and one block for each 128 KiB begun: `0`, window, block, ... . The
+//! header leaves out all that it can: magic number, content size, checksum. What else libzstd would
+//! read (other frames behind the first, windows of gigabytes, dictionary ids) is refused here,
+//! before it is called.
 
 use zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, ErrorCode, FrameFormat, get_error_name,
@@ -62,8 +63,8 @@ impl Zstd {
         Ok(this)
     }
 
-    /// Compresses a page of zeros: libzstd allocates its tables when it learns the page's length. Whether the result
-    /// fits does not matter.
+    /// Compresses a page of zeros: libzstd allocates its tables when it learns the page's length.
+    /// Whether the result fits does not matter.
     fn warm_up(&mut self, page_len: usize) -> Result<(), Error> {
         let mut page = Vec::new();
         page.try_reserve_exact(page_len)
@@ -84,7 +85,8 @@ impl Codec for Zstd {
         }
     }
 
-    // Decompressing in one call, libzstd needs no window beside `dst`, so no frame makes it allocate.
+    // Decompressing in one call, libzstd needs no window beside `dst`, so no frame makes it
+    // allocate.
     fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         if !is_one_frame(src) {
             return Err(Error::Corrupt);
@@ -112,7 +114,8 @@ impl Codec for Zstd {
 /// Says whether `src` is one frame of this module's making to its last byte, as far as its headers
 /// tell.
 fn is_one_frame(src: &[u8]) -> bool {
-    /// Window descriptors have the window's exponent, less 10, from bit 3 up; no window exceeds the longest page.
+    /// Window descriptors have the window's exponent, less 10, from bit 3 up; no window exceeds the
+    /// longest page.
     const MAX_WINDOW: u8 = ((MAX_PAGE_LEN.ilog2() - 10) << 3) as u8;
     /// The block type of one byte to be repeated; of the others the size is what is stored.
     const REPEATED: u32 = 1;

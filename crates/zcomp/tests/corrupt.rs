@@ -1,5 +1,5 @@
-//! Bytes that no stream wrote: whatever they are, an error, or a page of the right length; never a panic, and the
-//! stream goes on.
+//! Bytes that no stream wrote: whatever they are, an error, or a page of the right length; never a
+//! panic, and the stream goes on.
 
 mod common;
 
@@ -103,7 +103,8 @@ fn trailing_bytes() {
     for algorithm in algorithms().into_iter().filter(tells) {
         let (mut stream, samples) = samples(algorithm);
         for Sample { page, bytes } in samples {
-            // Bytes that alone are a valid form of nothing: an empty block, an empty frame, a skippable frame.
+            // Bytes that alone are a valid form of nothing: an empty block, an empty frame, a
+            // skippable frame.
             let tails: [&[u8]; 4] = [
                 &[0],
                 &[1, 0, 0],
@@ -174,7 +175,8 @@ fn noise() {
 #[test]
 fn foreign_frame_headers() {
     let mut stream = Stream::new("zstd".parse().unwrap(), 4096).unwrap();
-    // Header byte and window of a page of 4 KiB, then one block: last, repeated, 4096 times the byte 9.
+    // Header byte and window of a page of 4 KiB, then one block: last, repeated, 4096 times the
+    // byte 9.
     let block = [
         (1 | 1 << 1 | (4096u32 << 3)) as u8,
         (4096u32 << 3 >> 8) as u8,

@@ -1,4 +1,5 @@
-//! Destinations of every length: a result that does not fit is an answer, and nothing is written behind the end.
+//! Destinations of every length: a result that does not fit is an answer, and nothing is written
+//! behind the end.
 
 mod common;
 
@@ -16,7 +17,8 @@ fn slack(algorithm: Algorithm) -> usize {
     }
 }
 
-/// Compresses into `size` bytes with canaries behind them, and checks whatever comes out; the length, if it fits.
+/// Compresses into `size` bytes with canaries behind them, and checks whatever comes out; the
+/// length, if it fits.
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn squeeze(stream: &mut Stream, page: &[u8], size: usize) -> Option<usize> {
     let mut room = vec![CANARY; size + 64];
@@ -47,7 +49,8 @@ fn check(stream: &mut Stream, page: &[u8], sizes: impl Iterator<Item = usize>) {
                 size < needed + slack(algorithm),
                 "{size} of {needed} {algorithm}"
             ),
-            // A codec that runs short of room may still fit it with a longer encoding, never with a far shorter one.
+            // A codec that runs short of room may still fit it with a longer encoding, never with a
+            // far shorter one.
             Some(len) => assert!(
                 len + slack(algorithm) >= needed,
                 "{len} {needed} {algorithm}"

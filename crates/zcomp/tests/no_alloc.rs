@@ -18,8 +18,8 @@ thread_local! {
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: 1. memory comes from `System` and goes back to it, untouched; 2. the counter neither allocates nor panics: it
-// is initialized at compile time and has no destructor.
+// SAFETY: 1. memory comes from `System` and goes back to it, untouched; 2. the counter neither
+// allocates nor panics: it is initialized at compile time and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -1,8 +1,9 @@
 //! The store's algorithms: the primary one, and up to three to recompress with.
 //!
-//! priority -> codec -> a stream, lent to the calling thread. The first stream of each, and its dictionary, are made and counted
-//! with the algorithm; more are made when all are lent, as long as all those together take no more than a sixteenth of the
-//! memory limit. Else a thread waits for a stream: so nothing fails for want of one.
+//! priority -> codec -> a stream, lent to the calling thread. The first stream of each, and its
+//! dictionary, are made and counted with the algorithm; more are made when all are lent, as long as
+//! all those together take no more than a sixteenth of the memory limit. Else a thread waits for a
+//! stream: so nothing fails for want of one.
 
 use crate::content::MAX_PRIORITY;
 use std::num::NonZeroUsize;
@@ -28,7 +29,8 @@ pub(crate) struct Codecs {
     pub(crate) slots: [OnceLock<Codec>; MAX_PRIORITY as usize + 1],
     pub(crate) threads: NonZeroUsize,
     counted: Mutex<Counted>,
-    /// A hint that the reserve was used up, and nobody is about to use it: who frees memory looks at it without the lock.
+    /// A hint that the reserve was used up, and nobody is about to use it: who frees memory looks
+    /// at it without the lock.
     pub(crate) lacks_reserve: AtomicBool,
 }
 

@@ -11,10 +11,10 @@
 //! | live | an object: compressed, raw, a wide pattern of 8 bytes, or compressed and padded |
 //!
 //! The lowest bit of a client state's payload is the block's lock. A live word has five flags:
-//! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide pattern, 6 padded);
-//! and of its generation bits 0-2, the secondary algorithms that were tried without gain, a bit each, bit 3, picked by a
-//! writeback: cleared by whoever reads or stores anew, so that the writeback notices, and bit 4, wanted by the holder of the
-//! lock: readers wait for it.
+//! bit 0 locked, bit 1 idle, bits 2-4 the form (0-3 compressed by that algorithm, 4 raw, 5 a wide
+//! pattern, 6 padded); and of its generation bits 0-2, the secondary algorithms that were tried
+//! without gain, a bit each, bit 3, picked by a writeback: cleared by whoever reads or stores anew,
+//! so that the writeback notices, and bit 4, wanted by the holder of the lock: readers wait for it.
 
 use crate::ids::SharedIndex;
 use zsmalloc::{ClientBits, Layout, State, Word};

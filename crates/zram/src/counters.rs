@@ -1,7 +1,7 @@
 //! Counters that many threads add to.
 //!
-//! thread -> one of 8 shards, apart from each other -> sum. A sum is of slightly different moments while others are at
-//! work, and never below zero in what it reports.
+//! thread -> one of 8 shards, apart from each other -> sum. A sum is of slightly different moments
+//! while others are at work, and never below zero in what it reports.
 
 use crate::content::{FORMS, Form, KINDS, Kind};
 use crate::histogram::{BUCKETS, Histogram, TIMED, Timed, bucket_of};

@@ -1,13 +1,14 @@
 //! Deduplication: identical blocks stored once.
 //!
-//! stored bytes -> hash -> a shared object with that hash (`shares`)? bytes compared -> one reference more; none -> a new
-//! shared object. A block's word then holds the object's number; the object's own word is in a table behind the
-//! blocks' words. Blocks whose bytes collide in the hash only are stored, and not found again.
+//! stored bytes -> hash -> a shared object with that hash (`shares`)? bytes compared -> one
+//! reference more; none -> a new shared object. A block's word then holds the object's number; the
+//! object's own word is in a table behind the blocks' words. Blocks whose bytes collide in the hash
+//! only are stored, and not found again.
 //!
 //! # Locking
 //!
-//! The index's lock is never held while bytes are compared, stored or freed. A reference that is taken under it keeps its
-//! object.
+//! The index's lock is never held while bytes are compared, stored or freed. A reference that is
+//! taken under it keeps its object.
 
 use crate::content::{Form, ObjectFlags};
 use crate::dedup_index::DedupIndex;

@@ -1,13 +1,13 @@
 //! Shared objects: their numbers, references, and the index that finds them by hash.
 //!
-//! hash (32 bits, keyed) -> number -> (the object's word, its entry). An entry is *references | hash* of an object, or
-//! the next free number. Words, entries and index have memory for as many numbers as there were objects at once; all of
-//! it comes back when no object is left.
+//! hash (32 bits, keyed) -> number -> (the object's word, its entry). An entry is *references |
+//! hash* of an object, or the next free number. Words, entries and index have memory for as many
+//! numbers as there were objects at once; all of it comes back when no object is left.
 //!
 //! # Locking
 //!
-//! The index and the entries have one lock (`Rank::Shares`), held for look-ups and counts. Memory is taken and given back
-//! under `growth`, which lies outside it.
+//! The index and the entries have one lock (`LockName::Shares`), held for look-ups and counts.
+//! Memory is taken and given back under `growth`, which lies outside it.
 
 use crate::content::Form;
 use crate::error::Error;
@@ -15,10 +15,10 @@ use crate::ids::SharedIndex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use zs_mm::{Arena, Backing, Charge, MetaTable};
-use zs_sync::{AtomicU64, Host, Mutex, MutexGuard, Ordering, Rank, RawLock};
+use zs_sync::{AtomicU64, Host, LockName, Mutex, MutexGuard, Ordering, RawLock};
 
-/// Numbers beside one for each block: a block that is overwritten has two, and each writer a third while it finds
-/// out whether somebody was faster.
+/// Numbers beside one for each block: a block that is overwritten has two, and each writer a third
+/// while it finds out whether somebody was faster.
 pub(crate) const SPARE: u32 = 4096;
 
 const NONE: u32 = u32::MAX;
@@ -95,7 +95,7 @@ impl DedupIndex {
             piece: (arena.granule() / (2 * size_of::<u64>())).max(1) as u32,
             most,
             hasher: RandomState::new(),
-            index: Mutex::new(Rank::Shares, Index::empty()),
+            index: Mutex::new(LockName::Shares, Index::empty()),
             charged: AtomicU64::new(0),
             growth: RawLock::default(),
         })
@@ -196,7 +196,8 @@ impl DedupIndex {
         }
     }
 
-    /// Gets memory for what is wanting; perhaps somebody else was faster. The caller holds `growth`.
+    /// Gets memory for what is wanting; perhaps somebody else was faster. The caller holds
+    /// `growth`.
     fn grow<B: Backing>(&self, arena: &Arena<B>) -> Result<(), Error> {
         let index = self.index.lock(arena.host());
         let (room, places) = (index.room, index.by_hash.capacity());
@@ -238,15 +239,16 @@ impl DedupIndex {
         Ok(())
     }
 
-    /// Says that the object of a number that was taken is stored: others find it from here on; false
-    /// if another with the same hash is found already.
+    /// Says that the object of a number that was taken is stored: others find it from here on;
+    /// false if another with the same hash is found already.
     pub(crate) fn publish(&self, host: &dyn Host, hash: u32, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         // There is a place, by `with_room`.
         *index.by_hash.entry(hash).or_insert(number) == number
     }
 
-    /// Takes a reference away. With the last one nobody finds the object any more: true, and the caller frees it.
+    /// Takes a reference away. With the last one nobody finds the object any more: true, and the
+    /// caller frees it.
     pub(crate) fn leave(&self, host: &dyn Host, number: SharedIndex) -> bool {
         let mut index = self.index.lock(host);
         let (references, hash) = self.entry_of(number);
@@ -290,7 +292,8 @@ impl DedupIndex {
         // Nobody has a number, and who wants one waits for `growth`.
         let bytes = arena.decommit_cells(&self.cells, 0..old.room as usize * 2);
         if bytes == 0 {
-            // Refused: the memory is there still. What entries hold does not matter below `fresh`, and words are 0.
+            // Refused: the memory is there still. What entries hold does not matter below `fresh`,
+            // and words are 0.
             self.index.lock(arena.host()).room = old.room;
         }
         drop(old.by_hash);

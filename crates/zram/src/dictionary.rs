@@ -12,14 +12,15 @@ use zs_mm::Backing;
 const SAMPLES: usize = 100;
 
 impl<B: Backing> Store<B> {
-    /// Learns a zstd dictionary of at most `max_len` bytes (256 to 1 MiB) from blocks all over the store, some hundred
-    /// times as many bytes as the dictionary has. Use it for a [secondary algorithm](Self::set_secondary), or for the primary
-    /// one of another store. Takes some 0.1 s a MiB of samples, and memory for them, and as much
-    /// again for zstd's tables several times over, beside what the limit counts, until it returns. No
-    /// block counts as accessed.
+    /// Learns a zstd dictionary of at most `max_len` bytes (256 to 1 MiB) from blocks all over the
+    /// store, some hundred times as many bytes as the dictionary has. Use it for a [secondary
+    /// algorithm](Self::set_secondary), or for the primary one of another store. Takes some 0.1
+    /// s a MiB of samples, and memory for them, and as much again for zstd's tables several
+    /// times over, beside what the limit counts, until it returns. No block counts as accessed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another length; [`Error::NoMemory`]; [`Error::Codec`] if the blocks are too few, or have nothing in common.
+    /// [`Error::Invalid`] for another length; [`Error::NoMemory`]; [`Error::Codec`] if the blocks
+    /// are too few, or have nothing in common.
     pub fn train_dictionary(&self, max_len: usize) -> Result<Dictionary, Error> {
         if !(256..=MAX_DICTIONARY_LEN).contains(&max_len) {
             return Err(Error::Invalid(format!(
@@ -41,7 +42,8 @@ impl<B: Backing> Store<B> {
         Ok(Dictionary::train(&samples, &lengths, max_len)?)
     }
 
-    /// Appends what a block holds, which does not count as an access; false if it holds no object any more.
+    /// Appends what a block holds, which does not count as an access; false if it holds no object
+    /// any more.
     fn sample(&self, block: BlockIndex, samples: &mut Vec<u8>) -> Result<bool, Error> {
         let Ok(guard) = self.read_pinned(block.word()) else {
             return Ok(false);

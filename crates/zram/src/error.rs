@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Why a request was refused or failed. Unless a request touched several blocks, a failed one has changed
-/// nothing; of several blocks those before the failing one may be new.
+/// Why a request was refused or failed. Unless a request touched several blocks, a failed one has
+/// changed nothing; of several blocks those before the failing one may be new.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

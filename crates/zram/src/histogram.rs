@@ -2,8 +2,8 @@
 
 pub(crate) const BUCKETS: usize = 40;
 
-/// Counts of requests by duration: number i of those below 2^(i + 1) ns that are not in a lower one. The last has
-/// all that are longer, too.
+/// Counts of requests by duration: number i of those below 2^(i + 1) ns that are not in a lower
+/// one. The last has all that are longer, too.
 pub type Histogram = [u64; BUCKETS];
 
 /// What is timed.

@@ -1,7 +1,7 @@
 //! Which blocks nobody has used for long.
 //!
-//! mark -> a flag in the word of each object -> cleared by the next access, write or recompression. Holes, patterns, shared
-//! and written-back blocks have no mark.
+//! mark -> a flag in the word of each object -> cleared by the next access, write or recompression.
+//! Holes, patterns, shared and written-back blocks have no mark.
 
 use crate::content::ObjectFlags;
 use crate::error::Error;
@@ -16,17 +16,18 @@ use zs_sync::Ordering;
 pub enum IdleRule {
     /// All.
     All,
-    /// Those that were last accessed so long ago; marks of younger ones are taken away. In whole seconds.
+    /// Those that were last accessed so long ago; marks of younger ones are taken away. In whole
+    /// seconds.
     OlderThan(Duration),
 }
 
 impl<B: Backing> Store<B> {
-    /// Marks blocks as idle; returns how many are marked now. A block that is being written just then
-    /// is not.
+    /// Marks blocks as idle; returns how many are marked now. A block that is being written just
+    /// then is not.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access), or if the store
-    /// deduplicates;
+    /// [`Error::Invalid`] for an age without [`track_access`](crate::StoreOptions::track_access),
+    /// or if the store deduplicates;
     /// [`Error::Forked`].
     pub fn mark_idle(&self, rule: IdleRule) -> Result<u64, Error> {
         self.refuse_shared("marking as idle")?;
@@ -42,8 +43,9 @@ impl<B: Backing> Store<B> {
         self.each_object(self.all_blocks(), |block, _| {
             let is_idle = || match (rule, self.table().time(block)) {
                 (IdleRule::OlderThan(age), Some(time)) => {
-                    // Relaxed: an access that ends before the word is changed changes the word itself, so the time
-                    // is looked at again; one that ends later looks at the mark.
+                    // Relaxed: an access that ends before the word is changed changes the word
+                    // itself, so the time is looked at again; one that ends
+                    // later looks at the mark.
                     now - time.load(Ordering::Relaxed).min(now) >= age.as_secs()
                 }
                 _ => true,

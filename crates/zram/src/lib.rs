@@ -1,8 +1,9 @@
-//! A compressed block store in user space, after the Linux kernel's zram: bytes at offsets, as a disk has them, in
-//! compressed memory.
+//! A compressed block store in user space, after the Linux kernel's zram: bytes at offsets, as a
+//! disk has them, in compressed memory.
 //!
-//! Data model: `block -> word -> hole | pattern | object (zsmalloc) | extent (backing file) | shared object`. A
-//! block's word and its object's word are one: 8 bytes a block where anything is stored, and nothing where nothing is.
+//! Data model: `block -> word -> hole | pattern | object (zsmalloc) | extent (backing file) |
+//! shared object`. A block's word and its object's word are one: 8 bytes a block where anything is
+//! stored, and nothing where nothing is.
 //!
 //! ```
 //! use zram::{Store, StoreOptions};
@@ -38,9 +39,9 @@
 //!
 //! # Locking
 //!
-//! A block's lock is a bit of its word; a thread holds at most one. Under it come the locks of `zsmalloc` and
-//! `zs-mm`, a codec's stream, and the short locks of `dedup` and `writeback`. Readers of holes, patterns and
-//! objects take none.
+//! A block's lock is a bit of its word; a thread holds at most one. Under it come the locks of
+//! `zsmalloc` and `zs-mm`, a codec's stream, and the short locks of `dedup` and `writeback`.
+//! Readers of holes, patterns and objects take none.
 
 mod codecs;
 mod content;

@@ -1,16 +1,17 @@
-//! The lock of one block: a bit of its word, which may be held while bytes are compressed or a file is read.
+//! The lock of one block: a bit of its word, which may be held while bytes are compressed or a file
+//! is read.
 //!
-//! word -> the same word, locked -> (content changed) -> unlocked. Readers of an object need no lock: a pin is enough,
-//! also while the block is locked. What a block holds changes from the old to the new in one step, or by way of
-//! states in which readers wait.
+//! word -> the same word, locked -> (content changed) -> unlocked. Readers of an object need no
+//! lock: a pin is enough, also while the block is locked. What a block holds changes from the old
+//! to the new in one step, or by way of states in which readers wait.
 //!
-//! An object is replaced at a moment without readers. A holder that meets one says so in the word (*wanted*): readers
-//! to come wait for the lock from then on, so that each delays it once.
+//! An object is replaced at a moment without readers. A holder that meets one says so in the word
+//! (*wanted*): readers to come wait for the lock from then on, so that each delays it once.
 //!
 //! # Locking
 //!
-//! A thread holds one block's lock at a time. Nothing of `zs_sync::Rank` is held while it waits for one. Who waits long
-//! sleeps (`waiters`).
+//! A thread holds one block's lock at a time. Nothing of `zs_sync::LockName` is held while it waits
+//! for one. Who waits long sleeps (`waiters`).
 
 use crate::content::{Content, Form, Kind, ObjectFlags, gone};
 use crate::error::Error;
@@ -34,7 +35,8 @@ impl<B: Backing> Store<B> {
     /// Locks a block, after whoever holds its lock now.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if the block's part of the table has no memory and gets none; [`Error::Forked`].
+    /// [`Error::NoMemory`] if the block's part of the table has no memory and gets none;
+    /// [`Error::Forked`].
     pub(crate) fn lock(&self, block: BlockIndex) -> Result<BlockLock<'_, B>, Error> {
         if self.arena().is_forked() {
             return Err(Error::Forked);
@@ -58,8 +60,9 @@ impl<B: Backing> Store<B> {
         Ok(is_open.then(|| self.lock_inside(block)))
     }
 
-    /// Locks a block that holds an object, and says which; `None` if it holds something else by then. Who holds the lock of
-    /// an object never waits for the backing, so that this does not either.
+    /// Locks a block that holds an object, and says which; `None` if it holds something else by
+    /// then. Who holds the lock of an object never waits for the backing, so that this does not
+    /// either.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -180,7 +183,8 @@ impl<B: Backing> BlockLock<'_, B> {
         })
     }
 
-    /// Gives the block's object other bytes in its own place, as many as it has: no memory is needed.
+    /// Gives the block's object other bytes in its own place, as many as it has: no memory is
+    /// needed.
     pub(crate) fn overwrite(&self, mark: ObjectFlags, bytes: &[u8]) -> Result<(), Error> {
         let bits = ObjectFlags {
             locked: true,
@@ -243,7 +247,8 @@ impl<B: Backing> BlockLock<'_, B> {
     /// Makes the block a hole, a pattern, an extent or a reference: no memory is needed.
     ///
     /// # Errors
-    /// [`Error::Forked`] and [`Error::Corrupt`], which cannot be unless a word was changed by who does not hold its lock.
+    /// [`Error::Forked`] and [`Error::Corrupt`], which cannot be unless a word was changed by who
+    /// does not hold its lock.
     pub(crate) fn set(&self, new: Content) -> Result<(), Error> {
         let Some(to) = new.word(true) else {
             return Err(self.corrupt("an object is to be stored without its bytes"));
@@ -259,7 +264,8 @@ impl<B: Backing> BlockLock<'_, B> {
         self.release(old)
     }
 
-    /// Frees the block's object, and waits until its last reader has left: readers to come wait for the lock.
+    /// Frees the block's object, and waits until its last reader has left: readers to come wait for
+    /// the lock.
     fn free_object(&self, old: Content) -> Result<Word, Error> {
         let (form, len) = self.object(old)?;
         self.store.pool.free(self.block.word())?;

@@ -24,8 +24,8 @@ impl<B: Backing> Store<B>
 where
     zs_mm::Arena<B>: Sync,
 {
-    /// Moves objects together and frames to lower places, within a budget, and gives memory back: to be called now and
-    /// then. Concurrent with everything.
+    /// Moves objects together and frames to lower places, within a budget, and gives memory back:
+    /// to be called now and then. Concurrent with everything.
     pub fn maintain(&self, budget: MaintainBudget) -> MaintainReport {
         let report = self.pool.maintain(budget);
         self.counters

@@ -14,8 +14,8 @@ const SECTOR: u64 = 512;
 pub struct StoreOptions {
     /// Bytes that the store shows: a multiple of 512, at least 512.
     pub size: u64,
-    /// The largest size that [`resize`](crate::Store::resize) can give it; takes 8 bytes of address space a block.
-    /// Default: 1 TiB, or `size` if that is more.
+    /// The largest size that [`resize`](crate::Store::resize) can give it; takes 8 bytes of
+    /// address space a block. Default: 1 TiB, or `size` if that is more.
     pub max_size: Option<u64>,
     /// What is compressed as one. Larger blocks compress better, and cost more for small requests.
     /// Default: 4 KiB.
@@ -24,22 +24,24 @@ pub struct StoreOptions {
     pub algorithm: Algorithm,
     /// A dictionary for it: zstd only.
     pub dictionary: Option<Dictionary>,
-    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB, with blocks of any size.
-    /// Default: [`default_limit`](Self::default_limit).
+    /// The most bytes of memory that the store may hold, all metadata included: 2 MiB to 1 TiB,
+    /// with blocks of any size. Default: [`default_limit`](Self::default_limit).
     pub limit: Option<u64>,
-    /// The highest limit that [`set_limit`](crate::Store::set_limit) can give it, in bytes; takes as much address space, and
-    /// no memory. Default: twice the limit, the size or `max_size`, whichever is most, up to 1 TiB.
+    /// The highest limit that [`set_limit`](crate::Store::set_limit) can give it, in bytes; takes
+    /// as much address space, and no memory. Default: twice the limit, the size or `max_size`,
+    /// whichever is most, up to 1 TiB.
     pub max_limit: Option<u64>,
-    /// Blocks whose compressed form is longer than so many bytes are stored as they are: 8 to the block size.
-    /// Default: as many as let an object share its frame, 31/32 of the block.
+    /// Blocks whose compressed form is longer than so many bytes are stored as they are: 8 to the
+    /// block size. Default: as many as let an object share its frame, 31/32 of the block.
     pub raw_above: Option<usize>,
-    /// Store identical blocks once. Such a store refuses recompression, writeback and marks of idleness. Default: no.
+    /// Store identical blocks once. Such a store refuses recompression, writeback and marks of
+    /// idleness. Default: no.
     pub dedup: bool,
-    /// Remember when each block was last accessed, for [`IdleRule::OlderThan`](crate::IdleRule); 8 bytes a block.
-    /// Default: no.
+    /// Remember when each block was last accessed, for [`IdleRule::OlderThan`](crate::IdleRule); 8
+    /// bytes a block. Default: no.
     pub track_access: bool,
-    /// Threads that compress or decompress at once without waiting for each other, as far as a sixteenth of the limit has room
-    /// for what their codecs take. Default: the machine's.
+    /// Threads that compress or decompress at once without waiting for each other, as far as a
+    /// sixteenth of the limit has room for what their codecs take. Default: the machine's.
     pub threads: Option<std::num::NonZeroUsize>,
 }
 

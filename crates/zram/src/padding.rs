@@ -1,18 +1,20 @@
-//! Objects that are longer than what is stored in them: what became shorter when there was no memory for a shorter object.
+//! Objects that are longer than what is stored in them: what became shorter when there was no
+//! memory for a shorter object.
 //!
 //! ```text
 //! compressed bytes | unused | [padding: 2] | 1 to 62, or 63: see before << 2, algorithm: 2 bits
 //! ```
 //!
-//! The last byte tells how many bytes the padding has, itself included. So what is one byte shorter can be padded, too.
+//! The last byte tells how many bytes the padding has, itself included. So what is one byte shorter
+//! can be padded, too.
 
 use crate::content::Form;
 
 /// The number that says that the two bytes before tell it.
 const LONG: usize = 63;
 
-/// Fills an object that begins with the `len` bytes which this algorithm compressed. False if it is no longer than that: it
-/// needs no padding.
+/// Fills an object that begins with the `len` bytes which this algorithm compressed. False if it is
+/// no longer than that: it needs no padding.
 pub(crate) fn pad(object: &mut [u8], len: usize, algorithm: u8) -> bool {
     let padding = object.len() - len;
     let Some((last, rest)) = object[len..].split_last_mut() else {

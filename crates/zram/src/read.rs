@@ -1,12 +1,12 @@
 //! READ: bytes out.
 //!
-//! block -> word -> hole or pattern: filled; object: pin -> spans -> decompressed -> unpin; written back or shared:
-//! the block's lock -> record read and verified, or the shared object pinned.
+//! block -> word -> hole or pattern: filled; object: pin -> spans -> decompressed -> unpin; written
+//! back or shared: the block's lock -> record read and verified, or the shared object pinned.
 //!
 //! # Locking
 //!
-//! None for holes, patterns and objects. A reader waits while a block goes from an object to something else, or gets its
-//! first one.
+//! None for holes, patterns and objects. A reader waits while a block goes from an object to
+//! something else, or gets its first one.
 
 use crate::content::{Content, Form, ObjectFlags};
 use crate::counters::Event;
@@ -22,18 +22,20 @@ use zs_sync::Ordering;
 use zsmalloc::WordIndex;
 
 impl<B: Backing> Store<B> {
-    /// Reads `buffer.len()` bytes at `offset`, which may be any. Blocks only as long as another request needs to
-    /// change one of these blocks, or to read a written-back one.
+    /// Reads `buffer.len()` bytes at `offset`, which may be any. Blocks only as long as another
+    /// request needs to change one of these blocks, or to read a written-back one.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; [`Error::Io`], [`Error::Corrupt`] and [`Error::NoMemory`] for a written-back block that does
-    /// not come back as it was; the buffer's bytes are unspecified then.
+    /// [`Error::OutOfRange`]; [`Error::Io`], [`Error::Corrupt`] and [`Error::NoMemory`] for a
+    /// written-back block that does not come back as it was; the buffer's bytes are unspecified
+    /// then.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let len = buffer.len();
         self.read_timed(len, || self.read_pieces(offset, buffer))
     }
 
-    /// Reads like [`read`](Self::read), but puts nothing into the buffer if the range holds nothing but zeros. Returns whether it holds more.
+    /// Reads like [`read`](Self::read), but puts nothing into the buffer if the range holds nothing
+    /// but zeros. Returns whether it holds more.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -154,7 +156,8 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// Reads the object of a word, the block's own or a shared one; false if it holds none any more.
+    /// Reads the object of a word, the block's own or a shared one; false if it holds none any
+    /// more.
     fn read_object(
         &self,
         block: BlockIndex,
@@ -167,7 +170,8 @@ impl<B: Backing> Store<B> {
             Err(zsmalloc::Error::Stale) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        // A replace does not commit with a reader inside, so these bits are those of the pinned object.
+        // A replace does not commit with a reader inside, so these bits are those of the pinned
+        // object.
         let Some(word) = self.pool.look_at(index) else {
             return Ok(false);
         };
@@ -177,13 +181,15 @@ impl<B: Backing> Store<B> {
         if index == block.word() {
             self.touch(block);
         }
-        // Whoever marks it idle by an older time than this has done so by now, or looks at it again.
+        // Whoever marks it idle by an older time than this has done so by now, or looks at it
+        // again.
         drop(guard);
         self.accessed(index);
         Ok(true)
     }
 
-    /// Notes an access, which has ended: the block is neither idle nor what a writeback has picked any more.
+    /// Notes an access, which has ended: the block is neither idle nor what a writeback has picked
+    /// any more.
     fn accessed(&self, index: WordIndex) {
         let used = |bits| {
             let mark = ObjectFlags::of(bits);
@@ -204,7 +210,8 @@ impl<B: Backing> Store<B> {
         }
     }
 
-    /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or holds its lock.
+    /// Remembers when a block was accessed, if that is tracked. The caller pins its object, or
+    /// holds its lock.
     pub(crate) fn touch(&self, block: BlockIndex) {
         if let Some(time) = self.table().time(block) {
             // Relaxed: a time, by which nothing is published.

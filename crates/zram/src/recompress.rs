@@ -1,9 +1,10 @@
 //! RECOMPRESS: blocks made smaller by a slower algorithm.
 //!
-//! candidates (the largest first, if only so many are wanted) -> the block's lock -> decompressed -> compressed by the
-//! secondary algorithm -> in a smaller size class? replaced, else marked as tried. Readers go on meanwhile, writers of
-//! this one block wait. With no memory for the smaller object beside the larger one, frames are used that were kept back for
-//! this; and objects are moved together.
+//! candidates (the largest first, if only so many are wanted) -> the block's lock -> decompressed
+//! -> compressed by the secondary algorithm -> in a smaller size class? replaced, else marked as
+//! tried. Readers go on meanwhile, writers of this one block wait. With no memory for the smaller
+//! object beside the larger one, frames are used that were kept back for this; and objects are
+//! moved together.
 
 use crate::codecs::Secondaries;
 use crate::content::{Form, ObjectFlags};
@@ -23,22 +24,23 @@ use zsmalloc::CompactBudget;
 /// The most blocks that one call sorts by size: 1 MiB beside what the limit counts.
 const MOST_SORTED: usize = 1 << 16;
 
-/// Objects that are moved when there is no memory for a smaller object, and blocks for which that is not done again if it
-/// was in vain.
+/// Objects that are moved when there is no memory for a smaller object, and blocks for which that
+/// is not done again if it was in vain.
 const MOVED: u64 = 1024;
 const IN_VAIN: u32 = 64;
 
 /// What is to be recompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recompress {
-    /// The secondary algorithm, 1 to 3. Blocks that have it, or a higher one, or for which it was tried
-    /// without gain since they were written, are left.
+    /// The secondary algorithm, 1 to 3. Blocks that have it, or a higher one, or for which it was
+    /// tried without gain since they were written, are left.
     pub priority: u8,
     /// Which blocks.
     pub which: BlockFilter,
     /// Only objects of at least so many bytes.
     pub threshold: usize,
-    /// At most so many blocks are tried, the largest first: 65536 in one call. All of them, in order, without.
+    /// At most so many blocks are tried, the largest first: 65536 in one call. All of them, in
+    /// order, without.
     pub max_blocks: Option<usize>,
 }
 
@@ -54,7 +56,8 @@ pub struct RecompressReport {
     pub bytes_before: u64,
     /// Bytes of the same blocks' objects after.
     pub bytes_after: u64,
-    /// Blocks that could not be read, or for whose smaller object there was no memory: they stay as they were.
+    /// Blocks that could not be read, or for whose smaller object there was no memory: they stay
+    /// as they were.
     pub failed: u64,
     /// Why the first of them could not.
     pub first_error: Option<Error>,
@@ -70,11 +73,12 @@ struct Run<'a> {
 }
 
 impl<B: Backing> Store<B> {
-    /// Compresses blocks again. One recompression works on a store at a time. Works at the memory limit, too.
+    /// Compresses blocks again. One recompression works on a store at a time. Works at the memory
+    /// limit, too.
     ///
     /// # Errors
-    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm or the store deduplicates,
-    /// [`Error::Forked`]. What goes
+    /// [`Error::Busy`] during another, [`Error::Invalid`] if the priority has no algorithm or the
+    /// store deduplicates, [`Error::Forked`]. What goes
     /// wrong with single blocks is in the report.
     pub fn recompress(&self, wanted: &Recompress) -> Result<RecompressReport, Error> {
         self.refuse_shared("recompression")?;
@@ -172,7 +176,8 @@ impl<B: Backing> Store<B> {
                 joined,
             } = scratch;
             let len = {
-                // A reader inside would keep the object from being replaced: its guard goes at once.
+                // A reader inside would keep the object from being replaced: its guard goes at
+                // once.
                 let guard = self.read_pinned(block.word())?;
                 let len = guard.len();
                 if len < run.wanted.threshold {

@@ -17,7 +17,8 @@ thread_local! {
 /// Runs with this thread's buffers, each `len` bytes long; within another such call with new ones.
 ///
 /// # Errors
-/// [`Error::NoMemory`] if the thread has none yet, and the system has no memory for them; those of `run`.
+/// [`Error::NoMemory`] if the thread has none yet, and the system has no memory for them; those of
+/// `run`.
 pub(crate) fn with_scratch<T>(
     len: usize,
     run: impl FnOnce(&mut Scratch) -> Result<T, Error>,

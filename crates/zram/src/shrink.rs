@@ -1,8 +1,8 @@
 //! Zeros written into a part of a block, with or without memory.
 //!
-//! block read -> zeros put in -> compressed -> replaced; without memory for that: after a trim; with frames that are kept back;
-//! or into the object that is there, padded (`padding`). So a disk that is full can be emptied, whatever the requests'
-//! size.
+//! block read -> zeros put in -> compressed -> replaced; without memory for that: after a trim;
+//! with frames that are kept back; or into the object that is there, padded (`padding`). So a disk
+//! that is full can be emptied, whatever the requests' size.
 
 use crate::content::{Content, Form, ObjectFlags};
 use crate::error::Error;
@@ -44,7 +44,8 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// Stores what is to take the place of something larger: uses frames that are kept back for that.
+    /// Stores what is to take the place of something larger: uses frames that are kept back for
+    /// that.
     fn put_smaller(
         &self,
         lock: &BlockLock<'_, B>,

@@ -32,8 +32,9 @@ pub struct RangeStatus {
 pub struct StoredSize {
     /// Bytes, at least 1: of one block, or of any number that take nothing.
     pub len: u64,
-    /// Bytes that the block takes as it is stored, in memory or in the backing, metadata not counted. A hole and
-    /// a pattern below 2^56 take none; blocks that share an object each take all of it.
+    /// Bytes that the block takes as it is stored, in memory or in the backing, metadata not
+    /// counted. A hole and a pattern below 2^56 take none; blocks that share an object each
+    /// take all of it.
     pub stored: u64,
 }
 

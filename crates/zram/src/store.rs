@@ -20,9 +20,10 @@ use zsmalloc::{Pool, PoolOptions, ReadGuard, WordIndex};
 
 /// A compressed block store: bytes at offsets, as a disk has them, in compressed memory.
 ///
-/// Shared by reference between threads; every method may be called from all of them at once. A request on one
-/// block is atomic: a reader sees the block before or after a write, never a mixture; of a request that covers several
-/// blocks each block is. What was never written, or was discarded, reads as zeros.
+/// Shared by reference between threads; every method may be called from all of them at once. A
+/// request on one block is atomic: a reader sees the block before or after a write, never a
+/// mixture; of a request that covers several blocks each block is. What was never written, or was
+/// discarded, reads as zeros.
 pub struct Store<B: Backing = AnonBacking> {
     pub(crate) pool: Pool<Arena<B>, BlockTable>,
     pub(crate) codecs: Codecs,
@@ -148,8 +149,8 @@ impl<B: Backing> Store<B> {
     /// Makes the store larger. What is new reads as zeros.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the size is smaller than it was, above the largest that was asked for, or not a multiple
-    /// of 512.
+    /// [`Error::Invalid`] if the size is smaller than it was, above the largest that was asked for,
+    /// or not a multiple of 512.
     pub fn resize(&self, size: u64) -> Result<(), Error> {
         check_size(size, self.table().end().start(self.block_size() as u64))?;
         // Relaxed: as in `size`.
@@ -190,7 +191,8 @@ impl<B: Backing> Store<B> {
     /// Sets the memory limit. From its return on no more is held.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is out of bounds, or less than is in use even after what can be given back has been.
+    /// [`Error::Invalid`] if it is out of bounds, or less than is in use even after what can be
+    /// given back has been.
     pub fn set_limit(&self, limit: u64) -> Result<(), Error> {
         if self.arena().set_limit(limit).is_ok() {
             return Ok(());
@@ -199,12 +201,13 @@ impl<B: Backing> Store<B> {
         Ok(self.arena().set_limit(limit)?)
     }
 
-    /// Sets a secondary algorithm, 1 to 3, to recompress with; a higher number is for what is smaller and slower. Cannot
-    /// be changed any more.
+    /// Sets a secondary algorithm, 1 to 3, to recompress with; a higher number is for what is
+    /// smaller and slower. Cannot be changed any more.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`], [`Error::NoMemory`] if the
-    /// limit has no room for a stream: [`zcomp::Stream`] tells what each takes.
+    /// [`Error::Invalid`] for another number, [`Error::Busy`] if it is set, [`Error::Codec`],
+    /// [`Error::NoMemory`] if the limit has no room for a stream: [`zcomp::Stream`] tells what
+    /// each takes.
     pub fn set_secondary(
         &self,
         priority: u8,
@@ -242,11 +245,13 @@ impl<B: Backing> Store<B> {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Discards everything, lets the backing go, forgets the statistics, and gives memory back. Algorithms,
-    /// size and limits stay. Who uses the store without being attached sees blocks discarded one by one.
+    /// Discards everything, lets the backing go, forgets the statistics, and gives memory back.
+    /// Algorithms, size and limits stay. Who uses the store without being attached sees blocks
+    /// discarded one by one.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, or during another reset, a snapshot, a recompression or a writeback.
+    /// [`Error::Busy`] while a client is attached, or during another reset, a snapshot, a
+    /// recompression or a writeback.
     pub fn reset(&self) -> Result<(), Error> {
         self.alone()?.reset()
     }
@@ -254,7 +259,8 @@ impl<B: Backing> Store<B> {
     /// Keeps clients from attaching: for a reset, or to put another store in the place of this one.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, a snapshot is being written, or somebody else has the store alone.
+    /// [`Error::Busy`] while a client is attached, a snapshot is being written, or somebody else
+    /// has the store alone.
     pub fn alone(&self) -> Result<Alone<'_, B>, Error> {
         let mut attached = self.attached();
         if attached.alone {

@@ -1,4 +1,5 @@
-//! The store's streams: lent to its threads, and counted in its limit; and the frames kept for the limit.
+//! The store's streams: lent to its threads, and counted in its limit; and the frames kept for the
+//! limit.
 
 use crate::codecs::Codec;
 use crate::content::MAX_PRIORITY;
@@ -12,8 +13,9 @@ use zs_mm::Backing;
 /// The share of the limit that streams beyond the first ones may take.
 const SHARE: u64 = 16;
 
-/// Frames that are kept for recompression, and for parts of blocks that are zeroed, as long as they are no more than this share
-/// of the limit, but for the least number: smaller objects lie in frames of their own before the larger ones leave any.
+/// Frames that are kept for recompression, and for parts of blocks that are zeroed, as long as they
+/// are no more than this share of the limit, but for the least number: smaller objects lie in
+/// frames of their own before the larger ones leave any.
 const RESERVED_FRAMES: u64 = 64;
 const RESERVED_SHARE: u64 = 64;
 const RESERVED_LEAST: u64 = 2;
@@ -56,8 +58,8 @@ impl<B: Backing> Store<B> {
         Ok(())
     }
 
-    /// Counts some frames that nobody has, so that there is room for smaller objects at the limit. If there is no room for
-    /// them, whoever could use them tries again.
+    /// Counts some frames that nobody has, so that there is room for smaller objects at the limit.
+    /// If there is no room for them, whoever could use them tries again.
     pub(crate) fn reserve_frames(&self) {
         let mut counted = self.codecs.counted();
         if counted.reserve.is_none() {
@@ -72,7 +74,8 @@ impl<B: Backing> Store<B> {
         drop(counted);
     }
 
-    /// Counts these frames again if they were used up: for those who have freed memory, before others take it.
+    /// Counts these frames again if they were used up: for those who have freed memory, before
+    /// others take it.
     pub(crate) fn refill_reserve(&self) {
         if self.codecs.lacks_reserve.load(Ordering::Relaxed) {
             self.reserve_frames();

@@ -1,15 +1,16 @@
 //! The blocks' words: a sparse table, and the pool's client.
 //!
-//! block -> page of the table -> word, and with access tracking the second of the last access beside it. A page is 512
-//! blocks, or the blocks whose words fill a granule of memory. It is open while it has a block with content, or a thread
-//! works in it. A discard of all of a page closes it; a trim closes every other page without content, and is asked for by
-//! a thread that finds no memory.
+//! block -> page of the table -> word, and with access tracking the second of the last access
+//! beside it. A page is 512 blocks, or the blocks whose words fill a granule of memory. It is open
+//! while it has a block with content, or a thread works in it. A discard of all of a page closes
+//! it; a trim closes every other page without content, and is asked for by a thread that finds no
+//! memory.
 //!
-//! The states of pages lie in a paged table of their own ([`PagedTable`]). Of an empty store only the states of
-//! that table's pages have memory: 2 KiB a terabyte.
+//! The states of pages lie in a paged table of their own ([`PagedTable`]). Of an empty store only
+//! the states of that table's pages have memory: 2 KiB a terabyte.
 //!
-//! A closed page reads as holes. A reader that comes late may still try a compare-and-swap there: it expects
-//! a live word, and fails.
+//! A closed page reads as holes. A reader that comes late may still try a compare-and-swap there:
+//! it expects a live word, and fails.
 //!
 //! # Locking
 //!
@@ -23,7 +24,8 @@ use zs_mm::{Arena, Backing, MetaTable, PagedTable, TablePage};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
 use zsmalloc::{Client, Error, Layout, Target, Word, WordIndex};
 
-/// States of pages that are paged themselves: a page of states has memory while one of its states is not closed.
+/// States of pages that are paged themselves: a page of states has memory while one of its states
+/// is not closed.
 type SparseStates = PagedTable<AtomicU32, MetaTable<AtomicU32>>;
 
 /// The words of all blocks, and behind them those of shared objects.
@@ -100,8 +102,8 @@ impl BlockTable {
 
     /// Changes a block's word that holds no object to another such word, if it is still `from`.
     pub(crate) fn change(&self, block: BlockIndex, from: Word, to: Word) -> bool {
-        // AcqRel: what the last holder of the block's lock did is seen, and what this one did is seen by the next.
-        // Relaxed on failure: the caller looks again.
+        // AcqRel: what the last holder of the block's lock did is seen, and what this one did is
+        // seen by the next. Relaxed on failure: the caller looks again.
         self.cell(block).is_some_and(|cell| {
             cell.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
@@ -117,7 +119,8 @@ impl BlockTable {
         }
     }
 
-    /// Opens the page of a block, and keeps it open until [`leave`](Self::leave). Commits memory if it was closed.
+    /// Opens the page of a block, and keeps it open until [`leave`](Self::leave). Commits memory if
+    /// it was closed.
     pub(crate) fn enter<B: Backing>(
         &self,
         arena: &Arena<B>,
@@ -151,7 +154,8 @@ impl BlockTable {
         }
     }
 
-    /// Returns the blocks of the first open page at or after `block`, from `block` on and below `end`.
+    /// Returns the blocks of the first open page at or after `block`, from `block` on and below
+    /// `end`.
     pub(crate) fn next_open(
         &self,
         block: BlockIndex,
@@ -192,7 +196,8 @@ impl BlockTable {
             .get(block.number() as usize * self.stride + 1)
     }
 
-    /// Returns the number of blocks with content, by the pages' counts; for `validate`, with no other thread at work.
+    /// Returns the number of blocks with content, by the pages' counts; for `validate`, with no
+    /// other thread at work.
     ///
     /// # Errors
     /// A page of states that does not count its open pages.
@@ -224,8 +229,10 @@ pub(crate) fn wait<B: Backing>(arena: &Arena<B>, spins: &mut u32) {
     }
 }
 
-// SAFETY: 1. `word` indexes tables that nothing replaces: block words below `blocks`, shared words from there on.
-// 2. Words change by `change` only, a compare-and-swap that its callers give words without objects. 3. `emptied` gives a
+// SAFETY: 1. `word` indexes tables that nothing replaces: block words below `blocks`, shared words
+// from there on.
+// 2. Words change by `change` only, a compare-and-swap that its callers give words without objects.
+//    3. `emptied` gives a
 // word in a client's state, or a free one.
 unsafe impl Client for BlockTable {
     type Key = WordIndex;

@@ -1,4 +1,5 @@
-//! What only somebody inside the crate can arrange: a reader that stays inside, a lock that is held.
+//! What only somebody inside the crate can arrange: a reader that stays inside, a lock that is
+//! held.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -59,7 +60,8 @@ fn wait_for_sleepers(store: &Store<HeapBacking>, block: u32, count: u32) {
     wait_until(|| store.waiters.sleepers(at(block)) >= count);
 }
 
-/// Readers that come after a writer has met one wait for it: else it would never end while anybody reads.
+/// Readers that come after a writer has met one wait for it: else it would never end while anybody
+/// reads.
 #[test]
 fn r3_overwritten_with_a_reader_inside() {
     let store = store(8);
@@ -99,8 +101,8 @@ fn r3_discarded_with_a_reader_inside() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// A discard of the last block, which is shown in part, waits for its lock; meanwhile the block is shown as a whole, and
-/// written: what was not shown when the discard came stays.
+/// A discard of the last block, which is shown in part, waits for its lock; meanwhile the block is
+/// shown as a whole, and written: what was not shown when the discard came stays.
 #[test]
 fn a_discard_spares_what_a_resize_shows() {
     let store = store(8);
@@ -151,8 +153,8 @@ fn r24_memory_falls_after_a_discard_that_had_to_wait() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// One block is locked, and threads sleep until it is not: requests for others are answered, also for those that share
-/// its bucket, and wake nobody for good.
+/// One block is locked, and threads sleep until it is not: requests for others are answered, also
+/// for those that share its bucket, and wake nobody for good.
 #[test]
 fn r26_others_go_on_while_a_block_is_locked() {
     let store = store(256);
@@ -234,8 +236,8 @@ fn a_locked_block_that_is_on_its_way_is_an_error() {
     ));
 }
 
-/// What is written into an object that is longer: read, loaded from a snapshot, written back in both forms, recompressed,
-/// zeroed again, it is what it was.
+/// What is written into an object that is longer: read, loaded from a snapshot, written back in
+/// both forms, recompressed, zeroed again, it is what it was.
 #[test]
 fn padded_objects_are_what_they_were() {
     use crate::scratch::{Scratch, with_scratch};

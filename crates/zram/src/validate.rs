@@ -17,8 +17,9 @@ struct Recount {
 }
 
 impl<B: Backing> Store<B> {
-    /// Recounts everything from the blocks' words: kinds, forms, pages of the table, references, extents; then the
-    /// pool, and the arena. For tests, while no other thread uses the store; reads every block's word.
+    /// Recounts everything from the blocks' words: kinds, forms, pages of the table, references,
+    /// extents; then the pool, and the arena. For tests, while no other thread uses the store;
+    /// reads every block's word.
     ///
     /// # Errors
     /// What does not hold first.

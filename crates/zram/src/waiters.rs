@@ -1,7 +1,7 @@
 //! Threads that sleep until a block is unlocked.
 //!
-//! block -> one of 64 buckets -> (turn, sleepers). Who unlocks a block wakes all of its bucket; those that wait for
-//! another block of it look, and sleep again.
+//! block -> one of 64 buckets -> (turn, sleepers). Who unlocks a block wakes all of its bucket;
+//! those that wait for another block of it look, and sleep again.
 //!
 //! # Locking
 //!
@@ -39,12 +39,12 @@ impl Waiters {
     /// Sleeps until the block is unlocked; may return early.
     pub(crate) fn sleep(&self, host: &dyn Host, block: BlockIndex, is_locked: impl Fn() -> bool) {
         let bucket = self.of(block);
-        // Relaxed: the fence pairs with the one in `wake`: either this thread finds the block unlocked, or who
-        // unlocks it finds the sleeper.
+        // Relaxed: the fence pairs with the one in `wake`: either this thread finds the block
+        // unlocked, or who unlocks it finds the sleeper.
         bucket.sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        // Acquire pairs with the Release in `wake`: who finds the next turn finds the block unlocked. Who finds this
-        // one does not sleep past its end.
+        // Acquire pairs with the Release in `wake`: who finds the next turn finds the block
+        // unlocked. Who finds this one does not sleep past its end.
         let turn = bucket.turn.load(Ordering::Acquire);
         if is_locked() {
             host.park(&bucket.turn, turn);

@@ -1,8 +1,8 @@
 //! WRITE: bytes in.
 //!
-//! whole block -> same-filled? -> compressed, with no lock held -> the block's lock -> word or object replaced;
-//! part of a block -> the block's lock -> block read -> bytes changed -> compressed -> replaced. A failed store leaves
-//! what was there.
+//! whole block -> same-filled? -> compressed, with no lock held -> the block's lock -> word or
+//! object replaced; part of a block -> the block's lock -> block read -> bytes changed ->
+//! compressed -> replaced. A failed store leaves what was there.
 
 use crate::content::{Content, Form, ObjectFlags, fits_word};
 use crate::counters::Event;
@@ -18,12 +18,12 @@ use zcomp::Compressed;
 use zs_mm::Backing;
 
 impl<B: Backing> Store<B> {
-    /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before the failing one
-    /// may be new, and the failing one is as it was.
+    /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before
+    /// the failing one may be new, and the failing one is as it was.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; [`Error::NoMemory`] at the limit; for a part of a written-back block what
-    /// [`read`](Self::read) may answer.
+    /// [`Error::OutOfRange`]; [`Error::NoMemory`] at the limit; for a part of a written-back block
+    /// what [`read`](Self::read) may answer.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.write_timed(data.len(), || {
             for piece in self.pieces(offset, data.len())? {
@@ -33,9 +33,10 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// Writes `len` bytes that `fill` provides: it is called once for each block, with the range of the request
-    /// that it is asked for, and a buffer of this length. For a source that others may change meanwhile: what
-    /// `fill` has put into the buffer is what is compressed, stored and read back.
+    /// Writes `len` bytes that `fill` provides: it is called once for each block, with the range of
+    /// the request that it is asked for, and a buffer of this length. For a source that others
+    /// may change meanwhile: what `fill` has put into the buffer is what is compressed, stored
+    /// and read back.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -59,8 +60,8 @@ impl<B: Backing> Store<B> {
         })
     }
 
-    /// Makes what was written last as long as the backing lasts: there is nothing to do, since neither memory nor the
-    /// backing outlives the store.
+    /// Makes what was written last as long as the backing lasts: there is nothing to do, since
+    /// neither memory nor the backing outlives the store.
     ///
     /// # Errors
     /// [`Error::Forked`].

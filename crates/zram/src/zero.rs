@@ -1,10 +1,11 @@
 //! DISCARD and WRITE ZEROES: holes, or zeros that are allocated.
 //!
-//! whole blocks -> the block's lock -> hole, or the pattern 0; parts of blocks -> the block's lock -> zeros written into
-//! it (`shrink`); a block that is all zeros by then becomes what was asked for. A page of the table that is discarded as a whole
-//! gives its memory back.
+//! whole blocks -> the block's lock -> hole, or the pattern 0; parts of blocks -> the block's lock
+//! -> zeros written into it (`shrink`); a block that is all zeros by then becomes what was asked
+//! for. A page of the table that is discarded as a whole gives its memory back.
 //!
-//! Neither needs memory for whole blocks: where there is none for allocated zeros, there are holes, which read the same.
+//! Neither needs memory for whole blocks: where there is none for allocated zeros, there are holes,
+//! which read the same.
 
 use crate::content::Content;
 use crate::counters::Event;
@@ -21,30 +22,33 @@ use zs_mm::Backing;
 pub enum Zeroes {
     /// Holes: as if never written.
     Hole,
-    /// Zeros that count as written: [`status`](Store::status) tells them from holes. Where there is no memory for a hole's
-    /// word, it stays a hole.
+    /// Zeros that count as written: [`status`](Store::status) tells them from holes. Where there is
+    /// no memory for a hole's word, it stays a hole.
     Allocated,
 }
 
 impl<B: Backing> Store<B> {
-    /// Discards a range of any shape. Whole blocks become holes. Parts of blocks are zeroed; a block of which a part
-    /// was discarded and that is all zeros afterwards is a hole, whatever it was before. A part that cannot be zeroed for want of
-    /// memory stays as it was, and that is no error: a discard never fails for want of memory.
+    /// Discards a range of any shape. Whole blocks become holes. Parts of blocks are zeroed; a
+    /// block of which a part was discarded and that is all zeros afterwards is a hole, whatever
+    /// it was before. A part that cannot be zeroed for want of memory stays as it was, and that
+    /// is no error: a discard never fails for want of memory.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; for parts of written-back blocks what [`read`](Self::read) may answer.
+    /// [`Error::OutOfRange`]; for parts of written-back blocks what [`read`](Self::read) may
+    /// answer.
     pub fn discard(&self, offset: u64, len: u64) -> Result<(), Error> {
         self.zero(offset, len, Zeroes::Hole, true)
     }
 
-    /// Makes a range of any shape read as zeros. A block of which a part was zeroed and that is all zeros afterwards is
-    /// as a whole what was asked for. Needs no memory for whole blocks, nor for a part of one that becomes no longer by it in
-    /// its own compressed form, which is the rule; others have the frames that are kept back for that.
+    /// Makes a range of any shape read as zeros. A block of which a part was zeroed and that is all
+    /// zeros afterwards is as a whole what was asked for. Needs no memory for whole blocks, nor
+    /// for a part of one that becomes no longer by it in its own compressed form, which is the
+    /// rule; others have the frames that are kept back for that.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; for parts of written-back blocks what [`read`](Self::read) may answer; [`Error::NoMemory`] for
-    /// parts of blocks that become longer, are of one repeated word, shared, or written back, when there is no memory
-    /// left at all.
+    /// [`Error::OutOfRange`]; for parts of written-back blocks what [`read`](Self::read) may
+    /// answer; [`Error::NoMemory`] for parts of blocks that become longer, are of one repeated
+    /// word, shared, or written back, when there is no memory left at all.
     pub fn write_zeroes(&self, offset: u64, len: u64, zeroes: Zeroes) -> Result<(), Error> {
         self.zero(offset, len, zeroes, false)
     }
@@ -153,8 +157,9 @@ impl<B: Backing> Store<B> {
             return Ok(());
         };
         let content = lock.content();
-        // A last block that is shown in part is zeroed as a whole, too: what is not shown is zero. Looked at under
-        // the lock: who has written to what a resize shows meanwhile had the lock before.
+        // A last block that is shown in part is zeroed as a whole, too: what is not shown is zero.
+        // Looked at under the lock: who has written to what a resize shows meanwhile had
+        // the lock before.
         let is_all = inside.start == 0 && inside.end >= self.shown(block);
         if is_all || matches!(content, Content::Hole | Content::Same(0)) {
             return lock.set(zeroes.content());

@@ -1,4 +1,5 @@
-//! What an empty store holds: alone in its process, since it looks at the process's resident memory.
+//! What an empty store holds: alone in its process, since it looks at the process's resident
+//! memory.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,8 +12,8 @@ use zs_os::{AnonBacking, ResidentMeter};
 
 const MIB: u64 = 1 << 20;
 
-/// An empty store of 100 GB holds under 2 MiB, also after a block at its end was written, and again after all was
-/// discarded; so does one of 7 TiB.
+/// An empty store of 100 GB holds under 2 MiB, also after a block at its end was written, and again
+/// after all was discarded; so does one of 7 TiB.
 #[test]
 fn an_empty_store_of_100_gb() {
     for (size, dedup, track_access) in [

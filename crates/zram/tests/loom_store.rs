@@ -1,5 +1,5 @@
-//! Models of what meets without a lock: a block's waiters, the pages of the table, shared objects; on the shipped
-//! modules, which need no store around them.
+//! Models of what meets without a lock: a block's waiters, the pages of the table, shared objects;
+//! on the shipped modules, which need no store around them.
 //!
 //! Each model has a mutation in `xtask/mutations.toml` under which it fails.
 #![cfg(zs_loom)]
@@ -131,7 +131,8 @@ fn a_sleeper_is_woken() {
     });
 }
 
-/// Two blocks of one bucket: who sleeps for the second is not woken in place of who sleeps for the first.
+/// Two blocks of one bucket: who sleeps for the second is not woken in place of who sleeps for the
+/// first.
 #[test]
 fn sleepers_of_two_blocks_are_woken() {
     model(|| {
@@ -150,8 +151,8 @@ fn sleepers_of_two_blocks_are_woken() {
     });
 }
 
-/// A block of a page gets content while the table is trimmed, and another page loses its last: pages of states
-/// count the pages that are open, and what has content has memory.
+/// A block of a page gets content while the table is trimmed, and another page loses its last:
+/// pages of states count the pages that are open, and what has content has memory.
 #[test]
 fn a_table_is_trimmed_beside_a_write() {
     model(|| {
@@ -181,8 +182,8 @@ fn a_table_is_trimmed_beside_a_write() {
     });
 }
 
-/// A page is discarded and closed, and with it its page of states, while others read there, and write there again: a reader finds
-/// what was there or a hole, and what is written stays.
+/// A page is discarded and closed, and with it its page of states, while others read there, and
+/// write there again: a reader finds what was there or a hole, and what is written stays.
 #[test]
 fn a_page_is_closed_beside_a_reader_and_a_writer() {
     let word = |pattern| Content::Same(pattern).word(false).expect("no object");
@@ -227,7 +228,8 @@ fn a_page_is_closed_beside_a_reader_and_a_writer() {
     });
 }
 
-/// Somebody takes a reference to a shared object while the last one goes: it keeps the object, or finds none.
+/// Somebody takes a reference to a shared object while the last one goes: it keeps the object, or
+/// finds none.
 #[test]
 fn a_shared_object_is_found_while_it_goes() {
     const HASH: u32 = 9;

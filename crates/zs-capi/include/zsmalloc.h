@@ -39,8 +39,8 @@
 #define ZS_UNLIMITED UINT64_MAX
 
 /**
- * What a call answers. Whatever it is but `ZS_OK`, nothing has changed, unless the function says otherwise.
- * Later versions may add values.
+ * What a call answers. Whatever it is but `ZS_OK`, nothing has changed, unless the function says
+ * otherwise. Later versions may add values.
  */
 typedef enum zs_result {
   /**
@@ -100,8 +100,8 @@ typedef enum zs_result {
    */
   ZS_SYSTEM = 13,
   /**
-   * The pool does not add up: `zs_last_error()` says where. A fault of this library, or memory that
-   * somebody overwrote.
+   * The pool does not add up: `zs_last_error()` says where. A fault of this library, or memory
+   * that somebody overwrote.
    */
   ZS_CORRUPT = 14,
   /**
@@ -187,14 +187,14 @@ typedef enum zs_pressure_kind {
 } zs_pressure_kind;
 
 /**
- * Memory under one hard limit, for one pool or many. Made by `zs_arena_create()`; may be used by all
- * threads at once.
+ * Memory under one hard limit, for one pool or many. Made by `zs_arena_create()`; may be used by
+ * all threads at once.
  */
 typedef struct zs_arena zs_arena;
 
 /**
- * Objects of 1 byte to a page, named by handles. Made by `zs_pool_create()`, or `zs_create_pool()` of the
- * kernel's names; may be used by all threads at once.
+ * Objects of 1 byte to a page, named by handles. Made by `zs_pool_create()`, or `zs_create_pool()`
+ * of the kernel's names; may be used by all threads at once.
  */
 typedef struct zs_pool zs_pool;
 
@@ -208,8 +208,8 @@ typedef struct zs_watcher zs_watcher;
  */
 typedef struct zs_arena_options {
   /**
-   * The most bytes that may be held, metadata included: 2 MiB to 1 TiB. Must be given. Reserves as
-   * many addresses and no memory.
+   * The most bytes that may be held, metadata included: 2 MiB to 1 TiB. Must be given. Reserves
+   * as many addresses and no memory.
    */
   uint64_t limit;
   /**
@@ -217,7 +217,8 @@ typedef struct zs_arena_options {
    */
   uint64_t page_size;
   /**
-   * Free memory that nobody needed for so many milliseconds goes back to the system. Default: 1000.
+   * Free memory that nobody needed for so many milliseconds goes back to the system. Default:
+   * 1000.
    */
   uint64_t decay_ms;
   /**
@@ -314,7 +315,8 @@ typedef struct zs_pool_info {
    */
   uint64_t classes;
   /**
-   * A freed handle is refused until its place in the table was used again 2 to this power times.
+   * A freed handle is refused until its place in the table was used again 2 to this power
+   * times.
    */
   uint64_t generation_bits;
 } zs_pool_info;
@@ -421,8 +423,8 @@ typedef struct zs_pool_options {
    */
   const char *name;
   /**
-   * The most objects, up to 2^32 - 2; 8 bytes of address space each. Default: as many of the smallest
-   * objects as the arena's limit holds.
+   * The most objects, up to 2^32 - 2; 8 bytes of address space each. Default: as many of the
+   * smallest objects as the arena's limit holds.
    */
   uint64_t max_objects;
   /**
@@ -448,7 +450,8 @@ typedef struct zs_pressure_options {
    */
   uint64_t stall_us;
   /**
-   * ... within so many, 500000 to 10000000; without privilege a multiple of 2000000. Default: 2000000.
+   * ... within so many, 500000 to 10000000; without privilege a multiple of 2000000. Default:
+   * 2000000.
    */
   uint64_t window_us;
   /**
@@ -492,9 +495,10 @@ typedef struct zs_pressure {
 } zs_pressure;
 
 /**
- * Called on a thread of the library's, one call after the other: the context that was handed in, and what
- * has happened. It may take its time and use pools and arenas (`zs_pool_shrink()`, `zs_arena_trim()`), and
- * stop its own watcher; it must return, neither by a C++ exception nor by `longjmp`.
+ * Called on a thread of the library's, one call after the other: the context that was handed in,
+ * and what has happened. It may take its time and use pools and arenas (`zs_pool_shrink()`,
+ * `zs_arena_trim()`), and stop its own watcher; it must return, neither by a C++ exception nor by
+ * `longjmp`.
  */
 typedef void (*zs_pressure_fn)(void *context, const struct zs_pressure *pressure);
 
@@ -555,8 +559,9 @@ typedef struct zs_spans {
 } zs_spans;
 
 /**
- * A look at an object, begun by `zs_view_begin()`: its bytes can neither change nor go until `zs_view_end()`.
- * May be passed to another thread, but neither moved nor copied: its address counts.
+ * A look at an object, begun by `zs_view_begin()`: its bytes can neither change nor go until
+ * `zs_view_end()`. May be passed to another thread, but neither moved nor copied: its address
+ * counts.
  */
 typedef struct zs_view {
   /**
@@ -570,9 +575,9 @@ typedef struct zs_view {
 } zs_view;
 
 /**
- * Called with each object: the context that was handed in, its handle, and its bytes, which are valid until
- * it returns. 0 goes on; anything else visits no more. It may use the pool, and free the object; it must
- * return, neither by a C++ exception nor by `longjmp`.
+ * Called with each object: the context that was handed in, its handle, and its bytes, which are
+ * valid until it returns. 0 goes on; anything else visits no more. It may use the pool, and free
+ * the object; it must return, neither by a C++ exception nor by `longjmp`.
  */
 typedef int (*zs_visit_fn)(void *context, zs_handle handle, const struct zs_spans *bytes);
 
@@ -604,28 +609,26 @@ enum zs_result zs_arena_create(const struct zs_arena_options *options,
 enum zs_result zs_arena_destroy(struct zs_arena *arena);
 
 /**
- * Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes went. May
- * take tens of milliseconds for each GiB.
+ * Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes
+ * went. May take tens of milliseconds for each GiB.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_arena_trim(struct zs_arena *arena,
-                             uint64_t *bytes);
+enum zs_result zs_arena_trim(struct zs_arena *arena, uint64_t *bytes);
 
 /**
- * As `zs_arena_trim()`, for memory that nobody needed for `decay_ms`. Cheap when there is none. Programs
- * that fall idle call it, or ask for `ZS_ARENA_DECAY_THREAD`.
+ * As `zs_arena_trim()`, for memory that nobody needed for `decay_ms`. Cheap when there is none.
+ * Programs that fall idle call it, or ask for `ZS_ARENA_DECAY_THREAD`.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_arena_decay(struct zs_arena *arena,
-                              uint64_t *bytes);
+enum zs_result zs_arena_decay(struct zs_arena *arena, uint64_t *bytes);
 
 /**
  * What an arena holds: `size` is `sizeof *info`. Takes no lock.
@@ -638,20 +641,19 @@ enum zs_result zs_arena_decay(struct zs_arena *arena,
 enum zs_result zs_arena_get_info(struct zs_arena *arena, struct zs_arena_info *info, size_t size);
 
 /**
- * What a pool holds: `size` is `sizeof *info`. Takes 128 short locks, one after the other, so that the
- * classes are of slightly different moments while others are at work.
+ * What a pool holds: `size` is `sizeof *info`. Takes 128 short locks, one after the other, so that
+ * the classes are of slightly different moments while others are at work.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_get_info(zs_pool_t *pool,
-                                struct zs_pool_info *info,
-                                size_t size);
+enum zs_result zs_pool_get_info(zs_pool_t *pool, struct zs_pool_info *info, size_t size);
 
 /**
- * What one size class holds, the smallest being number 0: `size` is `sizeof *info`. Takes one short lock.
+ * What one size class holds, the smallest being number 0: `size` is `sizeof *info`. Takes one
+ * short lock.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also for a number that is too high), `ZS_FORKED`.
  *
@@ -664,7 +666,8 @@ enum zs_result zs_pool_get_class_info(zs_pool_t *pool,
                                       size_t size);
 
 /**
- * Recounts everything in a pool and compares: for tests and diagnosis, with no other thread at work on it.
+ * Recounts everything in a pool and compares: for tests and diagnosis, with no other thread at
+ * work on it.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, `ZS_CORRUPT`.
  *
@@ -674,13 +677,13 @@ enum zs_result zs_pool_get_class_info(zs_pool_t *pool,
 enum zs_result zs_pool_validate(zs_pool_t *pool);
 
 /**
- * Keeps memory whole: moves objects together so that page frames empty, moves page frames to the lower
- * pageblocks of the arena so that the upper ones become free as a whole, and gives what is free back to the system. Beside
- * everything else that goes on; handles stay what they are; no reader is waited for. Page frames of other pools of the
- * arena stay where they are.
+ * Keeps memory whole: moves objects together so that page frames empty, moves page frames to the
+ * lower pageblocks of the arena so that the upper ones become free as a whole, and gives what is
+ * free back to the system. Beside everything else that goes on; handles stay what they are; no
+ * reader is waited for. Page frames of other pools of the arena stay where they are.
  *
- * Copies about `max_bytes` bytes at most (`ZS_UNLIMITED` is no bound; 0 only gives back): call it now and then, or after
- * many frees. `report` may be NULL, else `size` is `sizeof *report`.
+ * Copies about `max_bytes` bytes at most (`ZS_UNLIMITED` is no bound; 0 only gives back): call it
+ * now and then, or after many frees. `report` may be NULL, else `size` is `sizeof *report`.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`; what was done is in the report.
  *
@@ -714,12 +717,13 @@ enum zs_result zs_pool_insert(zs_pool_t *pool, const void *data, size_t len, zs_
 enum zs_result zs_pool_allocate(zs_pool_t *pool, size_t len, zs_handle *handle);
 
 /**
- * Copies an object into a buffer of `capacity` bytes; `len` becomes the object's length, also when the
- * answer is `ZS_BUFFER_TOO_SMALL`, so that a capacity of 0 (and a buffer of NULL) asks for the length.
+ * Copies an object into a buffer of `capacity` bytes; `len` becomes the object's length, also when
+ * the answer is `ZS_BUFFER_TOO_SMALL`, so that a capacity of 0 (and a buffer of NULL) asks for the
+ * length.
  *
  * Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_BUFFER_TOO_SMALL`, and `ZS_BUSY` if the object is mapped for
- * writing or has 15 readers.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_BUFFER_TOO_SMALL`, and `ZS_BUSY` if the object is
+ * mapped for writing or has 15 readers.
  *
  * # Safety
  * As for all functions.
@@ -731,26 +735,26 @@ enum zs_result zs_pool_read(zs_pool_t *pool,
                             size_t *len);
 
 /**
- * Gives an object new contents of any length, 1 to a page, under the same handle. Readers see the old ones
- * or the new ones; on an error the old ones stay. Takes memory for the new beside the old.
+ * Gives an object new contents of any length, 1 to a page, under the same handle. Readers see the
+ * old ones or the new ones; on an error the old ones stay. Takes memory for the new beside the
+ * old.
  *
  * Waits for another thread's write or move of the same object, for nothing else.
- * Answers as `zs_pool_insert()`, `ZS_STALE`, and `ZS_BUSY` while somebody looks at the object or has it mapped.
+ * Answers as `zs_pool_insert()`, `ZS_STALE`, and `ZS_BUSY` while somebody looks at the object or
+ * has it mapped.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_replace(zs_pool_t *pool,
-                               zs_handle handle,
-                               const void *data,
-                               size_t len);
+enum zs_result zs_pool_replace(zs_pool_t *pool, zs_handle handle, const void *data, size_t len);
 
 /**
- * Overwrites `len` bytes of an object from `offset` on, in place. Readers see all of it or nothing.
+ * Overwrites `len` bytes of an object from `offset` on, in place. Readers see all of it or
+ * nothing.
  *
  * Waits for another thread's write or move of the same object, for nothing else.
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_TOO_LARGE` if the range leaves the object, `ZS_FORKED`, and
- * `ZS_BUSY` while somebody looks at the object or has it mapped.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_TOO_LARGE` if the range leaves the object,
+ * `ZS_FORKED`, and `ZS_BUSY` while somebody looks at the object or has it mapped.
  *
  * # Safety
  * As for all functions.
@@ -762,24 +766,24 @@ enum zs_result zs_pool_write(zs_pool_t *pool,
                              size_t len);
 
 /**
- * Frees an object. The handle is stale at once; while views of it are open, the last one to end gives the
- * memory back.
+ * Frees an object. The handle is stale at once; while views of it are open, the last one to end
+ * gives the memory back.
  *
  * Waits for another thread's write to the same object, for nothing else.
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE` (a second free, too), `ZS_FORKED`, `ZS_BUSY` while mapped for writing.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE` (a second free, too), `ZS_FORKED`, `ZS_BUSY` while
+ * mapped for writing.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_free(zs_pool_t *pool,
-                            zs_handle handle);
+enum zs_result zs_pool_free(zs_pool_t *pool, zs_handle handle);
 
 /**
- * Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored), else
- * `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
+ * Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored),
+ * else `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
  *
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools), `ZS_NO_MEMORY`,
- * `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools),
+ * `ZS_NO_MEMORY`, `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.
  *
  * # Safety
  * As for all functions: see `docs/c.md`.
@@ -790,11 +794,11 @@ enum zs_result zs_pool_create(struct zs_arena *arena,
                               zs_pool_t **pool);
 
 /**
- * Frees every object of a pool, so that it can be destroyed, or filled anew. Takes as long as freeing them
- * one by one.
+ * Frees every object of a pool, so that it can be destroyed, or filled anew. Takes as long as
+ * freeing them one by one.
  *
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, and `ZS_BUSY` if objects are left that somebody has mapped for
- * writing, is looking at, or has just inserted: all others are gone then.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, and `ZS_BUSY` if objects are left that somebody has
+ * mapped for writing, is looking at, or has just inserted: all others are gone then.
  *
  * # Safety
  * As for all functions.
@@ -804,8 +808,8 @@ enum zs_result zs_pool_clear(zs_pool_t *pool);
 /**
  * Destroys an empty pool. In a forked child, any pool: what the child has of it is let go of.
  *
- * Answers `ZS_NULL`, `ZS_GONE`, or `ZS_BUSY` if objects are left: `zs_pool_get_class_info()` says in which
- * classes, `zs_pool_clear()` frees them.
+ * Answers `ZS_NULL`, `ZS_GONE`, or `ZS_BUSY` if objects are left: `zs_pool_get_class_info()` says
+ * in which classes, `zs_pool_clear()` frees them.
  *
  * # Safety
  * As for all functions; no other call is using the pool.
@@ -813,15 +817,16 @@ enum zs_result zs_pool_clear(zs_pool_t *pool);
 enum zs_result zs_pool_destroy(zs_pool_t *pool);
 
 /**
- * Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options` may be NULL
- * (then `size` is ignored), else `size` is `sizeof *options`. The first call may come before `*watcher` is written.
+ * Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options`
+ * may be NULL (then `size` is ignored), else `size` is `sizeof *options`. The first call may come
+ * before `*watcher` is written.
  *
- * Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or refuses it; no
- * thread), `ZS_TOO_MANY` (64 watchers).
+ * Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or
+ * refuses it; no thread), `ZS_TOO_MANY` (64 watchers).
  *
  * # Safety
- * As for all functions (see `docs/c.md`); `call` keeps to what its type says, and may be called with `context`
- * on another thread until the watcher was stopped.
+ * As for all functions (see `docs/c.md`); `call` keeps to what its type says, and may be called
+ * with `context` on another thread until the watcher was stopped.
  */
 enum zs_result zs_pressure_watch(const struct zs_pressure_options *options,
                                  size_t size,
@@ -830,8 +835,8 @@ enum zs_result zs_pressure_watch(const struct zs_pressure_options *options,
                                  struct zs_watcher **watcher);
 
 /**
- * Stops a watcher: its function is not called any more once this has returned. Waits for a call that is
- * under way, unless it is that call which stops it.
+ * Stops a watcher: its function is not called any more once this has returned. Waits for a call
+ * that is under way, unless it is that call which stops it.
  *
  * Answers `ZS_NULL`, `ZS_GONE`.
  *
@@ -851,16 +856,17 @@ const char *zs_strerror(int result);
 const char *zs_version(void);
 
 /**
- * More about the last call of this thread that answered `ZS_INVALID`, `ZS_SYSTEM` or `ZS_CORRUPT`: which
- * argument or file, and what would be right. `""` before the first. Valid until the thread's next such
- * call, or its end.
+ * More about the last call of this thread that answered `ZS_INVALID`, `ZS_SYSTEM` or `ZS_CORRUPT`:
+ * which argument or file, and what would be right. `""` before the first. Valid until the thread's
+ * next such call, or its end.
  */
 const char *zs_last_error(void);
 
 /**
  * Moves objects together, beside everything else that goes on, so that page frames empty: at most
- * `max_objects` moves, or until about `max_frames` frames were freed; `ZS_UNLIMITED` for either is no bound.
- * Handles stay what they are; no reader is waited for. `report` may be NULL, else `size` is `sizeof *report`.
+ * `max_objects` moves, or until about `max_frames` frames were freed; `ZS_UNLIMITED` for either is
+ * no bound. Handles stay what they are; no reader is waited for. `report` may be NULL, else `size`
+ * is `sizeof *report`.
  *
  * Takes about 1 us an object moved; holds no lock for longer than 32 moves.
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`; what was done, or why nothing, is in the report.
@@ -875,62 +881,59 @@ enum zs_result zs_pool_compact(zs_pool_t *pool,
                                size_t size);
 
 /**
- * How many page frames a compaction would free, if every object could be moved: never more than there are.
+ * How many page frames a compaction would free, if every object could be moved: never more than
+ * there are.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_can_compact(zs_pool_t *pool,
-                                   uint64_t *frames);
+enum zs_result zs_pool_can_compact(zs_pool_t *pool, uint64_t *frames);
 
 /**
- * Gives page frames back to the system, about `frames` of them if so many can be spared: free ones first,
- * then those that compaction empties. `bytes`, if not NULL, becomes how many bytes went.
+ * Gives page frames back to the system, about `frames` of them if so many can be spared: free ones
+ * first, then those that compaction empties. `bytes`, if not NULL, becomes how many bytes went.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_shrink(zs_pool_t *pool,
-                              uint64_t frames,
-                              uint64_t *bytes);
+enum zs_result zs_pool_shrink(zs_pool_t *pool, uint64_t frames, uint64_t *bytes);
 
 /**
- * Gives back what nothing uses: every free page frame of the arena, those that the pool's classes keep back,
- * and empty pages of its tables. `bytes`, if not NULL, becomes how many bytes went.
+ * Gives back what nothing uses: every free page frame of the arena, those that the pool's classes
+ * keep back, and empty pages of its tables. `bytes`, if not NULL, becomes how many bytes went.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety
  * As for all functions.
  */
-enum zs_result zs_pool_trim(zs_pool_t *pool,
-                            uint64_t *bytes);
+enum zs_result zs_pool_trim(zs_pool_t *pool, uint64_t *bytes);
 
 /**
- * Opens a view of an object, without copying it. While it is open, the object can be freed (the handle is
- * stale then, the bytes stay), but not replaced or written to. An object has room for 15 at a time.
- * A `zs_view` that is open is not to be begun again: nobody could end the first view then.
+ * Opens a view of an object, without copying it. While it is open, the object can be freed (the
+ * handle is stale then, the bytes stay), but not replaced or written to. An object has room for 15
+ * at a time. A `zs_view` that is open is not to be begun again: nobody could end the first view
+ * then.
  *
  * Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
- * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or has 15 readers.
+ * Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or
+ * has 15 readers.
  *
  * # Safety
  * As for all functions: see `docs/c.md`.
  */
-enum zs_result zs_view_begin(zs_pool_t *pool,
-                             zs_handle handle,
-                             struct zs_view *view);
+enum zs_result zs_view_begin(zs_pool_t *pool, zs_handle handle, struct zs_view *view);
 
 /**
- * Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end the same one,
- * one does.
+ * Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end
+ * the same one, one does.
  *
- * Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and `ZS_GONE` in a forked child
- * that has destroyed the pool.
+ * Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and
+ * `ZS_GONE` in a forked child that has destroyed the pool.
  *
  * # Safety
  * As for all functions; nothing but the library wrote to `reserved`.
@@ -938,9 +941,9 @@ enum zs_result zs_view_begin(zs_pool_t *pool,
 enum zs_result zs_view_end(struct zs_view *view);
 
 /**
- * Calls `visit` with every object that can be read, in no order that means anything; `skipped`, if not NULL,
- * becomes how many could not (mapped for writing, or full of readers). An object that lives throughout is
- * visited once; one that is inserted or freed meanwhile, at most once.
+ * Calls `visit` with every object that can be read, in no order that means anything; `skipped`, if
+ * not NULL, becomes how many could not (mapped for writing, or full of readers). An object that
+ * lives throughout is visited once; one that is inserted or freed meanwhile, at most once.
  *
  * Takes time for every object that the pool ever held at once, also after `visit` has ended it.
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.

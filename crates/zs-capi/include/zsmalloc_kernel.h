@@ -71,8 +71,8 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Makes a pool with an arena of its own: pages of 4 KiB, no limit below the system's memory. Of the name, 31
- * bytes are kept. NULL on failure: `ENOMEM`.
+ * Makes a pool with an arena of its own: pages of 4 KiB, no limit below the system's memory. Of
+ * the name, 31 bytes are kept. NULL on failure: `ENOMEM`.
  *
  * # Safety
  * `name` is NULL, or a text.
@@ -88,88 +88,76 @@ zs_pool *zs_create_pool(const char *name);
 void zs_destroy_pool(zs_pool *pool);
 
 /**
- * Makes an object of `size` bytes that read as zero; returns its handle. `flags` and `nid` mean nothing. 0 on
- * failure: `EINVAL` for a size of 0, `ENOSPC` for more than a page, `ENOMEM`.
+ * Makes an object of `size` bytes that read as zero; returns its handle. `flags` and `nid` mean
+ * nothing. 0 on failure: `EINVAL` for a size of 0, `ENOSPC` for more than a page, `ENOMEM`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
  */
-unsigned long zs_malloc(zs_pool *pool,
-                        size_t size,
-                        gfp_t flags,
-                        int nid);
+unsigned long zs_malloc(zs_pool *pool, size_t size, gfp_t flags, int nid);
 
 /**
- * Frees an object; 0 is none. Not an object of the pool, or no longer: `EINVAL`. While mapped for writing: it
- * stays, `EBUSY`.
+ * Frees an object; 0 is none. Not an object of the pool, or no longer: `EINVAL`. While mapped for
+ * writing: it stays, `EBUSY`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
  */
-void zs_free(zs_pool *pool,
-             unsigned long handle);
+void zs_free(zs_pool *pool, unsigned long handle);
 
 /**
- * Opens an object for reading; returns its first `mem_len` bytes, in place, or copied to `local_copy` if they lie
- * in two page frames. Until `zs_obj_read_end()` of the same thread, the object cannot change. NULL on failure:
- * `EINVAL` (not an object, longer than it, no `local_copy` where one is needed), `EBUSY` (mapped for writing).
+ * Opens an object for reading; returns its first `mem_len` bytes, in place, or copied to
+ * `local_copy` if they lie in two page frames. Until `zs_obj_read_end()` of the same thread, the
+ * object cannot change. NULL on failure: `EINVAL` (not an object, longer than it, no `local_copy`
+ * where one is needed), `EBUSY` (mapped for writing).
  *
  * # Safety
  * `local_copy` is NULL or has room for `mem_len` bytes; nobody destroys the pool meanwhile.
  */
-void *zs_obj_read_begin(zs_pool *pool,
-                        unsigned long handle,
-                        size_t mem_len,
-                        void *local_copy);
+void *zs_obj_read_begin(zs_pool *pool, unsigned long handle, size_t mem_len, void *local_copy);
 
 /**
- * Ends what `zs_obj_read_begin()` began in this thread, with the same `mem_len` and with what it returned. Nothing
- * like that begun: `EINVAL`.
+ * Ends what `zs_obj_read_begin()` began in this thread, with the same `mem_len` and with what it
+ * returned. Nothing like that begun: `EINVAL`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
  */
-void zs_obj_read_end(zs_pool *pool,
-                     unsigned long handle,
-                     size_t mem_len,
-                     void *handle_mem);
+void zs_obj_read_end(zs_pool *pool, unsigned long handle, size_t mem_len, void *handle_mem);
 
 /**
- * Overwrites the first `mem_len` bytes of an object. Unlike in the kernel, more than it has is refused: `EINVAL`.
- * Not an object: `EINVAL`. While somebody reads it or has it mapped: `EBUSY`.
+ * Overwrites the first `mem_len` bytes of an object. Unlike in the kernel, more than it has is
+ * refused: `EINVAL`. Not an object: `EINVAL`. While somebody reads it or has it mapped: `EBUSY`.
  *
  * # Safety
  * `handle_mem` is NULL or has `mem_len` bytes; nobody destroys the pool meanwhile.
  */
-void zs_obj_write(zs_pool *pool,
-                  unsigned long handle,
-                  const void *handle_mem,
-                  size_t mem_len);
+void zs_obj_write(zs_pool *pool, unsigned long handle, const void *handle_mem, size_t mem_len);
 
 /**
- * Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many times for reading, and
- * unmap them in any order (of one object, the latest goes first); all end with the thread. NULL on failure: `EINVAL` (not an object, not a mode),
- * `EBUSY` (mapped for writing, or read while it should be), `ENOMEM`.
+ * Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many
+ * times for reading, and unmap them in any order (of one object, the latest goes first); all end
+ * with the thread. NULL on failure: `EINVAL` (not an object, not a mode), `EBUSY` (mapped for
+ * writing, or read while it should be), `ENOMEM`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
  */
-void *zs_map_object(zs_pool *pool,
-                    unsigned long handle,
-                    unsigned int mm);
+void *zs_map_object(zs_pool *pool, unsigned long handle, unsigned int mm);
 
 /**
- * Ends this thread's latest mapping of an object, and writes back what was mapped for writing. None: `EINVAL`.
+ * Ends this thread's latest mapping of an object, and writes back what was mapped for writing.
+ * None: `EINVAL`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile; nobody uses the mapped bytes any more.
  */
-void zs_unmap_object(zs_pool *pool,
-                     unsigned long handle);
+void zs_unmap_object(zs_pool *pool, unsigned long handle);
 
 /**
- * Moves objects together and gives the page frames that empties back to the system; returns how many. 0 also
- * while another thread compacts the pool, or a forked child shares its memory. Not a pool: 0, `EINVAL`.
+ * Moves objects together and gives the page frames that empties back to the system; returns how
+ * many. 0 also while another thread compacts the pool, or a forked child shares its memory. Not a
+ * pool: 0, `EINVAL`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
@@ -201,13 +189,13 @@ uint64_t zs_get_total_size_bytes(zs_pool *pool);
 size_t zs_huge_class_size(zs_pool *pool);
 
 /**
- * The number of the size class that `zs_malloc()` takes for `size` bytes. Not a size or a pool: `UINT_MAX`, `EINVAL`.
+ * The number of the size class that `zs_malloc()` takes for `size` bytes. Not a size or a pool:
+ * `UINT_MAX`, `EINVAL`.
  *
  * # Safety
  * Nobody destroys the pool meanwhile.
  */
-unsigned int zs_lookup_class_index(zs_pool *pool,
-                                   unsigned int size);
+unsigned int zs_lookup_class_index(zs_pool *pool, unsigned int size);
 
 /**
  * What has happened to a pool. Not a pool, or no place: `EINVAL`.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use zs_mm::{Arena, ArenaOptions, PageSize};
 use zs_os::{AnonBacking, DecayThread, HOST};
 
-/// Memory under one hard limit, for one pool or many. Made by `zs_arena_create()`; may be used by all
-/// threads at once.
+/// Memory under one hard limit, for one pool or many. Made by `zs_arena_create()`; may be used by
+/// all threads at once.
 #[derive(Debug)]
 pub struct zs_arena(());
 
@@ -23,12 +23,13 @@ pub const ZS_ARENA_DECAY_THREAD: u64 = 2;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_arena_options {
-    /// The most bytes that may be held, metadata included: 2 MiB to 1 TiB. Must be given. Reserves as
-    /// many addresses and no memory.
+    /// The most bytes that may be held, metadata included: 2 MiB to 1 TiB. Must be given. Reserves
+    /// as many addresses and no memory.
     pub limit: u64,
     /// Bytes of a page frame, and of the largest object: 4096 (the default), 16384 or 65536.
     pub page_size: u64,
-    /// Free memory that nobody needed for so many milliseconds goes back to the system. Default: 1000.
+    /// Free memory that nobody needed for so many milliseconds goes back to the system. Default:
+    /// 1000.
     pub decay_ms: u64,
     /// `ZS_ARENA_...`, added up. Default: none.
     pub flags: u64,
@@ -160,8 +161,8 @@ pub unsafe extern "C" fn zs_arena_destroy(arena: *mut zs_arena) -> zs_result {
     })
 }
 
-/// Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes went. May
-/// take tens of milliseconds for each GiB.
+/// Gives every free page frame back to the system; `bytes`, if not NULL, becomes how many bytes
+/// went. May take tens of milliseconds for each GiB.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///
@@ -173,8 +174,8 @@ pub unsafe extern "C" fn zs_arena_trim(arena: *mut zs_arena, bytes: *mut u64) ->
     unsafe { give_back(arena, bytes, Arena::trim) }
 }
 
-/// As `zs_arena_trim()`, for memory that nobody needed for `decay_ms`. Cheap when there is none. Programs
-/// that fall idle call it, or ask for `ZS_ARENA_DECAY_THREAD`.
+/// As `zs_arena_trim()`, for memory that nobody needed for `decay_ms`. Cheap when there is none.
+/// Programs that fall idle call it, or ask for `ZS_ARENA_DECAY_THREAD`.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///

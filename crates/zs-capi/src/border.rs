@@ -51,8 +51,8 @@ impl<T> Out<T> {
     /// Writes the result.
     #[inline]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: valid for a write, by the contract of `new`, aligned or not; what was there is C's, and
-        // needs no drop.
+        // SAFETY: valid for a write, by the contract of `new`, aligned or not; what was there is
+        // C's, and needs no drop.
         unsafe { self.0.write_unaligned(value) };
     }
 }
@@ -91,7 +91,8 @@ pub(crate) unsafe fn buffer<'a>(
     if buffer.is_null() {
         return Err(ZS_NULL);
     }
-    // SAFETY: 1. Writable and this call's alone by contract. 2. The length is far below `isize::MAX`.
+    // SAFETY: 1. Writable and this call's alone by contract. 2. The length is far below
+    // `isize::MAX`.
     // 3. What C left there unwritten is only overwritten, never read.
     Ok(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), capacity.min(LONGEST)) })
 }

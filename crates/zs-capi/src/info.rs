@@ -62,7 +62,8 @@ pub struct zs_pool_info {
     pub largest_shared: u64,
     /// Size classes: `zs_pool_get_class_info()` takes numbers below this.
     pub classes: u64,
-    /// A freed handle is refused until its place in the table was used again 2 to this power times.
+    /// A freed handle is refused until its place in the table was used again 2 to this power
+    /// times.
     pub generation_bits: u64,
 }
 
@@ -143,8 +144,8 @@ pub unsafe extern "C" fn zs_arena_get_info(
     })
 }
 
-/// What a pool holds: `size` is `sizeof *info`. Takes 128 short locks, one after the other, so that the
-/// classes are of slightly different moments while others are at work.
+/// What a pool holds: `size` is `sizeof *info`. Takes 128 short locks, one after the other, so that
+/// the classes are of slightly different moments while others are at work.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`.
 ///
@@ -182,7 +183,8 @@ pub unsafe extern "C" fn zs_pool_get_info(
     })
 }
 
-/// What one size class holds, the smallest being number 0: `size` is `sizeof *info`. Takes one short lock.
+/// What one size class holds, the smallest being number 0: `size` is `sizeof *info`. Takes one
+/// short lock.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also for a number that is too high), `ZS_FORKED`.
 ///
@@ -220,7 +222,8 @@ pub unsafe extern "C" fn zs_pool_get_class_info(
     })
 }
 
-/// Recounts everything in a pool and compares: for tests and diagnosis, with no other thread at work on it.
+/// Recounts everything in a pool and compares: for tests and diagnosis, with no other thread at
+/// work on it.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, `ZS_CORRUPT`.
 ///

@@ -1,9 +1,9 @@
 //! libzsmalloc: the allocator for C and C++ programs.
 //!
-//! Data model: `zs_arena * / zs_pool_t * / zs_watcher * -> registry -> what it names`; `zs_handle ->
-//! object`. A thin layer: every function checks its pointers, calls the crate below, and turns what
-//! that answers into a [`zs_result`]. `docs/c.md` is for its users, `include/*.h` are generated from
-//! here.
+//! Data model: `zs_arena * / zs_pool_t * / zs_watcher * -> registry -> what it names`; `zs_handle
+//! -> object`. A thin layer: every function checks its pointers, calls the crate below, and turns
+//! what that answers into a [`zs_result`]. `docs/c.md` is for its users, `include/*.h` are
+//! generated from here.
 //!
 //! | module | responsibility |
 //! |---|---|

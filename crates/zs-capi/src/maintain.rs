@@ -74,13 +74,13 @@ impl zs_maintain_report {
     }
 }
 
-/// Keeps memory whole: moves objects together so that page frames empty, moves page frames to the lower
-/// pageblocks of the arena so that the upper ones become free as a whole, and gives what is free back to the system. Beside
-/// everything else that goes on; handles stay what they are; no reader is waited for. Page frames of other pools of the
-/// arena stay where they are.
+/// Keeps memory whole: moves objects together so that page frames empty, moves page frames to the
+/// lower pageblocks of the arena so that the upper ones become free as a whole, and gives what is
+/// free back to the system. Beside everything else that goes on; handles stay what they are; no
+/// reader is waited for. Page frames of other pools of the arena stay where they are.
 ///
-/// Copies about `max_bytes` bytes at most (`ZS_UNLIMITED` is no bound; 0 only gives back): call it now and then, or after
-/// many frees. `report` may be NULL, else `size` is `sizeof *report`.
+/// Copies about `max_bytes` bytes at most (`ZS_UNLIMITED` is no bound; 0 only gives back): call it
+/// now and then, or after many frees. `report` may be NULL, else `size` is `sizeof *report`.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`; what was done is in the report.
 ///

@@ -64,12 +64,13 @@ pub unsafe extern "C" fn zs_pool_allocate(
     })
 }
 
-/// Copies an object into a buffer of `capacity` bytes; `len` becomes the object's length, also when the
-/// answer is `ZS_BUFFER_TOO_SMALL`, so that a capacity of 0 (and a buffer of NULL) asks for the length.
+/// Copies an object into a buffer of `capacity` bytes; `len` becomes the object's length, also when
+/// the answer is `ZS_BUFFER_TOO_SMALL`, so that a capacity of 0 (and a buffer of NULL) asks for the
+/// length.
 ///
 /// Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_BUFFER_TOO_SMALL`, and `ZS_BUSY` if the object is mapped for
-/// writing or has 15 readers.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_BUFFER_TOO_SMALL`, and `ZS_BUSY` if the object is
+/// mapped for writing or has 15 readers.
 ///
 /// # Safety
 /// As for all functions.
@@ -102,11 +103,13 @@ pub unsafe extern "C" fn zs_pool_read(
     })
 }
 
-/// Gives an object new contents of any length, 1 to a page, under the same handle. Readers see the old ones
-/// or the new ones; on an error the old ones stay. Takes memory for the new beside the old.
+/// Gives an object new contents of any length, 1 to a page, under the same handle. Readers see the
+/// old ones or the new ones; on an error the old ones stay. Takes memory for the new beside the
+/// old.
 ///
 /// Waits for another thread's write or move of the same object, for nothing else.
-/// Answers as `zs_pool_insert()`, `ZS_STALE`, and `ZS_BUSY` while somebody looks at the object or has it mapped.
+/// Answers as `zs_pool_insert()`, `ZS_STALE`, and `ZS_BUSY` while somebody looks at the object or
+/// has it mapped.
 ///
 /// # Safety
 /// As for all functions.
@@ -127,11 +130,12 @@ pub unsafe extern "C" fn zs_pool_replace(
     })
 }
 
-/// Overwrites `len` bytes of an object from `offset` on, in place. Readers see all of it or nothing.
+/// Overwrites `len` bytes of an object from `offset` on, in place. Readers see all of it or
+/// nothing.
 ///
 /// Waits for another thread's write or move of the same object, for nothing else.
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_TOO_LARGE` if the range leaves the object, `ZS_FORKED`, and
-/// `ZS_BUSY` while somebody looks at the object or has it mapped.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, `ZS_TOO_LARGE` if the range leaves the object,
+/// `ZS_FORKED`, and `ZS_BUSY` while somebody looks at the object or has it mapped.
 ///
 /// # Safety
 /// As for all functions.
@@ -153,11 +157,12 @@ pub unsafe extern "C" fn zs_pool_write(
     })
 }
 
-/// Frees an object. The handle is stale at once; while views of it are open, the last one to end gives the
-/// memory back.
+/// Frees an object. The handle is stale at once; while views of it are open, the last one to end
+/// gives the memory back.
 ///
 /// Waits for another thread's write to the same object, for nothing else.
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE` (a second free, too), `ZS_FORKED`, `ZS_BUSY` while mapped for writing.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE` (a second free, too), `ZS_FORKED`, `ZS_BUSY` while
+/// mapped for writing.
 ///
 /// # Safety
 /// As for all functions.

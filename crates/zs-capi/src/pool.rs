@@ -12,8 +12,8 @@ use core::sync::atomic::AtomicU64;
 use std::sync::Arc;
 use zsmalloc::{HandlePool, PoolOptions};
 
-/// Objects of 1 byte to a page, named by handles. Made by `zs_pool_create()`, or `zs_create_pool()` of the
-/// kernel's names; may be used by all threads at once.
+/// Objects of 1 byte to a page, named by handles. Made by `zs_pool_create()`, or `zs_create_pool()`
+/// of the kernel's names; may be used by all threads at once.
 #[derive(Debug)]
 pub struct zs_pool(());
 
@@ -29,8 +29,8 @@ pub const ZS_POOL_ZERO_FREED: u64 = 1;
 pub struct zs_pool_options {
     /// A name for reports: UTF-8, at most 31 bytes. NULL: none.
     pub name: *const c_char,
-    /// The most objects, up to 2^32 - 2; 8 bytes of address space each. Default: as many of the smallest
-    /// objects as the arena's limit holds.
+    /// The most objects, up to 2^32 - 2; 8 bytes of address space each. Default: as many of the
+    /// smallest objects as the arena's limit holds.
     pub max_objects: u64,
     /// `ZS_POOL_...`, added up. Default: none.
     pub flags: u64,
@@ -74,11 +74,11 @@ pub(crate) unsafe fn find<'a>(pool: *const zs_pool) -> Result<&'a CPool, zs_resu
     Ok(&unsafe { POOLS.get(pool) }?.pool)
 }
 
-/// Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored), else
-/// `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
+/// Makes a pool in an arena, which must outlive it. `options` may be NULL (then `size` is ignored),
+/// else `size` is `sizeof *options`. Takes some 20 KiB, and 30 more with the first object.
 ///
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools), `ZS_NO_MEMORY`,
-/// `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID` (also if the arena carries 1024 pools),
+/// `ZS_NO_MEMORY`, `ZS_TOO_MANY` (4096 pools), `ZS_FORKED`.
 ///
 /// # Safety
 /// As for all functions: see `docs/c.md`.
@@ -126,11 +126,11 @@ pub unsafe extern "C" fn zs_pool_create(
     })
 }
 
-/// Frees every object of a pool, so that it can be destroyed, or filled anew. Takes as long as freeing them
-/// one by one.
+/// Frees every object of a pool, so that it can be destroyed, or filled anew. Takes as long as
+/// freeing them one by one.
 ///
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, and `ZS_BUSY` if objects are left that somebody has mapped for
-/// writing, is looking at, or has just inserted: all others are gone then.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`, and `ZS_BUSY` if objects are left that somebody has
+/// mapped for writing, is looking at, or has just inserted: all others are gone then.
 ///
 /// # Safety
 /// As for all functions.
@@ -154,8 +154,8 @@ pub unsafe extern "C" fn zs_pool_clear(pool: *mut zs_pool_t) -> zs_result {
 
 /// Destroys an empty pool. In a forked child, any pool: what the child has of it is let go of.
 ///
-/// Answers `ZS_NULL`, `ZS_GONE`, or `ZS_BUSY` if objects are left: `zs_pool_get_class_info()` says in which
-/// classes, `zs_pool_clear()` frees them.
+/// Answers `ZS_NULL`, `ZS_GONE`, or `ZS_BUSY` if objects are left: `zs_pool_get_class_info()` says
+/// in which classes, `zs_pool_clear()` frees them.
 ///
 /// # Safety
 /// As for all functions; no other call is using the pool.

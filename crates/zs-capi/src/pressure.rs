@@ -39,7 +39,8 @@ pub struct zs_pressure_options {
     pub group: *const c_char,
     /// Stalls: call when so many microseconds were lost ... Default: 200000.
     pub stall_us: u64,
-    /// ... within so many, 500000 to 10000000; without privilege a multiple of 2000000. Default: 2000000.
+    /// ... within so many, 500000 to 10000000; without privilege a multiple of 2000000. Default:
+    /// 2000000.
     pub window_us: u64,
     /// Events: the least time between two calls, in milliseconds, 1 to 3600000. Default: 100.
     pub interval_ms: u64,
@@ -83,9 +84,10 @@ pub struct zs_pressure {
     pub why: *const c_char,
 }
 
-/// Called on a thread of the library's, one call after the other: the context that was handed in, and what
-/// has happened. It may take its time and use pools and arenas (`zs_pool_shrink()`, `zs_arena_trim()`), and
-/// stop its own watcher; it must return, neither by a C++ exception nor by `longjmp`.
+/// Called on a thread of the library's, one call after the other: the context that was handed in,
+/// and what has happened. It may take its time and use pools and arenas (`zs_pool_shrink()`,
+/// `zs_arena_trim()`), and stop its own watcher; it must return, neither by a C++ exception nor by
+/// `longjmp`.
 pub type zs_pressure_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, pressure: *const zs_pressure)>;
 
@@ -105,7 +107,8 @@ static WATCHERS: Registry<WatcherEntry, 64> = Registry::new();
 /// The context of the program's function.
 struct Context(*mut c_void);
 
-// SAFETY: only handed back to the program, which says by `zs_pressure_watch` that the library's thread may.
+// SAFETY: only handed back to the program, which says by `zs_pressure_watch` that the library's
+// thread may.
 unsafe impl Send for Context {}
 
 impl zs_pressure_options {
@@ -156,15 +159,16 @@ impl zs_pressure_options {
     }
 }
 
-/// Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options` may be NULL
-/// (then `size` is ignored), else `size` is `sizeof *options`. The first call may come before `*watcher` is written.
+/// Has `call` called with `context` whenever memory is short, until `zs_watcher_stop()`. `options`
+/// may be NULL (then `size` is ignored), else `size` is `sizeof *options`. The first call may come
+/// before `*watcher` is written.
 ///
-/// Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or refuses it; no
-/// thread), `ZS_TOO_MANY` (64 watchers).
+/// Answers `ZS_NULL`, `ZS_INVALID`, `ZS_SYSTEM` (the kernel or the group has no such file, or
+/// refuses it; no thread), `ZS_TOO_MANY` (64 watchers).
 ///
 /// # Safety
-/// As for all functions (see `docs/c.md`); `call` keeps to what its type says, and may be called with `context`
-/// on another thread until the watcher was stopped.
+/// As for all functions (see `docs/c.md`); `call` keeps to what its type says, and may be called
+/// with `context` on another thread until the watcher was stopped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zs_pressure_watch(
     options: *const zs_pressure_options,
@@ -195,7 +199,8 @@ pub unsafe extern "C" fn zs_pressure_watch(
         let tell = move |pressure: &Pressure| {
             let context = &context;
             told(pressure, |told| {
-                // SAFETY: by the contract of `zs_pressure_watch`; the struct lives until it returns.
+                // SAFETY: by the contract of `zs_pressure_watch`; the struct lives until it
+                // returns.
                 unsafe { call(context.0, told) };
             });
         };
@@ -239,8 +244,8 @@ fn told(pressure: &Pressure, tell: impl FnOnce(*const zs_pressure)) {
     });
 }
 
-/// Stops a watcher: its function is not called any more once this has returned. Waits for a call that is
-/// under way, unless it is that call which stops it.
+/// Stops a watcher: its function is not called any more once this has returned. Waits for a call
+/// that is under way, unless it is that call which stops it.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`.
 ///

@@ -1,9 +1,9 @@
 //! Pointers that C holds, and whether they name something.
 //!
-//! What C has for a pointer is the address of a slot in a table of the library's: it is compared with
-//! the table's bounds before anything is read, so that a wild pointer is an error and no crash. A slot
-//! is used again as late as possible, so that a pointer to what was destroyed is an error, too, until
-//! so many others were made.
+//! What C has for a pointer is the address of a slot in a table of the library's: it is compared
+//! with the table's bounds before anything is read, so that a wild pointer is an error and no
+//! crash. A slot is used again as late as possible, so that a pointer to what was destroyed is an
+//! error, too, until so many others were made.
 
 use crate::result::zs_result;
 use crate::result::zs_result::{ZS_GONE, ZS_NULL, ZS_TOO_MANY};
@@ -72,8 +72,8 @@ impl<T: Send + Sync, const N: usize> Registry<T, N> {
     pub(crate) unsafe fn get<'a, C>(&self, name: *const C) -> Result<&'a T, zs_result> {
         // Acquire pairs with the Release in `insert`.
         let value = self.slot(name)?.load(Ordering::Acquire);
-        // SAFETY: not NULL, so it is from `into_raw`, and by contract not taken meanwhile; others have
-        // shared references only.
+        // SAFETY: not NULL, so it is from `into_raw`, and by contract not taken meanwhile; others
+        // have shared references only.
         unsafe { value.as_ref() }.ok_or(ZS_GONE)
     }
 
@@ -87,8 +87,8 @@ impl<T: Send + Sync, const N: usize> Registry<T, N> {
         if value.is_null() {
             return Err(ZS_GONE);
         }
-        // SAFETY: from `into_raw`; the exchange gave it to this thread alone, and by contract nobody
-        // refers to it.
+        // SAFETY: from `into_raw`; the exchange gave it to this thread alone, and by contract
+        // nobody refers to it.
         Ok(*unsafe { Box::from_raw(value) })
     }
 }

@@ -4,8 +4,8 @@ use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_int};
 use std::ffi::CString;
 
-/// What a call answers. Whatever it is but `ZS_OK`, nothing has changed, unless the function says otherwise.
-/// Later versions may add values.
+/// What a call answers. Whatever it is but `ZS_OK`, nothing has changed, unless the function says
+/// otherwise. Later versions may add values.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum zs_result {
@@ -37,8 +37,8 @@ pub enum zs_result {
     ZS_FORKED = 12,
     /// The system refused: `zs_last_error()` says what.
     ZS_SYSTEM = 13,
-    /// The pool does not add up: `zs_last_error()` says where. A fault of this library, or memory that
-    /// somebody overwrote.
+    /// The pool does not add up: `zs_last_error()` says where. A fault of this library, or memory
+    /// that somebody overwrote.
     ZS_CORRUPT = 14,
     /// A fault of this library; its message went to standard error.
     ZS_INTERNAL = 15,
@@ -88,9 +88,9 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// More about the last call of this thread that answered `ZS_INVALID`, `ZS_SYSTEM` or `ZS_CORRUPT`: which
-/// argument or file, and what would be right. `""` before the first. Valid until the thread's next such
-/// call, or its end.
+/// More about the last call of this thread that answered `ZS_INVALID`, `ZS_SYSTEM` or `ZS_CORRUPT`:
+/// which argument or file, and what would be right. `""` before the first. Valid until the thread's
+/// next such call, or its end.
 #[unsafe(no_mangle)]
 pub extern "C" fn zs_last_error() -> *const c_char {
     // A thread that is ending has none any more.

@@ -91,8 +91,9 @@ pub(crate) fn freed(report: &CompactReport) -> u64 {
 }
 
 /// Moves objects together, beside everything else that goes on, so that page frames empty: at most
-/// `max_objects` moves, or until about `max_frames` frames were freed; `ZS_UNLIMITED` for either is no bound.
-/// Handles stay what they are; no reader is waited for. `report` may be NULL, else `size` is `sizeof *report`.
+/// `max_objects` moves, or until about `max_frames` frames were freed; `ZS_UNLIMITED` for either is
+/// no bound. Handles stay what they are; no reader is waited for. `report` may be NULL, else `size`
+/// is `sizeof *report`.
 ///
 /// Takes about 1 us an object moved; holds no lock for longer than 32 moves.
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`; what was done, or why nothing, is in the report.
@@ -127,7 +128,8 @@ pub unsafe extern "C" fn zs_pool_compact(
     })
 }
 
-/// How many page frames a compaction would free, if every object could be moved: never more than there are.
+/// How many page frames a compaction would free, if every object could be moved: never more than
+/// there are.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///
@@ -146,8 +148,8 @@ pub unsafe extern "C" fn zs_pool_can_compact(pool: *mut zs_pool_t, frames: *mut 
     })
 }
 
-/// Gives page frames back to the system, about `frames` of them if so many can be spared: free ones first,
-/// then those that compaction empties. `bytes`, if not NULL, becomes how many bytes went.
+/// Gives page frames back to the system, about `frames` of them if so many can be spared: free ones
+/// first, then those that compaction empties. `bytes`, if not NULL, becomes how many bytes went.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///
@@ -174,8 +176,8 @@ pub unsafe extern "C" fn zs_pool_shrink(
     })
 }
 
-/// Gives back what nothing uses: every free page frame of the arena, those that the pool's classes keep back,
-/// and empty pages of its tables. `bytes`, if not NULL, becomes how many bytes went.
+/// Gives back what nothing uses: every free page frame of the arena, those that the pool's classes
+/// keep back, and empty pages of its tables. `bytes`, if not NULL, becomes how many bytes went.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
 ///

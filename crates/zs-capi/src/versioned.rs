@@ -1,8 +1,8 @@
 //! Structs that grow from one version of the library to the next.
 //!
-//! A struct crosses the border together with the caller's `sizeof`. A field is only ever added at the
-//! end, and reads as zero where one side does not know it: an old program gets the part that it knows,
-//! and a new one sees zeros in what an old library does not.
+//! A struct crosses the border together with the caller's `sizeof`. A field is only ever added at
+//! the end, and reads as zero where one side does not know it: an old program gets the part that it
+//! knows, and a new one sees zeros in what an old library does not.
 
 use crate::border::Out;
 use crate::result::zs_result::ZS_NULL;

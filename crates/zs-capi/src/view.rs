@@ -28,8 +28,9 @@ pub struct zs_spans {
     pub second_len: usize,
 }
 
-/// A look at an object, begun by `zs_view_begin()`: its bytes can neither change nor go until `zs_view_end()`.
-/// May be passed to another thread, but neither moved nor copied: its address counts.
+/// A look at an object, begun by `zs_view_begin()`: its bytes can neither change nor go until
+/// `zs_view_end()`. May be passed to another thread, but neither moved nor copied: its address
+/// counts.
 #[repr(C)]
 #[derive(Debug)]
 pub struct zs_view {
@@ -42,7 +43,8 @@ pub struct zs_view {
 /// The reader that a view stands for.
 type Reader = ReadGuard<'static, SharedArena, HandleTable>;
 
-/// The words of a view: the reader's, the pool's name, and whether it is open. The rest is for later.
+/// The words of a view: the reader's, the pool's name, and whether it is open. The rest is for
+/// later.
 const READER_WORDS: usize = 7;
 const POOL: usize = READER_WORDS;
 const OPEN: usize = POOL + 1;
@@ -79,12 +81,14 @@ pub(crate) fn spans_of(spans: Spans<'_>) -> zs_spans {
     }
 }
 
-/// Opens a view of an object, without copying it. While it is open, the object can be freed (the handle is
-/// stale then, the bytes stay), but not replaced or written to. An object has room for 15 at a time.
-/// A `zs_view` that is open is not to be begun again: nobody could end the first view then.
+/// Opens a view of an object, without copying it. While it is open, the object can be freed (the
+/// handle is stale then, the bytes stay), but not replaced or written to. An object has room for 15
+/// at a time. A `zs_view` that is open is not to be begun again: nobody could end the first view
+/// then.
 ///
 /// Waits for another thread's `zs_pool_write()` to the same object, for nothing else.
-/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or has 15 readers.
+/// Answers `ZS_NULL`, `ZS_GONE`, `ZS_STALE`, and `ZS_BUSY` if the object is mapped for writing or
+/// has 15 readers.
 ///
 /// # Safety
 /// As for all functions: see `docs/c.md`.
@@ -96,8 +100,8 @@ pub unsafe extern "C" fn zs_view_begin(
 ) -> zs_result {
     answer(|| {
         let name = pool.cast_const();
-        // SAFETY: by this function's contract nobody destroys it meanwhile; nor, as `destroy` refuses
-        // while an object has a reader, before the view ends.
+        // SAFETY: by this function's contract nobody destroys it meanwhile; nor, as `destroy`
+        // refuses while an object has a reader, before the view ends.
         let pool: &'static CPool = unsafe { find(name) }?;
         let words = words_of(view)?;
         let reader = pool.read(handle_of(handle)?)?;
@@ -114,11 +118,11 @@ pub unsafe extern "C" fn zs_view_begin(
     })
 }
 
-/// Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end the same one,
-/// one does.
+/// Ends a view; if the object was freed meanwhile, its memory goes now. Of several threads that end
+/// the same one, one does.
 ///
-/// Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and `ZS_GONE` in a forked child
-/// that has destroyed the pool.
+/// Answers `ZS_NULL`, `ZS_NOT_OPEN` for a view that was ended, copied, or never begun, and
+/// `ZS_GONE` in a forked child that has destroyed the pool.
 ///
 /// # Safety
 /// As for all functions; nothing but the library wrote to `reserved`.
@@ -126,18 +130,19 @@ pub unsafe extern "C" fn zs_view_begin(
 pub unsafe extern "C" fn zs_view_end(view: *mut zs_view) -> zs_result {
     answer(|| {
         let words = words_of(view)?;
-        // SAFETY: a word of a view, aligned and by this function's contract writable; until the view is ended,
-        // nobody but ends, which are atomic, touches it.
+        // SAFETY: a word of a view, aligned and by this function's contract writable; until the
+        // view is ended, nobody but ends, which are atomic, touches it.
         let open = unsafe { AtomicU64::from_ptr(words.wrapping_add(OPEN)) };
-        // Of several threads that end it, one does. Relaxed: the program has ordered the begin before each end.
+        // Of several threads that end it, one does. Relaxed: the program has ordered the begin
+        // before each end.
         open.compare_exchange(open_at(view), 0, Ordering::Relaxed, Ordering::Relaxed)
             .map_err(|_| ZS_NOT_OPEN)?;
         // SAFETY: another word of it, which `zs_view_begin` wrote, as the view was open.
         let name = unsafe { words.wrapping_add(POOL).read() };
         // SAFETY: nobody destroys a pool in use but a forked child, whose one thread this is then.
         unsafe { find(ptr::without_provenance::<zs_pool_t>(name as usize)) }?;
-        // SAFETY: the view was open at this address, so `zs_view_begin` left a reader there; the word that
-        // said so is gone, so nobody takes it again.
+        // SAFETY: the view was open at this address, so `zs_view_begin` left a reader there; the
+        // word that said so is gone, so nobody takes it again.
         drop(unsafe { words.cast::<Reader>().read() });
         Ok(())
     })

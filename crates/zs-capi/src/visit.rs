@@ -9,16 +9,16 @@ use crate::result::zs_result::ZS_NULL;
 use crate::view::{spans_of, zs_spans};
 use core::ffi::{c_int, c_void};
 
-/// Called with each object: the context that was handed in, its handle, and its bytes, which are valid until
-/// it returns. 0 goes on; anything else visits no more. It may use the pool, and free the object; it must
-/// return, neither by a C++ exception nor by `longjmp`.
+/// Called with each object: the context that was handed in, its handle, and its bytes, which are
+/// valid until it returns. 0 goes on; anything else visits no more. It may use the pool, and free
+/// the object; it must return, neither by a C++ exception nor by `longjmp`.
 pub type zs_visit_fn = Option<
     unsafe extern "C" fn(context: *mut c_void, handle: zs_handle, bytes: *const zs_spans) -> c_int,
 >;
 
-/// Calls `visit` with every object that can be read, in no order that means anything; `skipped`, if not NULL,
-/// becomes how many could not (mapped for writing, or full of readers). An object that lives throughout is
-/// visited once; one that is inserted or freed meanwhile, at most once.
+/// Calls `visit` with every object that can be read, in no order that means anything; `skipped`, if
+/// not NULL, becomes how many could not (mapped for writing, or full of readers). An object that
+/// lives throughout is visited once; one that is inserted or freed meanwhile, at most once.
 ///
 /// Takes time for every object that the pool ever held at once, also after `visit` has ended it.
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.

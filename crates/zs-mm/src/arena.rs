@@ -43,7 +43,8 @@ pub struct Arena<B: Backing> {
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
     /// both of one moment; it publishes nothing, so every access is relaxed.
     pub(crate) usage: AtomicU64,
-    /// Frames in balloons without memory: charged, neither in use nor committed. Relaxed, as `usage`.
+    /// Frames in balloons without memory: charged, neither in use nor committed. Relaxed, as
+    /// `usage`.
     pub(crate) ballooned: AtomicU64,
     /// Different for each arena of the process: frames, tables, charges and keys know theirs.
     pub(crate) id: u32,
@@ -113,8 +114,9 @@ impl<B: Backing> Arena<B> {
     /// Makes an arena. Nothing is committed yet but the arena's own structure is counted.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the options (or the backing's granule) are out of bounds, or the backing
-    /// has no place for a zone, [`Error::NoMemory`] if the address space cannot be reserved.
+    /// [`Error::Invalid`] if the options (or the backing's granule) are out of bounds, or the
+    /// backing has no place for a zone, [`Error::NoMemory`] if the address space cannot be
+    /// reserved.
     pub fn new(backing: B, host: &'static dyn Host, options: ArenaOptions) -> Result<Self, Error> {
         options.check(backing.granule()).map_err(Error::Invalid)?;
         let frames = options.page_size.frames_per_block();

@@ -50,8 +50,8 @@ impl core::error::Error for BackingError {}
 ///    threads do it at once.
 /// 3. A `Table` region may be read at any time, committed or not, and reads as zeros where it is
 ///    not; a compare-and-swap there that fails does no harm (it may take a granule of memory, until
-///    the next decommit). A backing that cannot decommit a table without losing that refuses, and it
-///    stays.
+///    the next decommit). A backing that cannot decommit a table without losing that refuses, and
+///    it stays.
 /// 4. A failed call leaves the range as it was, but for what [`decommit`](Self::decommit) says.
 pub unsafe trait Backing: Send + Sync + fmt::Debug {
     /// Returns the unit of commit and decommit in bytes: a power of two.
@@ -120,8 +120,9 @@ pub unsafe trait Backing: Send + Sync + fmt::Debug {
         refused.unwrap_or(runs.len())
     }
 
-    /// Makes the frames of one zone of a kind, on a node. Called once for each zone, in order, before
-    /// anything of the region is committed. From then on every call is for ranges of one zone.
+    /// Makes the frames of one zone of a kind, on a node. Called once for each zone, in order,
+    /// before anything of the region is committed. From then on every call is for ranges of one
+    /// zone.
     ///
     /// Here: what the backing makes anyway, on any node; nothing else.
     ///

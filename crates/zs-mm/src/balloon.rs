@@ -17,7 +17,7 @@ use crate::meta::MetaTable;
 use crate::movable::{FrameLock, Movable, Prepared, PutBack};
 use crate::size::FrameId;
 use core::fmt;
-use zs_sync::{Guarded64, Host, Mutex, Ordering, Rank};
+use zs_sync::{Guarded64, Host, LockName, Mutex, Ordering};
 
 /// A slot without a frame.
 const EMPTY: u64 = 0;
@@ -28,12 +28,13 @@ const LET_GO: u64 = 1 << 33;
 /// The frame, plus one.
 const FRAME_MASK: u64 = ISOLATED - 1;
 
-/// Frames taken out of use: what a service gives up so that others have it, without making its arena
-/// anew.
+/// Frames taken out of use: what a service gives up so that others have it, without making its
+/// arena anew.
 ///
-/// An inflated balloon leaves fewer frames and a smaller share of the limit to everybody else; its frames
-/// have no memory (where the system's page is larger than a frame, they keep it). They can be moved
-/// ([`Arena::migrate_pages`]) like a pool's, so it stands in nobody's way. Dropping it deflates it.
+/// An inflated balloon leaves fewer frames and a smaller share of the limit to everybody else; its
+/// frames have no memory (where the system's page is larger than a frame, they keep it). They can
+/// be moved ([`Arena::migrate_pages`]) like a pool's, so it stands in nobody's way. Dropping it
+/// deflates it.
 pub struct Balloon<A: ArenaRef> {
     arena: A,
     key: Option<PoolKey>,
@@ -61,8 +62,8 @@ impl<A: ArenaRef> Balloon<A> {
     /// Makes an empty balloon in an arena.
     ///
     /// # Errors
-    /// [`Error::TooManyPools`] (a balloon counts as one); [`Error::NoMemory`] if address space for its slots, 8
-    /// bytes a frame of the arena, is not to be had.
+    /// [`Error::TooManyPools`] (a balloon counts as one); [`Error::NoMemory`] if address space for
+    /// its slots, 8 bytes a frame of the arena, is not to be had.
     pub fn new(arena: A) -> Result<Self, Error> {
         let place = arena.arena();
         let frames = place.capacity() >> place.options.page_size.shift();
@@ -71,7 +72,7 @@ impl<A: ArenaRef> Balloon<A> {
             Ok(key) => Ok(Self {
                 key: Some(key),
                 slots,
-                state: Mutex::new(Rank::Balloon, State::default()),
+                state: Mutex::new(LockName::Balloon, State::default()),
                 arena,
             }),
             Err(error) => {
@@ -107,12 +108,13 @@ impl<A: ArenaRef> Balloon<A> {
         self.slots.committed_bytes()
     }
 
-    /// Takes frames out of use until the balloon has `target`; returns how many it has then. Gives cached frames
-    /// of the arena back first. Does nothing if it has as many already. May call the backing.
+    /// Takes frames out of use until the balloon has `target`; returns how many it has then. Gives
+    /// cached frames of the arena back first. Does nothing if it has as many already. May call
+    /// the backing.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there are not so many free frames, or the limit is reached: the balloon then has
-    /// what was there. [`Error::Forked`].
+    /// [`Error::NoMemory`] if there are not so many free frames, or the limit is reached: the
+    /// balloon then has what was there. [`Error::Forked`].
     pub fn inflate(&self, target: u64) -> Result<u64, Error> {
         if self.arena().is_forked() {
             return Err(Error::Forked);
@@ -126,8 +128,9 @@ impl<A: ArenaRef> Balloon<A> {
         }
     }
 
-    /// Gives frames back to the arena until the balloon has `target`; returns how many it has then. One that
-    /// somebody moves just then follows when that is over. In a forked child nothing is given back.
+    /// Gives frames back to the arena until the balloon has `target`; returns how many it has then.
+    /// One that somebody moves just then follows when that is over. In a forked child nothing
+    /// is given back.
     pub fn deflate(&self, target: u64) -> u64 {
         if self.arena().is_forked() {
             return 0;
@@ -219,7 +222,8 @@ impl<A: ArenaRef> Balloon<A> {
         self.pool_key().owner(0, slot as u32, 0)
     }
 
-    /// Takes the last frame out of its slot, if there are more than `target`; `Some(None)` if somebody moves it.
+    /// Takes the last frame out of its slot, if there are more than `target`; `Some(None)` if
+    /// somebody moves it.
     fn let_go(&self, target: u64) -> Option<Option<FrameId>> {
         let mut state = self.state.lock(self.host());
         while state.frames > target {
@@ -286,9 +290,9 @@ fn frame_in(word: u64) -> FrameId {
     FrameId((word & FRAME_MASK) as u32 - 1)
 }
 
-// SAFETY: 1. Nobody reads or writes the frames of a balloon. 2. `commit` swaps the slot's frame under the
-// balloon's lock, and nobody uses the old one. 3. `isolate` compares the slot under the same lock, under which
-// it changes.
+// SAFETY: 1. Nobody reads or writes the frames of a balloon. 2. `commit` swaps the slot's frame
+// under the balloon's lock, and nobody uses the old one. 3. `isolate` compares the slot under the
+// same lock, under which it changes.
 unsafe impl<A: ArenaRef + Sync> Movable for Balloon<A> {
     fn key(&self) -> &PoolKey {
         self.pool_key()

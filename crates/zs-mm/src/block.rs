@@ -30,8 +30,8 @@ pub(crate) const EMPTY_LIST: usize = 8;
 pub(crate) const FLAG_HUGE: u64 = 1;
 /// Somebody is calling `advise` for this block; nothing of it may be given back meanwhile.
 pub(crate) const FLAG_ADVISING: u64 = 2;
-/// Reserved for a contiguous allocation: its free frames are nobody's to take but the reserver's, and
-/// frames that are freed into it stay there.
+/// Reserved for a contiguous allocation: its free frames are nobody's to take but the reserver's,
+/// and frames that are freed into it stay there.
 pub(crate) const FLAG_RESERVED: u64 = 4;
 /// A pass of compaction met something here that could not be moved.
 pub(crate) const FLAG_SKIP: u64 = 8;

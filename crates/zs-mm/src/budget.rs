@@ -5,15 +5,17 @@ use zs_sync::{AtomicU64, Ordering, Peek as _};
 /// Bytes held against the limit of the arena.
 ///
 /// A limit below the ceiling is bytes that the limit itself takes: they count like those that are
-/// held, so one read-modify-write on one counter keeps every charge below a limit that others change.
+/// held, so one read-modify-write on one counter keeps every charge below a limit that others
+/// change.
 ///
 /// # Invariants
-/// `taken` is what is held, plus `withheld`, plus what a change of the limit has in its hands; it never
-/// passes `ceiling`.
+/// `taken` is what is held, plus `withheld`, plus what a change of the limit has in its hands; it
+/// never passes `ceiling`.
 ///
 /// The counters publish nothing, so orderings are relaxed; what holds of them follows from their
-/// read-modify-writes alone. But for the peak: what a change of the limit has in its hands is not held, so no peak is
-/// recorded while one is under way (`changes`, which is ordered with what the change does).
+/// read-modify-writes alone. But for the peak: what a change of the limit has in its hands is not
+/// held, so no peak is recorded while one is under way (`changes`, which is ordered with what the
+/// change does).
 #[derive(Debug)]
 pub(crate) struct Budget {
     ceiling: u64,
@@ -61,11 +63,11 @@ impl Budget {
         self.peak.store(self.held(), Ordering::Relaxed);
     }
 
-    /// Sets the limit, at most to the ceiling. Refuses one below what is held, and says how much that
-    /// is; nothing has changed then.
+    /// Sets the limit, at most to the ceiling. Refuses one below what is held, and says how much
+    /// that is; nothing has changed then.
     pub(crate) fn set_limit(&self, limit: u64) -> Result<(), u64> {
-        // Relaxed: the Release of what follows makes it known. Release at the end pairs with the Acquire of `charge_up_to`:
-        // who sees the change ended sees what it did.
+        // Relaxed: the Release of what follows makes it known. Release at the end pairs with the
+        // Acquire of `charge_up_to`: who sees the change ended sees what it did.
         self.changes.fetch_add(UNDER_WAY, Ordering::Relaxed);
         let outcome = self.change_limit(limit);
         self.changes.fetch_add(ENDED - UNDER_WAY, Ordering::Release);

@@ -1,7 +1,7 @@
 //! A few free frames for each CPU, so that most allocations meet no zone lock.
 
 use crate::size::PageSize;
-use zs_sync::{AtomicU32, Host, Mutex, Ordering, Rank};
+use zs_sync::{AtomicU32, Host, LockName, Mutex, Ordering};
 
 /// A handful of frames on their way between a zone, a cache and a caller.
 #[derive(Debug, Default)]
@@ -15,7 +15,8 @@ impl FrameBatch {
     pub(crate) const CAPACITY: usize = 32;
 
     /// Bytes of frames that are committed at a time, and that a cache holds: populating 32 small
-    /// frames at once took 0.74 of the time of one by one (`docs/decisions/0005-commit-in-runs.md`).
+    /// frames at once took 0.74 of the time of one by one
+    /// (`docs/decisions/0005-commit-in-runs.md`).
     const BYTES: usize = 128 << 10;
 
     /// Returns the number of frames of this size that are committed at a time, and that a cache
@@ -56,8 +57,8 @@ impl FrameBatch {
 /// The free frames of one CPU: committed, typed free, last in first out.
 ///
 /// A cache keeps nothing while it is `off`. That is looked at under the cache's lock: who raises it
-/// and then drains the cache knows that nothing comes into it afterwards. Relaxed is enough, since the
-/// lock of the drain orders the two.
+/// and then drains the cache knows that nothing comes into it afterwards. Relaxed is enough, since
+/// the lock of the drain orders the two.
 #[derive(Debug)]
 pub(crate) struct FrameCache {
     frames: Mutex<FrameBatch>,
@@ -68,7 +69,7 @@ impl FrameCache {
     /// Makes a cache of at most `capacity` frames.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            frames: Mutex::new(Rank::FrameCache, FrameBatch::default()),
+            frames: Mutex::new(LockName::FrameCache, FrameBatch::default()),
             capacity,
         }
     }

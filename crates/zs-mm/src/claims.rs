@@ -39,7 +39,8 @@ impl<B: Backing> Arena<B> {
         self.pools[word].fetch_and(!(1 << bit), Ordering::Relaxed);
     }
 
-    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's number.
+    /// Makes `owner` the owner of a frame, of the pool whose key is shown; returns the frame's
+    /// number.
     ///
     /// # Panics
     /// If the frame or the key is another arena's, or the owner another pool.
@@ -76,8 +77,8 @@ impl<B: Backing> Arena<B> {
         taken.then_some(Frame { id, arena: self.id })
     }
 
-    /// Takes the descriptor of a pool's frame from `owned` to `next`, and ends its isolation; false, and no
-    /// change, if it is another.
+    /// Takes the descriptor of a pool's frame from `owned` to `next`, and ends its isolation;
+    /// false, and no change, if it is another.
     pub(crate) fn exchange_descriptor(
         &self,
         id: FrameId,
@@ -95,7 +96,8 @@ impl<B: Backing> Arena<B> {
         };
         // A stale id may lead to a descriptor without memory: read it before trying to write, as
         // even an exchange that fails takes a page.
-        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own locks.
+        // Relaxed, here and below: the detach that found the frame is ordered by the owner's own
+        // locks.
         let mut seen = descriptor.peek(Ordering::Relaxed);
         while Descriptor(seen).at_rest() == owned {
             let after = next.0 | seen & LOCKED;

@@ -19,9 +19,9 @@ pub(crate) fn in_the_way(frame: FrameId, status: FrameStatus) -> Error {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Moves away what is in use of `parts`, sets of frames by their block, in a few tries; then all of them are
-    /// free. The caller sees to it that what becomes free stays so. What nobody of `owners` can move is an
-    /// error before anything is moved.
+    /// Moves away what is in use of `parts`, sets of frames by their block, in a few tries; then
+    /// all of them are free. The caller sees to it that what becomes free stays so. What nobody
+    /// of `owners` can move is an error before anything is moved.
     ///
     /// # Errors
     /// [`Error::InTheWay`] with the first frame that is not free in the end; [`Error::NoMemory`],
@@ -42,7 +42,8 @@ impl<B: Backing> Arena<B> {
         let mut obstacle = None;
         for again in 0..TRIES {
             if again > 0 {
-                // Who is on its way to the zone with a frame, or inside of one that was moved, may be through.
+                // Who is on its way to the zone with a frame, or inside of one that was moved, may
+                // be through.
                 self.host.yield_now();
             }
             obstacle = None;

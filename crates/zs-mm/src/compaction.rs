@@ -1,15 +1,19 @@
-//! What is in use of a zone moves to its lower pageblocks, so that the upper ones become free as a whole.
+//! What is in use of a zone moves to its lower pageblocks, so that the upper ones become free as a
+//! whole.
 //!
-//! Two scanners: one goes down from the last opened block and empties blocks that are neither full nor
-//! free; the other goes up from the first and provides free frames of such blocks. When they meet, the pass
-//! is over. The allocator fills low blocks first, and trim gives high ones back first.
+//! Two scanners: one goes down from the last opened block and empties blocks that are neither full
+//! nor free; the other goes up from the first and provides free frames of such blocks. When they
+//! meet, the pass is over. The allocator fills low blocks first, and trim gives high ones back
+//! first.
 //!
-//! Data model: `Zone -> Pass (where both scanners are) -> a block's frames, 32 at a time -> CompactReport`.
+//! Data model: `Zone -> Pass (where both scanners are) -> a block's frames, 32 at a time ->
+//! CompactReport`.
 //!
 //! # Locking
 //!
-//! Each scanner looks at a bounded number of blocks in one hold of the zone's lock; nothing is moved, committed or
-//! asked of the caller meanwhile. One pass at a time in a zone: nobody waits for it.
+//! Each scanner looks at a bounded number of blocks in one hold of the zone's lock; nothing is
+//! moved, committed or asked of the caller meanwhile. One pass at a time in a zone: nobody waits
+//! for it.
 
 use crate::arena::Arena;
 use crate::backing::Backing;
@@ -29,10 +33,12 @@ use zs_sync::{Host, assert_may_block};
 /// How a zone is to be compacted. Start from [`CompactOptions::new`].
 #[derive(Clone, Copy)]
 pub struct CompactOptions<'a> {
-    /// How much a move may wait for owners who are busy. An asynchronous pass leaves blocks alone in which the last
-    /// pass met something that could not be moved, unless that pass freed nothing at all.
+    /// How much a move may wait for owners who are busy. An asynchronous pass leaves blocks alone
+    /// in which the last pass met something that could not be moved, unless that pass freed
+    /// nothing at all.
     pub mode: MigrateMode,
-    /// The most frames to move in this call; the next one goes on where it ended. Default: no bound.
+    /// The most frames to move in this call; the next one goes on where it ended. Default: no
+    /// bound.
     pub frames: u64,
     /// Asked before every few frames, with no lock held; false ends the call.
     pub go_on: &'a (dyn Fn() -> bool + Sync),
@@ -68,7 +74,8 @@ pub enum CompactEnd {
     Deferred,
     /// The scanners met: the pass is over.
     Met,
-    /// Free frames of the lower blocks have no memory, and none was to be had; the next pass begins anew.
+    /// Free frames of the lower blocks have no memory, and none was to be had; the next pass begins
+    /// anew.
     NoMemory,
     /// As many frames as were allowed were moved.
     Budget,
@@ -124,8 +131,9 @@ enum Source {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Moves what is in use of a zone's upper blocks to its lower ones, as far as it belongs to `owners`, so that
-    /// blocks become free as a whole: for [`alloc_contiguous`](Self::alloc_contiguous), or to be given back by trim or
+    /// Moves what is in use of a zone's upper blocks to its lower ones, as far as it belongs to
+    /// `owners`, so that blocks become free as a whole: for
+    /// [`alloc_contiguous`](Self::alloc_contiguous), or to be given back by trim or
     /// decay. Readers and writers go on. A look at each opened block in a whole pass.
     ///
     /// # Errors
@@ -266,7 +274,8 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Looks down for a block to empty: one with frames free and frames not, above the other scanner.
+    /// Looks down for a block to empty: one with frames free and frames not, above the other
+    /// scanner.
     fn next_source(&mut self, blocks: &Blocks, mode: MigrateMode) -> Source {
         let state = self.zone.lock(self.host);
         for _ in 0..LOOK_AT {
@@ -298,7 +307,8 @@ impl Drop for Pass<'_> {
 }
 
 impl Zone {
-    /// Marks a block in which something could not be moved: the next asynchronous pass leaves it alone.
+    /// Marks a block in which something could not be moved: the next asynchronous pass leaves it
+    /// alone.
     fn mark_skip(&self, host: &dyn Host, blocks: &Blocks, block: BlockId) {
         let _state = self.lock(host);
         blocks.change_flags(block, FLAG_SKIP, 0);

@@ -1,6 +1,7 @@
 //! Neighbouring frames at once: free ones, or such whose contents can be moved away.
 //!
-//! Data model: `survey -> Window (where, how much is to be moved) -> Reserved -> moved away -> Contiguous`.
+//! Data model: `survey -> Window (where, how much is to be moved) -> Reserved -> moved away ->
+//! Contiguous`.
 
 use crate::arena::{Arena, ONE_IN_USE};
 use crate::backing::Backing;
@@ -39,18 +40,19 @@ impl Contiguous {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Allocates 2^`order` neighbouring frames, with whatever bytes they held last: up to a pageblock
-    /// aligned to their number within one; above that, neighbouring blocks of one zone.
+    /// Allocates 2^`order` neighbouring frames, with whatever bytes they held last: up to a
+    /// pageblock aligned to their number within one; above that, neighbouring blocks of one
+    /// zone.
     ///
-    /// Takes frames that are free if there are enough of them together; else moves away what is in use
-    /// where that is least, as far as it belongs to `owners`. What of a place cannot be moved it tries
-    /// again a few times, then goes on to the next best place. Calls the backing; waits for owners who
-    /// are busy, up to a limit. A look at every pageblock.
+    /// Takes frames that are free if there are enough of them together; else moves away what is in
+    /// use where that is least, as far as it belongs to `owners`. What of a place cannot be
+    /// moved it tries again a few times, then goes on to the next best place. Calls the
+    /// backing; waits for owners who are busy, up to a limit. A look at every pageblock.
     ///
     /// # Errors
     /// [`Error::OrderTooLarge`]; [`Error::InTheWay`] with what stood in the way in the best place;
-    /// [`Error::NoMemory`] if the limit or the backing leaves no memory to commit frames or to move others to;
-    /// [`Error::MovesPaused`], [`Error::Forked`].
+    /// [`Error::NoMemory`] if the limit or the backing leaves no memory to commit frames or to move
+    /// others to; [`Error::MovesPaused`], [`Error::Forked`].
     pub fn alloc_contiguous(
         &self,
         order: u32,
@@ -82,13 +84,14 @@ impl<B: Backing> Arena<B> {
         Err(first_error.unwrap_or_else(|| survey.refusal()))
     }
 
-    /// Allocates `frames` neighbouring frames from `first` on, which must lie in one zone; moves away what is in
-    /// use of them, as far as it belongs to `owners`. As [`alloc_contiguous`](Self::alloc_contiguous) in all
-    /// else.
+    /// Allocates `frames` neighbouring frames from `first` on, which must lie in one zone; moves
+    /// away what is in use of them, as far as it belongs to `owners`. As
+    /// [`alloc_contiguous`](Self::alloc_contiguous) in all else.
     ///
     /// # Errors
     /// [`Error::InvalidRange`] if there are none, or not all lie in one zone that is online;
-    /// [`Error::InTheWay`] with the first frame that could not be had; else as for `alloc_contiguous`.
+    /// [`Error::InTheWay`] with the first frame that could not be had; else as for
+    /// `alloc_contiguous`.
     pub fn alloc_range(
         &self,
         first: FrameId,
@@ -112,8 +115,8 @@ impl<B: Backing> Arena<B> {
         self.take_window(first, frames as usize, owners)
     }
 
-    /// Gives neighbouring frames back. They stay committed, in their zone, until trim or decay. In a forked child
-    /// nothing is given back.
+    /// Gives neighbouring frames back. They stay committed, in their zone, until trim or decay. In
+    /// a forked child nothing is given back.
     ///
     /// # Panics
     /// If they are another arena's.

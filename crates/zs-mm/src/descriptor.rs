@@ -7,10 +7,10 @@
 //! +----------+-------+---------+------+-------+----------------+
 //! ```
 //!
-//! The marks: *locked* (bit 36), *isolated* (37), *unowned* (38), *draining* (39). Every change is a read-modify-write
-//! that keeps the lock, which belongs to whoever moves the frame, or looks whether it can be moved; all
-//! else is changed by the one thread that holds the frame, for a zspage's frame under its class lock.
-//! (`docs/words.md`)
+//! The marks: *locked* (bit 36), *isolated* (37), *unowned* (38), *draining* (39). Every change is
+//! a read-modify-write that keeps the lock, which belongs to whoever moves the frame, or looks
+//! whether it can be moved; all else is changed by the one thread that holds the frame, for a
+//! zspage's frame under its class lock. (`docs/words.md`)
 
 /// What a frame is in use for. Fixed from its allocation to its free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,8 +44,8 @@ pub enum Error {
         /// What is the matter with it.
         status: FrameStatus,
     },
-    /// This process is a forked child of the one that made the arena: it may look at the payload, if the
-    /// backing allows that much, and nothing else.
+    /// This process is a forked child of the one that made the arena: it may look at the payload,
+    /// if the backing allows that much, and nothing else.
     Forked,
     /// Something would have to be moved, and moves are paused: see
     /// [`pause_moves`](crate::Arena::pause_moves).

@@ -30,8 +30,8 @@ impl Frame {
 impl<B: Backing> Arena<B> {
     /// Allocates a frame of committed memory, with whatever bytes it held last.
     ///
-    /// From this CPU's cache in the common case; else from the first zone that has a free frame, or can
-    /// commit a run of frames. May call the backing.
+    /// From this CPU's cache in the common case; else from the first zone that has a free frame, or
+    /// can commit a run of frames. May call the backing.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses, and no cache or zone has
@@ -65,8 +65,9 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an overflowing
-    /// cache passes through its zone, and a few frames that are due may go to the backing.
+    /// Gives a frame back. It stays committed, in a cache or zone, until trim or decay; an
+    /// overflowing cache passes through its zone, and a few frames that are due may go to the
+    /// backing.
     ///
     /// # Panics
     /// If the frame is another arena's.
@@ -130,7 +131,8 @@ impl<B: Backing> Arena<B> {
         self.keep_one(zone, batch)
     }
 
-    /// Commits a run of frames of a zone. Those beyond a handful go to the zone; there is at least one.
+    /// Commits a run of frames of a zone. Those beyond a handful go to the zone; there is at least
+    /// one.
     pub(crate) fn commit_run(&self, zone: usize) -> Result<FrameBatch, Error> {
         let group = self.frames_per_granule();
         let want = if self.is_huge(zone) {
@@ -210,7 +212,8 @@ impl<B: Backing> Arena<B> {
     pub(crate) fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
         let (place, len) = self.place_of(run);
         let zone_index = self.zone_index(run.block);
-        // Only a whole block: of a part of one, the system would make more resident than is charged.
+        // Only a whole block: of a part of one, the system would make more resident than is
+        // charged.
         let huge = self.is_huge(zone_index) && run.len == self.blocks.frames;
         if huge {
             self.advise(run.block, Advice::Huge);

@@ -55,10 +55,10 @@ impl<B: Backing> Arena<B> {
 
     /// Gives back what nobody needed for `decay_ns`; returns the bytes given back.
     ///
-    /// A program that falls idle calls it once after that time, and again after as long for what lay
-    /// in caches (`zs-os` has a thread that does). The allocator itself does the same, a run of frames
-    /// at a time, whenever frames pass through a zone. Costs a lock a zone and a look at the clock
-    /// when nothing is due. A host without a clock never decays.
+    /// A program that falls idle calls it once after that time, and again after as long for what
+    /// lay in caches (`zs-os` has a thread that does). The allocator itself does the same, a
+    /// run of frames at a time, whenever frames pass through a zone. Costs a lock a zone and a
+    /// look at the clock when nothing is due. A host without a clock never decays.
     pub fn decay(&self) -> u64 {
         self.decay_at_most(usize::MAX)
     }
@@ -148,7 +148,8 @@ impl<B: Backing> Arena<B> {
         gone
     }
 
-    /// Advises a block huge if every frame of it is handed out; no frame of it is given back meanwhile.
+    /// Advises a block huge if every frame of it is handed out; no frame of it is given back
+    /// meanwhile.
     pub(crate) fn advise_if_full(&self, block: BlockId) {
         let zone = self.zone_of(block);
         if zone.begin_huge(self.host, &self.blocks, block) {

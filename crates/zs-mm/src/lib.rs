@@ -39,8 +39,8 @@
 //!
 //! # Locking
 //!
-//! A frame cache and a zone each have a lock; both are leaves (see [`zs_sync::Rank`]), neither is
-//! taken while the other is held, and no lock is held while the backing is called.
+//! A frame cache and a zone each have a lock; both are leaves (see [`zs_sync::LockName`]), neither
+//! is taken while the other is held, and no lock is held while the backing is called.
 
 #![cfg_attr(not(any(feature = "std", zs_loom)), no_std)]
 

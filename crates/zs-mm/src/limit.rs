@@ -21,14 +21,16 @@ impl<B: Backing> Arena<B> {
         self.options.capacity()
     }
 
-    /// Sets the limit. A lower one gives cached frames back first, if it must, and calls the backing for
-    /// that; frames that the classes of pools keep back are given up by the pools' own `trim()`.
+    /// Sets the limit. A lower one gives cached frames back first, if it must, and calls the
+    /// backing for that; frames that the classes of pools keep back are given up by the pools'
+    /// own `trim()`.
     ///
     /// From its return on no more is held than the new limit allows, whatever others do meanwhile.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the limit is below one pageblock, or above [`capacity`](Self::capacity);
-    /// [`Error::LimitBelowHeld`] if more is in use; [`Error::Forked`]. The limit is then as it was.
+    /// [`Error::Invalid`] if the limit is below one pageblock, or above
+    /// [`capacity`](Self::capacity); [`Error::LimitBelowHeld`] if more is in use;
+    /// [`Error::Forked`]. The limit is then as it was.
     pub fn set_limit(&self, limit: u64) -> Result<(), Error> {
         assert_may_block();
         self.options.check_limit(limit).map_err(Error::Invalid)?;

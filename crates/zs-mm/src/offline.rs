@@ -1,7 +1,8 @@
 //! Frames and zones that go out of use.
 //!
-//! Data model: a frame: `moved away -> taken out of its zone -> decommitted -> of type offline`, for good;
-//! a zone: `Online -> Leaving (nothing is handed out) -> moved away -> decommitted -> Offline -> Online`.
+//! Data model: a frame: `moved away -> taken out of its zone -> decommitted -> of type offline`,
+//! for good; a zone: `Online -> Leaving (nothing is handed out) -> moved away -> decommitted ->
+//! Offline -> Online`.
 //!
 //! # Locking
 //!
@@ -28,17 +29,18 @@ struct Leaving<'a> {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Takes a frame out of use for good, as one that has gone bad: moves its contents away, gives its memory
-    /// back, and never hands it out again. With it go the frames that share its granule, since the system takes
-    /// no less.
+    /// Takes a frame out of use for good, as one that has gone bad: moves its contents away, gives
+    /// its memory back, and never hands it out again. With it go the frames that share its
+    /// granule, since the system takes no less.
     ///
     /// Calls the backing; waits for owners who are busy, up to a limit.
     ///
     /// # Errors
-    /// [`Error::InvalidRange`] beyond the arena; [`Error::InTheWay`] if a frame cannot be moved, is busy (to be
-    /// tried again) or offline already; [`Error::NotGivenBack`] if the system does not take the memory;
-    /// [`Error::NoMemory`] if there is nowhere to move to; [`Error::ZoneOffline`], [`Error::MovesPaused`], [`Error::Forked`].
-    /// The frame is then as it was, or its contents are elsewhere.
+    /// [`Error::InvalidRange`] beyond the arena; [`Error::InTheWay`] if a frame cannot be moved, is
+    /// busy (to be tried again) or offline already; [`Error::NotGivenBack`] if the system does
+    /// not take the memory; [`Error::NoMemory`] if there is nowhere to move to;
+    /// [`Error::ZoneOffline`], [`Error::MovesPaused`], [`Error::Forked`]. The frame is then as
+    /// it was, or its contents are elsewhere.
     pub fn offline_frame(&self, frame: FrameId, owners: &[&dyn Movable]) -> Result<(), Error> {
         assert_may_block();
         let invalid = Error::InvalidRange {
@@ -69,7 +71,8 @@ impl<B: Backing> Arena<B> {
         frames << self.options.page_size.shift()
     }
 
-    /// Takes free frames, whole granules of a reserved block, out of their zone, and their memory from them.
+    /// Takes free frames, whole granules of a reserved block, out of their zone, and their memory
+    /// from them.
     fn take_offline(&self, run: FrameRun) -> Result<(), Error> {
         let zone = self.zone_of(run.block);
         let frames = FrameMask::range(run.start, run.len);
@@ -99,17 +102,19 @@ impl<B: Backing> Arena<B> {
         Ok(())
     }
 
-    /// Empties a zone and takes it out of use: moves everything in it to other zones, and gives all of its
-    /// memory back. Its metadata stays.
+    /// Empties a zone and takes it out of use: moves everything in it to other zones, and gives all
+    /// of its memory back. Its metadata stays.
     ///
-    /// From the call on the zone hands nothing out. Calls the backing; waits for owners who are busy, up to a limit. If
-    /// it fails the zone is online again; some of what was in it may be elsewhere.
+    /// From the call on the zone hands nothing out. Calls the backing; waits for owners who are
+    /// busy, up to a limit. If it fails the zone is online again; some of what was in it may be
+    /// elsewhere.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`] if it is already, [`Error::ZoneLeaving`] if somebody else is at it;
-    /// [`Error::InTheWay`] with a frame that cannot be moved, or is busy: to be tried again;
-    /// [`Error::NoMemory`] if the other zones have no room; [`Error::NotGivenBack`] if the system does not take the
-    /// memory; [`Error::MovesPaused`], [`Error::Forked`].
+    /// [`Error::NoSuchZone`], [`Error::ZoneOffline`] if it is already, [`Error::ZoneLeaving`] if
+    /// somebody else is at it; [`Error::InTheWay`] with a frame that cannot be moved, or is
+    /// busy: to be tried again; [`Error::NoMemory`] if the other zones have no room;
+    /// [`Error::NotGivenBack`] if the system does not take the memory; [`Error::MovesPaused`],
+    /// [`Error::Forked`].
     pub fn offline_zone(&self, id: ZoneId, owners: &[&dyn Movable]) -> Result<(), Error> {
         assert_may_block();
         let zone = self.zone(id)?;
@@ -141,11 +146,12 @@ impl<B: Backing> Arena<B> {
         Ok(())
     }
 
-    /// Puts a zone that is offline to use again; nothing happens to one that is online. Frames that went
-    /// offline one by one stay so.
+    /// Puts a zone that is offline to use again; nothing happens to one that is online. Frames that
+    /// went offline one by one stay so.
     ///
     /// # Errors
-    /// [`Error::NoSuchZone`]; [`Error::ZoneLeaving`] if it is just on its way offline; [`Error::Forked`].
+    /// [`Error::NoSuchZone`]; [`Error::ZoneLeaving`] if it is just on its way offline;
+    /// [`Error::Forked`].
     pub fn online_zone(&self, id: ZoneId) -> Result<(), Error> {
         let zone = self.zone(id)?;
         match zone.change_life(self.host, ZoneLife::Offline, ZoneLife::Online) {
@@ -192,8 +198,8 @@ impl Zone {
         (blocks.free(block), blocks.committed(block))
     }
 
-    /// Takes frames of a block out of the zone, if all are free and nobody advises the block: those of them that
-    /// have memory are to be decommitted.
+    /// Takes frames of a block out of the zone, if all are free and nobody advises the block: those
+    /// of them that have memory are to be decommitted.
     fn take_out(
         &self,
         host: &dyn Host,

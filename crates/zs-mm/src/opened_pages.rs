@@ -1,5 +1,5 @@
-//! For owners of a paged table that take from its lowest page with room: which page to open next, and pages
-//! on their way.
+//! For owners of a paged table that take from its lowest page with room: which page to open next,
+//! and pages on their way.
 //!
 //! # Locking
 //!
@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::paged::{PageStates, PagedTable, TablePage};
 use zs_sync::{AtomicU32, Host, Ordering, Peek, TableCell, assert_may_block};
 
-/// The pages of a table that were opened so far, for an owner that opens the lowest first. Guarded by the
-/// owner's lock.
+/// The pages of a table that were opened so far, for an owner that opens the lowest first. Guarded
+/// by the owner's lock.
 #[derive(Debug, Default)]
 pub struct OpenedPages {
     /// Pages from this one on were never opened.
@@ -25,8 +25,8 @@ impl OpenedPages {
         self.end
     }
 
-    /// Returns the lowest closed page, which the caller is to open; the number of all pages if none is
-    /// closed. Looks at the pages from the lowest that may be closed.
+    /// Returns the lowest closed page, which the caller is to open; the number of all pages if none
+    /// is closed. Looks at the pages from the lowest that may be closed.
     pub fn next_to_open<T: TableCell, S: PageStates>(
         &mut self,
         table: &PagedTable<T, S>,
@@ -50,9 +50,9 @@ impl OpenedPages {
 
 /// Pages of one table on their way, of which threads without memory wait for.
 ///
-/// A thread that opens or closes a page [departs](Self::depart) before it takes the page from others, and
-/// arrives after it has given the page to them. So a thread that finds no room waits for the pages under
-/// way, and looks again, before it gives up.
+/// A thread that opens or closes a page [departs](Self::depart) before it takes the page from
+/// others, and arrives after it has given the page to them. So a thread that finds no room waits
+/// for the pages under way, and looks again, before it gives up.
 #[derive(Debug, Default)]
 pub struct Transit {
     departed: AtomicU32,
@@ -72,8 +72,9 @@ impl Transit {
         UnderWay(self)
     }
 
-    /// Takes from an open page by `take`, which names the page to open if it finds nothing; and opens
-    /// that page by `open`. Called with no lock held; waits for pages on their way before it fails.
+    /// Takes from an open page by `take`, which names the page to open if it finds nothing; and
+    /// opens that page by `open`. Called with no lock held; waits for pages on their way before
+    /// it fails.
     ///
     /// # Errors
     /// That of `open`.

@@ -11,23 +11,23 @@ pub struct ArenaOptions {
     /// The size of a frame, and of the largest object. Default: 4 KiB.
     pub page_size: PageSize,
     /// The most bytes that may be held, frames and metadata together: one pageblock (2 MiB) to
-    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them. It can be changed later:
-    /// see [`set_limit`](crate::Arena::set_limit).
+    /// 1 TiB. A hard limit, up to what the backing itself keeps beside them. It can be changed
+    /// later: see [`set_limit`](crate::Arena::set_limit).
     pub limit: u64,
-    /// Bytes of address space for frames, from `limit` to 1 TiB: the largest limit that can ever be
-    /// set. Takes no memory, but ids, and with them the tables of pools, are as large as it asks.
-    /// Default: as much as `limit`.
+    /// Bytes of address space for frames, from `limit` to 1 TiB: the largest limit that can ever
+    /// be set. Takes no memory, but ids, and with them the tables of pools, are as large as it
+    /// asks. Default: as much as `limit`.
     pub reserve: Option<u64>,
-    /// Zones, each with a share of the pageblocks and a lock of its own. Filled in order: a frame of
-    /// a zone is handed out when those before it are full, or cannot grow. Default: one, of what
-    /// the backing makes by itself.
+    /// Zones, each with a share of the pageblocks and a lock of its own. Filled in order: a frame
+    /// of a zone is handed out when those before it are full, or cannot grow. Default: one, of
+    /// what the backing makes by itself.
     pub zones: ZoneSpecs,
     /// Free memory that nobody needed for so long, in nanoseconds, goes back to the system, at the
     /// next call that takes frames from a zone or puts them back, or calls
     /// [`decay`](crate::Arena::decay). Default: 1 s.
     pub decay_ns: u64,
-    /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in the
-    /// cache of a CPU). Default: no.
+    /// Ask for a huge page under every pageblock whose frames are all handed out (in use, or in
+    /// the cache of a CPU). Default: no.
     pub huge_blocks: bool,
 }
 

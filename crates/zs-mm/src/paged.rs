@@ -1,12 +1,12 @@
 //! Tables whose pages get memory, and lose it, one by one.
 //!
-//! A page of a table is a number of its cells that fill whole granules of memory. Each page has a state
-//! (`page_state.rs`): a page with memory is open. States lie beside what else the table's owner keeps of a
-//! page, or in another paged table, so that a huge table with little in it has few states, too. The owner
-//! says where, by [`PageStates`].
+//! A page of a table is a number of its cells that fill whole granules of memory. Each page has a
+//! state (`page_state.rs`): a page with memory is open. States lie beside what else the table's
+//! owner keeps of a page, or in another paged table, so that a huge table with little in it has few
+//! states, too. The owner says where, by [`PageStates`].
 //!
-//! A closed page reads as zeros. A late compare-and-swap in a closed page does no harm if it expects a
-//! value that is not zero: it fails (promise 3 of a backing).
+//! A closed page reads as zeros. A late compare-and-swap in a closed page does no harm if it
+//! expects a value that is not zero: it fails (promise 3 of a backing).
 //!
 //! # Locking
 //!
@@ -156,8 +156,8 @@ impl<S: PageStates> PageStates for PagedTable<AtomicU32, S> {
 
 /// A table whose pages get memory, and lose it, one by one.
 ///
-/// Made by [`new`](Self::new) and given back by [`release`](Self::release); a table that is merely dropped
-/// keeps its memory.
+/// Made by [`new`](Self::new) and given back by [`release`](Self::release); a table that is merely
+/// dropped keeps its memory.
 #[derive(Debug)]
 #[must_use = "a table that is dropped, not released, keeps its memory"]
 pub struct PagedTable<T, S> {
@@ -223,8 +223,8 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
         TablePage(page_number(cell / self.page_cells))
     }
 
-    /// Takes a hold of a page, and opens it if it is closed: it has memory until [`leave`](Self::leave).
-    /// May call the backing.
+    /// Takes a hold of a page, and opens it if it is closed: it has memory until
+    /// [`leave`](Self::leave). May call the backing.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
@@ -255,8 +255,8 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
         }
     }
 
-    /// Opens a closed page, and takes a hold of it; false if another thread opens it, or has. May call
-    /// the backing; does not wait.
+    /// Opens a closed page, and takes a hold of it; false if another thread opens it, or has. May
+    /// call the backing; does not wait.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
@@ -282,8 +282,8 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
         self.state(page).leave(holds);
     }
 
-    /// Gives the memory of an open page back if there is no hold of it; returns the bytes. Calls the
-    /// backing.
+    /// Gives the memory of an open page back if there is no hold of it; returns the bytes. Calls
+    /// the backing.
     pub fn close_if_empty<B: Backing>(&self, arena: &Arena<B>, page: TablePage) -> u64 {
         // A state whose own page another thread closes just now reads as closed.
         let state = self.state(page);
@@ -349,7 +349,8 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
     }
 }
 
-/// Returns the number of a page. It fits: a page has many cells, and a table less than 2^40 of them.
+/// Returns the number of a page. It fits: a page has many cells, and a table less than 2^40 of
+/// them.
 fn page_number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }

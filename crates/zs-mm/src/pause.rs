@@ -14,8 +14,9 @@ impl<B: Backing> Arena<B> {
         self.moves.begin()
     }
 
-    /// Pauses all moves of objects and frames until the value is dropped, for instance while a child
-    /// shares the memory. Several pauses may overlap. Stores, reads, frees and replaces go on.
+    /// Pauses all moves of objects and frames until the value is dropped, for instance while a
+    /// child shares the memory. Several pauses may overlap. Stores, reads, frees and replaces
+    /// go on.
     ///
     /// Waits for the piece of work that is under way: some 32 moves at most; the 128 of a batch of
     /// [`MigrateMode::SyncNoCopy`](crate::MigrateMode::SyncNoCopy). What a mover's caller

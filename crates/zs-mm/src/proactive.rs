@@ -39,12 +39,12 @@ impl<B: Backing> Arena<B> {
         Ok(scattered.checked_div(free).unwrap_or(0) as u32)
     }
 
-    /// Compacts, asynchronously, each zone whose [`fragmentation`](Self::fragmentation) is above 90, until it is 80.
-    /// For a thread that calls it now and then. After a pass that freed no block a zone is left alone for a
-    /// call, then three, ... 63.
+    /// Compacts, asynchronously, each zone whose [`fragmentation`](Self::fragmentation) is above
+    /// 90, until it is 80. For a thread that calls it now and then. After a pass that freed no
+    /// block a zone is left alone for a call, then three, ... 63.
     ///
-    /// `go_on` is asked before every few frames, with no lock held; false ends the call. The end reported is that of
-    /// the last zone that needed any.
+    /// `go_on` is asked before every few frames, with no lock held; false ends the call. The end
+    /// reported is that of the last zone that needed any.
     pub fn compact_proactive(
         &self,
         owners: &[&dyn Movable],

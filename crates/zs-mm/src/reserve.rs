@@ -1,6 +1,7 @@
 //! Pageblocks that are kept from everybody, and frames that are taken by their place.
 //!
-//! Data model: `Arena -> Reserved (blocks with FLAG_RESERVED, caches off) -> take -> frames of type block`.
+//! Data model: `Arena -> Reserved (blocks with FLAG_RESERVED, caches off) -> take -> frames of type
+//! block`.
 //!
 //! A frame is free in three kinds of places: a zone's bitmap, a cache, the hands of a thread on its
 //! way between the two. Who wants a certain frame must find it in the bitmap. So while any block is
@@ -67,11 +68,12 @@ impl<B: Backing> Arena<B> {
 }
 
 impl<B: Backing> Reserved<'_, B> {
-    /// Takes frames of a reserved block, committed and of type block; `false`, and no change, if not
-    /// all of them are free. Calls the backing.
+    /// Takes frames of a reserved block, committed and of type block; `false`, and no change, if
+    /// not all of them are free. Calls the backing.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if not all of them have memory and none is to be had; nothing has changed.
+    /// [`Error::NoMemory`] if not all of them have memory and none is to be had; nothing has
+    /// changed.
     pub(crate) fn take(&self, run: FrameRun) -> Result<bool, Error> {
         debug_assert!(self.blocks.contains(&run.block), "a reserved block");
         let arena = self.arena;
@@ -97,7 +99,8 @@ impl<B: Backing> Reserved<'_, B> {
         outcome
     }
 
-    /// Writes into the descriptors that frames which were just taken are of type block, and counts them.
+    /// Writes into the descriptors that frames which were just taken are of type block, and counts
+    /// them.
     fn mark_taken(&self, run: FrameRun) {
         let arena = self.arena;
         let first = run.block as usize * arena.blocks.frames + run.start;
@@ -118,8 +121,8 @@ impl<B: Backing> Reserved<'_, B> {
         arena.usage.fetch_add(taken, Ordering::Relaxed);
     }
 
-    /// Charges and commits frames that were taken out of the zone. If that fails, those that are free
-    /// again already are the error; the others may have memory or not.
+    /// Charges and commits frames that were taken out of the zone. If that fails, those that are
+    /// free again already are the error; the others may have memory or not.
     fn commit(&self, block: BlockId, bare: FrameMask) -> Result<(), FrameMask> {
         let arena = self.arena;
         let page = arena.options.page_size.bytes() as u64;
@@ -161,8 +164,8 @@ impl Zone {
         });
     }
 
-    /// Takes the frames in `wanted` if all are free and the zone is online, and with them those that share a granule without
-    /// memory. Returns the ones that have none.
+    /// Takes the frames in `wanted` if all are free and the zone is online, and with them those
+    /// that share a granule without memory. Returns the ones that have none.
     fn take_free(
         &self,
         host: &dyn Host,

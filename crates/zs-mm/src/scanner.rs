@@ -12,8 +12,9 @@ use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::fmt;
 use zs_sync::Host;
 
-/// Takes free frames of blocks that are partly in use, below a certain one; whole free blocks stay so. Frames
-/// with memory first; others are committed, unless that failed once. What is left over goes back to the zone.
+/// Takes free frames of blocks that are partly in use, below a certain one; whole free blocks stay
+/// so. Frames with memory first; others are committed, unless that failed once. What is left over
+/// goes back to the zone.
 pub(crate) struct FreeScanner<'a, B: Backing> {
     arena: &'a Arena<B>,
     zone: &'a Zone,
@@ -129,8 +130,8 @@ impl<B: Backing> Drop for FreeScanner<'_, B> {
 }
 
 impl Zone {
-    /// Takes free frames of the first of `among` that is partly in use and has any: up to a handful with
-    /// memory, else up to `bare` neighbours without. Looks at [`LOOK_AT`] blocks at most.
+    /// Takes free frames of the first of `among` that is partly in use and has any: up to a handful
+    /// with memory, else up to `bare` neighbours without. Looks at [`LOOK_AT`] blocks at most.
     fn look_for_free(
         &self,
         host: &dyn Host,

@@ -99,8 +99,8 @@ impl Survey {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Looks at every opened block of the zones that are online for places of `len` frames, a power of two. One
-    /// block in each hold of a zone's lock.
+    /// Looks at every opened block of the zones that are online for places of `len` frames, a power
+    /// of two. One block in each hold of a zone's lock.
     pub(crate) fn survey(&self, len: usize, owners: &[&dyn Movable]) -> Survey {
         let mut survey = Survey {
             best: [None; PLACES],
@@ -200,8 +200,8 @@ impl<B: Backing> Arena<B> {
         self.refused((first.0..).take(len).map(FrameId), owners)
     }
 
-    /// Opens blocks that were never used, for a window of `len` frames; `None` if no zone has so many, or there
-    /// is no memory for what describes them.
+    /// Opens blocks that were never used, for a window of `len` frames; `None` if no zone has so
+    /// many, or there is no memory for what describes them.
     pub(crate) fn open_window(&self, len: usize) -> Option<Window> {
         let blocks = len.div_ceil(self.blocks.frames) as u32;
         (0..self.options.zones.count() as u32).find_map(|zone| {

@@ -37,9 +37,9 @@ impl<B: Backing> Arena<B> {
             })
     }
 
-    /// Commits cells of a table of this arena that is committed in pieces (see [`MetaTable`]): whole
-    /// granules, of which nothing is committed. May call the backing, and gives cached frames back
-    /// first if the limit asks for it.
+    /// Commits cells of a table of this arena that is committed in pieces (see [`MetaTable`]):
+    /// whole granules, of which nothing is committed. May call the backing, and gives cached
+    /// frames back first if the limit asks for it.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the limit is reached or the backing refuses.
@@ -60,8 +60,8 @@ impl<B: Backing> Arena<B> {
         })
     }
 
-    /// Gives the memory of such cells back: they read as zeros then. Returns the bytes; if it is 0, the
-    /// system refused, and each cell is as it was or zero. Calls the backing.
+    /// Gives the memory of such cells back: they read as zeros then. Returns the bytes; if it is 0,
+    /// the system refused, and each cell is as it was or zero. Calls the backing.
     ///
     /// # Panics
     /// If the range is beyond the end of the table, or the table is another arena's.

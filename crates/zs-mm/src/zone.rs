@@ -2,15 +2,15 @@
 //!
 //! # Locking
 //!
-//! Every method takes the zone's lock for one bounded piece of work (a pageblock, or a look at 64 of
-//! them), and returns before the backing is called: frames whose memory comes or goes are meanwhile
-//! neither free nor anybody's, so nobody else can meet them.
+//! Every method takes the zone's lock for one bounded piece of work (a pageblock, or a look at 64
+//! of them), and returns before the backing is called: frames whose memory comes or goes are
+//! meanwhile neither free nor anybody's, so nobody else can meet them.
 
 use crate::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
 use crate::cache::FrameBatch;
 use crate::compaction_state::{Deferral, Scan};
 use crate::mask::FrameMask;
-use zs_sync::{Host, Mutex, MutexGuard, Rank};
+use zs_sync::{Host, LockName, Mutex, MutexGuard};
 
 /// A range of pageblocks with counters of its own.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Zone {
         Self {
             first,
             end,
-            state: Mutex::new(Rank::Zone, state),
+            state: Mutex::new(LockName::Zone, state),
         }
     }
 

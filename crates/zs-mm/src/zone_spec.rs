@@ -38,8 +38,9 @@ pub struct ZoneSpec {
     /// The memory node (as Linux numbers them) that its frames are to lie on; `None`: wherever the
     /// system puts them.
     pub node: Option<u32>,
-    /// How much of the arena it is, beside the shares of the other zones: in whatever unit is handy
-    /// (1 each for equal zones; MiB). At least 1, and whatever it is, a zone has a pageblock.
+    /// How much of the arena it is, beside the shares of the other zones: in whatever unit is
+    /// handy (1 each for equal zones; MiB). At least 1, and whatever it is, a zone has a
+    /// pageblock.
     pub share: u32,
 }
 

@@ -44,8 +44,9 @@ impl<B: Backing> Arena<B> {
     /// Works as [`alloc_frame`](Self::alloc_frame), from one zone, and from no cache.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if the zone has no free frame, or none with memory and the limit is reached or
-    /// the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`], [`Error::Forked`].
+    /// [`Error::NoMemory`] if the zone has no free frame, or none with memory and the limit is
+    /// reached or the backing refuses; [`Error::NoSuchZone`], [`Error::ZoneOffline`],
+    /// [`Error::Forked`].
     pub fn alloc_frame_in(&self, zone: ZoneId) -> Result<Frame, Error> {
         assert_may_block();
         let wanted = self.zone(zone)?;
@@ -55,8 +56,8 @@ impl<B: Backing> Arena<B> {
         if !self.is_online(zone)? {
             return Err(Error::ZoneOffline(zone));
         }
-        // Frames of the zone may lie in caches; or it has some without memory, and cached frames of other
-        // zones have taken the limit.
+        // Frames of the zone may lie in caches; or it has some without memory, and cached frames of
+        // other zones have taken the limit.
         self.drain_caches();
         if wanted.has_only_bare(self.host) {
             self.give_cached_back();

@@ -94,7 +94,8 @@ fn two_users_at_the_limit() {
     });
 }
 
-/// A limit is lowered and raised while another thread charges: what that takes and gives back is in no peak.
+/// A limit is lowered and raised while another thread charges: what that takes and gives back is in
+/// no peak.
 #[test]
 fn charge_against_a_change_of_the_limit() {
     loom::model(|| {

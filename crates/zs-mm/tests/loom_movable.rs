@@ -1,4 +1,5 @@
-//! Models of frames that are isolated and moved, with owners of this crate: the frame lock, a balloon.
+//! Models of frames that are isolated and moved, with owners of this crate: the frame lock, a
+//! balloon.
 #![cfg(zs_loom)]
 
 use loom::cell::UnsafeCell;

@@ -1,7 +1,7 @@
 //! Models of a table's pages that are opened and closed: no thread works in a page without memory.
 //!
-//! The memory of the pages is a tracked cell each, which a commit fills and a decommit empties: an access
-//! that neither is ordered with is reported.
+//! The memory of the pages is a tracked cell each, which a commit fills and a decommit empties: an
+//! access that neither is ordered with is reported.
 #![cfg(zs_loom)]
 
 use loom::sync::Arc;
@@ -101,7 +101,8 @@ fn a_page_is_closed_beside_two_that_enter() {
     });
 }
 
-/// A page is held while the table is trimmed, and the other page goes: the page of states stays, and goes with the last.
+/// A page is held while the table is trimmed, and the other page goes: the page of states stays,
+/// and goes with the last.
 #[test]
 fn a_table_is_trimmed_beside_a_hold() {
     model(|| {

@@ -1,7 +1,8 @@
-//! Models of blocks that are reserved: what is free in them is the reserver's, what comes back stays; and of
-//! frames and zones that go offline.
+//! Models of blocks that are reserved: what is free in them is the reserver's, what comes back
+//! stays; and of frames and zones that go offline.
 //!
-//! Blocks of four frames. As in `loom_frames`, payload bytes are tracked, so a frame in two hands is reported.
+//! Blocks of four frames. As in `loom_frames`, payload bytes are tracked, so a frame in two hands
+//! is reported.
 #![cfg(zs_loom)]
 
 use loom::sync::Arc;
@@ -108,9 +109,9 @@ unsafe impl Movable for Waits {
     }
 }
 
-/// A block is taken while another thread allocates and frees a frame. Whoever had one of its frames before it
-/// was reserved gives it back to the block, not to a cache; and nobody gets one after. So once that thread is
-/// through, the block can be had.
+/// A block is taken while another thread allocates and frees a frame. Whoever had one of its frames
+/// before it was reserved gives it back to the block, not to a cache; and nobody gets one after. So
+/// once that thread is through, the block can be had.
 #[test]
 fn reserve_against_alloc_and_free() {
     loom::model(|| {
@@ -167,8 +168,8 @@ fn all_are(arena: &TestArena, zone: ZoneId, frame_type: FrameType) -> bool {
     })
 }
 
-/// A zone goes offline while another thread uses a frame. Once that thread is through with what it had, it goes;
-/// then nobody has a frame of it, nor gets one.
+/// A zone goes offline while another thread uses a frame. Once that thread is through with what it
+/// had, it goes; then nobody has a frame of it, nor gets one.
 #[test]
 fn offline_against_alloc() {
     loom::model(|| {
@@ -189,7 +190,8 @@ fn offline_against_alloc() {
     });
 }
 
-/// A frame goes offline while another thread uses one: when that is through with it, if it was this.
+/// A frame goes offline while another thread uses one: when that is through with it, if it was
+/// this.
 #[test]
 fn offline_of_a_frame_against_alloc() {
     loom::model(|| {

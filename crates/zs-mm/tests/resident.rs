@@ -74,7 +74,8 @@ fn measure(backing: impl Backing, page_size: PageSize, huge_blocks: bool) {
     }
 }
 
-/// A zone, and some frames, go offline: what is left is resident and nothing else, and every object is there.
+/// A zone, and some frames, go offline: what is left is resident and nothing else, and every object
+/// is there.
 #[expect(clippy::expect_used, reason = "a helper of tests")]
 fn measure_offline() {
     let mut meter = ResidentMeter::new();

@@ -1,11 +1,11 @@
 //! What threads saw of one object's life, and whether some order of it explains everything.
 //!
-//! Each operation is an interval of time and what came of it. Contents are told apart by a stamp that
-//! is written once, so "is there an order" has a simple answer (P. B. Gibbons, E. Korach, "Testing
-//! Shared Memories", 1997). The write and the reads of one stamp make a *zone*, from their first end to
-//! their last start. If it runs forward, the stamp was certainly there all that time, so no two such
-//! zones may overlap; if it runs backward, the stamp was there at some moment of it, so it must not lie
-//! within a forward zone of another stamp.
+//! Each operation is an interval of time and what came of it. Contents are told apart by a stamp
+//! that is written once, so "is there an order" has a simple answer (P. B. Gibbons, E. Korach,
+//! "Testing Shared Memories", 1997). The write and the reads of one stamp make a *zone*, from their
+//! first end to their last start. If it runs forward, the stamp was certainly there all that time,
+//! so no two such zones may overlap; if it runs backward, the stamp was there at some moment of it,
+//! so it must not lie within a forward zone of another stamp.
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,8 @@
 //!
 //! # Locking
 //!
-//! None: a run has one thread, and so never meets a wait. `concurrent` says what is different there.
+//! None: a run has one thread, and so never meets a wait. `concurrent` says what is different
+//! there.
 
 #![cfg(not(zs_loom))]
 

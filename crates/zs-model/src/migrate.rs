@@ -1,7 +1,7 @@
 //! Operations that move frames: migrate, isolate, put back, drain.
 //!
-//! A frame that a run holds isolated makes in-place writes to it wait: what would wait for this thread puts
-//! back first.
+//! A frame that a run holds isolated makes in-place writes to it wait: what would wait for this
+//! thread puts back first.
 
 use crate::driver::Driver;
 use crate::words::Words;

@@ -130,8 +130,8 @@ pub enum Op {
     Compact { pool: u8, objects: u8 },
     /// Give so many frames back, by compaction if need be.
     Shrink { pool: u8, frames: u8 },
-    /// Move `frames` frames, the `frame`th of those in use and the next ones, to a zone or anywhere; a few of the
-    /// numbers name a free frame, or none.
+    /// Move `frames` frames, the `frame`th of those in use and the next ones, to a zone or
+    /// anywhere; a few of the numbers name a free frame, or none.
     Migrate {
         frame: u16,
         frames: u8,

@@ -83,8 +83,8 @@ impl SlotTable {
 }
 
 // SAFETY: 1. `word` indexes a box of cells that nothing replaces. 2. The table changes a word in
-// `mark_empty` only, by a compare-and-swap from a word in a client's state to another such. 3. `emptied`
-// gives a word in a client's state.
+// `mark_empty` only, by a compare-and-swap from a word in a client's state to another such. 3.
+// `emptied` gives a word in a client's state.
 unsafe impl Client for SlotTable {
     type Key = WordIndex;
 

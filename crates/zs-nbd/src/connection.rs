@@ -160,8 +160,8 @@ struct Inbox {
     carry: Carry,
     /// Nothing more is read.
     end: Option<End>,
-    /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the client
-    /// is idle for too long.
+    /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the
+    /// client is idle for too long.
     restless: bool,
 }
 

@@ -5,16 +5,17 @@ use std::fmt;
 
 /// A block device: bytes `0..size()`.
 ///
-/// The server calls it from several threads at once, and checks each range against [`size`](Self::size),
-/// [`block_sizes`](Self::block_sizes) and [`read_only`](Self::read_only) before. A device that shrinks meanwhile answers
-/// [`Errno::Inval`] itself. Whatever is called may block; other requests of the connection go on beside it.
+/// The server calls it from several threads at once, and checks each range against
+/// [`size`](Self::size), [`block_sizes`](Self::block_sizes) and [`read_only`](Self::read_only)
+/// before. A device that shrinks meanwhile answers [`Errno::Inval`] itself. Whatever is called may
+/// block; other requests of the connection go on beside it.
 pub trait Device: Send + Sync {
     /// Returns the number of bytes that there are. A client learns of a change when it connects
     /// again.
     fn size(&self) -> u64;
 
-    /// Runs a client's session, from the end of its handshake to the end of its connection. What this does around it, the device
-    /// does for each client; several sessions run at once.
+    /// Runs a client's session, from the end of its handshake to the end of its connection. What
+    /// this does around it, the device does for each client; several sessions run at once.
     ///
     /// # Errors
     /// Whatever keeps the client out: it is told so, and `session` was not called.
@@ -40,9 +41,10 @@ pub trait Device: Send + Sync {
         false
     }
 
-    /// Reads `buf.len()` bytes from `offset`. After [`Content::Data`] every byte of `buf` must be written: it comes with bytes of
-    /// earlier requests in it; zeroes among them are found there, and sent as holes. After [`Content::Zeroes`] the whole range
-    /// reads as zeroes, and what is in `buf` counts for nothing.
+    /// Reads `buf.len()` bytes from `offset`. After [`Content::Data`] every byte of `buf` must be
+    /// written: it comes with bytes of earlier requests in it; zeroes among them are found
+    /// there, and sent as holes. After [`Content::Zeroes`] the whole range reads as zeroes, and
+    /// what is in `buf` counts for nothing.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -66,8 +68,8 @@ pub trait Device: Send + Sync {
     /// Whatever the client shall be told.
     fn trim(&self, offset: u64, len: u64) -> Result<(), Errno>;
 
-    /// Returns when every write that has returned is as safe as this device can make it. A request with FUA is the operation,
-    /// then this.
+    /// Returns when every write that has returned is as safe as this device can make it. A request
+    /// with FUA is the operation, then this.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -175,7 +177,8 @@ impl Context {
 pub struct Extent {
     /// Bytes; never 0.
     pub len: u64,
-    /// What the context says of them. Clients without extended headers are told [`u32::MAX`] in place of more.
+    /// What the context says of them. Clients without extended headers are told [`u32::MAX`] in
+    /// place of more.
     pub status: u64,
 }
 
@@ -207,8 +210,9 @@ impl Extents {
         }
     }
 
-    /// Adds the next `len` bytes, cut at the end of the range. Neighbours of one allocation state become one piece. Returns
-    /// whether more is wanted: not beyond what the reply takes, nor what there is memory for.
+    /// Adds the next `len` bytes, cut at the end of the range. Neighbours of one allocation state
+    /// become one piece. Returns whether more is wanted: not beyond what the reply takes, nor
+    /// what there is memory for.
     pub fn push(&mut self, len: u64, status: u64) -> bool {
         let len = len.min(self.left);
         let full = self.list.len() == self.most || self.list.try_reserve(1).is_err();

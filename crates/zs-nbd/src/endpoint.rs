@@ -1,10 +1,11 @@
 //! Where clients connect: unix sockets and TCP.
 //!
-//! A unix socket is for its owner (and root): its file has mode 0600 from its first moment on, and who connects is asked for
-//! their user. It is made under a name of its own and linked to the one that was asked for, when it listens already: so of
-//! servers that start at once one gets the name, and whoever finds it can connect. A file that a server left behind is replaced;
-//! one in use is not. Only for that the folder is locked, and nobody waits for the lock: anyone may hold one on a folder like
-//! `/tmp`, for ever.
+//! A unix socket is for its owner (and root): its file has mode 0600 from its first moment on, and
+//! who connects is asked for their user. It is made under a name of its own and linked to the one
+//! that was asked for, when it listens already: so of servers that start at once one gets the name,
+//! and whoever finds it can connect. A file that a server left behind is replaced; one in use is
+//! not. Only for that the folder is locked, and nobody waits for the lock: anyone may hold one on a
+//! folder like `/tmp`, for ever.
 //!
 //! # Locking
 //! A listener's file has a lock, held while it is removed.
@@ -24,8 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tempfile::NamedTempFile;
 
-/// Bytes of replies that the system takes in before their client does, at most (it counts its own records, too, and is asked for
-/// half of that): several replies of 128 KiB, where its default is not much more than one.
+/// Bytes of replies that the system takes in before their client does, at most (it counts its own
+/// records, too, and is asked for half of that): several replies of 128 KiB, where its default is
+/// not much more than one.
 const SEND_BUFFER: usize = 512 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -39,8 +41,8 @@ pub enum EndpointError {
     /// Something else than a socket has that name.
     #[error("{}: there is a file of this name that is no socket", .0.display())]
     NoSocket(PathBuf),
-    /// A server that is gone left its socket, and somebody has locked the folder: another server that replaces it at this moment,
-    /// or somebody who wants to keep this one from it.
+    /// A server that is gone left its socket, and somebody has locked the folder: another server
+    /// that replaces it at this moment, or somebody who wants to keep this one from it.
     #[error("{}: left by a server that is gone, and its folder is locked: try again, or remove it", .0.display())]
     Locked(PathBuf),
     /// TCP beyond this machine, without TLS.
@@ -98,8 +100,8 @@ impl Endpoint {
         })
     }
 
-    /// Takes over a unix socket that somebody else made and will remove, as in socket activation. Its
-    /// permissions are theirs; who connects must still be the server's user, or root.
+    /// Takes over a unix socket that somebody else made and will remove, as in socket activation.
+    /// Its permissions are theirs; who connects must still be the server's user, or root.
     ///
     /// # Errors
     /// If it does not listen, or cannot be made non-blocking.
@@ -134,8 +136,8 @@ impl Endpoint {
         })
     }
 
-    /// Listens at a TCP port; with `tls`, nobody gets further without. On loopback without TLS any user
-    /// of the machine comes in.
+    /// Listens at a TCP port; with `tls`, nobody gets further without. On loopback without TLS any
+    /// user of the machine comes in.
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`] or [`EndpointError::Tcp`].
@@ -187,20 +189,23 @@ impl AsFd for Endpoint {
     }
 }
 
-/// A unix socket for the server's user and root, listening; its file has mode 0600 from its first moment on, and goes when this
-/// is dropped, if it is still the same.
+/// A unix socket for the server's user and root, listening; its file has mode 0600 from its first
+/// moment on, and goes when this is dropped, if it is still the same.
 #[derive(Debug)]
 pub struct PrivateListener {
-    /// None of somebody else's. Dropped first: while the socket listens, nobody takes its name, nor its inode's number.
+    /// None of somebody else's. Dropped first: while the socket listens, nobody takes its name,
+    /// nor its inode's number.
     file: Mutex<Option<SocketFile>>,
     listener: UnixListener,
 }
 
 impl PrivateListener {
-    /// Makes the socket. A file that a server left behind is replaced, one in use is not. Waits for nobody.
+    /// Makes the socket. A file that a server left behind is replaced, one in use is not. Waits for
+    /// nobody.
     ///
     /// # Errors
-    /// [`EndpointError::InUse`], [`EndpointError::NoSocket`], [`EndpointError::Locked`] or [`EndpointError::Unix`].
+    /// [`EndpointError::InUse`], [`EndpointError::NoSocket`], [`EndpointError::Locked`] or
+    /// [`EndpointError::Unix`].
     pub fn bind(path: &Path) -> Result<Self, EndpointError> {
         let (listener, file) = SocketFile::bind(path)?;
         Ok(Self {
@@ -209,7 +214,8 @@ impl PrivateListener {
         })
     }
 
-    /// Ends it: nobody connects any more, its file goes, and [`accept`](Self::accept) fails from now on, where it waits, too.
+    /// Ends it: nobody connects any more, its file goes, and [`accept`](Self::accept) fails from
+    /// now on, where it waits, too.
     pub fn stop(&self) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         drop(file.take());
@@ -220,7 +226,8 @@ impl PrivateListener {
     /// Waits for the next connection.
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed; or what the system says.
+    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed; or what the
+    /// system says.
     pub fn accept(&self) -> io::Result<UnixStream> {
         let (socket, _) = self.listener.accept()?;
         let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)?.uid();
@@ -370,7 +377,8 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
 
 fn listen(path: &Path) -> rustix::io::Result<OwnedFd> {
     let socket = unix_socket(SocketFlags::empty())?;
-    // On Linux a socket's own mode, less the umask, becomes that of its file: there is no moment in which it is another.
+    // On Linux a socket's own mode, less the umask, becomes that of its file: there is no moment in
+    // which it is another.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;

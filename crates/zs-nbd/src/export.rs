@@ -81,7 +81,8 @@ pub enum InvalidExport {
     None,
 }
 
-/// All exports of a server. The first is the default one, which clients get that ask for an empty name.
+/// All exports of a server. The first is the default one, which clients get that ask for an empty
+/// name.
 #[derive(Clone, Debug)]
 pub struct Exports {
     list: Vec<Export>,

@@ -10,8 +10,9 @@ const BLOCK_BYTES: u64 = BLOCK as u64;
 
 type Block = Option<Box<[u8]>>;
 
-/// Uncompressed memory, in blocks of 4 KiB that come with the first write and go with a discard. Each block is written and read
-/// as a whole: a read beside a write sees the old block or the new one.
+/// Uncompressed memory, in blocks of 4 KiB that come with the first write and go with a discard.
+/// Each block is written and read as a whole: a read beside a write sees the old block or the new
+/// one.
 ///
 /// # Locking
 /// A lock a block; no operation holds two.

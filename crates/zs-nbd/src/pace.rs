@@ -8,7 +8,8 @@ const HAND_OVER: u64 = Duration::from_micros(50).as_nanos() as u64;
 /// Most requests of a batch.
 pub(crate) const FULL_REQUESTS: usize = 32;
 
-/// Nanoseconds that the device takes for a request. A guess: relaxed, and nothing depends on it but speed.
+/// Nanoseconds that the device takes for a request. A guess: relaxed, and nothing depends on it but
+/// speed.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(AtomicU64);
 

@@ -20,8 +20,8 @@ pub enum Origin {
     Unix {
         /// The user that it ran as when it connected.
         user: u32,
-        /// Its number at that moment; none if it is outside of the namespace of this process, as it
-        /// may be where a container serves its host.
+        /// Its number at that moment; none if it is outside of the namespace of this process, as
+        /// it may be where a container serves its host.
         process: Option<u32>,
     },
     /// An address and port.

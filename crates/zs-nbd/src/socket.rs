@@ -63,8 +63,8 @@ impl Socket {
         Ok(rustix::io::ioctl_fionread(self)?)
     }
 
-    /// Some bytes, at least one, or none at the end. Waits for them, for the socket's own time if it has one; then
-    /// [`io::ErrorKind::WouldBlock`].
+    /// Some bytes, at least one, or none at the end. Waits for them, for the socket's own time if
+    /// it has one; then [`io::ErrorKind::WouldBlock`].
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (len, _) =
             rustix::io::retry_on_intr(|| rustix::net::recv(self, &mut *buf, RecvFlags::empty()))?;
@@ -93,7 +93,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until the socket is ready or `wake` is readable; or fails with [`io::ErrorKind::TimedOut`].
+    /// Waits until the socket is ready or `wake` is readable; or fails with
+    /// [`io::ErrorKind::TimedOut`].
     pub(crate) fn wait(
         &self,
         ready: PollFlags,

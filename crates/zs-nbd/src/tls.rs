@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// The server's certificate, and whose clients come in: those with a certificate of an authority.
 ///
-/// Keys that both sides know beforehand (PSK), which some clients of NBD offer, are not: rustls has none without certificates.
+/// Keys that both sides know beforehand (PSK), which some clients of NBD offer, are not: rustls has
+/// none without certificates.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -38,8 +39,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// From files in PEM form: the server's certificate (with what leads to its authority), its key, and the authorities of
-    /// clients.
+    /// From files in PEM form: the server's certificate (with what leads to its authority), its
+    /// key, and the authorities of clients.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.

@@ -94,8 +94,8 @@ impl Device for Torn {
     }
 }
 
-/// Simple replies, and structured ones in one piece. Several times, since the other thread may be too
-/// late to do harm.
+/// Simple replies, and structured ones in one piece. Several times, since the other thread may be
+/// too late to do harm.
 #[test]
 fn nothing_follows_a_reply_that_breaks_off() {
     for (structured, head) in [(false, 16), (true, 28)].repeat(4) {

@@ -1,4 +1,5 @@
-//! Streams of requests, cut anywhere: the answers are those of the stream in one piece, and those of a plain array.
+//! Streams of requests, cut anywhere: the answers are those of the stream in one piece, and those
+//! of a plain array.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -71,7 +71,8 @@ fn a_write_that_is_cut_never_happened() {
     assert_eq!(cut.count(), 6, "{notes:?}");
 }
 
-/// Data in clear that comes with STARTTLS would be taken for encrypted by a careless server; here TLS is not even offered.
+/// Data in clear that comes with STARTTLS would be taken for encrypted by a careless server; here
+/// TLS is not even offered.
 #[test]
 fn starttls_is_refused_without_certificates() {
     let setup = Setup::memory();

@@ -29,7 +29,8 @@ fn serve(endpoints: Vec<Endpoint>) -> (Server, Arc<std::sync::Mutex<Vec<String>>
     (server.unwrap(), notes)
 }
 
-/// Whoever looks into the folder while sockets are made, without a umask, never finds one that others may open.
+/// Whoever looks into the folder while sockets are made, without a umask, never finds one that
+/// others may open.
 #[test]
 fn a_socket_is_its_owners_from_its_first_moment_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,7 +109,8 @@ fn a_name_that_is_somebody_elses_by_now_stays() {
     assert!(UnixStream::connect(&path).is_ok());
 }
 
-/// Anyone may lock a folder that all can write to, for ever. Only who replaces a socket needs to be alone, and is told so.
+/// Anyone may lock a folder that all can write to, for ever. Only who replaces a socket needs to be
+/// alone, and is told so.
 #[test]
 fn a_locked_folder_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,8 +150,9 @@ fn of_servers_that_start_at_once_one_wins() {
     }
 }
 
-/// The file goes before the socket does. In the other order a successor may take the name, and even the number of its inode,
-/// before its predecessor removes it. Here somebody watches a connection that nobody accepts, until it is reset.
+/// The file goes before the socket does. In the other order a successor may take the name, and even
+/// the number of its inode, before its predecessor removes it. Here somebody watches a connection
+/// that nobody accepts, until it is reset.
 #[test]
 fn the_file_goes_before_the_socket() {
     let folder = tempfile::tempdir().unwrap();
@@ -208,7 +211,8 @@ fn child(folder: &Path, test: &str) -> Command {
     command
 }
 
-/// Another user, whom the file's mode lets connect: closed without a greeting, and told to the observer.
+/// Another user, whom the file's mode lets connect: closed without a greeting, and told to the
+/// observer.
 #[test]
 fn other_users_are_turned_away() {
     if !rustix::process::geteuid().is_root() {

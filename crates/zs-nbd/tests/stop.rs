@@ -40,7 +40,8 @@ fn what_has_arrived_is_finished() {
     assert!(notes.iter().any(gone), "{notes:?}");
 }
 
-/// A client that goes on sending is not listened to for ever, and takes each reply to what was heard.
+/// A client that goes on sending is not listened to for ever, and takes each reply to what was
+/// heard.
 #[test]
 fn a_tcp_client_that_goes_on_is_cut_off_behind_a_reply() {
     let setup = Setup::memory();

@@ -167,7 +167,8 @@ fn bytes_behind_a_goodbye_are_the_end() {
     assert!(notes.contains("Closed(1, Gone { cut: false })"), "{notes}");
 }
 
-/// A record that comes byte by byte gains no time: the limit is for the handshake, not for each byte of it.
+/// A record that comes byte by byte gains no time: the limit is for the handshake, not for each
+/// byte of it.
 #[test]
 fn a_byte_now_and_then_is_not_enough() {
     let setup = limited(Limits {
@@ -180,7 +181,8 @@ fn a_byte_now_and_then_is_not_enough() {
             break stream;
         }
     };
-    // A record of 16 KiB of a handshake, of which a byte comes whenever nothing came back for a while.
+    // A record of 16 KiB of a handshake, of which a byte comes whenever nothing came back for a
+    // while.
     stream.write_all(&[22, 3, 1, 64, 0]).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_millis(20)))

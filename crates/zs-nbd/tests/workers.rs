@@ -19,7 +19,8 @@ fn threads(count: usize) -> Limits {
     }
 }
 
-/// A client of a device that has been slow for long enough for that to be its pace, and meets at `wanted` calls from then on.
+/// A client of a device that has been slow for long enough for that to be its pace, and meets at
+/// `wanted` calls from then on.
 fn slow(limits: Limits, wanted: usize) -> (Setup, Arc<Probe>, Client<UnixStream>) {
     let learned = Arc::new(AtomicBool::new(false));
     let probe = {
@@ -89,7 +90,8 @@ fn what_is_in_flight_is_bounded() {
     assert_eq!(probe.most(), 2);
 }
 
-/// Each command that may take long, held up in the device: a read behind it is answered meanwhile, and so is one before it.
+/// Each command that may take long, held up in the device: a read behind it is answered meanwhile,
+/// and so is one before it.
 #[test]
 fn what_takes_long_holds_nothing_up() {
     let long = [
@@ -158,7 +160,8 @@ fn fua_is_a_flush_behind_the_write() {
     assert_eq!(client.reply(), (0, 1));
 }
 
-/// A client that is gone while its first request is worked on: none of those behind it is done, and the end says why.
+/// A client that is gone while its first request is worked on: none of those behind it is done, and
+/// the end says why.
 #[test]
 fn nothing_is_done_for_a_client_that_is_gone() {
     let probe = Probe::new(|probe, call| {

@@ -10,13 +10,13 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind};
 /// Private anonymous memory: payload and tables alike.
 ///
 /// Reserved without swap reservation, left out of core dumps, and kept from huge pages until the
-/// arena advises otherwise. Committed by `MADV_POPULATE_WRITE`, so that a lack of memory is an error;
-/// on a kernel before 5.14 by touching each page, where it is not. A memory cgroup at its limit may
-/// call its out-of-memory killer in either case: choose the arena's limit by
+/// arena advises otherwise. Committed by `MADV_POPULATE_WRITE`, so that a lack of memory is an
+/// error; on a kernel before 5.14 by touching each page, where it is not. A memory cgroup at its
+/// limit may call its out-of-memory killer in either case: choose the arena's limit by
 /// [`memory_available`](crate::memory_available). Given back by `MADV_DONTNEED`.
 ///
-/// After a fork the child has a copy, which it may read; moves pause in the parent while it has. Where overcommit is forbidden (`vm.overcommit_memory` 2),
-/// reserving counts in full.
+/// After a fork the child has a copy, which it may read; moves pause in the parent while it has.
+/// Where overcommit is forbidden (`vm.overcommit_memory` 2), reserving counts in full.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnonBacking;
 
@@ -29,9 +29,9 @@ impl AnonBacking {
 
 // SAFETY: 1. `map::reserve` makes a mapping of its own, which only `release` unmaps. 2. Anonymous
 // memory is readable and writable from the start and zero until written; populating changes no
-// contents, and `MADV_DONTNEED` drops the pages, so that they read as zeros again. 3. Reading a page
-// without memory shows the zero page. 4. A failed populate may leave memory behind, but no changed
-// contents; a failed `MADV_DONTNEED` leaves the contents undefined, as `decommit` may.
+// contents, and `MADV_DONTNEED` drops the pages, so that they read as zeros again. 3. Reading a
+// page without memory shows the zero page. 4. A failed populate may leave memory behind, but no
+// changed contents; a failed `MADV_DONTNEED` leaves the contents undefined, as `decommit` may.
 unsafe impl Backing for AnonBacking {
     fn granule(&self) -> usize {
         os_page_size()

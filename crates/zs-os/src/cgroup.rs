@@ -1,7 +1,8 @@
-//! Where the files of this process's control groups are: of version 2, and of version 1's memory controller.
+//! Where the files of this process's control groups are: of version 2, and of version 1's memory
+//! controller.
 //!
-//! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> where a part of
-//! the hierarchy is mounted`; both `-> folder`.
+//! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> where a part
+//! of the hierarchy is mounted`; both `-> folder`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(of("3:cpu,memory:/app\n", HYBRID), app);
         assert_eq!(of("3:memoryless:/app\n0::/app\n", HYBRID), None);
         assert_eq!(of(BOTH, &mounted("/", "/x")), None, "cgroup2 alone");
-        // A container whose file names the group as the host does, and whose mount shows the group alone.
+        // A container whose file names the group as the host does, and whose mount shows the group
+        // alone.
         let inside = HYBRID.replace("0:32 / ", "0:32 /docker/7 ");
         assert_eq!(
             of("4:memory:/docker/7\n", &inside),

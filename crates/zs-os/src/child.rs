@@ -1,6 +1,7 @@
 //! Children that are signalled while somebody waits for them.
 //!
-//! A child is waited for without being reaped, so that its number stays its own, and a signal reaches nobody else.
+//! A child is waited for without being reaped, so that its number stays its own, and a signal
+//! reaches nobody else.
 
 use rustix::io::Errno;
 use rustix::process::{

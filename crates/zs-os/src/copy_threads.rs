@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::thread;
 use zs_mm::{CopyBatch, CopyEngine};
 
-/// Frames of which each thread gets at least so many: for fewer, starting it costs more than they do.
+/// Frames of which each thread gets at least so many: for fewer, starting it costs more than they
+/// do.
 const FRAMES_PER_THREAD: usize = 16;
 
-/// A copy engine of threads, for [`MigrateMode::SyncNoCopy`](zs_mm::MigrateMode::SyncNoCopy): the calling one,
-/// and others that live as long as a batch.
+/// A copy engine of threads, for [`MigrateMode::SyncNoCopy`](zs_mm::MigrateMode::SyncNoCopy): the
+/// calling one, and others that live as long as a batch.
 ///
 /// Where a thread cannot be started, those that there are copy all of it.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use zs_mm::{Arena, Backing};
 ///
 /// An arena in use decays by itself; one that falls idle needs this, or a program that calls
 /// `decay`. Free memory goes back between one and two intervals after it was last needed. Dropping
-/// the value wakes the thread and waits until it has ended, which takes as long as a `decay` that is
-/// under way. The thread keeps the arena alive meanwhile.
+/// the value wakes the thread and waits until it has ended, which takes as long as a `decay` that
+/// is under way. The thread keeps the arena alive meanwhile.
 #[derive(Debug)]
 pub struct DecayThread {
     _thread: PeriodicThread,

@@ -18,11 +18,13 @@ pub fn lock_file(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Opens a file or block device for reading and writing. A device is claimed until it is closed (`O_EXCL`, which the kernel
-/// gives a meaning for block devices alone: open(2)): neither mounted nor claimed otherwise meanwhile.
+/// Opens a file or block device for reading and writing. A device is claimed until it is closed
+/// (`O_EXCL`, which the kernel gives a meaning for block devices alone: open(2)): neither mounted
+/// nor claimed otherwise meanwhile.
 ///
 /// # Errors
-/// The system's; [`io::ErrorKind::ResourceBusy`] for a device that is mounted, or that somebody else has claimed.
+/// The system's; [`io::ErrorKind::ResourceBusy`] for a device that is mounted, or that somebody
+/// else has claimed.
 pub fn open_claimed(path: &Path) -> io::Result<File> {
     let is_device = std::fs::metadata(path)?.file_type().is_block_device();
     let claim = if is_device {

@@ -1,7 +1,8 @@
 //! Files below one folder, whatever their names say.
 //!
-//! A name is resolved by the kernel below the folder's descriptor (`openat2` with `RESOLVE_BENEATH`), so neither `..` nor a symbolic
-//! link leads out, not even one that is made while the name is looked up.
+//! A name is resolved by the kernel below the folder's descriptor (`openat2` with
+//! `RESOLVE_BENEATH`), so neither `..` nor a symbolic link leads out, not even one that is made
+//! while the name is looked up.
 
 use crate::file_lock::lock_file;
 use rustix::fs::{
@@ -20,8 +21,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How often a name is looked up again at once, since something was renamed meanwhile.
 const LOOKS: u32 = 100;
 
-/// How often, and after which pause, a file is opened again that somebody has a lease on. The first try has asked for it, and
-/// file servers give theirs up within milliseconds.
+/// How often, and after which pause, a file is opened again that somebody has a lease on. The first
+/// try has asked for it, and file servers give theirs up within milliseconds.
 const PATIENCE: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -51,11 +52,14 @@ impl Folder {
         &self.path
     }
 
-    /// Opens a file for reading. `name` is relative to the folder, or absolute and begins with its path.
+    /// Opens a file for reading. `name` is relative to the folder, or absolute and begins with its
+    /// path.
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] if the name leads out of the folder, [`io::ErrorKind::InvalidInput`] if it is of something
-    /// else than a file, [`io::ErrorKind::ResourceBusy`] if somebody does not give up a lease on it within a second; or the system's.
+    /// [`io::ErrorKind::PermissionDenied`] if the name leads out of the folder,
+    /// [`io::ErrorKind::InvalidInput`] if it is of something else than a file,
+    /// [`io::ErrorKind::ResourceBusy`] if somebody does not give up a lease on it within a second;
+    /// or the system's.
     pub fn read(&self, name: &Path) -> io::Result<File> {
         // Without NONBLOCK, to open a pipe would wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -67,9 +71,10 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a file, for its owner only, or replaces what has this name: by what `write` writes, and only once all of it is
-    /// written. After an error the name leads to what it did before. A process that is killed meanwhile leaves a draft, which
-    /// the next one removes that opens the folder or makes a file beside it.
+    /// Makes a file, for its owner only, or replaces what has this name: by what `write` writes,
+    /// and only once all of it is written. After an error the name leads to what it did before.
+    /// A process that is killed meanwhile leaves a draft, which the next one removes that opens
+    /// the folder or makes a file beside it.
     ///
     /// # Errors
     /// As for [`read`](Self::read), and those of `write`.
@@ -81,12 +86,12 @@ impl Folder {
         self.make(name, RenameFlags::empty(), write)
     }
 
-    /// Makes a file like [`replace`](Self::replace), but replaces nothing: of several who make it at
-    /// once, one does.
+    /// Makes a file like [`replace`](Self::replace), but replaces nothing: of several who make it
+    /// at once, one does.
     ///
     /// # Errors
-    /// As for [`replace`](Self::replace); [`io::ErrorKind::AlreadyExists`] if something has the name
-    /// when all is written.
+    /// As for [`replace`](Self::replace); [`io::ErrorKind::AlreadyExists`] if something has the
+    /// name when all is written.
     pub fn create<E: From<io::Error>>(
         &self,
         name: &Path,
@@ -130,7 +135,8 @@ impl Folder {
         let flags = flags | OFlags::CLOEXEC;
         for tries in 0..LOOKS + PATIENCE {
             match openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                // Something was renamed meanwhile, so that the kernel is not sure; or somebody has a lease on the file.
+                // Something was renamed meanwhile, so that the kernel is not sure; or somebody has
+                // a lease on the file.
                 Err(Errno::AGAIN) if tries < LOOKS => {}
                 Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
                 Err(Errno::XDEV) => return Err(leads_out()),
@@ -187,8 +193,9 @@ fn sweep(parent: &OwnedFd) {
     }
 }
 
-/// A file that is being written: without a name where the file system has such files, so that nothing is left of it when
-/// the process is killed. Otherwise under a name that nobody knows, removed unless it is published. It is locked meanwhile.
+/// A file that is being written: without a name where the file system has such files, so that
+/// nothing is left of it when the process is killed. Otherwise under a name that nobody knows,
+/// removed unless it is published. It is locked meanwhile.
 struct Draft<'a> {
     parent: &'a OwnedFd,
     /// Empty if it has none.
@@ -208,8 +215,8 @@ impl<'a> Draft<'a> {
         }
         loop {
             let draft = Self::named(parent)?;
-            // Where files cannot be locked, nobody sweeps either. But a sweeper may have locked it before we did, or
-            // removed it: it took it for one that was left.
+            // Where files cannot be locked, nobody sweeps either. But a sweeper may have locked it
+            // before we did, or removed it: it took it for one that was left.
             let is_ours = lock_file(&draft.file).unwrap_or(true);
             if is_ours && draft.file.metadata()?.nlink() > 0 {
                 return Ok(draft);

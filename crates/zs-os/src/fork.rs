@@ -5,8 +5,8 @@
 //!
 //! # Locking
 //!
-//! The list of children has a lock of its own, held for a look, and by the forking thread across the
-//! fork itself.
+//! The list of children has a lock of its own, held for a look, and by the forking thread across
+//! the fork itself.
 
 use crate::map;
 use crate::page::os_page_size;
@@ -82,8 +82,9 @@ pub(crate) fn watch() {
     WATCHING.call_once(|| {
         // Made before there is a hook: a child must not wait for its parent to make it.
         number();
-        // SAFETY: the three do nothing but take a lock, make and close descriptors, and change cells;
-        // they stay loaded with this library. Without memory for the hook, moves do not pause.
+        // SAFETY: the three do nothing but take a lock, make and close descriptors, and change
+        // cells; they stay loaded with this library. Without memory for the hook, moves do
+        // not pause.
         let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
     });
 }

@@ -4,8 +4,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
 
-/// Makes a range of a file, or of a block device, a hole: it reads as zeros, and takes no storage. May block as long as a
-/// write.
+/// Makes a range of a file, or of a block device, a hole: it reads as zeros, and takes no storage.
+/// May block as long as a write.
 ///
 /// # Errors
 /// The system's: for a file system or a device that cannot do it, the range stays as it is.

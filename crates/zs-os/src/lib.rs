@@ -35,8 +35,8 @@
 //!
 //! # Locking
 //!
-//! Nothing here takes a lock of [`zs_sync::Rank`], and nothing here may be called with one held. The
-//! list of ranges that show files has a lock of its own, held for a look-up only.
+//! Nothing here takes a lock of [`zs_sync::LockName`], and nothing here may be called with one
+//! held. The list of ranges that show files has a lock of its own, held for a look-up only.
 
 mod anon;
 mod cgroup;

@@ -17,7 +17,8 @@ const TRIES: usize = 64;
 /// Cleared when the kernel turns out not to know `MADV_POPULATE_WRITE` (before Linux 5.14).
 static POPULATE_KNOWN: AtomicBool = AtomicBool::new(true);
 
-/// Cleared when the kernel turns out not to take vectors of ranges of one's own (before Linux 6.14).
+/// Cleared when the kernel turns out not to take vectors of ranges of one's own (before Linux
+/// 6.14).
 static VECTORS_KNOWN: AtomicBool = AtomicBool::new(true);
 
 /// Ranges of one call: as many as a pageblock can have.
@@ -193,10 +194,12 @@ pub(crate) unsafe fn discard(place: NonNull<u8>, len: usize) -> Result<(), Backi
     unsafe { advise(place, len, Advice::LinuxDontNeed) }.map_err(|_| BackingError)
 }
 
-/// Gives the memory of anonymous ranges back, in order; returns how many are gone: the first so many.
+/// Gives the memory of anonymous ranges back, in order; returns how many are gone: the first so
+/// many.
 ///
-/// By `process_madvise` on oneself where the kernel takes it (from Linux 6.14 on): hundreds of ranges a
-/// call, and one flush of the translation buffers for all, took a third of the time. Else one by one.
+/// By `process_madvise` on oneself where the kernel takes it (from Linux 6.14 on): hundreds of
+/// ranges a call, and one flush of the translation buffers for all, took a third of the time. Else
+/// one by one.
 ///
 /// # Safety
 /// As for [`discard`], for each range.
@@ -218,8 +221,8 @@ pub(crate) unsafe fn discard_runs(runs: &[(NonNull<u8>, usize)]) -> usize {
     done
 }
 
-/// Gives the first ranges back in one call; returns how many are gone, 0 where the kernel does not take
-/// vectors.
+/// Gives the first ranges back in one call; returns how many are gone, 0 where the kernel does not
+/// take vectors.
 ///
 /// # Safety
 /// As for [`discard_runs`].

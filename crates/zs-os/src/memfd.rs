@@ -21,8 +21,8 @@ pub enum MemfdCommit {
 
 /// Payload in a memfd, one for each region; tables in private anonymous memory.
 ///
-/// Committed by `fallocate`, because a write to a full tmpfs kills; given back by punching holes. No
-/// memfd is inherited by `exec`, and no payload by a fork: in a forked child every commit and
+/// Committed by `fallocate`, because a write to a full tmpfs kills; given back by punching holes.
+/// No memfd is inherited by `exec`, and no payload by a fork: in a forked child every commit and
 /// decommit of payload is refused, since it would change the parent's memory.
 #[derive(Debug)]
 pub struct MemfdBacking {
@@ -60,11 +60,12 @@ impl MemfdBacking {
     }
 }
 
-// SAFETY: 1. `map::reserve` makes a mapping of its own, which only `release` unmaps; a mapping keeps
-// its file, also when the descriptor goes with the backing. 2. The whole file is mapped readable and
-// writable; `fallocate` puts zeroed pages where there are none, and keeps what is there; a punched
-// hole reads as zeros. 3. Tables are the anonymous backing's. 4. A failed `fallocate` frees what it
-// added; a failed populate leaves zeroed pages of the file behind, but no changed contents.
+// SAFETY: 1. `map::reserve` makes a mapping of its own, which only `release` unmaps; a mapping
+// keeps its file, also when the descriptor goes with the backing. 2. The whole file is mapped
+// readable and writable; `fallocate` puts zeroed pages where there are none, and keeps what is
+// there; a punched hole reads as zeros. 3. Tables are the anonymous backing's. 4. A failed
+// `fallocate` frees what it added; a failed populate leaves zeroed pages of the file behind, but no
+// changed contents.
 unsafe impl Backing for MemfdBacking {
     fn granule(&self) -> usize {
         os_page_size()

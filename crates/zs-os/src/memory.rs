@@ -47,8 +47,9 @@ pub fn memory_available() -> u64 {
 /// the tightest control group that it is in, if that is less. Groups of version 1 and 2 count, and
 /// those above them.
 ///
-/// Page cache counts as available, since it would be given up. Where `/proc` is not to be had, the free memory of the system
-/// is taken, which is on the safe side. Reads a few small files; for choosing a limit, not for every operation.
+/// Page cache counts as available, since it would be given up. Where `/proc` is not to be had, the
+/// free memory of the system is taken, which is on the safe side. Reads a few small files; for
+/// choosing a limit, not for every operation.
 ///
 /// `root` is where the files are: `/`, or in tests a folder with a `proc` and a `sys` of its own.
 pub fn available_memory(root: &Path) -> AvailableMemory {

@@ -1,6 +1,7 @@
 //! How much memory the control groups of this process leave it.
 //!
-//! Data model: `root -> group of version 1, group of version 2 -> each group up to the top -> limit, usage, statistics`.
+//! Data model: `root -> group of version 1, group of version 2 -> each group up to the top ->
+//! limit, usage, statistics`.
 
 use crate::cgroup::{Shown, Version, shown};
 use crate::memory_bound::{AvailableMemory, MemoryBound};
@@ -12,7 +13,8 @@ struct Files {
     /// Each of these is a limit of its own.
     limits: &'static [&'static str],
     usage: &'static str,
-    /// Lines of `memory.stat`: page cache and kernel memory that the system gives up before it kills.
+    /// Lines of `memory.stat`: page cache and kernel memory that the system gives up before it
+    /// kills.
     reclaimable: &'static [&'static str],
 }
 

@@ -1,7 +1,7 @@
 //! The machine's memory nodes, and which of them a range of memory is to come from.
 //!
-//! Linux writes the nodes that have memory to a file, as in `0-1,4`; a machine without such a file has
-//! one node, 0. Memory is bound by `mbind`, before any is committed.
+//! Linux writes the nodes that have memory to a file, as in `0-1,4`; a machine without such a file
+//! has one node, 0. Memory is bound by `mbind`, before any is committed.
 
 use core::fmt::Debug;
 use core::ops::RangeInclusive;
@@ -39,8 +39,8 @@ impl Numa for ThisMachine {
         let mut mask = [0_u64; MOST_NODES / 64];
         let word = mask.get_mut(node as usize / 64).ok_or(Errno::INVAL)?;
         *word = 1 << (node % 64);
-        // SAFETY: 1. By contract the range is the caller's; a policy changes no contents. 2. The mask
-        // has a bit for each node; the kernel takes one less than it is told.
+        // SAFETY: 1. By contract the range is the caller's; a policy changes no contents. 2. The
+        // mask has a bit for each node; the kernel takes one less than it is told.
         let outcome = unsafe {
             libc::syscall(
                 libc::SYS_mbind,
@@ -71,8 +71,8 @@ pub(crate) fn check(numa: &dyn Numa, node: u32) -> Result<(), ZoneRefusal> {
     }
 }
 
-/// Has the memory of a range come from a node alone. Where there is no other, nothing is to be done,
-/// and nothing asked of a kernel that may know of no nodes.
+/// Has the memory of a range come from a node alone. Where there is no other, nothing is to be
+/// done, and nothing asked of a kernel that may know of no nodes.
 ///
 /// # Safety
 /// As for [`Numa::bind`].

@@ -10,9 +10,9 @@ use std::time::Duration;
 /// An interval of 0 would be a thread that never rests.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// A thread that does one thing again and again. Dropping it wakes it, and waits until it has ended: as long as the work
-/// takes that is under way; [`end_within`](Self::end_within) has a bound. In a forked child, where it is not, nothing is
-/// waited for.
+/// A thread that does one thing again and again. Dropping it wakes it, and waits until it has
+/// ended: as long as the work takes that is under way; [`end_within`](Self::end_within) has a
+/// bound. In a forked child, where it is not, nothing is waited for.
 #[derive(Debug)]
 pub struct PeriodicThread {
     /// The number of the process that has the thread: see `fork`.
@@ -25,8 +25,8 @@ pub struct PeriodicThread {
 #[derive(Debug, Default)]
 pub struct Stopping {
     asked: AtomicBool,
-    /// Whether the thread has ended. Held while `asked` is set or looked at, too, so that no wake-up falls between
-    /// look and wait.
+    /// Whether the thread has ended. Held while `asked` is set or looked at, too, so that no
+    /// wake-up falls between look and wait.
     ended: Mutex<bool>,
     changed: Condvar,
 }
@@ -65,8 +65,9 @@ impl PeriodicThread {
         })
     }
 
-    /// Wakes the thread, and waits until it has ended and let go what its work holds, but no longer than `patience`. After
-    /// that it ends alone, as soon as the work does that is under way. Says whether it has ended.
+    /// Wakes the thread, and waits until it has ended and let go what its work holds, but no longer
+    /// than `patience`. After that it ends alone, as soon as the work does that is under way.
+    /// Says whether it has ended.
     pub fn end_within(mut self, patience: Duration) -> bool {
         if fork::process() != self.owner {
             return true;

@@ -4,16 +4,16 @@ use crate::periodic::{PeriodicThread, Stopping};
 use std::io;
 use std::time::Duration;
 
-/// Calls a closure after every interval of rest, until it is dropped: for the compaction of an arena
-/// whose fragmentation is to stay low.
+/// Calls a closure after every interval of rest, until it is dropped: for the compaction of an
+/// arena whose fragmentation is to stay low.
 ///
 /// Nothing compacts in the background unless a program has one of these. The closure calls
-/// [`Arena::compact_proactive`](zs_mm::Arena::compact_proactive), say, which looks first whether there
-/// is anything to do, and holds what that works on: an `Arc` of the arena, and of the pools whose frames
-/// may move.
+/// [`Arena::compact_proactive`](zs_mm::Arena::compact_proactive), say, which looks first whether
+/// there is anything to do, and holds what that works on: an `Arc` of the arena, and of the pools
+/// whose frames may move.
 ///
-/// Dropping the value wakes the thread and waits until it has ended; a closure that takes its time asks
-/// [`Stopping::is_asked`] now and then, to end early. One that panics ends the thread.
+/// Dropping the value wakes the thread and waits until it has ended; a closure that takes its time
+/// asks [`Stopping::is_asked`] now and then, to end early. One that panics ends the thread.
 #[derive(Debug)]
 pub struct ProactiveThread {
     _thread: PeriodicThread,

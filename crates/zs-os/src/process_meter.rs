@@ -6,9 +6,10 @@ use std::ops::Range;
 
 /// Measures this process but for one mapping, that of the pages that it works on.
 ///
-/// Counted is the proportional set size of every mapping, anonymous and shmem alike; program code and libraries however
-/// in full. Their share would change whenever another process that runs the same files starts or ends, another copy
-/// of this program above all, and a measurement would see that as memory given or taken.
+/// Counted is the proportional set size of every mapping, anonymous and shmem alike; program code
+/// and libraries however in full. Their share would change whenever another process that runs the
+/// same files starts or ends, another copy of this program above all, and a measurement would see
+/// that as memory given or taken.
 #[derive(Debug)]
 pub struct ProcessMeter {
     meter: ResidentMeter,

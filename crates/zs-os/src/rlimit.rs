@@ -8,7 +8,8 @@ pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Lets this process have so many open files at once, as far as it may allow that to itself; returns how many it may have.
+/// Lets this process have so many open files at once, as far as it may allow that to itself;
+/// returns how many it may have.
 pub fn raise_open_files(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let now = limit.current.unwrap_or(u64::MAX);

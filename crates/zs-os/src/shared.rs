@@ -2,9 +2,9 @@
 //!
 //! range of addresses -> file from its start
 //!
-//! Touching a page of a file that has no block for it kills the process where the file system is full;
-//! `fallocate` fails instead. No range is inherited by a forked child, which would change the parent's
-//! memory: there every commit and decommit is refused.
+//! Touching a page of a file that has no block for it kills the process where the file system is
+//! full; `fallocate` fails instead. No range is inherited by a forked child, which would change the
+//! parent's memory: there every commit and decommit is refused.
 //!
 //! # Locking
 //!
@@ -101,8 +101,8 @@ impl SharedRanges {
         found.map(Arc::clone)
     }
 
-    /// Forgets the ranges within a region that goes. Files that others can see become holes, for what
-    /// they hold is nobody's any more.
+    /// Forgets the ranges within a region that goes. Files that others can see become holes, for
+    /// what they hold is nobody's any more.
     pub(crate) fn forget(&self, region: NonNull<u8>, len: usize) {
         let start = region.addr().get();
         let inside = |range: &mut Arc<SharedRange>| (start..start + len).contains(&range.start);

@@ -15,8 +15,9 @@ pub fn is_ignored(signal: i32) -> bool {
     asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Waits for every child that has ended, and was not started by this process but left to it, as the first process of a
-/// container gets those whose parents end. `except` is a child of its own, which somebody else waits for.
+/// Waits for every child that has ended, and was not started by this process but left to it, as the
+/// first process of a container gets those whose parents end. `except` is a child of its own, which
+/// somebody else waits for.
 pub fn reap_orphans(except: Option<ChildId>) {
     loop {
         let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -48,7 +49,8 @@ mod tests {
         assert!(!is_ignored(12345));
     }
 
-    /// In a process of its own, since it takes all children: this program again, as whom the variable names.
+    /// In a process of its own, since it takes all children: this program again, as whom the
+    /// variable names.
     #[test]
     fn orphans_are_reaped_and_an_own_child_is_not() {
         const ROLE: &str = "ZS_OS_TEST_REAPER";

@@ -25,9 +25,9 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 /// | [`Memfd`](ZoneKind::Memfd) | a memfd of the zone's length |
 /// | [`File`](ZoneKind::File) | the next file of [`with_file`](Self::with_file) |
 ///
-/// Files are committed by `fallocate`, because a write to a full file system kills, and given back by
-/// punching holes. With a memfd or file, no forked child may read the arena, since no such zone is
-/// inherited; without, a child may, as with [`AnonBacking`].
+/// Files are committed by `fallocate`, because a write to a full file system kills, and given back
+/// by punching holes. With a memfd or file, no forked child may read the arena, since no such zone
+/// is inherited; without, a child may, as with [`AnonBacking`].
 ///
 /// A zone on a node has memory of that node or none (`MPOL_BIND`): choose its size by what the node
 /// has, for a system without memory there may call its out-of-memory killer. A file has no node.
@@ -85,13 +85,13 @@ impl ZonedBacking {
 
     /// Adds a file: the first zone of kind [`File`](ZoneKind::File) takes the first one, and so on.
     ///
-    /// **The zone overwrites the file**, from its start for as many bytes as the zone has; what lies
-    /// beyond stays as it is. The file must have that length already; its blocks are taken as frames
-    /// are committed, and given back with them, all of them when the arena goes. Contents are plain
-    /// bytes of objects: choose who may read the file. It is locked (`flock`) as long as the arena
-    /// lives. Nobody may shorten it meanwhile: touching what was cut off kills the process.
-    /// Likewise on file systems that write every time to a new place (btrfs without `nodatacow`), full
-    /// ones kill in spite of `fallocate`.
+    /// **The zone overwrites the file**, from its start for as many bytes as the zone has; what
+    /// lies beyond stays as it is. The file must have that length already; its blocks are taken
+    /// as frames are committed, and given back with them, all of them when the arena goes.
+    /// Contents are plain bytes of objects: choose who may read the file. It is locked
+    /// (`flock`) as long as the arena lives. Nobody may shorten it meanwhile: touching what was
+    /// cut off kills the process. Likewise on file systems that write every time to a new place
+    /// (btrfs without `nodatacow`), full ones kill in spite of `fallocate`.
     ///
     /// # Errors
     /// See [`ZoneFileError`]; the file is then as it was.
@@ -139,12 +139,12 @@ impl ZonedBacking {
     }
 }
 
-// SAFETY: 1. The anonymous backing's promise; a file shown in a range is mapped there until `release`
-// unmaps the whole region, also when the descriptor goes with the backing. 2. Of anonymous memory, the
-// anonymous backing's; a file is mapped readable and writable and is a hole at first, `fallocate` puts
-// zeroed blocks where there are none, and keeps what is there; a punched hole reads as zeros. 3. Tables
-// are the anonymous backing's. 4. A failed `fallocate` frees what it added; a failed populate leaves
-// zeroed pages behind, but no changed contents.
+// SAFETY: 1. The anonymous backing's promise; a file shown in a range is mapped there until
+// `release` unmaps the whole region, also when the descriptor goes with the backing. 2. Of
+// anonymous memory, the anonymous backing's; a file is mapped readable and writable and is a hole
+// at first, `fallocate` puts zeroed blocks where there are none, and keeps what is there; a punched
+// hole reads as zeros. 3. Tables are the anonymous backing's. 4. A failed `fallocate` frees what it
+// added; a failed populate leaves zeroed pages behind, but no changed contents.
 unsafe impl Backing for ZonedBacking {
     fn granule(&self) -> usize {
         os_page_size()

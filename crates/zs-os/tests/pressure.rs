@@ -1,9 +1,9 @@
 //! The watcher at real files: the system's, groups that are removed, groups that meet their limits.
 //!
 //! `ZS_CGROUP=prepare` lets these tests change control groups as root: enable the memory controller
-//! below the root of version 2, or make a group of version 1 beside the others. They undo it. Without
-//! it they use what is there, and say what they skipped. `xtask/cgroup-vm.sh` runs them in a virtual
-//! machine in which version 2 holds the controller.
+//! below the root of version 2, or make a group of version 1 beside the others. They undo it.
+//! Without it they use what is there, and say what they skipped. `xtask/cgroup-vm.sh` runs them in
+//! a virtual machine in which version 2 holds the controller.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

@@ -185,7 +185,8 @@ fn resident_pages(arena: &Arena<ZonedBacking>) -> usize {
     // SAFETY: the first frame is allocated, and nobody writes to it.
     let place = unsafe { arena.payload().bytes(0, 1) }.as_ptr();
     let mut map = vec![0_u8; len / rustix::param::page_size()];
-    // SAFETY: the range is the arena's payload, mapped as a whole, and `map` has a byte for each page.
+    // SAFETY: the range is the arena's payload, mapped as a whole, and `map` has a byte for each
+    // page.
     let outcome = unsafe { libc::mincore(place.cast_mut().cast(), len, map.as_mut_ptr()) };
     assert_eq!(outcome, 0);
     map.iter().filter(|&&state| state & 1 != 0).count()

@@ -66,11 +66,13 @@ impl Collector {
         }
     }
 
-    /// Appends a regular file, unpacked if its name ends in `.zst`, and fills its last page with zeros. Calls `progress`
-    /// with the bytes that each step added. An empty file adds no page. The same file may be added again.
+    /// Appends a regular file, unpacked if its name ends in `.zst`, and fills its last page with
+    /// zeros. Calls `progress` with the bytes that each step added. An empty file adds no page.
+    /// The same file may be added again.
     ///
-    /// The file is read once, from start to end; disk space bounds what a `.zst` file may unpack to.
-    /// Whole pages in holes of the file are neither read nor written: they become holes here.
+    /// The file is read once, from start to end; disk space bounds what a `.zst` file may unpack
+    /// to. Whole pages in holes of the file are neither read nor written: they become holes
+    /// here.
     ///
     /// # Errors
     /// All but [`Error::NotPages`] and [`Error::Map`]. Nothing was added then.
@@ -131,7 +133,8 @@ impl Collector {
     /// Ends the collection: from here on the file is only read.
     ///
     /// # Errors
-    /// [`Error::NotPages`] if no source had a byte; [`Error::Write`] if the file cannot be made read-only.
+    /// [`Error::NotPages`] if no source had a byte; [`Error::Write`] if the file cannot be made
+    /// read-only.
     pub fn finish(self) -> Result<(PageFile, Vec<Source>), Error> {
         Ok((self.spool.finish()?, self.sources))
     }

@@ -142,7 +142,8 @@ impl Error {
         Self::Output { path, source }
     }
 
-    /// Makes the error of a failed write of `path`'s bytes to the page file: no room, or something worse.
+    /// Makes the error of a failed write of `path`'s bytes to the page file: no room, or something
+    /// worse.
     pub(crate) fn write(path: &Path, folder: &Path, source: io::Error) -> Self {
         let folder = folder.to_owned();
         match source.kind() {

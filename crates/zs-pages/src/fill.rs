@@ -3,7 +3,8 @@
 /// Returns the word that a page consists of, if it is one 8-byte word over and over: such a page
 /// needs no store.
 ///
-/// In the machine's byte order. `None` for an empty page, and for one that is no multiple of 8 bytes.
+/// In the machine's byte order. `None` for an empty page, and for one that is no multiple of 8
+/// bytes.
 #[inline]
 pub fn same_filled(page: &[u8]) -> Option<u64> {
     let (words, rest) = page.as_chunks::<8>();

@@ -1,8 +1,10 @@
-//! Where real pages come from: files, plain or zstd-compressed, and the memory of running processes.
+//! Where real pages come from: files, plain or zstd-compressed, and the memory of running
+//! processes.
 //!
-//! Data model: `files -> Collector, or processes -> survey -> PageFile (unlinked) -> MappedPages -> &[u8]`. Whatever a source
-//! is, its bytes end up in one file without a name, cut into whole pages, so that another process can map them without reading
-//! the source again. [`survey`] samples processes that run, [`watch`] a command that it starts.
+//! Data model: `files -> Collector, or processes -> survey -> PageFile (unlinked) -> MappedPages ->
+//! &[u8]`. Whatever a source is, its bytes end up in one file without a name, cut into whole pages,
+//! so that another process can map them without reading the source again. [`survey`] samples
+//! processes that run, [`watch`] a command that it starts.
 //!
 //! ```
 //! use zs_mm::PageSize;

@@ -14,8 +14,9 @@ use zs_mm::PageSize;
 /// A file of whole pages, at least one, that has no name and is only read.
 ///
 /// # Invariants
-/// Nobody changes the file: it has no link, so that nobody can open it by name; its last descriptor that could write
-/// was closed when it was sealed; its mode keeps other users, and its own but for root, from opening one anew.
+/// Nobody changes the file: it has no link, so that nobody can open it by name; its last descriptor
+/// that could write was closed when it was sealed; its mode keeps other users, and its own but for
+/// root, from opening one anew.
 #[derive(Debug)]
 pub struct PageFile {
     file: File,
@@ -41,8 +42,8 @@ impl PageFile {
     /// Takes over the descriptor of a page file, from the process that collected it.
     ///
     /// # Errors
-    /// [`Error::NotPages`] unless the file is regular, has no name, was opened for reading only, and holds whole pages,
-    /// at least one; [`Error::Map`] if that cannot be found out.
+    /// [`Error::NotPages`] unless the file is regular, has no name, was opened for reading only,
+    /// and holds whole pages, at least one; [`Error::Map`] if that cannot be found out.
     pub fn inherited(file: OwnedFd, page: PageSize) -> Result<Self, Error> {
         let flags = rustix::fs::fcntl_getfl(file.as_fd()).map_err(|errno| Error::Map(errno.into()));
         let file = File::from(file);
@@ -91,8 +92,8 @@ impl PageFile {
         lengths.sum::<u64>() >> self.page.shift()
     }
 
-    /// Writes all pages to an empty file, holes as holes. The outer error is of this file, the inner
-    /// of `out`.
+    /// Writes all pages to an empty file, holes as holes. The outer error is of this file, the
+    /// inner of `out`.
     pub(crate) fn write_to(&self, out: &File) -> Result<io::Result<()>, Error> {
         let pages = self.map()?;
         let write = |range: &Range<u64>| {
@@ -108,9 +109,10 @@ impl PageFile {
     /// # Errors
     /// [`Error::Map`] if there is no address space for it.
     pub fn map(&self) -> Result<MappedPages, Error> {
-        // SAFETY: the mapped bytes must not change, nor the file become shorter, while they are borrowed. By this
-        // type's invariant nobody writes to the file or cuts it: 1. nobody has a descriptor that could, 2. nobody can
-        // get one, for want of a name and by its mode. Root could all the same, as it could write to this process.
+        // SAFETY: the mapped bytes must not change, nor the file become shorter, while they are
+        // borrowed. By this type's invariant nobody writes to the file or cuts it: 1.
+        // nobody has a descriptor that could, 2. nobody can get one, for want of a name and
+        // by its mode. Root could all the same, as it could write to this process.
         let map = unsafe { Mmap::map(&self.file) }.map_err(Error::Map)?;
         Ok(MappedPages {
             map,
@@ -164,7 +166,8 @@ impl Extent {
     }
 }
 
-/// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first touched.
+/// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first
+/// touched.
 #[derive(Debug)]
 pub struct MappedPages {
     map: Mmap,
@@ -206,13 +209,15 @@ impl MappedPages {
         &self.extents
     }
 
-    /// Lets go of memory that a range of pages takes in this process; they stay in the system's cache of the file, and are
-    /// mapped anew when they are next touched. Pages beyond the last are ignored.
+    /// Lets go of memory that a range of pages takes in this process; they stay in the system's
+    /// cache of the file, and are mapped anew when they are next touched. Pages beyond the last
+    /// are ignored.
     pub fn forget(&self, pages: Range<usize>) {
         let at = |page: usize| page.saturating_mul(self.page.bytes()).min(self.map.len());
         let (start, end) = (at(pages.start), at(pages.end));
-        // SAFETY: private pages would lose what was written to them, but nobody writes to this mapping: what is there when it
-        // is touched again are the bytes of the file, which by the invariant of `PageFile` are the same for ever.
+        // SAFETY: private pages would lose what was written to them, but nobody writes to this
+        // mapping: what is there when it is touched again are the bytes of the file, which
+        // by the invariant of `PageFile` are the same for ever.
         let forgotten = unsafe {
             self.map
                 .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)

@@ -15,11 +15,13 @@ pub struct PrivateFile {
 }
 
 impl PrivateFile {
-    /// Makes sure that a file could be made there, and makes none yet, so that nothing is left if nothing comes of it.
+    /// Makes sure that a file could be made there, and makes none yet, so that nothing is left if
+    /// nothing comes of it.
     ///
     /// # Errors
-    /// [`Error::Exists`] if there is something of that name: a file, pipe or device, or a link, wherever that leads;
-    /// [`Error::Output`] if there is no such folder, or it cannot be written to.
+    /// [`Error::Exists`] if there is something of that name: a file, pipe or device, or a link,
+    /// wherever that leads; [`Error::Output`] if there is no such folder, or it cannot be
+    /// written to.
     pub fn at(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::output(path, source);
         match fs::symlink_metadata(path) {
@@ -39,7 +41,8 @@ impl PrivateFile {
         })
     }
 
-    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, holes as holes, and waits until the disk has them.
+    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, holes as holes, and waits until
+    /// the disk has them.
     ///
     /// # Errors
     /// [`Error::Exists`] or [`Error::Output`], and no file is left; or [`Error::Map`].

@@ -21,10 +21,10 @@ pub use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// A look at a word that threads race on.
 ///
-/// A plain load where the code ships. Loom 0.7 remembers one access of a word for each kind, so a load
-/// that is followed by another thread's load of the same word is forgotten, and the interleaving in
-/// which that thread's compare-and-swap comes first is never run. Under loom a look is therefore a
-/// read-modify-write that changes nothing.
+/// A plain load where the code ships. Loom 0.7 remembers one access of a word for each kind, so a
+/// load that is followed by another thread's load of the same word is forgotten, and the
+/// interleaving in which that thread's compare-and-swap comes first is never run. Under loom a look
+/// is therefore a read-modify-write that changes nothing.
 pub trait Peek {
     /// The integer inside.
     type Value;

@@ -1,7 +1,8 @@
-//! One hook for the whole process, around every hold of a [`Mutex`](crate::Mutex): benchmarks measure
-//! with it how long locks are held. Without the feature `hold-hook` there is no code for it anywhere.
+//! One hook for the whole process, around every hold of a [`Mutex`](crate::Mutex): benchmarks
+//! measure with it how long locks are held. Without the feature `hold-hook` there is no code for it
+//! anywhere.
 
-use crate::Rank;
+use crate::LockName;
 use std::sync::OnceLock;
 
 /// Where in a hold of a lock the hook is called.
@@ -14,13 +15,14 @@ pub enum HoldEvent {
 }
 
 /// Called with the lock held, by the thread that holds it: it must neither block nor take a lock of
-/// [`Rank`]. As a thread holds at most one lock at a time, the two events alternate in each thread.
-pub type HoldHook = fn(Rank, HoldEvent);
+/// [`LockName`]. As a thread holds at most one lock at a time, the two events alternate in each
+/// thread.
+pub type HoldHook = fn(LockName, HoldEvent);
 
 static HOOK: OnceLock<HoldHook> = OnceLock::new();
 
-/// Has `hook` called from now on, for as long as the process lives. A lock that is held just now may be
-/// heard of by its release only.
+/// Has `hook` called from now on, for as long as the process lives. A lock that is held just now
+/// may be heard of by its release only.
 ///
 /// # Errors
 /// The hook itself, if there is one already.
@@ -29,9 +31,9 @@ pub fn set_hold_hook(hook: HoldHook) -> Result<(), HoldHook> {
 }
 
 #[inline]
-pub(crate) fn tell(rank: Rank, event: HoldEvent) {
+pub(crate) fn tell(name: LockName, event: HoldEvent) {
     if let Some(hook) = HOOK.get() {
-        hook(rank, event);
+        hook(name, event);
     }
 }
 
@@ -42,20 +44,20 @@ mod tests {
     use std::cell::RefCell;
 
     std::thread_local! {
-        static SEEN: RefCell<Vec<(Rank, HoldEvent)>> = const { RefCell::new(Vec::new()) };
+        static SEEN: RefCell<Vec<(LockName, HoldEvent)>> = const { RefCell::new(Vec::new()) };
     }
 
     #[test]
     fn both_ends_of_a_hold_are_told() {
-        let hook: HoldHook = |rank, event| SEEN.with_borrow_mut(|seen| seen.push((rank, event)));
+        let hook: HoldHook = |name, event| SEEN.with_borrow_mut(|seen| seen.push((name, event)));
         set_hold_hook(hook).expect("the first one");
         assert!(set_hold_hook(hook).is_err(), "there is one already");
-        let mutex = Mutex::new(Rank::Zone, 7);
+        let mutex = Mutex::new(LockName::Zone, 7);
         let guard = mutex.lock(&SpinHost);
-        let taken = (Rank::Zone, HoldEvent::Taken);
+        let taken = (LockName::Zone, HoldEvent::Taken);
         SEEN.with_borrow(|seen| assert_eq!(*seen, [taken]));
         drop(guard);
-        let releasing = (Rank::Zone, HoldEvent::Releasing);
+        let releasing = (LockName::Zone, HoldEvent::Releasing);
         SEEN.with_borrow(|seen| assert_eq!(*seen, [taken, releasing]));
     }
 }

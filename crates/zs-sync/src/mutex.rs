@@ -1,15 +1,15 @@
-//! A value behind a ranked lock.
+//! A value behind a lock of the table.
 //!
 //! Under loom the lock is loom's own, which keeps models small; [`RawLock`](crate::RawLock) has a
 //! model of its own.
 
-use crate::{Host, Rank, rank::Held};
+use crate::{Host, LockName, lock_name::Held};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 /// A value that is only reached with its lock held.
 pub struct Mutex<T> {
-    rank: Rank,
+    name: LockName,
     #[cfg(not(zs_loom))]
     lock: crate::RawLock,
     #[cfg(not(zs_loom))]
@@ -21,7 +21,7 @@ pub struct Mutex<T> {
 impl<T> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex")
-            .field("rank", &self.rank)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
@@ -47,10 +47,10 @@ mod arm {
     unsafe impl<T: Send> Sync for Mutex<T> {}
 
     impl<T> Mutex<T> {
-        /// Makes a mutex of `rank` around `value`.
-        pub fn new(rank: Rank, value: T) -> Self {
+        /// Makes a mutex of `name` around `value`.
+        pub fn new(name: LockName, value: T) -> Self {
             Self {
-                rank,
+                name,
                 lock: crate::RawLock::default(),
                 value: core::cell::UnsafeCell::new(value),
             }
@@ -59,13 +59,13 @@ mod arm {
         /// Takes the lock; blocks while another thread holds it.
         ///
         /// # Panics
-        /// Debug builds panic if the caller holds a lock that must not be held (see [`Rank`]).
+        /// Debug builds panic if the caller holds a lock that must not be held (see [`LockName`]).
         #[inline]
         pub fn lock<'a>(&'a self, host: &'a dyn Host) -> MutexGuard<'a, T> {
-            let held = Held::enter(self.rank);
+            let held = Held::enter(self.name);
             self.lock.lock(host);
             #[cfg(feature = "hold-hook")]
-            crate::hold_hook::tell(self.rank, crate::HoldEvent::Taken);
+            crate::hold_hook::tell(self.name, crate::HoldEvent::Taken);
             MutexGuard {
                 mutex: self,
                 host,
@@ -98,7 +98,7 @@ mod arm {
         #[inline]
         fn drop(&mut self) {
             #[cfg(feature = "hold-hook")]
-            crate::hold_hook::tell(self.mutex.rank, crate::HoldEvent::Releasing);
+            crate::hold_hook::tell(self.mutex.name, crate::HoldEvent::Releasing);
             self.mutex.lock.unlock(self.host);
         }
     }
@@ -110,17 +110,17 @@ mod arm {
     use super::*;
 
     impl<T> Mutex<T> {
-        /// Makes a mutex of `rank` around `value`.
-        pub fn new(rank: Rank, value: T) -> Self {
+        /// Makes a mutex of `name` around `value`.
+        pub fn new(name: LockName, value: T) -> Self {
             Self {
-                rank,
+                name,
                 value: loom::sync::Mutex::new(value),
             }
         }
 
         /// Takes the lock; blocks while another thread holds it.
         pub fn lock<'a>(&'a self, _host: &'a dyn Host) -> MutexGuard<'a, T> {
-            let held = Held::enter(self.rank);
+            let held = Held::enter(self.name);
             MutexGuard {
                 guard: self.value.lock().unwrap(),
                 _held: held,

@@ -59,8 +59,9 @@ impl Payload {
         unsafe { self.base.add(offset) }
     }
 
-    /// Asks for the cache line at `offset`, which will be used soon: see [`prefetch`](crate::prefetch). Of an
-    /// offset out of bounds, which a guess may be, nothing comes.
+    /// Asks for the cache line at `offset`, which will be used soon: see
+    /// [`prefetch`](crate::prefetch). Of an offset out of bounds, which a guess may be, nothing
+    /// comes.
     #[inline]
     pub fn prefetch(&self, offset: usize) {
         if offset >= self.len {

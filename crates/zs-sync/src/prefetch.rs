@@ -1,7 +1,7 @@
 //! A hint to the processor.
 
-/// Asks for the cache line at the start of `value`, which will be used soon. A hint: it changes nothing,
-/// and does nothing on machines other than x86-64.
+/// Asks for the cache line at the start of `value`, which will be used soon. A hint: it changes
+/// nothing, and does nothing on machines other than x86-64.
 #[inline]
 pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]

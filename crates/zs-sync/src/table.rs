@@ -7,8 +7,8 @@ use core::ptr::NonNull;
 /// What a [`Table`] can hold: a cell for which all-zero bytes are the value 0.
 ///
 /// # Safety
-/// Zeroed memory is a valid value of the type, equal to its default, and every method works through a
-/// shared reference (it is made of atomics, or of wrappers of them).
+/// Zeroed memory is a valid value of the type, equal to its default, and every method works through
+/// a shared reference (it is made of atomics, or of wrappers of them).
 pub unsafe trait TableCell: Default + Send + Sync {}
 
 // SAFETY: an atomic integer has the layout of its integer, and 0 is a value of it.
@@ -27,7 +27,8 @@ unsafe impl TableCell for Dual32 {}
 #[repr(C)]
 pub struct Pair<A, B>(pub A, pub B);
 
-// SAFETY: zeroed memory is a valid value of both cells, and so of the pair; padding may have any value.
+// SAFETY: zeroed memory is a valid value of both cells, and so of the pair; padding may have any
+// value.
 unsafe impl<A: TableCell, B: TableCell> TableCell for Pair<A, B> {}
 
 /// A fixed number of cells at a fixed place, in memory that somebody else reserved.
@@ -80,8 +81,8 @@ impl<T: TableCell> Table<T> {
     /// # Safety
     /// 1. `place` is aligned for `T`, and `len` cells from it lie in one reserved range that stays
     ///    reserved for as long as the table is used.
-    /// 2. The range reads as zeros wherever it is not committed, and nobody but this table (and
-    ///    the backing, when it commits and decommits) writes to it.
+    /// 2. The range reads as zeros wherever it is not committed, and nobody but this table (and the
+    ///    backing, when it commits and decommits) writes to it.
     pub unsafe fn from_reserved(place: NonNull<u8>, len: usize) -> Self {
         debug_assert!(place.cast::<T>().is_aligned());
         // INVARIANT: by the contract above.

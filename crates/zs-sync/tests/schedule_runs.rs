@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use zs_sync::schedule::{Body, Failure, Plan, Trace, run};
-use zs_sync::{AtomicU32, AtomicU64, Guarded32, Host, Mutex, Ordering, Rank, RawLock, SpinHost};
+use zs_sync::{
+    AtomicU32, AtomicU64, Guarded32, Host, LockName, Mutex, Ordering, RawLock, SpinHost,
+};
 
 const SEEDS: u64 = 200;
 
@@ -57,7 +59,7 @@ fn a_seed_says_everything() {
 fn a_lock_lets_one_in_and_parks_the_others() {
     let mut parked = 0;
     for seed in 0..SEEDS {
-        let sum = Arc::new(Mutex::new(Rank::Class, 0_u32));
+        let sum = Arc::new(Mutex::new(LockName::Class, 0_u32));
         let add = |sum: &Mutex<u32>| {
             for _ in 0..5 {
                 let mut sum = sum.lock(&SpinHost);

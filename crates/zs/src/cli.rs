@@ -87,9 +87,9 @@ pub(crate) enum Command {
 
 /// How much memory would compression give back here?
 ///
-/// Takes pages of files, of running processes or of a command, and stores them through the real compressors in a real pool. The
-/// memory and time of that are measured, and every page is read back and compared. Pages of one repeated 8-byte word are counted,
-/// not stored.
+/// Takes pages of files, of running processes or of a command, and stores them through the real
+/// compressors in a real pool. The memory and time of that are measured, and every page is read
+/// back and compared. Pages of one repeated 8-byte word are counted, not stored.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs estimate [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}\n\n{SIZES}"))]
@@ -100,8 +100,8 @@ pub(crate) struct Estimate {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     sample: Option<u64>,
 
-    /// Number that chooses the sample of processes, and the pages that --free frees; of the same pages, the same number
-    /// always chooses the same [default: 1]
+    /// Number that chooses the sample of processes, and the pages that --free frees; of the same
+    /// pages, the same number always chooses the same [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 
@@ -116,7 +116,8 @@ pub(crate) struct Estimate {
     #[arg(long)]
     pub(crate) classes: bool,
 
-    /// Also print the memory that the kernel's zsmalloc, zbud and z3fold would take, by models of them
+    /// Also print the memory that the kernel's zsmalloc, zbud and z3fold would take, by models of
+    /// them
     #[arg(long)]
     pub(crate) compare: bool,
 
@@ -128,12 +129,13 @@ pub(crate) struct Estimate {
     #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     pub(crate) page_size: Option<PageSize>,
 
-    /// Most memory that a pool may hold, as in 64M or 1G [default: enough for all pages uncompressed, but no more
-    /// than is available]
+    /// Most memory that a pool may hold, as in 64M or 1G [default: enough for all pages
+    /// uncompressed, but no more than is available]
     #[arg(long, value_name = "SIZE", value_parser = limit)]
     pub(crate) limit: Option<u64>,
 
-    /// Then free a random share of the stored pages, as in 50% or 12.5%, compact, and measure again
+    /// Then free a random share of the stored pages, as in 50% or 12.5%, compact, and measure
+    /// again
     #[arg(long, value_name = "SHARE", value_parser = parse_share, allow_hyphen_values = true)]
     pub(crate) free: Option<Share>,
 }
@@ -147,8 +149,9 @@ impl Estimate {
 
 /// Write pages of processes, or of files, to a file
 ///
-/// The file holds the pages one after the other, and nothing else: for benchmarks, and for `zs estimate --file`. It is the
-/// memory of others, with their keys and passwords perhaps, so it is a new file that only its owner can read.
+/// The file holds the pages one after the other, and nothing else: for benchmarks, and for `zs
+/// estimate --file`. It is the memory of others, with their keys and passwords perhaps, so it is a
+/// new file that only its owner can read.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "zs capture -o FILE [OPTIONS] <--file F...|--pid PID...|--all|-- CMD...>"
@@ -161,8 +164,8 @@ pub(crate) struct Capture {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     sample: Option<u64>,
 
-    /// Number that chooses the sample of processes; of the same pages, the same number always chooses the same
-    /// [default: 1]
+    /// Number that chooses the sample of processes; of the same pages, the same number always
+    /// chooses the same [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
 

@@ -4,11 +4,12 @@ use crate::output;
 use crate::units::Size;
 use zs_mm::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
 
-/// Metadata of a page that is stored as it is: its word, its back reference, its frame's descriptor, and more than its
-/// share of a zspage record and a pageblock record.
+/// Metadata of a page that is stored as it is: its word, its back reference, its frame's
+/// descriptor, and more than its share of a zspage record and a pageblock record.
 const METADATA_OF_PAGE: u64 = 64;
 
-/// Committed whatever the number of pages: structures, and tables rounded up to pages of the system.
+/// Committed whatever the number of pages: structures, and tables rounded up to pages of the
+/// system.
 const METADATA_OF_POOL: u64 = 4 << 20;
 
 /// Returns the limit of each pool: what was asked for, or enough for the worst case if the system
@@ -35,7 +36,8 @@ pub(crate) fn limit(asked: Option<u64>, page: PageSize, pages: u64) -> u64 {
 /// Returns what a pool holds if no page can be compressed.
 fn worst_case(page: PageSize, pages: u64) -> u64 {
     let frame = page.bytes() as u64;
-    // Beside full zspages, each class may have a partly filled one, with a frame more than it needs.
+    // Beside full zspages, each class may have a partly filled one, with a frame more than it
+    // needs.
     let partly_filled = 2 * zsmalloc::CLASSES as u64 * frame;
     pages * (frame + METADATA_OF_PAGE) + partly_filled + METADATA_OF_POOL
 }

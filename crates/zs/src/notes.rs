@@ -1,4 +1,5 @@
-//! What is to be known of pages of processes: what was left out, lost, or counted otherwise than it seems.
+//! What is to be known of pages of processes: what was left out, lost, or counted otherwise than it
+//! seems.
 
 use crate::sources::{Live, Ran};
 use crate::units::{Size, Time};

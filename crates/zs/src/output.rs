@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 /// Columns of text for whoever has no terminal.
 const DEFAULT_WIDTH: usize = 80;
 
-/// Prints `text`; its styles are left out where standard output is no terminal, or `NO_COLOR` is set.
+/// Prints `text`; its styles are left out where standard output is no terminal, or `NO_COLOR` is
+/// set.
 ///
 /// # Errors
 /// [`Failure::Silent`] if nobody reads any more, as after `| head -1`.
@@ -57,7 +58,8 @@ pub(crate) fn width() -> usize {
     if width == 0 { DEFAULT_WIDTH } else { width }
 }
 
-/// Breaks a line between words, so that no part is longer than `width` unless a word is. A number keeps its unit.
+/// Breaks a line between words, so that no part is longer than `width` unless a word is. A number
+/// keeps its unit.
 pub(crate) fn wrap(line: &str, width: usize) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {

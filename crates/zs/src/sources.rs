@@ -73,7 +73,8 @@ impl Origin {
 
 /// Collects the pages of a source. `page` is what was asked for, if anything was.
 ///
-/// From here on a file that would grow beyond `ulimit -f` is an error, and not the end of the process.
+/// From here on a file that would grow beyond `ulimit -f` is an error, and not the end of the
+/// process.
 pub(crate) fn gather(
     source: &SourceArgs,
     sampling: SampleOptions,
@@ -157,8 +158,9 @@ struct Signals {
 }
 
 impl Signals {
-    /// Whoever interrupts a command wants the report of what it did until then. The command gets SIGINT and SIGQUIT from the
-    /// terminal itself; what is sent to this process alone is passed on.
+    /// Whoever interrupts a command wants the report of what it did until then. The command gets
+    /// SIGINT and SIGQUIT from the terminal itself; what is sent to this process alone is
+    /// passed on.
     fn hold_off() -> Result<Self, Failure> {
         let signals = Self {
             for_command: Arc::new(AtomicUsize::new(0)),

@@ -20,7 +20,8 @@ pub(crate) fn new_table(width: usize) -> Table {
     table
 }
 
-/// Draws a table: the columns of `left` to the left, the others to the right, `gap` blanks between, its header bold.
+/// Draws a table: the columns of `left` to the left, the others to the right, `gap` blanks between,
+/// its header bold.
 pub(crate) fn render(table: &mut Table, left: &[usize], gap: u16) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { gap }, 0));

@@ -136,8 +136,9 @@ fn a_file_that_was_made_meanwhile_is_not_touched() {
 fn an_interrupted_capture_leaves_no_file() {
     let folder = folder();
     let path = folder.path().join("x.pages");
-    // The second signal that arrives ends the tool at once (two may arrive as one); nothing was written until then. Once ended it
-    // still takes signals until this test has waited for it, and that waits for the shell, so the signals are counted.
+    // The second signal that arrives ends the tool at once (two may arrive as one); nothing was
+    // written until then. Once ended it still takes signals until this test has waited for it,
+    // and that waits for the shell, so the signals are counted.
     let script = format!(
         "{} >/dev/null; i=0; while [ $i -lt 100000 ] && kill -INT $PPID 2>/dev/null; do i=$((i+1)); done",
         hold()

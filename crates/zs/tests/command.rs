@@ -65,7 +65,8 @@ fn the_sample_is_of_the_largest_moment() {
     assert!(number(largest(&report), "memory_bytes") * 5 >= HELD * 4);
 }
 
-/// A program with the set-user-id bit holds memory that is counted, and that only its owner may read.
+/// A program with the set-user-id bit holds memory that is counted, and that only its owner may
+/// read.
 #[test]
 fn a_descendant_that_may_not_be_read_is_said() {
     if !rustix::process::geteuid().is_root() {
@@ -119,7 +120,8 @@ fn the_command_goes_on_if_the_tool_is_killed_while_it_is_stopped() {
     }
     tool.kill().unwrap();
     tool.wait().unwrap();
-    // The guard sees the end of its input and wakes it; until then it is waited for, though not for ever.
+    // The guard sees the end of its input and wakes it; until then it is waited for, though not for
+    // ever.
     let killed = Instant::now();
     while state(command) == Some('T') {
         assert!(
@@ -131,7 +133,8 @@ fn the_command_goes_on_if_the_tool_is_killed_while_it_is_stopped() {
     signal(command, Signal::KILL);
 }
 
-/// Stops the tool if its command is stopped; whether the command then still is. Otherwise both go on.
+/// Stops the tool if its command is stopped; whether the command then still is. Otherwise both go
+/// on.
 fn both_stand_still(tool: u32, command: u32) -> bool {
     if state(command) != Some('T') {
         std::thread::yield_now();
@@ -159,7 +162,8 @@ fn state(pid: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// The child of a process that has so a name, and is not the guard, which has a process group of its own.
+/// The child of a process that has so a name, and is not the guard, which has a process group of
+/// its own.
 fn wait_for_child(parent: u32, name: &str) -> u32 {
     let group = |pid: u32| getpgid(Pid::from_raw(pid as i32)).ok();
     loop {
@@ -192,8 +196,9 @@ fn who_stops_because_its_child_was_stopped_goes_on() {
     assert!(number(&report["command"], "samples") > 0);
 }
 
-/// Whether the command is seen while it is large, the system decides; what becomes of a sample that fails, a test of zs-pages
-/// tells in every run (`without_room_for_another_sample_the_last_one_is_kept`).
+/// Whether the command is seen while it is large, the system decides; what becomes of a sample that
+/// fails, a test of zs-pages tells in every run
+/// (`without_room_for_another_sample_the_last_one_is_kept`).
 #[test]
 fn a_full_disk_is_told_and_the_last_sample_reported() {
     let folder = folder();
@@ -266,7 +271,8 @@ fn a_command_that_cannot_be_started_is_named() {
 
 #[test]
 fn what_a_command_leaves_behind_is_said_and_not_waited_for() {
-    // The daemon holds no descriptor of ours, and ends when the pipe that only this test writes to does.
+    // The daemon holds no descriptor of ours, and ends when the pipe that only this test writes to
+    // does.
     let (ours, theirs) = std::io::pipe().map(|(read, write)| (write, read)).unwrap();
     let script = format!(
         "exec 3<&0; {} >/dev/null; (exec cat <&3 >/dev/null 2>&1) & exit 0",
@@ -318,7 +324,8 @@ fn a_signal_to_the_tool_alone_is_passed_on() {
     }
 }
 
-/// It stops itself when no sample is due, since there was much more memory before; then there is more than ever.
+/// It stops itself when no sample is due, since there was much more memory before; then there is
+/// more than ever.
 #[test]
 fn a_process_that_stopped_itself_is_not_woken() {
     let script = format!(

@@ -66,7 +66,8 @@ fn a_signal_comes_in_the_middle_of_writes() {
     assert_eq!(names(folder.path()), ["files"]);
 }
 
-/// The command takes no notice of the first signal, so the server would wait for it: the second one ends it.
+/// The command takes no notice of the first signal, so the server would wait for it: the second one
+/// ends it.
 #[test]
 fn a_second_signal_ends_at_once() {
     // Ended so, it leaves its sockets.
@@ -100,7 +101,8 @@ fn a_second_signal_ends_at_once() {
     drop(left);
 }
 
-/// Somebody removed the sockets of a server, and another one has their names: the first ends, and leaves the other alone.
+/// Somebody removed the sockets of a server, and another one has their names: the first ends, and
+/// leaves the other alone.
 #[test]
 fn a_server_whose_path_is_anothers_ends() {
     let first = Server::start(&[]);
@@ -153,8 +155,8 @@ fn a_signal_reaches_the_command() {
             println!("skipped: {name} is ignored here");
             continue;
         }
-        // It can still use the disk when the signal has come. It does not wait in one call: a signal
-        // just before that would be looked at behind it.
+        // It can still use the disk when the signal has come. It does not wait in one call: a
+        // signal just before that would be looked at behind it.
         let script = format!(
             "trap 'test -S $unixsocket && echo caught; exit 3' {name}; echo ready; while :; do :; done"
         );

@@ -180,7 +180,8 @@ fn a_file_that_is_there_is_not_lost() {
     assert!(Path::new(&first).exists());
 }
 
-/// The folder is gone when the end comes: the contents are not lost, and saved as soon as they can be.
+/// The folder is gone when the end comes: the contents are not lost, and saved as soon as they can
+/// be.
 #[test]
 fn what_cannot_be_saved_is_tried_again() {
     let (kept, path, name) = file();
@@ -404,7 +405,8 @@ echo clean; exit 5";
     assert!(stdout(&output).contains("clean"), "{output:?}");
 }
 
-/// A signal that nobody catches does nothing to the first process, so that it ends itself by the second one.
+/// A signal that nobody catches does nothing to the first process, so that it ends itself by the
+/// second one.
 #[test]
 fn a_second_signal_ends_the_first_process() {
     let script = "trap : TERM; while :; do kill -TERM 1; done";
@@ -416,7 +418,8 @@ fn a_second_signal_ends_the_first_process() {
     assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
 }
 
-/// A limit of address space: the message names it and the options that help, and with these it works.
+/// A limit of address space: the message names it and the options that help, and with these it
+/// works.
 #[test]
 fn too_little_address_space_is_named() {
     let serve = |arguments: &str| {

@@ -65,8 +65,8 @@ fn another_size_is_saved() {
     server.terminate();
 }
 
-/// Of two servers that are to make the same file, the second waits with its contents until the first
-/// one's is out of its way.
+/// Of two servers that are to make the same file, the second waits with its contents until the
+/// first one's is out of its way.
 #[test]
 fn another_servers_file_is_not_replaced() {
     let folder = folder();

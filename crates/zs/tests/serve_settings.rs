@@ -94,7 +94,8 @@ fn a_snapshot_is_another_servers_disk() {
     server.terminate();
 }
 
-/// What the backing took is in a snapshot, too, which goes back below the same limit; and the backing is there after it.
+/// What the backing took is in a snapshot, too, which goes back below the same limit; and the
+/// backing is there after it.
 #[test]
 fn more_than_the_limit_is_loaded_again() {
     let server = Server::start(&["--limit", "4M", "--backing", "auto"]);

@@ -61,7 +61,8 @@ impl Shown {
         }
     }
 
-    /// Reads until `part` is there. Blanks are not drawn where there were blanks before, so it is a word.
+    /// Reads until `part` is there. Blanks are not drawn where there were blanks before, so it is a
+    /// word.
     fn until(&mut self, part: &str) {
         let mut buffer = [0; 4096];
         while !self.text.contains(part) {

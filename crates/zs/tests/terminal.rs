@@ -78,7 +78,8 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// What is left on the screen of the report: its lines from the first on, without those of the bar, which is drawn over.
+/// What is left on the screen of the report: its lines from the first on, without those of the bar,
+/// which is drawn over.
 fn report_lines(shown: &str) -> Vec<String> {
     let plain = plain(shown);
     let lines = plain.lines().map(|line| {

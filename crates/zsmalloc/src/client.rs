@@ -17,9 +17,9 @@ use zs_sync::AtomicU64;
 /// 1. `word(index)` gives the same cell for the same index for as long as the client lives, `None`
 ///    for an index of `words()` or more, and never one cell for two indices; `words()` is at most
 ///    2^32 - 1.
-/// 2. The client, and whoever it lets near its cells, changes a cell only by a compare-and-swap that
-///    expects a word without an object and stores another such word. It takes no word of one pool
-///    to another.
+/// 2. The client, and whoever it lets near its cells, changes a cell only by a compare-and-swap
+///    that expects a word without an object and stores another such word. It takes no word of one
+///    pool to another.
 /// 3. `emptied` returns a word without an object: free, or in one of the client's states.
 pub unsafe trait Client: Send + Sync {
     /// What a user names an object by.
@@ -57,8 +57,9 @@ pub unsafe trait Client: Send + Sync {
         Ok(())
     }
 
-    /// Gives memory of the client's tables back that holds no word in use; returns the bytes. Part of
-    /// [`Pool::trim`](crate::Pool::trim); called with no lock held, while others use the pool.
+    /// Gives memory of the client's tables back that holds no word in use; returns the bytes. Part
+    /// of [`Pool::trim`](crate::Pool::trim); called with no lock held, while others use the
+    /// pool.
     fn trim<B: Backing>(&self, _arena: &Arena<B>) -> u64 {
         0
     }

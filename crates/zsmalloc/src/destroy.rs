@@ -11,8 +11,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Destroys an empty pool; its frames and tables go back to the arena.
     ///
     /// # Errors
-    /// A pool with live objects is handed back, with a report of the classes that hold them. Drop it
-    /// to destroy it nevertheless. In a forked child the pool is only let go of.
+    /// A pool with live objects is handed back, with a report of the classes that hold them. Drop
+    /// it to destroy it nevertheless. In a forked child the pool is only let go of.
     ///
     /// # Examples
     /// A pool that somebody still uses is not destroyed; a compaction in another thread is a use:

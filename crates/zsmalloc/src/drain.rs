@@ -6,8 +6,8 @@ use crate::pool::Pool;
 use zs_mm::{ArenaRef, FrameId, FrameOwner};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Looks at each draining frame once, and frees those that nobody reads any more. Called with no lock
-    /// held; takes a class lock for each.
+    /// Looks at each draining frame once, and frees those that nobody reads any more. Called with
+    /// no lock held; takes a class lock for each.
     pub(crate) fn drain_old_frames(&self) {
         if self.arena().is_forked() {
             return;

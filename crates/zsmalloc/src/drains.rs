@@ -1,19 +1,21 @@
 //! Frames that have been moved, and are still being read at their old place.
 //!
-//! frame moved with readers inside -> a row of the list -> each of its slots seen without readers since -> old
-//! frame freed
+//! frame moved with readers inside -> a row of the list -> each of its slots seen without readers
+//! since -> old frame freed
 //!
-//! A row is three cells: the old frame, zspage and entry in one, and one bit for each slot that was not seen
-//! without readers yet. So readers who come and go, each at the new place, hold nothing up.
+//! A row is three cells: the old frame, zspage and entry in one, and one bit for each slot that was
+//! not seen without readers yet. So readers who come and go, each at the new place, hold nothing
+//! up.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Drains`). A row is taken out of the list while it is looked at, which takes its class
-//! lock. Rows are promised before a frame is isolated: a move that is done cannot fail for want of one.
+//! One leaf lock (`Drains`). A row is taken out of the list while it is looked at, which takes its
+//! class lock. Rows are promised before a frame is isolated: a move that is done cannot fail for
+//! want of one.
 
 use crate::ids::{EntryIndex, ZspageId};
 use zs_mm::{Arena, Backing, Error, FrameId, MetaTable};
-use zs_sync::{Guarded64, Host, Mutex, Rank};
+use zs_sync::{Guarded64, Host, LockName, Mutex};
 
 /// The most frames of a pool that are isolated or drain at a time.
 const MOST: usize = if cfg!(zs_loom) { 4 } else { 1 << 16 };
@@ -55,7 +57,7 @@ impl Drains {
     pub(crate) fn new<B: Backing>(arena: &Arena<B>) -> Result<Self, Error> {
         Ok(Self {
             rows: arena.reserve_table(MOST * CELLS)?,
-            state: Mutex::new(Rank::Drains, State::default()),
+            state: Mutex::new(LockName::Drains, State::default()),
         })
     }
 
@@ -85,8 +87,8 @@ impl Drains {
         }
     }
 
-    /// Promises a row for a frame that is to be isolated; false if there is no memory for it. May commit
-    /// some.
+    /// Promises a row for a frame that is to be isolated; false if there is no memory for it. May
+    /// commit some.
     pub(crate) fn promise<B: Backing>(&self, arena: &Arena<B>) -> bool {
         let rows = {
             let mut state = self.state.lock(arena.host());

@@ -28,8 +28,8 @@ pub enum Error {
     Busy,
     /// A client-owned word holds an object already: replace it.
     Occupied,
-    /// This process is a forked child of the pool's: it may read, if the backing allows that much, and
-    /// nothing else.
+    /// This process is a forked child of the pool's: it may read, if the backing allows that much,
+    /// and nothing else.
     Forked,
     /// The options of a pool are out of bounds; the text says which and what is allowed.
     Invalid(&'static str),

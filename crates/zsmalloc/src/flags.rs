@@ -1,7 +1,8 @@
 //! FLAGS: the client's bits of a live object's word, changed where it is.
 //!
-//! word -> the client's bits of it -> other bits, by one compare-and-swap. Nobody waits for readers, and
-//! readers notice nothing; a mover that has the object gives its move up, as for a reader.
+//! word -> the client's bits of it -> other bits, by one compare-and-swap. Nobody waits for
+//! readers, and readers notice nothing; a mover that has the object gives its move up, as for a
+//! reader.
 
 use crate::client::Client;
 use crate::client_bits::ClientBits;
@@ -13,16 +14,16 @@ use zs_mm::ArenaRef;
 use zs_sync::{Ordering, Peek};
 
 impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
-    /// Changes the client's bits of the object of word `index`, by the pure function `change`: it is given
-    /// the bits as they are, perhaps several times, and answers what they become, or `None` to leave
-    /// them. Returns the bits before and whether they were changed.
+    /// Changes the client's bits of the object of word `index`, by the pure function `change`: it
+    /// is given the bits as they are, perhaps several times, and answers what they become, or
+    /// `None` to leave them. Returns the bits before and whether they were changed.
     ///
-    /// What this thread did before is seen by whoever finds the new bits. Waits for an in-place write of the
-    /// same object to end (a bounded copy), for nothing else.
+    /// What this thread did before is seen by whoever finds the new bits. Waits for an in-place
+    /// write of the same object to end (a bounded copy), for nothing else.
     ///
     /// # Errors
-    /// [`Error::Stale`] if the word holds no object; [`Error::Busy`] while it is mapped for writing;
-    /// [`Error::Forked`].
+    /// [`Error::Stale`] if the word holds no object; [`Error::Busy`] while it is mapped for
+    /// writing; [`Error::Forked`].
     #[inline]
     pub fn change_bits(
         &self,

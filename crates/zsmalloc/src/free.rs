@@ -1,7 +1,7 @@
 //! FREE: an object goes.
 //!
-//! word *freeing* -> (last reader out) -> class lock: word empty, slot and back reference cleared ->
-//! frames that nothing touches detached -> given back with no lock held.
+//! word *freeing* -> (last reader out) -> class lock: word empty, slot and back reference cleared
+//! -> frames that nothing touches detached -> given back with no lock held.
 
 use crate::client::Client;
 use crate::error::Error;

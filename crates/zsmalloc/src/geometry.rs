@@ -105,7 +105,8 @@ impl Geometry {
         &self.classes
     }
 
-    /// Returns the class that holds objects of `size` bytes, or `None` for 0 and for more than a page.
+    /// Returns the class that holds objects of `size` bytes, or `None` for 0 and for more than a
+    /// page.
     #[inline]
     pub fn lookup(&self, size: usize) -> Option<ClassIndex> {
         let class = size.wrapping_sub(1) >> (self.page.shift() - CLASSES.trailing_zeros());
@@ -187,8 +188,8 @@ mod tests {
         }
     }
 
-    /// What `ClassContext::entry_to_attach` rests on: at each boundary between frames, whichever of the two
-    /// is absent, some slot lacks that frame alone.
+    /// What `ClassContext::entry_to_attach` rests on: at each boundary between frames, whichever of
+    /// the two is absent, some slot lacks that frame alone.
     #[test]
     fn at_each_boundary_a_slot_lacks_one_frame() {
         for page in PageSize::ALL {

@@ -8,7 +8,8 @@ use crate::record::units_of;
 use zs_mm::{ArenaRef, Frame};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Passes what a class gave up to the arena. Called with no lock held. Inline: mostly it is nothing.
+    /// Passes what a class gave up to the arena. Called with no lock held. Inline: mostly it is
+    /// nothing.
     #[inline]
     pub(crate) fn give_back(&self, class: ClassIndex, released: Released) {
         for frame in released.frames.into_iter().flatten() {
@@ -37,12 +38,12 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Gives every frame that no object touches back to the system, and table pages without anything
-    /// in use; returns the bytes.
+    /// Gives every frame that no object touches back to the system, and table pages without
+    /// anything in use; returns the bytes.
     ///
     /// Exact when nobody else is at work: afterwards only frames with objects are held. Takes each
-    /// class lock once, for a moment, then calls the backing. Looks at every table page that was ever
-    /// in use. In a forked child nothing is given back.
+    /// class lock once, for a moment, then calls the backing. Looks at every table page that was
+    /// ever in use. In a forked child nothing is given back.
     pub fn trim(&self) -> u64 {
         if self.arena().is_forked() {
             return 0;

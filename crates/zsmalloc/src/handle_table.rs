@@ -2,12 +2,13 @@
 //!
 //! A handle is `tag | generation | word index + 1`. The generation is the word's, which counts its
 //! reuses; the tag is the pool's. So a freed handle is refused until its word has been reused
-//! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle unless that
-//! word's reuses make up the difference of the two tags (`docs/words.md`).
+//! 2^[`generation_bits`](crate::Layout::generation_bits) times, and another pool's handle unless
+//! that word's reuses make up the difference of the two tags (`docs/words.md`).
 //!
-//! Free words are kept in lists of 512 neighbours: first in, first out within a list, words that were never
-//! used before those that were. The lowest list with a free word goes first, so that the upper pages
-//! empty. A free word holds, beside its generation, the next free word of its list. Each list has a cell:
+//! Free words are kept in lists of 512 neighbours: first in, first out within a list, words that
+//! were never used before those that were. The lowest list with a free word goes first, so that the
+//! upper pages empty. A free word holds, beside its generation, the next free word of its list.
+//! Each list has a cell:
 //!
 //! ```text
 //!  63       48 47       32 31       16 15        0
@@ -16,19 +17,20 @@
 //! +-----------+-----------+-----------+-----------+
 //! ```
 //!
-//! *used* counts the words that were ever used since the list was opened (those above are free too),
-//! *free* those in the list. The cells of 64 lists are led by one with a bit for each list that
-//! has a free word.
+//! *used* counts the words that were ever used since the list was opened (those above are free
+//! too), *free* those in the list. The cells of 64 lists are led by one with a bit for each list
+//! that has a free word.
 //!
-//! A page of the table has the lists that fill a granule of memory. A page without objects can be closed, and
-//! its memory given back. The upper half of its lists' cells is 0 then, the lower half the generation with which
-//! all words of the list go on. Pages are opened the lowest first.
+//! A page of the table has the lists that fill a granule of memory. A page without objects can be
+//! closed, and its memory given back. The upper half of its lists' cells is 0 then, the lower half
+//! the generation with which all words of the list go on. Pages are opened the lowest first.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Handles`). A list is opened after its memory is there, and closed before it goes; both
-//! happen under the lock, the memory comes and goes with no lock held. A compare-and-swap of a reader with a stale
-//! handle may come after its word's memory has gone: it fails (promise 3 of a backing).
+//! One leaf lock (`Handles`). A list is opened after its memory is there, and closed before it
+//! goes; both happen under the lock, the memory comes and goes with no lock held. A
+//! compare-and-swap of a reader with a stale handle may come after its word's memory has gone: it
+//! fails (promise 3 of a backing).
 
 use crate::client::Client;
 use crate::error::Error;
@@ -38,7 +40,7 @@ use core::fmt;
 use core::num::NonZeroU64;
 use lists::{FreeList, LIST_WORDS, ListIndex, Lists};
 use zs_mm::{Arena, Backing, OpenedPages, PagedTable, TablePage, Transit};
-use zs_sync::{AtomicU32, AtomicU64, Mutex, Ordering, Rank, StaticCounter};
+use zs_sync::{AtomicU32, AtomicU64, LockName, Mutex, Ordering, StaticCounter};
 
 /// Names one object of one pool. Displayed in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,7 +112,7 @@ impl HandleTable {
             tag: next_tag(),
             bound: AtomicU32::new(0),
             transit: Transit::default(),
-            state: Mutex::new(Rank::Handles, State::default()),
+            state: Mutex::new(LockName::Handles, State::default()),
         })
     }
 
@@ -131,8 +133,8 @@ impl HandleTable {
         self.words.states()
     }
 
-    /// Takes a free word. It keeps the generation that its next object will have. Waits for pages that
-    /// other threads are opening or closing if there is no other word.
+    /// Takes a free word. It keeps the generation that its next object will have. Waits for pages
+    /// that other threads are opening or closing if there is no other word.
     pub(crate) fn take<B: Backing>(&self, arena: &Arena<B>) -> Result<WordIndex, Error> {
         let taken = self.transit.take_or_open(
             arena.host(),

@@ -52,7 +52,8 @@ number! {
 }
 
 number! {
-    /// A frame's entry of a zspage: below [`MAX_CHAIN`](crate::MAX_CHAIN). Displayed as `E<number>`.
+    /// A frame's entry of a zspage: below [`MAX_CHAIN`](crate::MAX_CHAIN). Displayed as
+    /// `E<number>`.
     EntryIndex: pub(crate) u8, "E"
 }
 

@@ -83,8 +83,8 @@ impl<A: ArenaRef, C: Client<Key = WordIndex>> Pool<A, C> {
     /// Stores a copy of `bytes` as the object of word `index`, which holds none: the first of a
     /// client's own words. `empty` is the word as the client last saw it. A word whose last object
     /// was still being freed then, or is now, counts as what it becomes by that, and this waits for
-    /// the reader inside (so the calling thread must hold no guard of that object: it would wait for
-    /// itself).
+    /// the reader inside (so the calling thread must hold no guard of that object: it would wait
+    /// for itself).
     ///
     /// # Errors
     /// As for `insert`; [`Error::Occupied`] if the word holds an object, [`Error::Busy`] if it is

@@ -1,11 +1,12 @@
-//! One call that keeps an arena whole: objects moved together within a pool, and frames between pageblocks.
+//! One call that keeps an arena whole: objects moved together within a pool, and frames between
+//! pageblocks.
 //!
-//! draining frames freed -> objects moved together, until that wins nothing -> frames moved to the lower pageblocks,
-//! zone by zone, until that wins nothing -> trim
+//! draining frames freed -> objects moved together, until that wins nothing -> frames moved to the
+//! lower pageblocks, zone by zone, until that wins nothing -> trim
 //!
-//! A frame that objects leave costs less than a page of copying, gives its memory back, and need not be moved
-//! any more; so that is the cheaper step as long as there is one. (Taking turns by what each costs just then copied
-//! a third more: `docs/decisions/0020-movable-pages.md`.)
+//! A frame that objects leave costs less than a page of copying, gives its memory back, and need
+//! not be moved any more; so that is the cheaper step as long as there is one. (Taking turns by
+//! what each costs just then copied a third more: `docs/decisions/0020-movable-pages.md`.)
 
 use crate::client::Client;
 use crate::compact::{CompactBudget, CompactEnd};
@@ -92,13 +93,14 @@ impl Run<'_> {
 }
 
 impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
-    /// Keeps memory whole: moves objects together and frees frames, moves frames to the lower pageblocks so that
-    /// the upper ones become free as a whole, and gives what is free back to the system. Choose a budget
-    /// and call it now and then, or after many frees; other owners in the arena: see [`maintain_with`](Self::maintain_with).
+    /// Keeps memory whole: moves objects together and frees frames, moves frames to the lower
+    /// pageblocks so that the upper ones become free as a whole, and gives what is free back to
+    /// the system. Choose a budget and call it now and then, or after many frees; other owners
+    /// in the arena: see [`maintain_with`](Self::maintain_with).
     ///
     /// Concurrent with everything, as [`compact`](Self::compact) and
-    /// [`Arena::migrate_pages`](zs_mm::Arena::migrate_pages) are: readers are not waited for, a write may wait for
-    /// some 32 copies.
+    /// [`Arena::migrate_pages`](zs_mm::Arena::migrate_pages) are: readers are not waited for, a
+    /// write may wait for some 32 copies.
     pub fn maintain(&self, budget: MaintainBudget) -> MaintainReport {
         self.maintain_with(&[self], budget, &|| true)
     }
@@ -133,7 +135,8 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
 
     fn steps(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
         self.move_objects(run)?;
-        // The first round may be the rest of one that another call began: it takes two without a gain to know.
+        // The first round may be the rest of one that another call began: it takes two without a
+        // gain to know.
         let mut without_gain = 0;
         let mut mode = MigrateMode::Async;
         for _ in 0..ROUNDS {

@@ -63,9 +63,10 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Maps an object as one slice; `buffer` holds it where it cannot be seen in place.
     ///
     /// While mapped for writing, every other use of the object is answered Busy; a mapping that is
-    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy); the end of
-    /// a mapping for writing also while one of the object's frames is being moved, as [`write`](Self::write) does.
-    /// A mapping that ends in a forked child writes nothing back.
+    /// leaked leaves it so. Waits for a write or a move of the same object to end (a bounded copy);
+    /// the end of a mapping for writing also while one of the object's frames is being moved,
+    /// as [`write`](Self::write) does. A mapping that ends in a forked child writes nothing
+    /// back.
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if mapped for writing, and for the writing modes with a
@@ -98,8 +99,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ) -> Result<Mapping<'p, 'b, A, C>, Error> {
         self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
-        // Acquire pairs with the Release that made the word live: the bytes. Exclusive while they are
-        // copied out: a mover of frames sees that somebody is inside.
+        // Acquire pairs with the Release that made the word live: the bytes. Exclusive while they
+        // are copied out: a mover of frames sees that somebody is inside.
         let (_, exclusive) = self.transition(target, Ordering::Acquire, Word::exclusive)?;
         let (class, needed) = self.class_and_len(exclusive.place(&self.layout));
         let Some(buffer) = buffer.get_mut(..needed) else {
@@ -125,8 +126,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let spans = self.spans(class, exclusive.place(&self.layout), buffer.len());
         let payload = self.arena().payload();
         let (first, second) = buffer.split_at_mut(spans.first.len());
-        // SAFETY: an exclusive word lets nobody else in, and this thread does not write meanwhile; the
-        // frames are attached, hence committed, and drain if they are moved.
+        // SAFETY: an exclusive word lets nobody else in, and this thread does not write meanwhile;
+        // the frames are attached, hence committed, and drain if they are moved.
         first.copy_from_slice(unsafe { payload.bytes(spans.first.start, spans.first.len()) });
         if !second.is_empty() {
             // SAFETY: as for the first span.
@@ -134,8 +135,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved; in a forked
-    /// child, where that may never end and the memory may be the parent's, nothing is written back.
+    /// mapped -> exclusive, the bytes in, -> live. Waits while one of its frames is being moved; in
+    /// a forked child, where that may never end and the memory may be the parent's, nothing is
+    /// written back.
     fn unmap(&self, index: WordIndex, mapped: Word, bytes: &[u8]) {
         let Some(cell) = self.cell(index).filter(|_| !self.arena().is_forked()) else {
             return;
@@ -145,8 +147,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let (class, _) = self.class_and_len(place);
         let mut backoff = self.backoff();
         loop {
-            // Acquire and Release: the mapped word was this mapping's alone; the order matters only to
-            // a mover of frames, which lets an exclusive word's frames be.
+            // Acquire and Release: the mapped word was this mapping's alone; the order matters only
+            // to a mover of frames, which lets an exclusive word's frames be.
             let outcome =
                 cell.compare_exchange(mapped.0, exclusive.0, Ordering::AcqRel, Ordering::Relaxed);
             // A mover's look changes nothing.
@@ -158,9 +160,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             backoff.wait();
         }
         let spans = self.spans(class, place, bytes.len());
-        // SAFETY: an exclusive word lets nobody else in, so the object's bytes are this thread's alone; its
-        // frames are attached, hence committed, and nobody moves them: whoever begins to sees the
-        // word.
+        // SAFETY: an exclusive word lets nobody else in, so the object's bytes are this thread's
+        // alone; its frames are attached, hence committed, and nobody moves them: whoever
+        // begins to sees the word.
         unsafe { spans.write(self.arena().payload(), bytes) };
         self.end_exclusive(index, exclusive, exclusive.live());
     }

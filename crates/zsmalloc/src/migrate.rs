@@ -1,16 +1,18 @@
 //! MIGRATE, the pool's side: any frame of a live zspage can be moved, whatever is in it.
 //!
-//! frame -> its entry *isolated* -> no word that touches it is being written to -> (bytes copied) -> the entry
-//! names the new frame -> the old one is freed, or drains until its readers have left
+//! frame -> its entry *isolated* -> no word that touches it is being written to -> (bytes copied)
+//! -> the entry names the new frame -> the old one is freed, or drains until its readers have left
 //!
-//! A frame's move touches no word: a word names a zspage and a slot. Readers are not waited for. Who
-//! writes takes its word first and then looks at the entry; the mover marks the entry and then looks at the
-//! words, by read-modify-writes: so one of the two sees the other (`docs/interleavings.md`, 23 to 26).
+//! A frame's move touches no word: a word names a zspage and a slot. Readers are not waited for.
+//! Who writes takes its word first and then looks at the entry; the mover marks the entry and then
+//! looks at the words, by read-modify-writes: so one of the two sees the other
+//! (`docs/interleavings.md`, 23 to 26).
 //!
 //! # Locking
 //!
-//! Each step is one hold of the class lock: an isolation, a look at the words of at most 128 slots, a swap of the
-//! entry with another such look. The bytes are copied in between, under the frame's lock alone.
+//! Each step is one hold of the class lock: an isolation, a look at the words of at most 128 slots,
+//! a swap of the entry with another such look. The bytes are copied in between, under the frame's
+//! lock alone.
 
 use crate::class::ClassContext;
 use crate::client::Client;
@@ -36,12 +38,13 @@ enum Look {
     Elsewhere,
 }
 
-// SAFETY: 1. `prepare` is ready if no word that touches the frame is filling or exclusive, and each names its
-// slot; the entry is isolated, so no slot of it is taken any more, and whoever takes such a word to write to it
-// looks at the entry and lets go (`is_being_moved`). What zeroes freed bytes does the same. A frame's memory reads as
-// zeros until it is written. 2. `commit` swaps the entry under the class lock: whoever pins a word later finds
-// the new frame, and for whoever pinned one before the old frame drains. 3. `isolate` compares owner and entry
-// under the class lock, under which both change.
+// SAFETY: 1. `prepare` is ready if no word that touches the frame is filling or exclusive, and each
+// names its slot; the entry is isolated, so no slot of it is taken any more, and whoever takes such
+// a word to write to it looks at the entry and lets go (`is_being_moved`). What zeroes freed bytes
+// does the same. A frame's memory reads as zeros until it is written. 2. `commit` swaps the entry
+// under the class lock: whoever pins a word later finds the new frame, and for whoever pinned one
+// before the old frame drains. 3. `isolate` compares owner and entry under the class lock, under
+// which both change.
 unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     fn key(&self) -> &PoolKey {
         self.key()
@@ -141,8 +144,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     fn isolate_entry(&self, frame: FrameId, owner: FrameOwner) -> bool {
         let (class, zspage, entry) = parts(owner);
         let mut locked = self.lock_class(class);
-        // What was read without the lock may be of another time. Under it the owner is the truth: the
-        // zspage is open, of this class, and its entry names the frame.
+        // What was read without the lock may be of another time. Under it the owner is the truth:
+        // the zspage is open, of this class, and its entry names the frame.
         let found = self.arena().frame_descriptor(frame);
         if found.and_then(zs_mm::Descriptor::owner) != Some(owner) {
             return false;
@@ -166,8 +169,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             .fold(0, |inside, slot| inside | slot.bit())
     }
 
-    /// Looks at the word of a slot in use, by a read-modify-write that changes nothing: whoever takes the word
-    /// later sees what the mover did before. Under the class lock.
+    /// Looks at the word of a slot in use, by a read-modify-write that changes nothing: whoever
+    /// takes the word later sees what the mover did before. Under the class lock.
     fn look(&self, context: ClassContext<'_>, zspage: ZspageId, slot: SlotIndex) -> Look {
         let record = context.record(zspage);
         let Some(index) = record.back_reference(slot) else {
@@ -176,8 +179,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let Some(cell) = self.cell(index) else {
             return Look::Elsewhere;
         };
-        // Relaxed: a look first, since a word that names another place may lie in a page that was given
-        // back; the exchange below decides.
+        // Relaxed: a look first, since a word that names another place may lie in a page that was
+        // given back; the exchange below decides.
         let mut seen = cell.peek(Ordering::Relaxed);
         loop {
             let word = Word(seen);
@@ -185,8 +188,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             if !word.has_place() || (place.zspage, place.slot) != (zspage, slot) {
                 return Look::Elsewhere;
             }
-            // Acquire: what those did who were inside before. Release pairs with the Acquire of those who
-            // come after: they see the entry as it is now.
+            // Acquire: what those did who were inside before. Release pairs with the Acquire of
+            // those who come after: they see the entry as it is now.
             match cell.compare_exchange(seen, seen, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return self.look_of(word),
                 Err(found) => seen = found,
@@ -223,8 +226,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             .any(|entry| record.frame_state(entry) == FrameState::Isolated)
     }
 
-    /// Zeroes what of a place lies in frames that nobody moves; the rest is left to whoever does. Under
-    /// the class lock; only in a pool that zeroes what it frees.
+    /// Zeroes what of a place lies in frames that nobody moves; the rest is left to whoever does.
+    /// Under the class lock; only in a pool that zeroes what it frees.
     pub(crate) fn zero_place(&self, class: ClassIndex, place: Place, len: usize) {
         let context = self.context(class);
         let record = context.record(place.zspage);
@@ -232,15 +235,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let spans = self.spans(class, place, len);
         for (entry, span) in [(first, spans.first), (last, spans.second)] {
             if !span.is_empty() && record.frame_state(entry) != FrameState::Isolated {
-                // SAFETY: no word leads to the place any more, and its slot is not cleared yet, so the bytes
-                // are this thread's alone; a frame's mover prepares under this lock.
+                // SAFETY: no word leads to the place any more, and its slot is not cleared yet, so
+                // the bytes are this thread's alone; a frame's mover prepares under
+                // this lock.
                 unsafe { self.arena().payload().zero(span.start, span.len()) };
             }
         }
     }
 
-    /// Zeroes the free slots' parts of an isolated frame, in a pool that zeroes what it frees: what was freed
-    /// meanwhile was left to this. `frame` is the entry's, or the one that takes its place.
+    /// Zeroes the free slots' parts of an isolated frame, in a pool that zeroes what it frees: what
+    /// was freed meanwhile was left to this. `frame` is the entry's, or the one that takes its
+    /// place.
     fn zero_free_parts(
         &self,
         context: ClassContext<'_>,
@@ -260,8 +265,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             let from = slot_start.max(start);
             let to = slot_end.min(start + page.bytes());
             let at = (frame.index() << page.shift()) + from - start;
-            // SAFETY: the entry is isolated, so no free slot of it is taken, and this thread moves it: nobody
-            // else touches the bytes. The frame is in use, hence committed.
+            // SAFETY: the entry is isolated, so no free slot of it is taken, and this thread moves
+            // it: nobody else touches the bytes. The frame is in use, hence committed.
             unsafe { self.arena().payload().zero(at, to - from) };
         }
     }

@@ -13,7 +13,7 @@ use crate::record_alloc::{RecordAlloc, SET_UNITS};
 use crate::word::Layout;
 use core::fmt;
 use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
-use zs_sync::{AtomicU64, Host, Mutex, Rank};
+use zs_sync::{AtomicU64, Host, LockName, Mutex};
 
 /// The longest name of a pool, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -163,7 +163,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             geometry: Geometry::of(page),
             layout,
             records: parts.records,
-            classes: core::array::from_fn(|_| Mutex::new(Rank::Class, ClassState::default())),
+            classes: core::array::from_fn(|_| Mutex::new(LockName::Class, ClassState::default())),
             compactor: Compactor::default(),
             drains: parts.drains,
             key: Some(parts.key),

@@ -75,8 +75,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::Busy`] if the object is mapped for writing or has
-    /// [`MAX_READERS`](crate::MAX_READERS) readers, or, in a forked child, if it was being written at the
-    /// fork; [`Error::Forked`] in a child that cannot see the memory.
+    /// [`MAX_READERS`](crate::MAX_READERS) readers, or, in a forked child, if it was being written
+    /// at the fork; [`Error::Forked`] in a child that cannot see the memory.
     #[inline]
     pub fn read(&self, key: C::Key) -> Result<ReadGuard<'_, A, C>, Error> {
         if !self.arena().may_read() {

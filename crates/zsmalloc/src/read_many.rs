@@ -1,12 +1,12 @@
 //! LOAD of objects that the caller knows together.
 //!
-//! A read is a chain of cache misses, each of which leads to the next: word -> record -> bytes. Reads of
-//! different objects do not depend on each other, so their chains can overlap: while one object is read,
-//! the next one's first bytes, the record of the one after and the word of the one after that are on
-//! their way from memory.
+//! A read is a chain of cache misses, each of which leads to the next: word -> record -> bytes.
+//! Reads of different objects do not depend on each other, so their chains can overlap: while one
+//! object is read, the next one's first bytes, the record of the one after and the word of the one
+//! after that are on their way from memory.
 //!
-//! Only hints run ahead. What they look at without a pin may be gone already; a wrong guess fetches a
-//! useless line. The read itself is [`Pool::read`], one object at a time.
+//! Only hints run ahead. What they look at without a pin may be gone already; a wrong guess fetches
+//! a useless line. The read itself is [`Pool::read`], one object at a time.
 
 use crate::client::Client;
 use crate::error::Error;
@@ -41,13 +41,13 @@ impl<A: ArenaRef, C: Client> fmt::Debug for ReadMany<'_, '_, A, C> {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Opens the objects of `keys` for reading, in their order, each as [`read`](Self::read) does and
-    /// when the iterator gets there; memory of those that follow is fetched meanwhile. Of a pool that is
-    /// larger than the processor's caches, this takes less time than as many single reads
-    /// (`docs/performance.md`).
+    /// Opens the objects of `keys` for reading, in their order, each as [`read`](Self::read) does
+    /// and when the iterator gets there; memory of those that follow is fetched meanwhile. Of a
+    /// pool that is larger than the processor's caches, this takes less time than as many
+    /// single reads (`docs/performance.md`).
     ///
-    /// An object that cannot be read is an error of its own and ends nothing. Whoever keeps the guards
-    /// has as many readers inside as there are guards.
+    /// An object that cannot be read is an error of its own and ends nothing. Whoever keeps the
+    /// guards has as many readers inside as there are guards.
     pub fn read_many<'a, 'k>(&'a self, keys: &'k [C::Key]) -> ReadMany<'a, 'k, A, C> {
         if self.arena().may_read() {
             for &key in keys.iter().take(3 * AHEAD) {

@@ -14,10 +14,10 @@
 //!
 //! The identity counts the isolated entries too: a zspage that has any takes no new object.
 //!
-//! A frame entry is `state << 28 | frame`: 0 absent, 1 attached, 2 isolated (somebody moves the frame), 3
-//! draining (its predecessor is still being read). It changes by compare-and-swap under the class
-//! lock; readers look at it with nothing but a pin on one of the zspage's objects, which keeps
-//! entry and record in place.
+//! A frame entry is `state << 28 | frame`: 0 absent, 1 attached, 2 isolated (somebody moves the
+//! frame), 3 draining (its predecessor is still being read). It changes by compare-and-swap under
+//! the class lock; readers look at it with nothing but a pin on one of the zspage's objects, which
+//! keeps entry and record in place.
 
 mod entries;
 

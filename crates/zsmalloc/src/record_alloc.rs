@@ -1,15 +1,16 @@
 //! Memory for zspage records: runs of units, the lowest first.
 //!
-//! 64 neighbouring units are a set. Each set has a 64-bit cell, one bit for each free unit; the cells lie in a
-//! table of their own. Runs are taken from the lowest set that has one and pages of the record table are
-//! opened lowest first, so that ids are small and the upper pages empty; empty pages are closed, and
-//! their memory given back, on demand. A closed page's sets are 0: no run is found in them.
+//! 64 neighbouring units are a set. Each set has a 64-bit cell, one bit for each free unit; the
+//! cells lie in a table of their own. Runs are taken from the lowest set that has one and pages of
+//! the record table are opened lowest first, so that ids are small and the upper pages empty; empty
+//! pages are closed, and their memory given back, on demand. A closed page's sets are 0: no run is
+//! found in them.
 //!
 //! # Locking
 //!
-//! One leaf lock (`Records`), taken with no class lock held. A page's sets are filled after its memory is
-//! there, and emptied before it goes; both happen under the lock, the memory comes and goes with no lock
-//! held. So nobody takes a unit of a page on its way.
+//! One leaf lock (`Records`), taken with no class lock held. A page's sets are filled after its
+//! memory is there, and emptied before it goes; both happen under the lock, the memory comes and
+//! goes with no lock held. So nobody takes a unit of a page on its way.
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::ids::ZspageId;
@@ -17,7 +18,7 @@ use core::ops::Range;
 use zs_mm::{
     Arena, Backing, Error, MetaTable, OpenedPages, PageStates, PagedTable, TablePage, Transit,
 };
-use zs_sync::{AtomicU32, Dual32, Guarded64, Host, Mutex, Pair, Rank};
+use zs_sync::{AtomicU32, Dual32, Guarded64, Host, LockName, Mutex, Pair};
 
 /// 32-bit cells of a unit.
 pub(crate) const UNIT_CELLS: usize = 16;
@@ -47,7 +48,8 @@ struct State {
     lowest: [u32; MAX_UNITS + 1],
 }
 
-/// The free units of each set. With the first set of a page of the record table lies the page's state.
+/// The free units of each set. With the first set of a page of the record table lies the page's
+/// state.
 #[derive(Debug)]
 struct FreeSets {
     cells: MetaTable<Pair<AtomicU32, Guarded64>>,
@@ -106,7 +108,7 @@ impl RecordAlloc {
         Ok(Self {
             table: PagedTable::new(arena, units * UNIT_CELLS, page_cells, sets)?,
             transit: Transit::default(),
-            state: Mutex::new(Rank::Records, state),
+            state: Mutex::new(LockName::Records, state),
         })
     }
 
@@ -128,8 +130,8 @@ impl RecordAlloc {
 
     /// Allocates a run of `units` units of committed, zeroed record memory; returns the first.
     ///
-    /// Called with no lock held: it may commit memory, and waits for pages that other threads are opening
-    /// or closing if there is no other room.
+    /// Called with no lock held: it may commit memory, and waits for pages that other threads are
+    /// opening or closing if there is no other room.
     pub(crate) fn alloc<B: Backing>(
         &self,
         arena: &Arena<B>,
@@ -180,8 +182,8 @@ impl RecordAlloc {
         Err(state.pages.next_to_open(&self.table))
     }
 
-    /// Takes the lowest run of free units if it lies in a lower set than unit `above`, of pages that
-    /// are open.
+    /// Takes the lowest run of free units if it lies in a lower set than unit `above`, of pages
+    /// that are open.
     pub(crate) fn alloc_below(
         &self,
         host: &dyn Host,
@@ -222,8 +224,8 @@ impl RecordAlloc {
         }
     }
 
-    /// Closes every page without a unit in use, and gives its memory back; returns the bytes. Called
-    /// with no lock held; looks at every set that was ever open.
+    /// Closes every page without a unit in use, and gives its memory back; returns the bytes.
+    /// Called with no lock held; looks at every set that was ever open.
     pub(crate) fn trim<B: Backing>(&self, arena: &Arena<B>) -> u64 {
         let (mut page, mut bytes) = (TablePage::default(), 0);
         loop {
@@ -244,8 +246,8 @@ impl RecordAlloc {
         }
     }
 
-    /// Finds an open page without a unit in use from `page` on, and empties its sets, so that nobody
-    /// takes a unit of it.
+    /// Finds an open page without a unit in use from `page` on, and empties its sets, so that
+    /// nobody takes a unit of it.
     fn empty_sets(&self, host: &dyn Host, page: &mut TablePage) -> bool {
         /// Pages looked at in one hold of the lock.
         const PAGES: u32 = 64;

@@ -58,15 +58,15 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             Err(Refusal::Busy) => return Err(Error::Busy),
             Err(Refusal::Wait) | Ok(_) => {}
         }
-        // The new slot's back reference leads to a word that names another place: the mark of a move
-        // under way, which whoever scans the slot respects.
+        // The new slot's back reference leads to a word that names another place: the mark of a
+        // move under way, which whoever scans the slot respects.
         let place = self.take_slot(class, target.index, bytes.len(), |_| true)?;
         let spans = self.spans(class, place, bytes.len());
         // SAFETY: the slot is in use for this move alone: no word leads there yet, so nobody reads,
         // writes or frees it. Its frames are attached, hence committed.
         unsafe { Contents::Bytes(bytes).put(self.arena().payload(), &spans) };
-        // Acquire: the word's place and record. Pinned last, so that whoever waits for a mover waits
-        // for the commit alone.
+        // Acquire: the word's place and record. Pinned last, so that whoever waits for a mover
+        // waits for the commit alone.
         let (_, pinned) = self
             .transition(target, Ordering::Acquire, Word::moving)
             .inspect_err(|_| self.discard(class, place))?;
@@ -91,8 +91,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Commits a move from the place of `pinned` to that of `moved`; or clears the new slot, and then ends the
-    /// mover's pin.
+    /// Commits a move from the place of `pinned` to that of `moved`; or clears the new slot, and
+    /// then ends the mover's pin.
     fn commit_move(
         &self,
         cell: &AtomicU64,

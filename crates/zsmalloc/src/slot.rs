@@ -2,9 +2,9 @@
 //!
 //! # Locking
 //!
-//! What a class lacks (a frame, a record) is fetched with no lock held, then the class is locked again
-//! and everything looked at again: somebody may have made room meanwhile. What a class gives up is
-//! handed out of its lock before the arena sees it.
+//! What a class lacks (a frame, a record) is fetched with no lock held, then the class is locked
+//! again and everything looked at again: somebody may have made room meanwhile. What a class gives
+//! up is handed out of its lock before the arena sees it.
 
 use crate::class::{ClassContext, LockedClass, Released};
 use crate::client::Client;

@@ -34,8 +34,8 @@ impl ByteSpans {
     /// Copies the bytes of `source`, which is as long, into these spans.
     ///
     /// # Safety
-    /// As for [`Payload::bytes`] for both spans of `source`, and as for [`Payload::write`] for both of
-    /// these.
+    /// As for [`Payload::bytes`] for both spans of `source`, and as for [`Payload::write`] for both
+    /// of these.
     pub(crate) unsafe fn copy_from(&self, payload: &Payload, source: &Self) {
         let mut done = 0;
         for span in [&source.first, &source.second] {

@@ -10,8 +10,8 @@ use zs_mm::ArenaRef;
 /// What a pool holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
-    /// Live objects, those included that are being inserted or freed; one that is being replaced counts
-    /// twice.
+    /// Live objects, those included that are being inserted or freed; one that is being replaced
+    /// counts twice.
     pub objects: u64,
     /// Bytes of those objects.
     pub payload_bytes: u64,
@@ -32,7 +32,8 @@ pub struct PoolStats {
 pub struct PoolMetadata {
     /// Words, and what a handle table keeps beside them. 8 bytes an object, rounded up to pages.
     pub words: u64,
-    /// Zspage records, back references (4 bytes a slot) among them, and the list of frames that drain.
+    /// Zspage records, back references (4 bytes a slot) among them, and the list of frames that
+    /// drain.
     pub records: u64,
     /// The pool's own structure: classes, lists, counters.
     pub structure: u64,
@@ -50,8 +51,8 @@ impl PoolMetadata {
 pub struct ClassStats {
     /// Its geometry.
     pub class: SizeClass,
-    /// Zspages by the share in use of the slots in attached frames: 0 %, below 10 %, ... below 100 %,
-    /// 100 %.
+    /// Zspages by the share in use of the slots in attached frames: 0 %, below 10 %, ... below 100
+    /// %, 100 %.
     pub groups: [u32; FULLNESS_GROUPS],
     /// Zspages.
     pub zspages: u32,

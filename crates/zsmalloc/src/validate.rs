@@ -83,9 +83,10 @@ struct Count {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Recounts every counter, bitmap, list and back reference of the pool, from the words and entries
-    /// up, and names the first that is wrong. ([`Arena::validate`](zs_mm::Arena::validate) does the
-    /// frames; a frame that nobody owns any more shows in the arena's `in_use` alone.)
+    /// Recounts every counter, bitmap, list and back reference of the pool, from the words and
+    /// entries up, and names the first that is wrong.
+    /// ([`Arena::validate`](zs_mm::Arena::validate) does the frames; a frame that nobody owns
+    /// any more shows in the arena's `in_use` alone.)
     ///
     /// For tests and diagnosis: call it while no other thread uses the pool and no replace is under
     /// way, else a change in progress may be taken for an error. Walks all words and zspages.
@@ -282,8 +283,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(())
     }
 
-    /// Checks the list of draining frames against the entries: each draining one has its row and old
-    /// frame, each isolated one its promise.
+    /// Checks the list of draining frames against the entries: each draining one has its row and
+    /// old frame, each isolated one its promise.
     fn validate_drains(&self, isolated: u64, draining: u64) -> Result<(), Invalid> {
         let (rows, promised) = self.drains.len(self.host());
         check(None, "promised rows", promised as u64, isolated)?;

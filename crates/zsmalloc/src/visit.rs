@@ -11,8 +11,8 @@ use zs_mm::ArenaRef;
 use zs_sync::Ordering;
 
 impl<A: ArenaRef> Pool<A, HandleTable> {
-    /// Calls `visit` with every object that can be read, in no order that means anything; returns how
-    /// many could not (mapped for writing, or full of readers).
+    /// Calls `visit` with every object that can be read, in no order that means anything; returns
+    /// how many could not (mapped for writing, or full of readers).
     ///
     /// An object that lives throughout is visited once, whatever else goes on; one that is inserted
     /// or freed meanwhile, at most once. `visit` may use the pool, and free the object it is given.

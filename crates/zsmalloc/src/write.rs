@@ -15,9 +15,10 @@ use zs_sync::Ordering;
 impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// Overwrites the bytes of an object from `offset` with `bytes`.
     ///
-    /// A reader sees all of the write or nothing of it. Waits for another write or a move of the same
-    /// object to end (a bounded copy), and while one of its frames is being moved (a batch of copies): the
-    /// calling thread must not have isolated that frame, or it would wait for itself.
+    /// A reader sees all of the write or nothing of it. Waits for another write or a move of the
+    /// same object to end (a bounded copy), and while one of its frames is being moved (a batch
+    /// of copies): the calling thread must not have isolated that frame, or it would wait for
+    /// itself.
     ///
     /// # Errors
     /// [`Error::Stale`]; [`Error::TooLarge`] if the range leaves the object; [`Error::Busy`] with a

@@ -1,10 +1,10 @@
 //! Models of compaction against everything that meets it, on the shipped modules.
 //!
-//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for each
-//! model a mutation in `xtask/mutations.toml` under which it fails.
+//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for
+//! each model a mutation in `xtask/mutations.toml` under which it fails.
 //!
-//! The common scene: slots of 1536 bytes, eight to three frames. Objects in slots 0, 1 and 2 take two
-//! frames; when the one in slot 0 goes, moving the one in slot 2 there frees the second.
+//! The common scene: slots of 1536 bytes, eight to three frames. Objects in slots 0, 1 and 2 take
+//! two frames; when the one in slot 0 goes, moving the one in slot 2 there frees the second.
 #![cfg(zs_loom)]
 
 mod loom_support;

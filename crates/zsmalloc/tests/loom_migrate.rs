@@ -1,11 +1,11 @@
 //! Models of frame migration against everything that meets it, on the shipped modules.
 //!
-//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for each
-//! model a mutation in `xtask/mutations.toml` under which it fails.
+//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for
+//! each model a mutation in `xtask/mutations.toml` under which it fails.
 //!
-//! The common scene: slots of 1536 bytes, eight to three frames; the object stamped 1 is in slot 0, of the first
-//! frame alone. A frame that is moved twice comes back to where it was: so whoever still reads the old place
-//! meets the second copy.
+//! The common scene: slots of 1536 bytes, eight to three frames; the object stamped 1 is in slot 0,
+//! of the first frame alone. A frame that is moved twice comes back to where it was: so whoever
+//! still reads the old place meets the second copy.
 #![cfg(zs_loom)]
 
 #[path = "loom_support/frames.rs"]
@@ -49,8 +49,8 @@ fn isolate_against_isolate() {
     });
 }
 
-/// Two migrations of one frame: what is in it is somewhere, once. (Neither waits, so each may find the other's
-/// lock, and both give up.)
+/// Two migrations of one frame: what is in it is somewhere, once. (Neither waits, so each may find
+/// the other's lock, and both give up.)
 #[test]
 fn two_movers() {
     model(|| {
@@ -105,7 +105,8 @@ fn free_against_migrate() {
     });
 }
 
-/// Row M5: the frame is freed, and is another class's by the time it is isolated: same frame, same record.
+/// Row M5: the frame is freed, and is another class's by the time it is isolated: same frame, same
+/// record.
 #[test]
 fn m5_isolate_against_detach_and_reuse() {
     model(|| {
@@ -174,7 +175,8 @@ fn leave_against_drain() {
     });
 }
 
-/// The same, of an object that was freed with the reader inside: who leaves finishes the free, at the new place.
+/// The same, of an object that was freed with the reader inside: who leaves finishes the free, at
+/// the new place.
 #[test]
 fn last_leave_against_drain() {
     model(|| {
@@ -256,8 +258,8 @@ fn insert_against_migrate() {
     });
 }
 
-/// Row Z15: a frame that holds only free slots, of which an insert takes one. (The object in slot 2 has bytes
-/// in the second frame too; the frame stays as the one that the class keeps back.)
+/// Row Z15: a frame that holds only free slots, of which an insert takes one. (The object in slot 2
+/// has bytes in the second frame too; the frame stays as the one that the class keeps back.)
 #[test]
 fn z15_insert_against_migrate_of_a_bare_frame() {
     model(|| {
@@ -275,7 +277,8 @@ fn z15_insert_against_migrate_of_a_bare_frame() {
     });
 }
 
-/// New contents for an object whose frame is moved: into the same frame, by a slot that no word names yet.
+/// New contents for an object whose frame is moved: into the same frame, by a slot that no word
+/// names yet.
 #[test]
 fn replace_against_migrate() {
     model(|| {
@@ -292,7 +295,8 @@ fn replace_against_migrate() {
     });
 }
 
-/// Compaction moves the object in slot 2, which lies in the first two frames, to slot 0; a frame is moved.
+/// Compaction moves the object in slot 2, which lies in the first two frames, to slot 0; a frame is
+/// moved.
 fn beside_a_compaction(entry: u8) {
     let (pool, [hole, low, high]) = scene();
     pool.free(hole).expect("live");

@@ -1,8 +1,8 @@
 //! Models of the paths that meet on one word or one zspage, on the shipped modules.
 //!
-//! Loom runs every interleaving (up to `LOOM_MAX_PREEMPTIONS`, 2 in `cargo xtask loom`); payload bytes
-//! are tracked cells, so an access that nothing orders is reported even where the bytes happen to
-//! be right. Each model has a mutation in `xtask/mutations.toml` under which it fails.
+//! Loom runs every interleaving (up to `LOOM_MAX_PREEMPTIONS`, 2 in `cargo xtask loom`); payload
+//! bytes are tracked cells, so an access that nothing orders is reported even where the bytes
+//! happen to be right. Each model has a mutation in `xtask/mutations.toml` under which it fails.
 #![cfg(zs_loom)]
 
 mod loom_support;
@@ -303,8 +303,8 @@ fn change_bits_against_change_bits() {
     });
 }
 
-/// A flag is set while the object is replaced with bits of its own: the bits that come with the new bytes are
-/// there with them.
+/// A flag is set while the object is replaced with bits of its own: the bits that come with the new
+/// bytes are there with them.
 #[test]
 fn change_bits_against_replace() {
     model(|| {
@@ -331,8 +331,8 @@ fn change_bits_against_replace() {
     });
 }
 
-/// An object is overwritten in its place, with bits of its own, while it is read: the reader finds the old bytes with the old
-/// bits, or the new ones with the new.
+/// An object is overwritten in its place, with bits of its own, while it is read: the reader finds
+/// the old bytes with the old bits, or the new ones with the new.
 #[test]
 fn write_with_bits_against_a_reader() {
     model(|| {

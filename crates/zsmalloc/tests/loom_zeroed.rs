@@ -1,11 +1,11 @@
 //! Models of frame migration against everything that meets it, on the shipped modules.
 //!
-//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for each
-//! model a mutation in `xtask/mutations.toml` under which it fails.
+//! As in `loom_pool`: every interleaving of up to two preemptions, payload bytes tracked, and for
+//! each model a mutation in `xtask/mutations.toml` under which it fails.
 //!
-//! The common scene: slots of 1536 bytes, eight to three frames; the object stamped 1 is in slot 0, of the first
-//! frame alone. A frame that is moved twice comes back to where it was: so whoever still reads the old place
-//! meets the second copy.
+//! The common scene: slots of 1536 bytes, eight to three frames; the object stamped 1 is in slot 0,
+//! of the first frame alone. A frame that is moved twice comes back to where it was: so whoever
+//! still reads the old place meets the second copy.
 #![cfg(zs_loom)]
 
 #[path = "loom_support/frames.rs"]
@@ -34,7 +34,8 @@ fn bytes_left(pool: &Pool, stamp: u8) -> usize {
     payload.iter().filter(|&&byte| byte == stamp).count()
 }
 
-/// With `zero_freed`: an object freed while its frame is moved leaves no byte, neither here nor there.
+/// With `zero_freed`: an object freed while its frame is moved leaves no byte, neither here nor
+/// there.
 #[test]
 fn zeroed_free_against_migrate() {
     model(|| {

@@ -1,5 +1,5 @@
-//! Random schedules of threads on shared pools: whatever the order, what they see has an explanation, and
-//! in the end everything adds up.
+//! Random schedules of threads on shared pools: whatever the order, what they see has an
+//! explanation, and in the end everything adds up.
 #![cfg(zs_schedule)]
 #![expect(
     clippy::panic,

@@ -1,7 +1,7 @@
 //! Row Z29: a forked child doubled memory by copy-on-write while objects moved.
 //!
-//! Nothing moves while a child shares the memory; the child reads, is refused everything else, and is
-//! answered Busy, not kept waiting, where a writer was at work at the fork.
+//! Nothing moves while a child shares the memory; the child reads, is refused everything else, and
+//! is answered Busy, not kept waiting, where a writer was at work at the fork.
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
@@ -59,8 +59,8 @@ fn all_there<B: Backing>(pool: &Pool<B>, kept: &[Handle]) -> bool {
 
 /// Runs `child` in a forked child; its exit status is what it returns.
 fn fork(child: impl FnOnce() -> u8) -> libc::pid_t {
-    // SAFETY: the child calls nothing that needs another thread: `child` neither allocates nor waits
-    // for a lock, by which this test would hang, and be seen to.
+    // SAFETY: the child calls nothing that needs another thread: `child` neither allocates nor
+    // waits for a lock, by which this test would hang, and be seen to.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: a plain system call; it kills a child that hangs.
@@ -250,7 +250,8 @@ impl SlowBytes {
                 unsafe { libc::sched_yield() };
             }
             let address = core::ptr::with_exposed_provenance_mut(SLOW.load(Ordering::SeqCst));
-            // SAFETY: the mapping of the one that there is; it becomes readable, as its reader believes it to be.
+            // SAFETY: the mapping of the one that there is; it becomes readable, as its reader
+            // believes it to be.
             if unsafe { libc::mprotect(address, SlowBytes::LEN, libc::PROT_READ) } != 0 {
                 // SAFETY: ends the process, which would take the same fault for ever.
                 unsafe { libc::_exit(9) };
@@ -273,7 +274,8 @@ impl SlowBytes {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping lasts as long as this, nobody writes to it, and whoever reads it finds zeros, late at first.
+        // SAFETY: the mapping lasts as long as this, nobody writes to it, and whoever reads it
+        // finds zeros, late at first.
         unsafe { core::slice::from_raw_parts(self.address.cast(), Self::LEN) }
     }
 }
@@ -332,8 +334,8 @@ fn z29_a_child_makes_arenas_of_its_own() {
     assert_eq!(wait(child), Some(0));
 }
 
-/// A child isolates nothing, and lets go of the tokens that it has inherited without a lock: whoever held one at
-/// the fork is not there.
+/// A child isolates nothing, and lets go of the tokens that it has inherited without a lock:
+/// whoever held one at the fork is not there.
 #[test]
 fn z29_the_child_does_nothing_with_isolated_frames() {
     let _alone = alone();
@@ -363,7 +365,8 @@ fn z29_the_child_does_nothing_with_isolated_frames() {
     pool.validate().expect("valid");
 }
 
-/// What the parent's thread had in use at the fork ends in the child without a trace, even if a frame was being moved.
+/// What the parent's thread had in use at the fork ends in the child without a trace, even if a
+/// frame was being moved.
 #[test]
 fn z29_guards_and_mappings_end_in_a_child() {
     let _alone = alone();

@@ -1,5 +1,5 @@
-//! What the program asks of its machine: a start, a line written, an end. Here that is Linux, by raw
-//! system calls; a kernel or a firmware puts its own in place of this file.
+//! What the program asks of its machine: a start, a line written, an end. Here that is Linux, by
+//! raw system calls; a kernel or a firmware puts its own in place of this file.
 
 use core::arch::{asm, global_asm};
 use core::fmt;
@@ -75,7 +75,8 @@ impl fmt::Write for Output {
 unsafe fn system_call(number: usize, [a, b, c]: [usize; 3]) -> isize {
     let answer;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the calling convention of Linux, which changes rax, rcx and r11; the rest by contract.
+    // SAFETY: the calling convention of Linux, which changes rax, rcx and r11; the rest by
+    // contract.
     unsafe {
         asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b, in("rdx") c,
             lateout("rcx") _, lateout("r11") _, options(nostack));

@@ -1,13 +1,14 @@
-//! The allocator in a program without standard library, heap or operating system: objects are stored
-//! in a static array, half of them are freed, the rest moved together, and the memory given back.
+//! The allocator in a program without standard library, heap or operating system: objects are
+//! stored in a static array, half of them are freed, the rest moved together, and the memory given
+//! back.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `memory` | a backing over a static array: what to write for a system of one's own |
 //! | `linux`, `mem` | start, output, end, and what the compiler calls: what such a system has already |
 //!
-//! The stack holds the arena, the pool (which are moved as they are made) and the handles: 144 KiB were
-//! enough on x86_64.
+//! The stack holds the arena, the pool (which are moved as they are made) and the handles: 144 KiB
+//! were enough on x86_64.
 
 #![no_std]
 #![no_main]

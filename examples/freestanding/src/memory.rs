@@ -1,11 +1,11 @@
 //! Where the memory comes from: a backing over a static array.
 //!
-//! Data model: `MEMORY -> granules`, with a byte of `STATES` each: free, or reserved for one kind of
-//! region and perhaps committed.
+//! Data model: `MEMORY -> granules`, with a byte of `STATES` each: free, or reserved for one kind
+//! of region and perhaps committed.
 //!
-//! What is not committed is zero: that is all that a table needs. Nothing is mapped here, so what is
-//! reserved takes memory like what is committed; a kernel maps pages in `commit` and unmaps them in
-//! `decommit`.
+//! What is not committed is zero: that is all that a table needs. Nothing is mapped here, so what
+//! is reserved takes memory like what is committed; a kernel maps pages in `commit` and unmaps them
+//! in `decommit`.
 
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -122,7 +122,8 @@ fn clear(granule: usize, kind: RegionKind) {
     assert_eq!(before & !COMMITTED, reserved_as(kind), "another's granule");
 }
 
-// SAFETY: 1. `claim` takes granules that are nobody's, and only `release` frees them; they are static.
+// SAFETY: 1. `claim` takes granules that are nobody's, and only `release` frees them; they are
+// static.
 // 2. and 3. All of it is readable and writable, and what is not committed is zero: static memory
 // is from the start, `clear` sees to it later, and a commit changes no byte. 4. A call is refused
 // before it does anything.
@@ -131,8 +132,8 @@ unsafe impl Backing for StaticMemory {
         GRANULE
     }
 
-    /// The first range that is free. Two at once may each meet a part that the other gives up again,
-    /// and pass over a range that would have done.
+    /// The first range that is free. Two at once may each meet a part that the other gives up
+    /// again, and pass over a range that would have done.
     fn reserve(
         &self,
         kind: RegionKind,

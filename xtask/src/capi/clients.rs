@@ -1,4 +1,5 @@
-//! Programs of earlier days, as they were compiled then: a library with the same name in its soname must run them.
+//! Programs of earlier days, as they were compiled then: a library with the same name in its soname
+//! must run them.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,8 @@ use super::CRATE;
 use super::programs::{all, passes};
 use crate::workspace::Workspace;
 
-/// Binaries for x86-64, in a folder for each commit that they are of, by the names of their sources.
+/// Binaries for x86-64, in a folder for each commit that they are of, by the names of their
+/// sources.
 const FOLDER: &str = "tests/clients";
 
 pub(super) fn run(workspace: &Workspace, prefix: &Path) -> Result<String> {

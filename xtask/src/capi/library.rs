@@ -1,7 +1,7 @@
 //! The library: built, laid out as it is installed, its symbols.
 //!
-//! The layout and the names are those of `cargo cinstall`, whose installation would take longer than all other
-//! steps (`docs/decisions/0017-c-abi.md`).
+//! The layout and the names are those of `cargo cinstall`, whose installation would take longer
+//! than all other steps (`docs/decisions/0017-c-abi.md`).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,8 +16,9 @@ use crate::workspace::Workspace;
 
 const PACKAGE: &str = "zs-capi";
 
-/// What a program that takes the static library needs beside it. `rustc --print native-static-libs` names `-lgcc_s`,
-/// too, of which there is no static form: the compiler's driver adds what it needs of that itself.
+/// What a program that takes the static library needs beside it. `rustc --print native-static-libs`
+/// names `-lgcc_s`, too, of which there is no static form: the compiler's driver adds what it needs
+/// of that itself.
 pub(super) const BESIDE_STATIC: [&str; 3] = ["-lpthread", "-lm", "-ldl"];
 
 /// The library, built.
@@ -31,7 +32,8 @@ pub(super) struct Library<'w> {
 /// The crate's version, and what follows from it.
 struct Version {
     whole: String,
-    /// Versions with the same one are compatible: the first number, or `0.` and the second while that is 0.
+    /// Versions with the same one are compatible: the first number, or `0.` and the second while
+    /// that is 0.
     compatible: String,
     description: String,
 }
@@ -172,8 +174,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The functions that a header of cbindgen declares: outside of comments, a name before a parenthesis, on a line
-/// that begins a declaration.
+/// The functions that a header of cbindgen declares: outside of comments, a name before a
+/// parenthesis, on a line that begins a declaration.
 fn declared(header: &str) -> Vec<&str> {
     let begins = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase());
     let lines = header

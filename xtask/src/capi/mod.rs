@@ -1,7 +1,8 @@
 //! `capi`: libzsmalloc as C and C++ programs see it.
 //!
-//! Data model: `crates/zs-capi -> headers, compared with the committed ones`; `-> library -> installed in
-//! target/capi/prefix -> found by pkg-config -> programs, compiled by each compiler in each language, and run`.
+//! Data model: `crates/zs-capi -> headers, compared with the committed ones`; `-> library ->
+//! installed in target/capi/prefix -> found by pkg-config -> programs, compiled by each compiler in
+//! each language, and run`.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -11,8 +12,8 @@
 //! | [`watched`] | the same under AddressSanitizer and valgrind, proved by a seeded fault |
 //! | [`clients`] | programs of earlier days, as they were compiled then |
 //!
-//! In CI (`CI` is set) what is missing of the compilers, valgrind and pkg-config is installed; elsewhere it is left out, and the
-//! verdict says so.
+//! In CI (`CI` is set) what is missing of the compilers, valgrind and pkg-config is installed;
+//! elsewhere it is left out, and the verdict says so.
 
 mod clients;
 mod header;

@@ -1,5 +1,5 @@
-//! Programs against the installed library: examples, tests, and the C blocks of the documentation, compiled with
-//! warnings as errors by each compiler as C11 and as C++17, and run.
+//! Programs against the installed library: examples, tests, and the C blocks of the documentation,
+//! compiled with warnings as errors by each compiler as C11 and as C++17, and run.
 
 use std::fs;
 use std::path::{Path, PathBuf};

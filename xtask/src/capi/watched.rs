@@ -59,8 +59,8 @@ impl Watched<'_> {
         }
     }
 
-    /// Compiles a program by gcc: valgrind knows its debug information, and its run-time library takes the
-    /// compiler of Rust's objects, too.
+    /// Compiles a program by gcc: valgrind knows its debug information, and its run-time library
+    /// takes the compiler of Rust's objects, too.
     fn compile(
         &self,
         program: &Program,

@@ -1,9 +1,10 @@
 //! Import circles between the files of a crate: there are none.
 //!
-//! source file -> its `use` trees and qualified paths -> the file that defines each name -> files that import one
-//! another in a circle
+//! source file -> its `use` trees and qualified paths -> the file that defines each name -> files
+//! that import one another in a circle
 //!
-//! A name that a parent only hands on (`pub use`) counts as its file's. Code under `#[cfg(test)]` does not count.
+//! A name that a parent only hands on (`pub use`) counts as its file's. Code under `#[cfg(test)]`
+//! does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -45,7 +46,7 @@ pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize
     }
     for (root, source) in &crates {
         for circle in circles(&source.imports()) {
-            let files: Vec<String> = circle.iter().map(|module| shown(module)).collect();
+            let files: Vec<String> = circle.iter().map(shown).collect();
             found.errors.push(format!(
                 "{root}/src: these files import one another in a circle: {}",
                 files.join(", ")

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`circles`] | the files of a crate import one another in no circle |
 //! | [`order`] | dependencies point down the list of crates; every crate takes the workspace's lints |
-//! | [`source`] | atomics only in zs-sync, system calls only in zs-os, unsafe only where listed, file length |
+//! | [`source`] | atomics only in zs-sync, system calls only in zs-os, unsafe only where listed, lengths |
 //! | [`tokens`] | Rust source as tokens: comments and strings do not count |
 
 mod circles;

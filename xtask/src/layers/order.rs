@@ -8,11 +8,9 @@ use cargo_metadata::{DependencyKind, Package};
 use super::Findings;
 use crate::workspace::Workspace;
 
-/// Bottom to top: a crate may use, outside its tests, only crates before it in this list.
-const ORDER: [&str; 11] = [
-    "zs-sync", "zs-mm", "zsmalloc", "zs-os", "zcomp", "zs-pages", "zram", "zswap", "zs-nbd",
-    "zs-capi", "zs",
-];
+/// The one list of layers: the first column of the table under this heading.
+const LIST: &str = "ARCHITECTURE.md";
+const HEADING: &str = "## Crates, bottom to top";
 
 /// Programs about the product. They may use anything; no product crate may use them.
 const TOOLS: [&str; 3] = ["zs-model", "fuzz", "xtask"];
@@ -23,8 +21,8 @@ const BENCH_PREFIX: &str = "bench";
 /// Crates through which a system call would be made.
 const SYSTEM_CRATES: [&str; 4] = ["libc", "rustix", "nix", "linux-raw-sys"];
 
-/// Product crates that may make system calls: zs-os for memory, clocks and threads; zs-pages for the
-/// files that it reads; zs-nbd for the sockets that it serves.
+/// Product crates that may make system calls: zs-os for memory, clocks and threads; zs-pages for
+/// the files that it reads; zs-nbd for the sockets that it serves.
 pub(super) const SYSTEM_CALLERS: [&str; 3] = ["zs-os", "zs-pages", "zs-nbd"];
 
 /// A member and what it uses outside its tests.
@@ -38,8 +36,16 @@ struct Member {
 pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize> {
     let packages = workspace.members()?.packages;
     let members: Vec<Member> = packages.iter().map(member).collect();
+    let layers = layers(&workspace.read(Path::new(LIST))?);
+    for layer in &layers {
+        if !members.iter().any(|member| member.name == *layer) {
+            found
+                .errors
+                .push(format!("{LIST}: there is no crate {layer}"));
+        }
+    }
     for member in &members {
-        found.errors.extend(misplaced(member, &members));
+        found.errors.extend(misplaced(member, &members, &layers));
     }
     for package in &packages {
         if !takes_workspace_lints(package.manifest_path.as_std_path())? {
@@ -69,19 +75,25 @@ pub(super) fn is_tool(name: &str) -> bool {
     TOOLS.contains(&name) || name.starts_with(BENCH_PREFIX)
 }
 
-fn rank(name: &str) -> Option<usize> {
-    ORDER.iter().position(|layer| *layer == name)
+/// Returns the layers that the list names, bottom to top: a crate may use, outside its tests, only
+/// crates before it.
+fn layers(list: &str) -> Vec<String> {
+    let rows = list.lines().skip_while(|line| *line != HEADING).skip(1);
+    rows.take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+        .collect()
 }
 
 /// What is wrong with the dependencies of one member.
-fn misplaced(member: &Member, members: &[Member]) -> Vec<String> {
+fn misplaced(member: &Member, members: &[Member], layers: &[String]) -> Vec<String> {
     let name = &member.name;
+    let rank = |name: &str| layers.iter().position(|layer| layer == name);
     if is_tool(name) {
         return Vec::new();
     }
     let Some(own) = rank(name) else {
         return vec![format!(
-            "{name}: not in the list of layers; add it to xtask/src/layers/order.rs"
+            "{name}: not in the list of layers; add it to the table of {LIST}"
         )];
     };
     let mut errors = Vec::new();
@@ -124,9 +136,15 @@ mod tests {
     }
 
     fn errors(name: &str, uses: &[&str]) -> usize {
-        let mut members: Vec<Member> = ORDER.iter().map(|name| one(name, &[])).collect();
+        let list = format!(
+            "{HEADING}\n\nText.\n\n| crate | what |\n|---|---|\n| `zs-sync` | a |\n| `zs-mm` | b |\n\
+             | `zsmalloc` | c |\n| `zs-os` | d |\n| `zcomp` | e |\n| `zs` | f |\n\n## Next\n| `none` |\n"
+        );
+        let layers = layers(&list);
+        assert_eq!(layers.len(), 6, "the table alone");
+        let mut members: Vec<Member> = layers.iter().map(|name| one(name, &[])).collect();
         members.extend(TOOLS.iter().map(|name| one(name, &[])));
-        misplaced(&one(name, uses), &members).len()
+        misplaced(&one(name, uses), &members, &layers).len()
     }
 
     #[test]

@@ -31,6 +31,9 @@ const SYSTEM: [&str; 3] = ["libc", "rustix", "nix"];
 const LONG_FILE: usize = 400;
 const TOO_LONG_FILE: usize = 600;
 
+/// Columns of a comment, but for a row of a table and an address.
+const WIDTH: usize = 100;
+
 /// Checks every Rust file and returns how many there are.
 pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize> {
     let listed = parse_list(&workspace.read(Path::new(UNSAFE_LIST))?, found);
@@ -40,6 +43,7 @@ pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize
         let text = workspace.read(file)?;
         let name = file.to_string_lossy();
         check_length(&name, text.lines().count(), found);
+        check_width(&name, &text, found);
         let Some(krate) = source_of(&name) else {
             continue;
         };
@@ -102,6 +106,19 @@ fn check_length(file: &str, lines: usize, found: &mut Findings) {
         found
             .warnings
             .push(format!("{file}: {lines} lines, over {LONG_FILE}"));
+    }
+}
+
+fn check_width(file: &str, text: &str, found: &mut Findings) {
+    for (index, line) in text.lines().enumerate() {
+        let comment = line.trim_start();
+        let may_be_wide = comment.contains("| ") || comment.contains("://");
+        if comment.starts_with("//") && !may_be_wide && line.chars().count() > WIDTH {
+            let at = index + 1;
+            found.errors.push(format!(
+                "{file}:{at}: a comment of more than {WIDTH} columns"
+            ));
+        }
     }
 }
 

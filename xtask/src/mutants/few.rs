@@ -1,10 +1,12 @@
-//! Which mutations a short run takes: those that a change may have made unnoticed, and by turns a few others.
+//! Which mutations a short run takes: those that a change may have made unnoticed, and by turns a
+//! few others.
 
 use std::path::{Path, PathBuf};
 
 use super::list::Mutation;
 
-/// A short run takes at most this many of those whose code or test changed: half a minute for three.
+/// A short run takes at most this many of those whose code or test changed: half a minute for
+/// three.
 const CHANGED: usize = 12;
 
 /// And one of this many of the others.
@@ -12,8 +14,8 @@ const OTHERS: usize = 10;
 
 /// Returns the mutations of a short run.
 ///
-/// `changed` has the files that changed since the last run of all mutations; `None` means that nobody knows.
-/// Another `turn` chooses others.
+/// `changed` has the files that changed since the last run of all mutations; `None` means that
+/// nobody knows. Another `turn` chooses others.
 pub(super) fn choose(
     mutations: Vec<Mutation>,
     changed: Option<&[PathBuf]>,

@@ -1,4 +1,5 @@
-//! What the figures are to be, in the same run. A bar whose rival did not run is not measured, never met.
+//! What the figures are to be, in the same run. A bar whose rival did not run is not measured,
+//! never met.
 
 use super::phase::{Phase, PhaseFigures};
 use super::report::Report;
@@ -111,7 +112,8 @@ const BARS: [Bar; 14] = [
     ),
 ];
 
-/// Memory over payload of a fresh load, and of half of it after compaction, by the size of the set in MiB of pages.
+/// Memory over payload of a fresh load, and of half of it after compaction, by the size of the set
+/// in MiB of pages.
 const DENSITY: [(u64, f64, f64); 2] = [(64, 1.05, 1.09), (512, 1.033, 1.05)];
 
 /// Two threads on different objects: this much of mimalloc's gain, at least.

@@ -4,14 +4,15 @@ use anyhow::Result;
 
 /// An allocator that keeps blobs, shared by threads.
 pub trait Blobs: Sync {
-    /// What a blob is found again by, with its length where the allocator does not know it. Only the thread that stored a
-    /// blob uses its name.
+    /// What a blob is found again by, with its length where the allocator does not know it. Only
+    /// the thread that stored a blob uses its name.
     type Name: Copy + Send;
 
     /// A name that is none: it fills tables before there are blobs.
     const NO_NAME: Self::Name;
 
-    /// Stores a copy. `number` is that of the place in the caller's tables, for an allocator whose words lie there.
+    /// Stores a copy. `number` is that of the place in the caller's tables, for an allocator whose
+    /// words lie there.
     ///
     /// # Errors
     /// If there is no memory.
@@ -23,7 +24,8 @@ pub trait Blobs: Sync {
     /// If the allocator does not find it.
     fn load(&self, name: Self::Name, buffer: &mut [u8]) -> Result<usize>;
 
-    /// Copies many blobs, one after the other, into the start of `buffer`; returns the sum of their lengths.
+    /// Copies many blobs, one after the other, into the start of `buffer`; returns the sum of their
+    /// lengths.
     ///
     /// # Errors
     /// As for [`load`](Self::load).

@@ -1,9 +1,10 @@
-//! One run of one allocator: its threads go through the phases together, and memory is read between.
+//! One run of one allocator: its threads go through the phases together, and memory is read
+//! between.
 //!
 //! # Locking
 //!
-//! A barrier before and after each phase. A thread that failed goes on through the barriers and does
-//! nothing; one that panics ends the process, or the others would wait for it.
+//! A barrier before and after each phase. A thread that failed goes on through the barriers and
+//! does nothing; one that panics ends the process, or the others would wait for it.
 
 use super::blobs::Blobs;
 use super::objects::Objects;

@@ -10,7 +10,8 @@ pub struct Contender {
     pub name: &'static str,
     /// Measures; called in the child.
     pub measure: fn(&Job) -> Result<()>,
-    /// What its environment must say so that it asks for huge pages; `None` if it has no such option.
+    /// What its environment must say so that it asks for huge pages; `None` if it has no such
+    /// option.
     pub huge: Option<&'static [(&'static str, &'static str)]>,
     /// Whether it is measured only if `--only` names it.
     pub on_request: bool,

@@ -1,7 +1,7 @@
 //! `allocators`: the same work on these pools and on other allocators, in turn.
 //!
-//! Data model: `pages -> objects, in a file -> a child process for each allocator, number of threads and run ->
-//! phases: times and memory -> medians -> table, CSV, pictures, bars`.
+//! Data model: `pages -> objects, in a file -> a child process for each allocator, number of
+//! threads and run -> phases: times and memory -> medians -> table, CSV, pictures, bars`.
 //!
 //! The rivals live in the crate `bench-rivals`, which hands them in as [`Contender`]s.
 //!
@@ -48,8 +48,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zs_pages::{Collector, PageFile};
 
-/// This project's pools: with a handle table, with words that the client owns, and one pool for each thread, in one arena: what
-/// there would be to gain if threads never met in a pool.
+/// This project's pools: with a handle table, with words that the client owns, and one pool for
+/// each thread, in one arena: what there would be to gain if threads never met in a pool.
 pub const OWN: [Contender; 3] = [
     Contender {
         name: "zsmalloc",
@@ -73,15 +73,16 @@ pub const OWN: [Contender; 3] = [
 
 /// The same work on these pools and on other allocators, in turn.
 ///
-/// Objects are LZ4-compressed pages (4 KiB each, same-filled ones left out). Every allocator and run has a process of its own;
-/// memory is the growth of what is resident there.
+/// Objects are LZ4-compressed pages (4 KiB each, same-filled ones left out). Every allocator and
+/// run has a process of its own; memory is the growth of what is resident there.
 #[derive(Debug, Clone, Args)]
 pub struct Allocators {
     /// Files of pages; a .zst file is unpacked first [default: this program]
     #[arg(long, num_args = 1.., value_name = "FILE", default_value = "/proc/self/exe", hide_default_value = true)]
     pub file: Vec<PathBuf>,
 
-    /// How many times the pages are stored; lengths of all but the first copy are jittered by up to 8 bytes
+    /// How many times the pages are stored; lengths of all but the first copy are jittered by up
+    /// to 8 bytes
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=4096))]
     pub copies: u32,
 
@@ -125,19 +126,20 @@ fn absent(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), why.to_owned()))
 }
 
-/// Measures all contenders in turn; `child` are the arguments with which this program calls itself, before the name of the
-/// contender and the job.
+/// Measures all contenders in turn; `child` are the arguments with which this program calls itself,
+/// before the name of the contender and the job.
 ///
 /// # Errors
-/// If the pages cannot be had, there is too little memory, or a report cannot be written. An allocator that fails has a
-/// row that says so.
+/// If the pages cannot be had, there is too little memory, or a report cannot be written. An
+/// allocator that fails has a row that says so.
 pub fn run(options: &Allocators, contenders: &[Contender], child: &[&str]) -> Result<()> {
     let pages = collect(&options.file)?;
     let mapped = pages.map()?;
     let objects = ObjectFile::build(&mut Load::new(&mapped, options.copies, options.seed)?)?;
     enough_memory(objects.payload, zs_os::memory_available())?;
     let mut rows = rows(options, contenders)?;
-    // Runs alternate, so that a machine's mood does not fall on one of them; the first only warms up.
+    // Runs alternate, so that a machine's mood does not fall on one of them; the first only warms
+    // up.
     for run in 0..=options.runs {
         for row in &mut rows {
             if let Fate::Failed(_) = row.fate {
@@ -209,8 +211,8 @@ fn collect(files: &[PathBuf]) -> Result<PageFile> {
     Ok(collector.finish()?.0)
 }
 
-/// Refuses a file that is packed by its first bytes, but does not say so by its name: its pages would be measured as if
-/// memory looked like that.
+/// Refuses a file that is packed by its first bytes, but does not say so by its name: its pages
+/// would be measured as if memory looked like that.
 fn refuse_packed(path: &Path) -> Result<()> {
     const PACKED: [(&[u8], &str); 5] = [
         (
@@ -239,7 +241,8 @@ fn refuse_packed(path: &Path) -> Result<()> {
     }
 }
 
-/// By how much of the payload the loosest of the usual allocators has been seen to exceed it, and the file of objects.
+/// By how much of the payload the loosest of the usual allocators has been seen to exceed it, and
+/// the file of objects.
 fn enough_memory(payload: u64, available: u64) -> Result<()> {
     let needed = payload * 5 / 2 + (64 << 20);
     if available < needed {

@@ -1,6 +1,7 @@
 //! The objects: compressed once, by the parent, into a file that every child maps.
 //!
-//! Data model: `pages -> LZ4 -> one file: the lengths, 16 bits each, then the bytes end to end -> mapped`.
+//! Data model: `pages -> LZ4 -> one file: the lengths, 16 bits each, then the bytes end to end ->
+//! mapped`.
 
 use crate::load::Load;
 use anyhow::{Context as _, Result, bail};

@@ -122,7 +122,8 @@ const OPERATIONS: [(Phase, &str); 6] = [
     (Phase::Churn, "churn"),
 ];
 
-/// Time of an operation, a bar for each allocator: the median, or the mean where there is none, or where it says more.
+/// Time of an operation, a bar for each allocator: the median, or the mean where there is none, or
+/// where it says more.
 pub(super) fn time(report: &Report) -> Result<String> {
     let rows: Vec<_> = drawn(report).collect();
     let ns = |row: &Row, phase| {

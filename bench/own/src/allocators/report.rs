@@ -187,7 +187,8 @@ impl Report {
         table
     }
 
-    /// One line for each allocator, number of threads and phase; empty where there is nothing to say.
+    /// One line for each allocator, number of threads and phase; empty where there is nothing to
+    /// say.
     pub(super) fn csv(&self) -> String {
         let mut csv = String::new();
         for line in self.heading() {

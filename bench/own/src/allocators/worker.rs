@@ -24,7 +24,8 @@ struct Place<N> {
 pub(super) struct Worker<'a, B: Blobs> {
     blobs: &'a B,
     objects: &'a Objects,
-    /// The numbers of this thread's places among those of all: each begins with the object of that number.
+    /// The numbers of this thread's places among those of all: each begins with the object of that
+    /// number.
     numbers: Vec<u32>,
     places: Vec<Place<B::Name>>,
     random: XorShift32,
@@ -37,7 +38,8 @@ pub(super) struct Worker<'a, B: Blobs> {
     clock_ns: u64,
     /// Of the phase at hand.
     times: Vec<f32>,
-    /// Room for the times of the phases to come: written to before anything is measured, so that it takes no memory later.
+    /// Room for the times of the phases to come: written to before anything is measured, so that
+    /// it takes no memory later.
     room: Vec<Vec<f32>>,
     /// Bytes of this thread's live objects.
     pub(super) payload: u64,
@@ -59,8 +61,8 @@ impl Times {
         Self::Single(Vec::new())
     }
 
-    /// The figures of a phase: all operations of all threads together. Of whole passes the mean over the threads, of purges
-    /// the longest, as the others wait for it.
+    /// The figures of a phase: all operations of all threads together. Of whole passes the mean
+    /// over the threads, of purges the longest, as the others wait for it.
     pub(super) fn figures(phase: Phase, threads: impl Iterator<Item = Self>) -> PhaseFigures {
         let (mut single, mut whole) = (Vec::new(), Vec::new());
         for times in threads {
@@ -205,8 +207,8 @@ impl<'a, B: Blobs> Worker<'a, B> {
         self.whole(start, read)
     }
 
-    /// The time of a pass over all objects, which has to have met all their bytes: CPU time, as a pass is long enough for
-    /// others to come between.
+    /// The time of a pass over all objects, which has to have met all their bytes: CPU time, as a
+    /// pass is long enough for others to come between.
     fn whole(&self, start: Duration, read: usize) -> Result<Times> {
         let ns = (thread_cpu() - start).as_nanos() as u64;
         if read as u64 != self.payload {
@@ -224,7 +226,8 @@ impl<'a, B: Blobs> Worker<'a, B> {
             for &at in &self.order[from..to] {
                 self.blobs.free(self.places[at as usize].name)?;
             }
-            // The payload is counted outside of the measured time, and before the memory is looked at.
+            // The payload is counted outside of the measured time, and before the memory is looked
+            // at.
             let (order, places) = (&self.order[from..to], &self.places);
             let took = start.elapsed();
             let object = |&at: &u32| self.objects.get(places[at as usize].object).len() as u64;

@@ -1,4 +1,5 @@
-//! This project's pools: with a handle table, with words that the client owns, one pool for each thread.
+//! This project's pools: with a handle table, with words that the client owns, one pool for each
+//! thread.
 
 use super::blobs::Blobs;
 use super::child::Job;

@@ -57,8 +57,8 @@ pub(crate) fn run(job: &str) -> Result<()> {
     say(&figures)
 }
 
-/// What a client knows of its objects: made and written to before anything is measured, as it is none of the pool's
-/// memory.
+/// What a client knows of its objects: made and written to before anything is measured, as it is
+/// none of the pool's memory.
 struct Objects {
     handles: Vec<Handle>,
     /// All numbers, shuffled: the first so many are freed.

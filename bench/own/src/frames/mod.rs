@@ -1,4 +1,5 @@
-//! `frames`: what a frame's move costs, and what maintenance makes of an arena that has been churned.
+//! `frames`: what a frame's move costs, and what maintenance makes of an arena that has been
+//! churned.
 //!
 //! `files -> page file -> a child for each run -> figures -> medians -> table, CSV, bars`
 //!

@@ -1,7 +1,7 @@
 //! What a frame's move costs, beside a copy of 4 KiB between cold frames.
 //!
-//! pool of compressed pages -> all its frames in random order -> (copy the same bytes elsewhere, move them) in turn ->
-//! nanoseconds a frame
+//! pool of compressed pages -> all its frames in random order -> (copy the same bytes elsewhere,
+//! move them) in turn -> nanoseconds a frame
 
 use super::pool::{PAGE, Pool};
 use crate::figures::Figures;
@@ -29,7 +29,8 @@ pub(super) fn frames_of(pool: &Pool, seed: u32) -> Vec<FrameId> {
     order.into_iter().map(|at| frames[at as usize]).collect()
 }
 
-/// Two buffers as large as the pool's frames: what is copied from, and where to, by the pool's own order.
+/// Two buffers as large as the pool's frames: what is copied from, and where to, by the pool's own
+/// order.
 pub(super) struct Copier {
     from: Vec<u8>,
     to: Vec<u8>,
@@ -46,7 +47,8 @@ impl Copier {
         }
     }
 
-    /// Copies every frame once, in random order, to the place of another; returns nanoseconds a frame.
+    /// Copies every frame once, in random order, to the place of another; returns nanoseconds a
+    /// frame.
     pub(super) fn run(&mut self) -> f64 {
         let start = Instant::now();
         let last = self.order.len() - 1;

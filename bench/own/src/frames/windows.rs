@@ -43,7 +43,8 @@ fn read_all(known: &[Known], pool: &Pool, phase: &AtomicU32, seed: u32) -> Resul
     let mut buffer = vec![0; PAGE.bytes()];
     let mut times = Times::default();
     loop {
-        // Acquire pairs with the Release of each change: a batch belongs to a window if it lies in it whole.
+        // Acquire pairs with the Release of each change: a batch belongs to a window if it lies in
+        // it whole.
         let before = phase.load(Ordering::Acquire);
         let start = Instant::now();
         for _ in 0..BATCH {

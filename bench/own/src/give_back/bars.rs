@@ -17,7 +17,8 @@ const RESIDENT: [(u64, Density); 2] = [
 /// When resident memory is read: at once, and after khugepaged came by.
 const READINGS: [u64; 2] = [1, 90];
 
-/// Compaction and trim of half-freed 512 MiB, in milliseconds; where the system takes many ranges a call, the other.
+/// Compaction and trim of half-freed 512 MiB, in milliseconds; where the system takes many ranges a
+/// call, the other.
 const COMPACT_MS: f64 = 40.0;
 const COMPACT_MS_BY_VECTORS: f64 = 25.0;
 
@@ -75,7 +76,8 @@ pub(super) fn lines(case: &Case) -> String {
     lines
 }
 
-/// Whether the pages are so many MiB before compression, within 2 %: captured sets are seldom round.
+/// Whether the pages are so many MiB before compression, within 2 %: captured sets are seldom
+/// round.
 fn is_set(case: &Case, mib: u64) -> bool {
     case.source_bytes.abs_diff(mib << 20) * 50 <= mib << 20
 }

@@ -65,8 +65,8 @@ pub(crate) fn run(job: &str) -> Result<()> {
     say(&bench.figures)
 }
 
-/// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the heap's growth) is
-/// paid before the first reading that counts.
+/// Measures a few objects, so that whatever is paid once (code read from disk, the stack's and the
+/// heap's growth) is paid before the first reading that counts.
 fn warm_up(load: &mut Load<'_>, meter: &mut ProcessMeter) -> Result<()> {
     let count = load.objects().min(WARM_UP);
     let mut bench = Bench::new(load, meter, no_handles(count)?)?;
@@ -80,7 +80,8 @@ fn warm_up(load: &mut Load<'_>, meter: &mut ProcessMeter) -> Result<()> {
     Ok(())
 }
 
-/// Room for handles, written to: it stands for a client's own table, which is none of the pool's memory.
+/// Room for handles, written to: it stands for a client's own table, which is none of the pool's
+/// memory.
 fn no_handles(count: u32) -> Result<Vec<Handle>> {
     let stand_in = Handle::from_bits(u64::MAX).context("no handle has these bits")?;
     Ok(vec![stand_in; count as usize])
@@ -189,7 +190,8 @@ impl<'a, 'p> Bench<'a, 'p> {
         bail!("lock hold times need the cargo feature hold-hook")
     }
 
-    /// What is gone comes back before each busy window, and goes again, so that there is something to compact.
+    /// What is gone comes back before each busy window, and goes again, so that there is something
+    /// to compact.
     fn measure_readers(&mut self, gone: &[u32], live: &[u32], count: u32) -> Result<()> {
         self.fill()?;
         self.free(gone)?;
@@ -208,7 +210,8 @@ impl<'a, 'p> Bench<'a, 'p> {
                 let mut staying = live.iter();
                 for &number in gone {
                     handles[number as usize] = pool.insert(load.object(number)?)?;
-                    // One that stays goes to a new place between them, or nothing would have to move later.
+                    // One that stays goes to a new place between them, or nothing would have to
+                    // move later.
                     if let Some(&number) = staying.next() {
                         pool.replace_wait(handles[number as usize], load.object(number)?)?;
                     }

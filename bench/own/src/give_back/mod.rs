@@ -1,6 +1,7 @@
 //! `give-back`: how much memory goes back after a share of the objects was freed, and how fast?
 //!
-//! `files -> page file -> a child for each measurement -> figures -> medians -> table, CSV, JSON, bars`
+//! `files -> page file -> a child for each measurement -> figures -> medians -> table, CSV, JSON,
+//! bars`
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -84,7 +85,8 @@ fn cases(options: &GiveBack, pages: &PageFile) -> Vec<Case> {
         .collect()
 }
 
-/// What would slow down the compaction that is measured, or be slowed down by it, in children of its own.
+/// What would slow down the compaction that is measured, or be slowed down by it, in children of
+/// its own.
 fn watch(options: &GiveBack, pages: &PageFile, case: &mut Case) -> Result<()> {
     let mut watches = Vec::new();
     if cfg!(feature = "hold-hook") {

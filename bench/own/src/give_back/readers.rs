@@ -2,7 +2,8 @@
 //!
 //! # Locking
 //!
-//! None: the window is a number that changes, and a read counts if it was the same before and after.
+//! None: the window is a number that changes, and a read counts if it was the same before and
+//! after.
 
 use super::pool::{PAGE, Pool};
 use crate::figures::Figures;
@@ -37,7 +38,8 @@ pub(super) struct Live {
     pub(super) sum: u64,
 }
 
-/// The sum of an object's bytes, each times its place: other bytes, or the same elsewhere, make another.
+/// The sum of an object's bytes, each times its place: other bytes, or the same elsewhere, make
+/// another.
 pub(super) fn sum_of(bytes: &[u8]) -> u64 {
     let terms = bytes.iter().zip(1..);
     terms.fold(0, |sum, (&byte, at)| sum + (u64::from(byte) + 1) * at)
@@ -65,7 +67,8 @@ impl Reader<'_> {
         times.busy.reserve_exact(MOST);
         loop {
             let object = self.live[self.numbers.below(self.live.len() as u32) as usize];
-            // Acquire pairs with the Release in `Windows::enter`, though nothing but the count follows from it.
+            // Acquire pairs with the Release in `Windows::enter`, though nothing but the count
+            // follows from it.
             let before = window.load(Ordering::Acquire);
             let start = Instant::now();
             let len = self.pool.read_into(object.handle, &mut self.buffer)?;
@@ -104,7 +107,8 @@ impl Windows {
         self.number.store(round * KINDS + kind, Ordering::Release);
     }
 
-    /// An idle window, then `prepare` in no window, then `work` in a busy one; and again, until there are enough reads.
+    /// An idle window, then `prepare` in no window, then `work` in a busy one; and again, until
+    /// there are enough reads.
     pub(super) fn alternate(
         &self,
         mut prepare: impl FnMut() -> Result<()>,
@@ -136,7 +140,8 @@ impl Windows {
     }
 }
 
-/// Has `count` threads read while `rounds` goes through windows; returns the times of reads in either kind.
+/// Has `count` threads read while `rounds` goes through windows; returns the times of reads in
+/// either kind.
 pub(super) fn during(
     pool: &Pool,
     live: &[Live],

@@ -17,11 +17,12 @@ const OVER_SAMPLE_MIB: f64 = 64.0;
 /// By how much a ratio from the sample may differ from that of all pages, in percent.
 const OFF_PERCENT: f64 = 2.0;
 
-/// By how much a ratio of all pages may differ before and after, in percent: of a process that changed meanwhile, one reading
-/// says nothing about another.
+/// By how much a ratio of all pages may differ before and after, in percent: of a process that
+/// changed meanwhile, one reading says nothing about another.
 const DRIFT_PERCENT: f64 = 0.2;
 
-/// A line for each bar. Where the process was of another size, nothing counts as measured; where it changed, no ratio does.
+/// A line for each bar. Where the process was of another size, nothing counts as measured; where it
+/// changed, no ratio does.
 pub(super) fn lines(case: &Case) -> String {
     let figures = case.figures();
     let memory = figures.get("memory_bytes_mean");

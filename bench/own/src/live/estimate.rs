@@ -85,7 +85,8 @@ pub(super) struct Run {
     pub(super) cpu: Duration,
     /// The most that zs itself had resident; `None` if it ended before that could be read.
     pub(super) parent_peak: Option<u64>,
-    /// The most that zs or one of its children had resident: a child's if it is more than `parent_peak`.
+    /// The most that zs or one of its children had resident: a child's if it is more than
+    /// `parent_peak`.
     pub(super) largest_peak: u64,
 }
 
@@ -95,7 +96,8 @@ impl Run {
         self.said.total.sampled_pages * self.said.page_size
     }
 
-    /// The most that can have been resident at once: zs, and one of its children, which run one after the other.
+    /// The most that can have been resident at once: zs, and one of its children, which run one
+    /// after the other.
     pub(super) fn peak(&self) -> Option<u64> {
         Some(self.parent_peak? + self.largest_peak)
     }
@@ -169,8 +171,9 @@ impl Zs {
     }
 }
 
-/// Waits until a process ends, which `pidfd` tells; returns the last peak of its resident memory that was read. The peak only
-/// rises, and that of zs has come when its children begin, for which it waits: more than [`EVERY`] before its end.
+/// Waits until a process ends, which `pidfd` tells; returns the last peak of its resident memory
+/// that was read. The peak only rises, and that of zs has come when its children begin, for which
+/// it waits: more than [`EVERY`] before its end.
 fn watch(child: &Child, pidfd: &OwnedFd) -> Result<Option<u64>> {
     let mut peak = None;
     loop {

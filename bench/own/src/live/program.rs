@@ -13,8 +13,8 @@ use tempfile::TempDir;
 /// Most memory that node may keep, over what it is to fill.
 const NODE_HEADROOM: u64 = 2;
 
-/// A redis server that ends when standard input closes, whoever closes it. Its own log follows the first line; only the
-/// server has the pipe then, so that the log ends when the server does.
+/// A redis server that ends when standard input closes, whoever closes it. Its own log follows the
+/// first line; only the server has the pipe then, so that the log ends when the server does.
 const REDIS: &str =
     r#"redis-server "$@" < /dev/null & echo "ready $!"; exec > /dev/null; cat; kill "$!"; wait"#;
 
@@ -72,7 +72,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts a program, and returns when it has filled so many bytes of anonymous memory, or a little more.
+    /// Starts a program, and returns when it has filled so many bytes of anonymous memory, or a
+    /// little more.
     pub(super) fn start(kind: Kind, bytes: u64) -> Result<Self> {
         let (mut command, folder) = command(kind, bytes)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,4 +1,5 @@
-//! What a redis server is filled with: keys and values of many kinds, by the redis protocol (RESP 2).
+//! What a redis server is filled with: keys and values of many kinds, by the redis protocol (RESP
+//! 2).
 
 use super::status;
 use crate::numbers::XorShift32;

@@ -149,8 +149,8 @@ fn row(text: &mut String, name: &str, cells: impl Iterator<Item = String>) {
     }
 }
 
-/// One line for each program, below the heading as comments and the names of the columns. A field that was not measured is
-/// empty.
+/// One line for each program, below the heading as comments and the names of the columns. A field
+/// that was not measured is empty.
 pub(super) fn csv(cases: &[Case], runs: u32) -> String {
     let figures: Vec<Figures> = cases.iter().map(Case::figures).collect();
     let names = names(&figures);

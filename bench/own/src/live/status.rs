@@ -6,7 +6,8 @@ use std::fs;
 /// Anonymous memory in RAM.
 pub(super) const ANONYMOUS: &str = "RssAnon";
 
-/// The most that was resident since the program was started: anonymous memory, mapped pages of files and shared memory.
+/// The most that was resident since the program was started: anonymous memory, mapped pages of
+/// files and shared memory.
 pub(super) const PEAK: &str = "VmHWM";
 
 /// A field of a process in bytes; an error if the process has ended.

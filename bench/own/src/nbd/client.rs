@@ -1,9 +1,11 @@
 //! A client of the NBD protocol that keeps a window of requests open: the load.
 //!
-//! Data model: `requests -> free slots of the window -> one send of all that can go -> replies, many with one receive -> slots`.
+//! Data model: `requests -> free slots of the window -> one send of all that can go -> replies,
+//! many with one receive -> slots`.
 //!
-//! One thread, blocking calls, payloads sent from where they lie. What it costs is the same for every server, and is measured
-//! apart. The simplest dialect: `NBD_OPT_EXPORT_NAME`, simple replies, which every server speaks.
+//! One thread, blocking calls, payloads sent from where they lie. What it costs is the same for
+//! every server, and is measured apart. The simplest dialect: `NBD_OPT_EXPORT_NAME`, simple
+//! replies, which every server speaks.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{IoSlice, Read as _, Write as _};
@@ -21,7 +23,8 @@ const REQUEST_HEAD: usize = 28;
 
 /// Bytes that are received at once.
 const ROOM: usize = 256 << 10;
-/// A reply of so many bytes is received by itself, so that nothing of the next one is moved afterwards.
+/// A reply of so many bytes is received by itself, so that nothing of the next one is moved
+/// afterwards.
 const LARGE: usize = 32 << 10;
 
 /// What is asked for.
@@ -101,8 +104,8 @@ impl Client {
         self.size
     }
 
-    /// Sends requests until there are no more, or `until` has come, with at most `depth` open at once; waits for all replies.
-    /// What is read is shown to `check`.
+    /// Sends requests until there are no more, or `until` has come, with at most `depth` open at
+    /// once; waits for all replies. What is read is shown to `check`.
     pub(crate) fn pass<'a>(
         &mut self,
         kind: Kind,
@@ -232,7 +235,8 @@ fn payload(kind: Kind, len: u32) -> usize {
     if kind == Kind::Read { len as usize } else { 0 }
 }
 
-/// The slot of the reply that `bytes` begin with, and the length of its data; `None` if a part of it is missing.
+/// The slot of the reply that `bytes` begin with, and the length of its data; `None` if a part of
+/// it is missing.
 fn reply(bytes: &[u8], kind: Kind, slots: &[Option<Slot>]) -> Result<Option<(usize, usize)>> {
     let Some(head) = bytes.get(..REPLY_HEAD) else {
         return Ok(None);

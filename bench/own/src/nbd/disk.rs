@@ -1,4 +1,5 @@
-//! What is on a disk: pages of the files, shifted by whole groups, so that a large request's payload lies in one piece.
+//! What is on a disk: pages of the files, shifted by whole groups, so that a large request's
+//! payload lies in one piece.
 
 use anyhow::{Result, ensure};
 use std::io::Write as _;
@@ -44,7 +45,8 @@ impl Source {
         u64::from(self.blocks) * BLOCK as u64
     }
 
-    /// What `count` blocks from `block` on are written with; they lie in one group, and `shift` is in groups.
+    /// What `count` blocks from `block` on are written with; they lie in one group, and `shift` is
+    /// in groups.
     pub(super) fn payload(&self, block: u32, count: u32, shift: u32) -> &[u8] {
         let page = (block % self.distinct + shift * LARGE_BLOCKS % self.distinct) % self.distinct;
         let start = page as usize * BLOCK;

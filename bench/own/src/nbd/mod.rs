@@ -1,9 +1,10 @@
 //! `nbd`: `zs serve` beside other disks of memory over NBD, on the same pages, in turn.
 //!
-//! `files -> pages -> (nbdcopy, own client) -> a process for each server, side by side -> pass by pass, server by server ->
-//! figures -> medians, ratios of one round -> table, CSV, bars`
+//! `files -> pages -> (nbdcopy, own client) -> a process for each server, side by side -> pass by
+//! pass, server by server -> figures -> medians, ratios of one round -> table, CSV, bars`
 //!
-//! The client and the servers share the machine's CPUs; their CPU times are told apart. Every block is compared after a round.
+//! The client and the servers share the machine's CPUs; their CPU times are told apart. Every block
+//! is compared after a round.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -35,8 +36,9 @@ use zs_pages::Collector;
 
 /// `zs serve` beside other disks of memory over NBD.
 ///
-/// Servers: `nbdkit memory` with its three allocators; `nbdkit file` on a zram device of the kernel (lz4), which needs root, with its page
-/// cache dropped before each pass, and with cache=none. All over unix sockets, each load on all servers in turn.
+/// Servers: `nbdkit memory` with its three allocators; `nbdkit file` on a zram device of the kernel
+/// (lz4), which needs root, with its page cache dropped before each pass, and with cache=none. All
+/// over unix sockets, each load on all servers in turn.
 #[derive(Debug, Args)]
 pub(crate) struct Nbd {
     /// Files of pages; a .zst file is unpacked first [default: this program]

@@ -108,7 +108,8 @@ impl Stopwatch {
         })
     }
 
-    /// The figures of so many bytes; `client` is the CPU time of another process that was the client.
+    /// The figures of so many bytes; `client` is the CPU time of another process that was the
+    /// client.
     fn stop(self, server: &Server, bytes: u64, client: Option<Duration>) -> Result<Figures> {
         let wall = self.start.elapsed().as_secs_f64();
         let server = server.cpu()? - self.server;

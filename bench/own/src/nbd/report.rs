@@ -162,7 +162,8 @@ impl Report {
         )
     }
 
-    /// A line of medians for each load and server, below the heading as comments and the names of the columns.
+    /// A line of medians for each load and server, below the heading as comments and the names of
+    /// the columns.
     pub(super) fn csv(&self) -> String {
         let heading = self.heading().into_iter().map(|line| format!("# {line}\n"));
         let mut csv: String = heading.collect();

@@ -1,4 +1,5 @@
-//! The servers: ours and its rivals, each a process of its own, told to end by the end of its standard input.
+//! The servers: ours and its rivals, each a process of its own, told to end by the end of its
+//! standard input.
 
 use crate::zram_device::ZramDevice;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -166,7 +167,8 @@ impl Server {
         format!("nbd+unix:///?socket={}", self.socket().display())
     }
 
-    /// CPU time that it has used, in ticks of the system. What the kernel does in threads of its own is not in it.
+    /// CPU time that it has used, in ticks of the system. What the kernel does in threads of its
+    /// own is not in it.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.pid);
         let text = fs::read_to_string(&path).context(path)?;

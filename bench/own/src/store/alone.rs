@@ -1,5 +1,5 @@
-//! One store, by one thread, beside the bare codec on the same pages in the same order, and beside a flat array of the same
-//! compressed forms.
+//! One store, by one thread, beside the bare codec on the same pages in the same order, and beside
+//! a flat array of the same compressed forms.
 
 use super::cost::{Cost, cost};
 use super::sizes::PAGE;
@@ -11,7 +11,8 @@ use zram::{Store, StoreOptions};
 /// What zram takes at most of a page, so that it counts as compressed.
 const MOST: usize = PAGE - PAGE / 32;
 
-/// The same compressed forms one after the other, as the codec left them; raw ones as long as a page.
+/// The same compressed forms one after the other, as the codec left them; raw ones as long as a
+/// page.
 #[derive(Debug, Default)]
 struct Flat {
     bytes: Vec<u8>,

@@ -48,7 +48,8 @@ impl Disk for Store {
     }
 }
 
-/// The kernel's, without its page cache: the calling thread compresses, and one system call is one request.
+/// The kernel's, without its page cache: the calling thread compresses, and one system call is one
+/// request.
 #[derive(Debug)]
 struct Kernel {
     /// Closed first: the device cannot go while it is open.

@@ -1,6 +1,7 @@
 //! What a store holds, in a process that does nothing else.
 //!
-//! `pages -> a small store, which stays -> a store loaded -> overwritten -> a random half discarded -> maintained -> figures`
+//! `pages -> a small store, which stays -> a store loaded -> overwritten -> a random half discarded
+//! -> maintained -> figures`
 
 use super::sizes::{LARGE, PAGE, whole};
 use crate::figures::Figures;
@@ -37,7 +38,8 @@ pub(crate) fn measure_as_child(seed: &str) -> Result<()> {
     let pages = PageFile::inherited(input, PageSize::K4)?.map()?;
     let bytes = whole(&pages)?;
     let mut meter = ProcessMeter::new(pages.addresses())?;
-    // Whatever is paid once is paid now; never freed, so that the store that counts takes memory of its own.
+    // Whatever is paid once is paid now; never freed, so that the store that counts takes memory of
+    // its own.
     mem::forget(halved(&bytes[..8 * LARGE], &mut meter, seed)?);
     let (_store, figures) = halved(bytes, &mut meter, seed)?;
     say(&figures)

@@ -1,9 +1,12 @@
-//! `store`: the block store beside its bare codec, and beside the kernel's zram device, on the same pages, in turn.
+//! `store`: the block store beside its bare codec, and beside the kernel's zram device, on the same
+//! pages, in turn.
 //!
-//! `files -> pages -> (codec, flat array, a store alone) -> shares of speed`, `pages -> a child with one store -> memory`,
-//! `pages -> requests of one size -> threads -> store | zram, pass by pass, in turn -> costs a page -> table, CSV, bars`
+//! `files -> pages -> (codec, flat array, a store alone) -> shares of speed`, `pages -> a child
+//! with one store -> memory`, `pages -> requests of one size -> threads -> store | zram, pass by
+//! pass, in turn -> costs a page -> table, CSV, bars`
 //!
-//! Figures are medians over the rounds, ratios medians of the ratios of each round. Every block is compared after it was written.
+//! Figures are medians over the rounds, ratios medians of the ratios of each round. Every block is
+//! compared after it was written.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -46,7 +49,8 @@ use sizes::whole;
 
 /// How fast and how dense is the block store, beside its codec, and beside the kernel's zram?
 ///
-/// Both with lz4 and blocks of 4 KiB. The kernel's device is a new one, by O_DIRECT, and needs root; where there is none, that is said.
+/// Both with lz4 and blocks of 4 KiB. The kernel's device is a new one, by O_DIRECT, and needs
+/// root; where there is none, that is said.
 #[derive(Debug, Args)]
 pub(crate) struct StoreBench {
     /// Files of pages; a .zst file is unpacked first [default: this program]

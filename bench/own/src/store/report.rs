@@ -122,7 +122,8 @@ impl Report {
         )
     }
 
-    /// A line of medians for each pass and disk, below the heading and the bars as comments and the names of the columns.
+    /// A line of medians for each pass and disk, below the heading and the bars as comments and the
+    /// names of the columns.
     pub(super) fn csv(&self) -> String {
         let comments = self.heading().into_iter().chain(bars::lines(&self.results));
         let mut csv: String = comments.map(|line| format!("# {line}\n")).collect();

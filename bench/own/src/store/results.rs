@@ -82,7 +82,8 @@ pub(super) mod tests {
     use super::super::memory;
     use super::*;
 
-    /// Three rounds of one pass, in which the kernel's device takes 1.5, 0.8 and 4 times what the store takes.
+    /// Three rounds of one pass, in which the kernel's device takes 1.5, 0.8 and 4 times what the
+    /// store takes.
     pub(in super::super) fn three_rounds() -> Results {
         let cost = |wall| Cost {
             wall,

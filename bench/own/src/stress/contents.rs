@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 
-/// What an object is told apart by: its owner, the owner's slot, and how many contents that slot had before.
+/// What an object is told apart by: its owner, the owner's slot, and how many contents that slot
+/// had before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     /// Whose it is.

@@ -2,8 +2,9 @@
 //!
 //! `threads -> slots of their own -> objects in one pool or several of one arena -> nothing left`
 //!
-//! The protocol is that of the kernel's zsmalloc of March 2026: 24 threads, 936034 operations each, allocate, map and
-//! free 1:1:1 by xorshift32 from seed 12345, at most 1048576 live objects of 32 bytes to the largest that shares a frame.
+//! The protocol is that of the kernel's zsmalloc of March 2026: 24 threads, 936034 operations each,
+//! allocate, map and free 1:1:1 by xorshift32 from seed 12345, at most 1048576 live objects of 32
+//! bytes to the largest that shares a frame.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -13,7 +14,8 @@
 //!
 //! # Locking
 //!
-//! None of its own: a thread frees and writes its own objects only; one that reads another's may be told Stale or Busy.
+//! None of its own: a thread frees and writes its own objects only; one that reads another's may be
+//! told Stale or Busy.
 
 pub mod contents;
 mod shared;
@@ -81,7 +83,8 @@ struct Compacted {
 /// Runs the protocol.
 ///
 /// # Errors
-/// The first thing that was not as it should be: an option, an operation's answer, wrong bytes, something left.
+/// The first thing that was not as it should be: an option, an operation's answer, wrong bytes,
+/// something left.
 pub fn run(options: &Stress) -> Result<Outcome> {
     let shared = Shared::new(options)?;
     let mut workers: Vec<Worker<'_>> = (0..options.threads as usize)

@@ -60,7 +60,8 @@ pub(super) struct Shared {
     /// Slots of each thread.
     pub(super) slots: u32,
     pub(super) max_len: u32,
-    /// The latest handle of every slot of every thread, 0 for none, also when its object was freed: whoever uses it then
-    /// must be told. Empty if threads do not read each other's objects.
+    /// The latest handle of every slot of every thread, 0 for none, also when its object was
+    /// freed: whoever uses it then must be told. Empty if threads do not read each other's
+    /// objects.
     pub(super) board: Vec<AtomicU64>,
 }

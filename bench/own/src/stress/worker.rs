@@ -78,8 +78,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// All operations. A slot and an operation are drawn until the two fit: an object is made where none is, mapped and
-    /// freed where one is. So half of the slots are full in the long run, and the three are equally frequent.
+    /// All operations. A slot and an operation are drawn until the two fit: an object is made where
+    /// none is, mapped and freed where one is. So half of the slots are full in the long run,
+    /// and the three are equally frequent.
     pub(super) fn operate(&mut self) -> Result<()> {
         let mut done = 0;
         while done < self.shared.options.ops {
@@ -128,7 +129,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Half of the mappings in one shared pool go to any thread's objects; of the others, half write.
+    /// Half of the mappings in one shared pool go to any thread's objects; of the others, half
+    /// write.
     fn map(&mut self, slot: u32, object: Object) -> Result<()> {
         if !self.shared.board.is_empty() && self.numbers.below(2) == 0 {
             return self.read_foreign();
@@ -179,7 +181,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Reads an object of any thread, which may free it or write to it just then, or have freed it long ago.
+    /// Reads an object of any thread, which may free it or write to it just then, or have freed it
+    /// long ago.
     fn read_foreign(&mut self) -> Result<()> {
         let at = self.numbers.below(self.shared.board.len() as u32);
         // Acquire pairs with the Release in `publish`; the pool orders the bytes by itself.
@@ -209,7 +212,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Lets other threads know the handle of a slot, if they share the pool; they keep it when the object is freed.
+    /// Lets other threads know the handle of a slot, if they share the pool; they keep it when the
+    /// object is freed.
     fn publish(&self, slot: u32, bits: u64) {
         let at = self.number * self.shared.slots as usize + slot as usize;
         if let Some(place) = self.shared.board.get(at) {

@@ -8,8 +8,8 @@ use std::slice;
 /// An allocator of the C kind.
 ///
 /// # Safety
-/// `allocate` returns null, or a block of so many bytes that nobody else has until it is freed by `free` with the same
-/// length; both may be called by all threads.
+/// `allocate` returns null, or a block of so many bytes that nobody else has until it is freed by
+/// `free` with the same length; both may be called by all threads.
 pub(super) unsafe trait Malloc: Sync {
     /// A block of `len` bytes, at least 1, or null.
     fn allocate(&self, len: usize) -> *mut u8;
@@ -62,7 +62,8 @@ impl<M: Malloc> Blobs for Blocks<M> {
         let place = buffer
             .get_mut(..block.len)
             .context("the buffer is too small")?;
-        // SAFETY: the caller's own block of so many bytes, written when it was stored, not freed yet; no name has no byte.
+        // SAFETY: the caller's own block of so many bytes, written when it was stored, not freed
+        // yet; no name has no byte.
         place.copy_from_slice(unsafe { slice::from_raw_parts(block.place.as_ptr(), block.len) });
         Ok(block.len)
     }

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 /// A store of blobs, shared by threads.
 pub(super) trait Blobs: Sync {
-    /// What a blob is named by. The worker that made a blob is the only one that uses its name, until it has freed
-    /// it.
+    /// What a blob is named by. The worker that made a blob is the only one that uses its name,
+    /// until it has freed it.
     type Name: Copy + Send;
 
     /// Stores a copy.

@@ -36,7 +36,8 @@ impl Blobs for Mimalloc {
         len: usize,
         see: impl FnOnce(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        // SAFETY: the worker's own block of so many bytes, written when it was stored, not freed yet.
+        // SAFETY: the worker's own block of so many bytes, written when it was stored, not freed
+        // yet.
         see(unsafe { slice::from_raw_parts(block.as_ptr(), len) })
     }
 

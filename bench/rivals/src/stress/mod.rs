@@ -1,8 +1,8 @@
 //! `stress`: the kernel's stress protocol of March 2026 on blobs of whoever stores them.
 //!
-//! Threads allocate, map and free, 1:1:1, objects of 32 bytes to the largest that shares a page frame of 4 KiB; each object's
-//! bytes follow from its tag, and are filled and compared by the same code for every store. Every thread has objects
-//! of its own.
+//! Threads allocate, map and free, 1:1:1, objects of 32 bytes to the largest that shares a page
+//! frame of 4 KiB; each object's bytes follow from its tag, and are filled and compared by the same
+//! code for every store. Every thread has objects of its own.
 
 mod blobs;
 mod mimalloc;

@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use bench_own::contents::{Tag, fill, read};
 use bench_own::numbers::XorShift32;
 
-/// The shortest and the longest object: the longest that shares a page frame of 4 KiB in this project's geometry.
+/// The shortest and the longest object: the longest that shares a page frame of 4 KiB in this
+/// project's geometry.
 const MIN_LEN: u32 = 32;
 const MAX_LEN: u32 = 3840;
 
@@ -38,8 +39,8 @@ impl<'a, B: Blobs> Worker<'a, B> {
         }
     }
 
-    /// So many operations. A slot and an operation are drawn until the two fit, so that half of the slots are full in
-    /// the long run, and the three kinds equally frequent.
+    /// So many operations. A slot and an operation are drawn until the two fit, so that half of the
+    /// slots are full in the long run, and the three kinds equally frequent.
     pub(super) fn operate(&mut self, operations: u64) -> Result<()> {
         let mut done = 0;
         while done < operations {

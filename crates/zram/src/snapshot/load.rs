@@ -55,17 +55,19 @@ impl Store {
     /// Wrap a file in a `BufReader`.
     ///
     /// # Errors
-    /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`]; [`Error::NoMemory`] at the limit; and as for
-    /// [`new`](Store::new).
+    /// [`Error::Snapshot`] if the bytes are none, or damaged; [`Error::Io`]; [`Error::NoMemory`] at
+    /// the limit; and as for [`new`](Store::new).
     pub fn load(from: impl Read, options: &SnapshotOptions) -> Result<Self, Error> {
         Self::load_with_backing(AnonBacking::new(), &HOST, from, options)
     }
 
-    /// Loads a snapshot like [`load`](Self::load), with a place to write blocks back to: that is done whenever the limit is reached, so that a store can be
-    /// loaded which holds more than its limit.
+    /// Loads a snapshot like [`load`](Self::load), with a place to write blocks back to: that is
+    /// done whenever the limit is reached, so that a store can be loaded which holds more than
+    /// its limit.
     ///
     /// # Errors
-    /// As for [`load`](Self::load) and [`set_backing`](Self::set_backing); [`Error::NoMemory`] if limit and backing are full.
+    /// As for [`load`](Self::load) and [`set_backing`](Self::set_backing); [`Error::NoMemory`] if
+    /// limit and backing are full.
     pub fn load_with_file(
         from: impl Read,
         options: &SnapshotOptions,

@@ -8,9 +8,10 @@
 //!          tag 0: end | number of records: 4 | checksum: 4
 //! ```
 //!
-//! Little-endian; patterns in the order of their bytes. Blocks come in order, each once; what is not there is a hole. A checksum (CRC-32)
-//! covers its header or record. Objects are as they are stored, so the algorithms with their dictionaries are part of it.
-//! Written-back blocks are read back, shared ones written each; marks are left out.
+//! Little-endian; patterns in the order of their bytes. Blocks come in order, each once; what is
+//! not there is a hole. A checksum (CRC-32) covers its header or record. Objects are as they are
+//! stored, so the algorithms with their dictionaries are part of it. Written-back blocks are read
+//! back, shared ones written each; marks are left out.
 //!
 //! | module | responsibility |
 //! |---|---|

@@ -40,13 +40,13 @@ struct Header {
 }
 
 impl<B: Backing> Store<B> {
-    /// Writes the store to a file, compressed as it is. Each block is as it was at some moment of the call; for
-    /// a picture of one moment let nobody write meanwhile. Size and algorithms are those of the call's begin. Wrap a file in
-    /// a `BufWriter`.
+    /// Writes the store to a file, compressed as it is. Each block is as it was at some moment of
+    /// the call; for a picture of one moment let nobody write meanwhile. Size and algorithms
+    /// are those of the call's begin. Wrap a file in a `BufWriter`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written; what [`read`](Self::read) may answer for written-back blocks; [`Error::Busy`]
-    /// during a reset, which is refused until the snapshot is written.
+    /// [`Error::Io`] if it cannot be written; what [`read`](Self::read) may answer for written-back
+    /// blocks; [`Error::Busy`] during a reset, which is refused until the snapshot is written.
     pub fn snapshot(&self, mut to: impl Write) -> Result<(), Error> {
         let _here = self.attach()?;
         let mut part = Part::default();
@@ -139,7 +139,8 @@ impl<B: Backing> Store<B> {
             put_record(part, block, form, bytes);
             return Ok(true);
         }
-        // A store that grows shows more of its last block, and an algorithm that came later is not in the header.
+        // A store that grows shows more of its last block, and an algorithm that came later is not
+        // in the header.
         with_scratch(self.block_size(), |scratch| {
             let Scratch {
                 block: plain,

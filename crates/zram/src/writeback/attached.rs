@@ -28,8 +28,8 @@ pub(crate) struct Writeback {
     passes: [Mutex<()>; 2],
 }
 
-/// Passes that change how blocks are stored. They may meet: each change is made under its block's lock, and whoever stores
-/// a block anew takes its mark away.
+/// Passes that change how blocks are stored. They may meet: each change is made under its block's
+/// lock, and whoever stores a block anew takes its mark away.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pass {
     Recompress,

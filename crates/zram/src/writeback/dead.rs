@@ -1,7 +1,8 @@
 //! Which pages of the backing hold nothing any more but still take space there.
 //!
-//! A page is [`PAGE_UNITS`] units. It is dead from the moment its last record is freed until it is taken for a hole, or
-//! written again. A bit for each page, and above them a bit for each 64 of which any is dead.
+//! A page is [`PAGE_UNITS`] units. It is dead from the moment its last record is freed until it is
+//! taken for a hole, or written again. A bit for each page, and above them a bit for each 64 of
+//! which any is dead.
 
 use std::ops::Range;
 

@@ -1,10 +1,13 @@
-//! Which units of the backing are taken: a bit each, and above them a bit for each 64 that are all taken.
+//! Which units of the backing are taken: a bit each, and above them a bit for each 64 that are all
+//! taken.
 //!
-//! units wanted -> words from where the last search ended -> the first run that is long enough. A search looks at so many words
-//! and no more before it lets others have the lock, and then goes on. Each look moves it on, so that it ends: after the last
-//! unit it begins again from the first, and ends where it began.
+//! units wanted -> words from where the last search ended -> the first run that is long enough. A
+//! search looks at so many words and no more before it lets others have the lock, and then goes on.
+//! Each look moves it on, so that it ends: after the last unit it begins again from the first, and
+//! ends where it began.
 //!
-//! extent freed -> its pages that hold nothing else are dead -> taken by whoever punches a hole there -> put back.
+//! extent freed -> its pages that hold nothing else are dead -> taken by whoever punches a hole
+//! there -> put back.
 
 use super::dead::{DeadPages, PAGE_UNITS};
 use crate::content::{Extent, UNIT};
@@ -249,7 +252,8 @@ impl Extents {
         }
     }
 
-    /// Takes dead pages for a hole, as units. They belong to nobody until they are [put back](Self::put_back).
+    /// Takes dead pages for a hole, as units. They belong to nobody until they are [put
+    /// back](Self::put_back).
     pub(crate) fn take_dead(&mut self) -> Option<Range<u32>> {
         let pages = self.dead.take(HOLE_PAGES)?;
         let units = pages.start * PAGE_UNITS..pages.end * PAGE_UNITS;

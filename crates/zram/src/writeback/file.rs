@@ -22,15 +22,16 @@ pub trait BlockFile: Send + Sync {
     /// The system's.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Returns once the storage itself has what was written: before that, a write may still be lost. A block's memory is
-    /// given up only then.
+    /// Returns once the storage itself has what was written: before that, a write may still be
+    /// lost. A block's memory is given up only then.
     ///
     /// # Errors
-    /// The system's, for any write since the last call: nothing that was written since then counts as written.
+    /// The system's, for any write since the last call: nothing that was written since then counts
+    /// as written.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives the storage of a range back that holds nothing any more: a multiple of 4 KiB, which may be written again
-    /// later. It need not do anything, and does not by default.
+    /// Gives the storage of a range back that holds nothing any more: a multiple of 4 KiB, which
+    /// may be written again later. It need not do anything, and does not by default.
     ///
     /// # Errors
     /// The system's; the range stays as it is then.
@@ -63,8 +64,8 @@ pub(crate) fn panicked<T>() -> io::Result<T> {
     Err(io::Error::other("the backing's own code panicked"))
 }
 
-/// A backing: its file, and how much of it may be used. A clone is the same file, for a store that takes the place of
-/// another: two stores that write to one lose each other's blocks.
+/// A backing: its file, and how much of it may be used. A clone is the same file, for a store that
+/// takes the place of another: two stores that write to one lose each other's blocks.
 #[derive(Clone)]
 pub struct BackingFile {
     pub(crate) file: Arc<dyn BlockFile>,
@@ -104,13 +105,15 @@ impl BackingFile {
     /// is locked (`flock`), a device claimed, too (`O_EXCL`); its contents are overwritten.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened for reading and writing; [`Error::Invalid`] if it is empty, or neither of
-    /// both; [`Error::Busy`] if somebody else has locked it, or it is a device that is mounted or claimed.
+    /// [`Error::Io`] if it cannot be opened for reading and writing; [`Error::Invalid`] if it is
+    /// empty, or neither of both; [`Error::Busy`] if somebody else has locked it, or it is a
+    /// device that is mounted or claimed.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_unless(path, &[])
     }
 
-    /// Opens a file or device like [`open`](Self::open), but refuses these: those by which the store itself is used, say.
+    /// Opens a file or device like [`open`](Self::open), but refuses these: those by which the
+    /// store itself is used, say.
     ///
     /// # Errors
     /// As for [`open`](Self::open); [`Error::Invalid`] for one of these.

@@ -1,8 +1,10 @@
 //! WRITEBACK: objects to a file or device, and back.
 //!
-//! candidate -> marked *picked* -> a place taken -> pinned, its bytes into a record -> up to 32 records in one write, four writes
-//! at once -> after some thousand records, and at the end: the file synced -> for each: the block's lock; still picked? word ->
-//! extent, object freed; used meanwhile? extent freed. A read finds the extent under the block's lock, and verifies the record.
+//! candidate -> marked *picked* -> a place taken -> pinned, its bytes into a record -> up to 32
+//! records in one write, four writes at once -> after some thousand records, and at the end: the
+//! file synced -> for each: the block's lock; still picked? word -> extent, object freed; used
+//! meanwhile? extent freed. A read finds the extent under the block's lock, and verifies the
+//! record.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -17,8 +19,9 @@
 //!
 //! # Locking
 //!
-//! One lock for the extents, and one for the budget, each held for a moment. The backing is set, and taken away by a reset,
-//! under a lock that reads and writes share. No block is locked while records are written.
+//! One lock for the extents, and one for the budget, each held for a moment. The backing is set,
+//! and taken away by a reset, under a lock that reads and writes share. No block is locked while
+//! records are written.
 
 mod attached;
 mod dead;
@@ -49,13 +52,15 @@ use std::sync::Arc;
 use zs_mm::Backing;
 
 impl<B: Backing> Store<B> {
-    /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A bit for each 128 bytes of
-    /// it, and some 20th of that, is kept in memory, within the limit. A thread gives storage back that holds nothing
-    /// any more ([`BlockFile::punch`]), once a second.
+    /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A
+    /// bit for each 128 bytes of it, and some 20th of that, is kept in memory, within the
+    /// limit. A thread gives storage back that holds nothing any more ([`BlockFile::punch`]),
+    /// once a second.
     ///
     /// # Errors
-    /// [`Error::Busy`] if it has one; [`Error::Invalid`] if this one is shorter than one block's record, or longer than
-    /// 512 GiB (see [`BackingFile::limited_to`]); [`Error::NoMemory`] if the limit has no room for its bits.
+    /// [`Error::Busy`] if it has one; [`Error::Invalid`] if this one is shorter than one block's
+    /// record, or longer than 512 GiB (see [`BackingFile::limited_to`]); [`Error::NoMemory`] if
+    /// the limit has no room for its bits.
     pub fn set_backing(&self, file: BackingFile) -> Result<(), Error> {
         let units = (file.capacity / UNIT as u64).min(u32::MAX.into()) as u32;
         let least = usize::from(record::units_for(self.block_size())) * UNIT;
@@ -83,7 +88,8 @@ impl<B: Backing> Store<B> {
         *lock(&self.writeback.budget)
     }
 
-    /// Sets that. A writeback takes bytes off it before it writes them, and gives those back that could not be written.
+    /// Sets that. A writeback takes bytes off it before it writes them, and gives those back that
+    /// could not be written.
     pub fn set_writeback_limit(&self, bytes: Option<u64>) {
         *lock(&self.writeback.budget) = bytes;
     }

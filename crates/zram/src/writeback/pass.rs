@@ -2,7 +2,8 @@
 //!
 //! # Locking
 //!
-//! The lock of the extents and that of the budget, for a moment; a block's, to switch it. None while records are written.
+//! The lock of the extents and that of the budget, for a moment; a block's, to switch it. None
+//! while records are written.
 
 use super::attached::{Attached, Pass, Stamp};
 use super::record::{append, units_for};
@@ -76,7 +77,8 @@ pub enum WritebackEnd {
     Limit,
     /// The backing had no room for some of them.
     Full,
-    /// Four writes in a row failed, or the file did not keep what was written ([`BlockFile::sync`](crate::BlockFile::sync)).
+    /// Four writes in a row failed, or the file did not keep what was written
+    /// ([`BlockFile::sync`](crate::BlockFile::sync)).
     Failed,
 }
 
@@ -94,8 +96,8 @@ pub struct WritebackReport {
     pub changed: u64,
     /// Blocks for which the backing has no room; smaller ones may have found some.
     pub skipped: u64,
-    /// Blocks that could not be written, or not be read; they stay as they were, and their bytes are not taken off the
-    /// limit.
+    /// Blocks that could not be written, or not be read; they stay as they were, and their bytes
+    /// are not taken off the limit.
     pub failed: u64,
     /// Why the first of them could not.
     pub first_error: Option<Error>,
@@ -109,11 +111,12 @@ impl WritebackReport {
 }
 
 impl<B: Backing> Store<B> {
-    /// Writes blocks back: their memory is given up, and they are read from the backing when they are asked for. Others
-    /// use the store meanwhile; a block that they read or overwrite stays in memory. The memory of a block is given up when
-    /// the file says that its storage has the record: after each 2048 records, and at the end. If it says that it has
-    /// not, all of these blocks stay in memory, whatever it says later. One writeback works
-    /// on a store at a time. Takes memory for some records beside what the limit counts: at most 1.5 MiB.
+    /// Writes blocks back: their memory is given up, and they are read from the backing when they
+    /// are asked for. Others use the store meanwhile; a block that they read or overwrite stays
+    /// in memory. The memory of a block is given up when the file says that its storage has the
+    /// record: after each 2048 records, and at the end. If it says that it has not, all of
+    /// these blocks stay in memory, whatever it says later. One writeback works on a store at a
+    /// time. Takes memory for some records beside what the limit counts: at most 1.5 MiB.
     ///
     /// # Errors
     /// [`Error::NoBacking`]; [`Error::Invalid`] if the store deduplicates; [`Error::Busy`];
@@ -178,7 +181,8 @@ impl<B: Backing> Store<B> {
 
     /// Makes a block whose record is written its extent, unless it was used meanwhile.
     fn switch(&self, block: BlockIndex, extent: Extent) -> bool {
-        // No memory for the lock: then the block has gone, with the page of the table that it was in.
+        // No memory for the lock: then the block has gone, with the page of the table that it was
+        // in.
         let Ok(lock) = self.lock(block) else {
             return false;
         };
@@ -248,8 +252,8 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         }
     }
 
-    /// Appends the record of a block; false if it has changed, or has no place. The place is taken first: a search may be
-    /// long, and a block that is pinned keeps its writers waiting.
+    /// Appends the record of a block; false if it has changed, or has no place. The place is taken
+    /// first: a search may be long, and a block that is pinned keeps its writers waiting.
     fn append(&mut self, block: BlockIndex) -> bool {
         let Some(len) = self.record_len(block) else {
             return false;
@@ -284,7 +288,8 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         let Ok(guard) = store.read_pinned(block.word()) else {
             return Ok(false);
         };
-        // While it is pinned the object stays, and so does its form; the mark tells whether it is the one picked.
+        // While it is pinned the object stays, and so does its form; the mark tells whether it is
+        // the one picked.
         let (Content::Object(mark), _) = store.content(block) else {
             return Ok(false);
         };
@@ -377,9 +382,9 @@ impl<B: Backing> Run<'_, '_, '_, B> {
         self.report.fail(places.len(), error);
     }
 
-    /// Syncs the file, and switches the blocks of all records that were written since it was synced last to their
-    /// extents. No write is under way meanwhile: a sync that fails tells of some write, nobody knows of which, and
-    /// the next one may succeed though that write was lost.
+    /// Syncs the file, and switches the blocks of all records that were written since it was synced
+    /// last to their extents. No write is under way meanwhile: a sync that fails tells of some
+    /// write, nobody knows of which, and the next one may succeed though that write was lost.
     fn settle(&mut self) {
         while let Some(written) = self.writers.finished() {
             self.complete(written);

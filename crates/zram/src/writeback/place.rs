@@ -74,7 +74,8 @@ impl Place {
         catch_unwind(AssertUnwindSafe(|| self.file.file.sync())).unwrap_or_else(|_| panicked())
     }
 
-    /// Punches holes for all pages that are dead, as long as `goes_on`. A file that cannot have holes keeps its space.
+    /// Punches holes for all pages that are dead, as long as `goes_on`. A file that cannot have
+    /// holes keeps its space.
     pub(crate) fn punch(&self, goes_on: impl Fn() -> bool) {
         let punch = |units: &Range<u32>| {
             let (start, end) = (bytes(units.start), bytes(units.end));

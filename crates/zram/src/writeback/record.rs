@@ -4,9 +4,10 @@
 //! | checksum: 4 | block: 4 | length: 4 | form: 1 | round: 2 | 0: 1 | bytes ... | unused, to the unit's end |
 //! ```
 //!
-//! Little-endian. The checksum (CRC-32) covers the rest of the header, the bytes, and a number of this use of the backing
-//! that is kept in memory alone. So a record is noticed which was damaged, is another block's, or another store's. The round is
-//! that of the writeback, which the block's word has too (modulo 16384): an older record of the same block in the same place,
+//! Little-endian. The checksum (CRC-32) covers the rest of the header, the bytes, and a number of
+//! this use of the backing that is kept in memory alone. So a record is noticed which was damaged,
+//! is another block's, or another store's. The round is that of the writeback, which the block's
+//! word has too (modulo 16384): an older record of the same block in the same place,
 //! because a write was lost, is noticed.
 
 use crate::content::{Extent, Form, UNIT};

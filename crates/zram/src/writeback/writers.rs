@@ -1,8 +1,8 @@
 //! Threads that write batches while the pass goes on.
 //!
-//! batch -> the next thread's queue -> written -> back to the pass, in any order. At most [`IN_FLIGHT`] batches are on their
-//! way. The threads are started when a second batch comes, and end with the pass; a short pass writes for itself, and so does one
-//! that gets no threads.
+//! batch -> the next thread's queue -> written -> back to the pass, in any order. At most
+//! [`IN_FLIGHT`] batches are on their way. The threads are started when a second batch comes, and
+//! end with the pass; a short pass writes for itself, and so does one that gets no threads.
 //!
 //! # Locking
 //!

@@ -19,8 +19,8 @@ fn store(blocks: u64, limit: u64) -> Store<HeapBacking> {
     Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, options).expect("a store")
 }
 
-/// As many objects as blocks, and each block overwritten: the old object and the new one are there at once, and with
-/// eight writers eight new ones.
+/// As many objects as blocks, and each block overwritten: the old object and the new one are there
+/// at once, and with eight writers eight new ones.
 #[test]
 fn a_full_store_of_distinct_blocks_is_overwritten() {
     let blocks = 64_u64;

@@ -56,7 +56,8 @@ fn check_empty<B: zs_mm::Backing>(store: &Store<B>) {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// A file system's view: each block discarded in pieces that are smaller. None is refused, and nothing is left.
+/// A file system's view: each block discarded in pieces that are smaller. None is refused, and
+/// nothing is left.
 #[test]
 fn small_discards_empty_a_full_disk() {
     for block_size in SIZES {
@@ -94,8 +95,8 @@ fn small_discards_empty_a_full_disk() {
     }
 }
 
-/// Zeroes and discards of every size, anywhere, at the limit: the first read as zeros; the second too, or in parts of blocks
-/// as before.
+/// Zeroes and discards of every size, anywhere, at the limit: the first read as zeros; the second
+/// too, or in parts of blocks as before.
 #[test]
 fn zeroes_of_every_size_on_a_full_disk() {
     for block_size in SIZES {
@@ -144,7 +145,8 @@ fn zeroes_of_every_size_on_a_full_disk() {
     }
 }
 
-/// The system refuses all memory: whole blocks, and parts of blocks that are stored as they are, are zeroed.
+/// The system refuses all memory: whole blocks, and parts of blocks that are stored as they are,
+/// are zeroed.
 #[test]
 fn zeroes_while_every_commit_fails() {
     for block_size in SIZES {
@@ -186,8 +188,8 @@ fn sparse(size: u64) -> Store<HeapBacking> {
     Store::with_backing(HeapBacking::new(4096), &zs_os::HOST, options).expect("a store")
 }
 
-/// The table of the blocks takes the whole limit: allocated zeros are told as far as it goes. As soon as they are discarded
-/// the disk has room, and no trim is needed.
+/// The table of the blocks takes the whole limit: allocated zeros are told as far as it goes. As
+/// soon as they are discarded the disk has room, and no trim is needed.
 #[test]
 fn an_empty_disk_is_not_full() {
     let store = sparse(2 << 30);
@@ -213,7 +215,8 @@ fn an_empty_disk_is_not_full() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// The same, one block at a time: each leaves an empty piece of the table behind, which a write that needs memory finds.
+/// The same, one block at a time: each leaves an empty piece of the table behind, which a write
+/// that needs memory finds.
 #[test]
 fn a_table_of_empty_pieces_gives_way() {
     let store = sparse(2 << 30);

@@ -84,7 +84,8 @@ fn r25_every_commit_fails_once() {
     }
 }
 
-/// `lim.py`: a store is made small, with a small limit; later both grow, and all of it can be written.
+/// `lim.py`: a store is made small, with a small limit; later both grow, and all of it can be
+/// written.
 #[test]
 fn a_limit_and_a_size_that_grow_are_reserved_for() {
     const GROWN: u64 = 64 << 20;

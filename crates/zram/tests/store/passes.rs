@@ -68,7 +68,8 @@ fn r15_idle_marks_are_exact() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// One thread reads a block that is old, another marks the old ones: whoever comes first, the block is not idle afterwards.
+/// One thread reads a block that is old, another marks the old ones: whoever comes first, the block
+/// is not idle afterwards.
 #[test]
 fn r15_an_access_beside_the_marking() {
     let host = TestHost::leak(1);
@@ -217,7 +218,8 @@ fn dictionaries() {
     }
 }
 
-/// Each algorithm is tried once for a block, whichever came first; incompressible is what none made smaller.
+/// Each algorithm is tried once for a block, whichever came first; incompressible is what none made
+/// smaller.
 #[test]
 fn algorithms_are_tried_each() {
     let store = with_file(&TestFile::new());
@@ -253,7 +255,8 @@ fn algorithms_are_tried_each() {
     assert_eq!(store.writeback(&request).expect("alone").blocks, 0);
 }
 
-/// At the memory limit, with nothing left for a smaller object beside the larger one, recompression works.
+/// At the memory limit, with nothing left for a smaller object beside the larger one, recompression
+/// works.
 #[test]
 fn recompression_at_the_limit() {
     let mut full = StoreOptions::new(32 << 20);
@@ -279,7 +282,8 @@ fn recompression_at_the_limit() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// More threads than streams: what streams take is counted, and stays below a sixteenth of the limit.
+/// More threads than streams: what streams take is counted, and stays below a sixteenth of the
+/// limit.
 #[test]
 fn streams_are_counted() {
     let mut wanted = options(BlockSize::K4);

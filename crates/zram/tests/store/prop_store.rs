@@ -1,5 +1,5 @@
-//! One list of operations, driven against the store, whose backing is soon full and fails late, and against a plain vector of
-//! bytes.
+//! One list of operations, driven against the store, whose backing is soon full and fails late, and
+//! against a plain vector of bytes.
 #![allow(clippy::expect_used, clippy::allow_attributes, reason = "tests")]
 
 use crate::common::{Model, Op, store_on_a_bad_file};

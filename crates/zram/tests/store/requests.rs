@@ -22,7 +22,8 @@ fn refusal(options: StoreOptions) -> String {
     }
 }
 
-/// Another thread rewrites the source all the time: what is stored is one copy of it, and the neighbours are intact.
+/// Another thread rewrites the source all the time: what is stored is one copy of it, and the
+/// neighbours are intact.
 #[test]
 fn r1_a_source_that_changes_under_the_write() {
     let store = store();
@@ -65,8 +66,8 @@ fn r1_a_source_that_changes_under_the_write() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// The source is asked once for each byte, whatever the codec makes of it: what it would say the second time is
-/// stored nowhere.
+/// The source is asked once for each byte, whatever the codec makes of it: what it would say the
+/// second time is stored nowhere.
 #[test]
 fn r1_the_source_is_asked_once() {
     let store = store();
@@ -265,7 +266,8 @@ fn limits_below_what_is_stored() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// A store full of blocks that do not compress fits into the default limit, where half of the machine's memory is more.
+/// A store full of blocks that do not compress fits into the default limit, where half of the
+/// machine's memory is more.
 #[test]
 fn the_default_limit_holds_a_full_store() {
     for (size, dedup) in [(1 << 20, false), (24 << 20, false), (24 << 20, true)] {

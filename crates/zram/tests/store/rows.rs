@@ -1,6 +1,7 @@
-//! The failures that stores of this kind have had, one test a row (`r1_` ... `r26_`): here those about the making of a
-//! store, its size and its end. Others are in `requests.rs`, `limits.rs`, `waiting.rs`, `dedup.rs`, `src/tests.rs`
-//! (a reader inside), `writeback*.rs`, `passes.rs`, and `stress.rs` (many threads).
+//! The failures that stores of this kind have had, one test a row (`r1_` ... `r26_`): here those
+//! about the making of a store, its size and its end. Others are in `requests.rs`, `limits.rs`,
+//! `waiting.rs`, `dedup.rs`, `src/tests.rs` (a reader inside), `writeback*.rs`, `passes.rs`, and
+//! `stress.rs` (many threads).
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -13,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zram::*;
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking};
 
-/// A failure at each call that makes a store, and then at each that its first writes need; then a reset, and another
-/// use.
+/// A failure at each call that makes a store, and then at each that its first writes need; then a
+/// reset, and another use.
 #[test]
 fn r11_every_failure_of_setting_up() {
     for dedup in [false, true] {
@@ -65,8 +66,8 @@ fn fail_once(call: Call, n: u64, dedup: bool) -> bool {
     control.failed(call) > 0
 }
 
-/// Statistics, status and resets while the store grows and its new end is written: what was written beyond a size that
-/// was read before is found, or reset.
+/// Statistics, status and resets while the store grows and its new end is written: what was written
+/// beyond a size that was read before is found, or reset.
 #[test]
 fn r10_resize_and_reset_beside_statistics_and_writes() {
     const MOST: u64 = 4096;

@@ -150,7 +150,8 @@ fn mixed() -> Store<HeapBacking> {
     store
 }
 
-/// Cut at every byte, with every bit of the header turned and one of each byte behind it: refused, and for a reason.
+/// Cut at every byte, with every bit of the header turned and one of each byte behind it: refused,
+/// and for a reason.
 #[test]
 fn truncated_and_bit_flipped() {
     let store = mixed();
@@ -263,7 +264,8 @@ fn nothing_behind_the_end() {
     }
 }
 
-/// A store with most of its blocks in the backing holds more than the limit: it can be loaded with a backing only.
+/// A store with most of its blocks in the backing holds more than the limit: it can be loaded with
+/// a backing only.
 #[test]
 fn larger_than_the_limit() {
     const COUNT: u64 = 1500;
@@ -337,7 +339,8 @@ fn options_and_times() {
     assert!(matches!(load(&file, &options), Err(Error::Invalid(_))));
 }
 
-/// Every reservation and commit of a load fails once: an error or the store, and nothing is held any more afterwards.
+/// Every reservation and commit of a load fails once: an error or the store, and nothing is held
+/// any more afterwards.
 #[test]
 fn every_failure_of_a_load() {
     let store = mixed();

@@ -16,7 +16,8 @@ const READS: u64 = 20_000;
 const OVERWRITES: u64 = 20;
 const LEN: usize = 64 << 10;
 
-/// Blocks of 64 KiB with zstd, which are read for long: each overwrite of one waits for a few reads of it.
+/// Blocks of 64 KiB with zstd, which are read for long: each overwrite of one waits for a few reads
+/// of it.
 #[test]
 fn a_writer_comes_through_beside_readers() {
     for readers in [1, 2, 3] {

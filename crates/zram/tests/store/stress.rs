@@ -1,9 +1,12 @@
-//! Eight threads with mixed requests, and all of the store's upkeep beside them: every block is checked.
+//! Eight threads with mixed requests, and all of the store's upkeep beside them: every block is
+//! checked.
 //!
-//! Blocks of the first half belong to one thread each, which knows exactly what they hold. Those of the second half
-//! are everybody's: each write fills a block with one stamp, so a read finds one stamp, or zeros.
+//! Blocks of the first half belong to one thread each, which knows exactly what they hold. Those of
+//! the second half are everybody's: each write fills a block with one stamp, so a read finds one
+//! stamp, or zeros.
 //!
-//! `ZS_LONG=n` lets each test run for n seconds. A failure names its seed; `ZS_SEED=n` takes it again.
+//! `ZS_LONG=n` lets each test run for n seconds. A failure names its seed; `ZS_SEED=n` takes it
+//! again.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -290,7 +293,8 @@ fn run(block_size: BlockSize, dedup: bool) {
                 scope.spawn(move || {
                     let mut worker = Worker::new(store, number, seed);
                     let mut steps = 0;
-                    // Longer, if the upkeep had no turn meanwhile; whether it had one is asked in the end.
+                    // Longer, if the upkeep had no turn meanwhile; whether it had one is asked in
+                    // the end.
                     let waits =
                         |steps| !dedup && steps < MOST && (steps % 64 != 0 || !done.was_met(store));
                     while work.goes_on(steps) || waits(steps) {

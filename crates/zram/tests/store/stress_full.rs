@@ -1,5 +1,5 @@
-//! Threads on a disk whose limit moves about what it holds, with a backing that is full and loses what it was given; every
-//! block against a model. In the end every counter is at 0.
+//! Threads on a disk whose limit moves about what it holds, with a backing that is full and loses
+//! what it was given; every block against a model. In the end every counter is at 0.
 //!
 //! `ZS_SEED=n` takes a seed again that a failure names.
 #![allow(
@@ -263,7 +263,8 @@ fn run(block_size: BlockSize) {
                 scope.spawn(move || {
                     worker.fill();
                     let mut steps = 0;
-                    // Longer, if the upkeep had no turn meanwhile; whether it had one is asked in the end.
+                    // Longer, if the upkeep had no turn meanwhile; whether it had one is asked in
+                    // the end.
                     while steps < STEPS || steps < MOST_STEPS && !worker.met.all() {
                         worker.step();
                         steps += 1;

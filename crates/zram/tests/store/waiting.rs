@@ -14,7 +14,8 @@ use std::sync::{Arc, Barrier, Condvar, Mutex};
 use zram::*;
 use zs_os::testing::HeapBacking;
 
-/// A block is locked for as long as its backing takes: others go on, and so does a reader of the block itself.
+/// A block is locked for as long as its backing takes: others go on, and so does a reader of the
+/// block itself.
 #[test]
 fn r26_nobody_waits_for_another_block() {
     let file = TestFile::new();
@@ -128,8 +129,8 @@ fn upkeep_goes_on(store: &Store<HeapBacking>) {
     drop(client);
 }
 
-/// A block is locked for as long as its backing takes to give it: blocks beside it are read, written, discarded and asked
-/// about meanwhile.
+/// A block is locked for as long as its backing takes to give it: blocks beside it are read,
+/// written, discarded and asked about meanwhile.
 #[test]
 fn r26_a_slow_backing_holds_up_its_block_alone() {
     let file = SlowFile::default();

@@ -11,7 +11,8 @@ use crate::common::{BLOCK, Fill, block, options, small_store, store, text, write
 use zram::*;
 use zs_os::testing::HeapBacking;
 
-/// A block is overwritten, or discarded, while its record is on its way: the newest wins, the extent is released once.
+/// A block is overwritten, or discarded, while its record is on its way: the newest wins, the
+/// extent is released once.
 #[test]
 fn r4_r5_r6_overwritten_and_discarded_during_writeback() {
     let file = TestFile::new();
@@ -61,7 +62,8 @@ fn r7_the_counter_of_raw_blocks_comes_back_to_zero() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// Every shape of partial request on written-back blocks, at every edge: written, zeroed, discarded, read.
+/// Every shape of partial request on written-back blocks, at every edge: written, zeroed,
+/// discarded, read.
 #[test]
 fn r8_r9_r16_parts_of_written_back_blocks() {
     for size in [BlockSize::K4, BlockSize::K16, BlockSize::K64] {
@@ -100,7 +102,8 @@ fn r8_r9_r16_parts_of_written_back_blocks() {
     }
 }
 
-/// A reader waits for the backing: whoever overwrites or discards the block meanwhile comes after it.
+/// A reader waits for the backing: whoever overwrites or discards the block meanwhile comes after
+/// it.
 #[test]
 fn r4_r5_r6_overwritten_and_discarded_during_a_read_back() {
     for discard in [false, true] {
@@ -250,7 +253,8 @@ fn by_range() {
     }
 }
 
-/// A write that the backing lost: what lies there is an older record of the same block, and an error.
+/// A write that the backing lost: what lies there is an older record of the same block, and an
+/// error.
 #[test]
 fn a_lost_write_is_noticed() {
     let file = TestFile::new();

@@ -100,7 +100,8 @@ fn command(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// A mounted device, and one that somebody has claimed; one that is free is taken, and let go again.
+/// A mounted device, and one that somebody has claimed; one that is free is taken, and let go
+/// again.
 #[test]
 fn r14_devices_in_use() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -14,7 +14,8 @@ use zram::*;
 /// Bytes of a raw block's record.
 const RECORD: u64 = BLOCK as u64 + 128;
 
-/// Records die, and their pages become holes; records beside them, and those that come to the same place, stay whole.
+/// Records die, and their pages become holes; records beside them, and those that come to the same
+/// place, stay whole.
 #[test]
 fn the_backing_shrinks_as_its_records_die() {
     let file = TestFile::new();
@@ -40,8 +41,8 @@ fn the_backing_shrinks_as_its_records_die() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// While a hole is punched, which takes as long as it likes: requests go on, nothing is written there, and a writeback
-/// that finds no other room waits and has it then.
+/// While a hole is punched, which takes as long as it likes: requests go on, nothing is written
+/// there, and a writeback that finds no other room waits and has it then.
 #[test]
 fn nobody_but_a_full_writeback_waits_for_a_hole() {
     let file = TestFile::new();

@@ -11,8 +11,8 @@ use crate::common::{BLOCK, Fill, block, options, small_store, text, write};
 use zram::*;
 use zs_os::testing::{Call, Fault, FaultBacking, HeapBacking};
 
-/// Limits for 0, 1 and 3 records and a byte less or more, at every block size: each is debited for what is written, and never
-/// wraps.
+/// Limits for 0, 1 and 3 records and a byte less or more, at every block size: each is debited for
+/// what is written, and never wraps.
 #[test]
 fn r22_limits_of_writeback() {
     for size in [BlockSize::K4, BlockSize::K16, BlockSize::K64] {
@@ -75,7 +75,8 @@ fn check_all(store: &Store<HeapBacking>) {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// Writes fail from the n-th on, for every n: nothing is lost, the budget comes back; short writes are gone on with.
+/// Writes fail from the n-th on, for every n: nothing is lost, the budget comes back; short writes
+/// are gone on with.
 #[test]
 fn r22_a_backing_that_fails_from_the_nth_write_on() {
     for short in [1000, usize::MAX] {
@@ -130,8 +131,9 @@ fn check_stamps(store: &Store<HeapBacking>) {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// The file takes every write, and says late that it lost some: at the n-th sync, for every n, and at the next one that all
-/// is well. What was written since the last good sync stays in memory; it is lost in the file.
+/// The file takes every write, and says late that it lost some: at the n-th sync, for every n, and
+/// at the next one that all is well. What was written since the last good sync stays in memory; it
+/// is lost in the file.
 #[test]
 fn a_backing_that_fails_late() {
     let mut good = 0;
@@ -270,7 +272,8 @@ fn a_backing_that_fails_when_it_is_read() {
     }
 }
 
-/// The file is cut while it is used: what lay there is an error, the rest is there, and the blocks can be written anew.
+/// The file is cut while it is used: what lay there is an error, the rest is there, and the blocks
+/// can be written anew.
 #[test]
 fn a_backing_that_is_cut() {
     let file = TestFile::new();
@@ -323,7 +326,8 @@ fn a_full_backing() {
     assert_eq!(store.validate(), Ok(()));
 }
 
-/// Every commit from the n-th on fails during writeback and recompression: blocks stay what they are.
+/// Every commit from the n-th on fails during writeback and recompression: blocks stay what they
+/// are.
 #[test]
 fn every_commit_of_a_pass_fails() {
     let mut failures = 0;

@@ -1,7 +1,8 @@
 //! The kernel's names: `zsmalloc_kernel.h`, as of Linux 6.18, with the maps of 2013.
 //!
-//! The same pools by other names: `struct zs_pool` is `zs_pool_t`. A function that fails returns what the
-//! table in `docs/c.md` says and sets `errno`; where the kernel's own would have crashed, too.
+//! The same pools by other names: `struct zs_pool` is `zs_pool_t`. A function that fails returns
+//! what the table in `docs/c.md` says and sets `errno`; where the kernel's own would have crashed,
+//! too.
 
 mod open;
 
@@ -46,8 +47,8 @@ pub struct zs_pool_stats {
     pub pages_compacted: c_ulong,
 }
 
-/// Runs what a function does; on an error (or a panic, which goes no further) sets `errno` and returns
-/// `failed`.
+/// Runs what a function does; on an error (or a panic, which goes no further) sets `errno` and
+/// returns `failed`.
 fn answer<T>(failed: T, call: impl FnOnce() -> Result<T, zs_result>) -> T {
     let error = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return value,
@@ -63,8 +64,8 @@ fn answer<T>(failed: T, call: impl FnOnce() -> Result<T, zs_result>) -> T {
     failed
 }
 
-/// Makes a pool with an arena of its own: pages of 4 KiB, no limit below the system's memory. Of the name, 31
-/// bytes are kept. NULL on failure: `ENOMEM`.
+/// Makes a pool with an arena of its own: pages of 4 KiB, no limit below the system's memory. Of
+/// the name, 31 bytes are kept. NULL on failure: `ENOMEM`.
 ///
 /// # Safety
 /// `name` is NULL, or a text.
@@ -94,8 +95,8 @@ pub unsafe extern "C" fn zs_destroy_pool(pool: *mut zs_pool) {
     });
 }
 
-/// Makes an object of `size` bytes that read as zero; returns its handle. `flags` and `nid` mean nothing. 0 on
-/// failure: `EINVAL` for a size of 0, `ENOSPC` for more than a page, `ENOMEM`.
+/// Makes an object of `size` bytes that read as zero; returns its handle. `flags` and `nid` mean
+/// nothing. 0 on failure: `EINVAL` for a size of 0, `ENOSPC` for more than a page, `ENOMEM`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.
@@ -122,8 +123,8 @@ pub unsafe extern "C" fn zs_malloc(
     handle
 }
 
-/// Frees an object; 0 is none. Not an object of the pool, or no longer: `EINVAL`. While mapped for writing: it
-/// stays, `EBUSY`.
+/// Frees an object; 0 is none. Not an object of the pool, or no longer: `EINVAL`. While mapped for
+/// writing: it stays, `EBUSY`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.
@@ -138,9 +139,10 @@ pub unsafe extern "C" fn zs_free(pool: *mut zs_pool, handle: c_ulong) {
     });
 }
 
-/// Opens an object for reading; returns its first `mem_len` bytes, in place, or copied to `local_copy` if they lie
-/// in two page frames. Until `zs_obj_read_end()` of the same thread, the object cannot change. NULL on failure:
-/// `EINVAL` (not an object, longer than it, no `local_copy` where one is needed), `EBUSY` (mapped for writing).
+/// Opens an object for reading; returns its first `mem_len` bytes, in place, or copied to
+/// `local_copy` if they lie in two page frames. Until `zs_obj_read_end()` of the same thread, the
+/// object cannot change. NULL on failure: `EINVAL` (not an object, longer than it, no `local_copy`
+/// where one is needed), `EBUSY` (mapped for writing).
 ///
 /// # Safety
 /// `local_copy` is NULL or has room for `mem_len` bytes; nobody destroys the pool meanwhile.
@@ -157,8 +159,8 @@ pub unsafe extern "C" fn zs_obj_read_begin(
     })
 }
 
-/// Ends what `zs_obj_read_begin()` began in this thread, with the same `mem_len` and with what it returned. Nothing
-/// like that begun: `EINVAL`.
+/// Ends what `zs_obj_read_begin()` began in this thread, with the same `mem_len` and with what it
+/// returned. Nothing like that begun: `EINVAL`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.
@@ -172,8 +174,8 @@ pub unsafe extern "C" fn zs_obj_read_end(
     answer((), || open::end_read(pool, handle, mem_len, handle_mem));
 }
 
-/// Overwrites the first `mem_len` bytes of an object. Unlike in the kernel, more than it has is refused: `EINVAL`.
-/// Not an object: `EINVAL`. While somebody reads it or has it mapped: `EBUSY`.
+/// Overwrites the first `mem_len` bytes of an object. Unlike in the kernel, more than it has is
+/// refused: `EINVAL`. Not an object: `EINVAL`. While somebody reads it or has it mapped: `EBUSY`.
 ///
 /// # Safety
 /// `handle_mem` is NULL or has `mem_len` bytes; nobody destroys the pool meanwhile.
@@ -193,9 +195,10 @@ pub unsafe extern "C" fn zs_obj_write(
     });
 }
 
-/// Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many times for reading, and
-/// unmap them in any order (of one object, the latest goes first); all end with the thread. NULL on failure: `EINVAL` (not an object, not a mode),
-/// `EBUSY` (mapped for writing, or read while it should be), `ENOMEM`.
+/// Maps an object in one piece, by a `zs_mapmode`. A thread may have many mapped, also one many
+/// times for reading, and unmap them in any order (of one object, the latest goes first); all end
+/// with the thread. NULL on failure: `EINVAL` (not an object, not a mode), `EBUSY` (mapped for
+/// writing, or read while it should be), `ENOMEM`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.
@@ -220,7 +223,8 @@ pub unsafe extern "C" fn zs_map_object(
     })
 }
 
-/// Ends this thread's latest mapping of an object, and writes back what was mapped for writing. None: `EINVAL`.
+/// Ends this thread's latest mapping of an object, and writes back what was mapped for writing.
+/// None: `EINVAL`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile; nobody uses the mapped bytes any more.
@@ -229,8 +233,9 @@ pub unsafe extern "C" fn zs_unmap_object(pool: *mut zs_pool, handle: c_ulong) {
     answer((), || open::unmap(pool, handle));
 }
 
-/// Moves objects together and gives the page frames that empties back to the system; returns how many. 0 also
-/// while another thread compacts the pool, or a forked child shares its memory. Not a pool: 0, `EINVAL`.
+/// Moves objects together and gives the page frames that empties back to the system; returns how
+/// many. 0 also while another thread compacts the pool, or a forked child shares its memory. Not a
+/// pool: 0, `EINVAL`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.
@@ -287,7 +292,8 @@ pub unsafe extern "C" fn zs_huge_class_size(pool: *mut zs_pool) -> usize {
     })
 }
 
-/// The number of the size class that `zs_malloc()` takes for `size` bytes. Not a size or a pool: `UINT_MAX`, `EINVAL`.
+/// The number of the size class that `zs_malloc()` takes for `size` bytes. Not a size or a pool:
+/// `UINT_MAX`, `EINVAL`.
 ///
 /// # Safety
 /// Nobody destroys the pool meanwhile.

@@ -23,8 +23,8 @@ struct Stack {
     spare: Option<Box<[u8]>>,
 }
 
-/// An object that the thread has open. It names its pool as C does, so that the end of the thread leaves alone
-/// what a forked child has destroyed.
+/// An object that the thread has open. It names its pool as C does, so that the end of the thread
+/// leaves alone what a forked child has destroyed.
 struct Open {
     pool: *const zs_pool,
     handle: zs_handle,
@@ -115,8 +115,9 @@ fn with_stack<R>(call: impl FnOnce(&mut Stack) -> Result<R, zs_result>) -> Resul
 }
 
 impl Stack {
-    /// Where C sees the mapping that was pushed last. Asked for where it lies: until it is taken out it is moved no more, and
-    /// a move of the exclusive reference in it would end what was made of that.
+    /// Where C sees the mapping that was pushed last. Asked for where it lies: until it is taken
+    /// out it is moved no more, and a move of the exclusive reference in it would end what was
+    /// made of that.
     fn shown(&mut self) -> Result<*mut c_void, zs_result> {
         match self.open.last_mut().map(|open| &mut *open.held) {
             Some(Held::Mapping(mapped)) => Ok(mapped.shown()),

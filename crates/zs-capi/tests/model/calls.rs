@@ -1,7 +1,7 @@
 //! C's functions, as Rust calls them: what comes out is what C would see.
 //!
-//! Every call keeps to the contract that all functions have: pointers are to plain memory of the length that is
-//! handed in beside them, and a pool is destroyed by its one owner.
+//! Every call keeps to the contract that all functions have: pointers are to plain memory of the
+//! length that is handed in beside them, and a pool is destroyed by its one owner.
 
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, size_of};

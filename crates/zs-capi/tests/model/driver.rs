@@ -22,7 +22,8 @@ pub(crate) struct Driver {
     pub(crate) views: Vec<OpenView>,
     pub(crate) maps: Vec<OpenMap>,
     pub(crate) report: Report,
-    /// Views and maps that were open during the last maintenance, which frees what drained before and is left.
+    /// Views and maps that were open during the last maintenance, which frees what drained before
+    /// and is left.
     open_at_maintenance: usize,
 }
 
@@ -293,8 +294,8 @@ impl Driver {
             frames += info.frame_bytes;
         }
         let info = self.arena.info().map_err(failed)?;
-        // A maintenance moves frames that are being read; the old ones are in use, and no pool's, until a later one finds them
-        // left. An object lies in two frames at most.
+        // A maintenance moves frames that are being read; the old ones are in use, and no pool's,
+        // until a later one finds them left. An object lies in two frames at most.
         let most = (2 * self.open_at_maintenance * self.model.page.bytes()) as u64;
         if !(frames..=frames + most).contains(&info.in_use) {
             return Err(differs("the arena's frames in use", info.in_use, frames));

@@ -1,5 +1,5 @@
-//! The operations of the Rust property tests, through the C interface and the kernel's names, against the same
-//! model: every result, every byte and every counter, at each frame size.
+//! The operations of the Rust property tests, through the C interface and the kernel's names,
+//! against the same model: every result, every byte and every counter, at each frame size.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -8,7 +8,8 @@
 //! | `objects` | operations on one object |
 //! | `held` | views and maps that stay open from one operation to another |
 //!
-//! What C cannot do is left out: faults in the system, bytes of its own in words, rubbish between objects.
+//! What C cannot do is left out: faults in the system, bytes of its own in words, rubbish between
+//! objects.
 #![cfg(not(zs_loom))]
 
 mod calls;

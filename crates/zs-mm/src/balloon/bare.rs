@@ -23,16 +23,16 @@ impl<B: Backing> Arena<B> {
         Ok(run)
     }
 
-    /// Takes the memory of a frame in use, which nobody reads or writes; it stays charged. Where that is
-    /// refused, or a commit is larger than a frame, it keeps its memory.
+    /// Takes the memory of a frame in use, which nobody reads or writes; it stays charged. Where
+    /// that is refused, or a commit is larger than a frame, it keeps its memory.
     pub(super) fn strip(&self, frame: FrameId) {
         if self.frames_per_granule() > 1 {
             return;
         }
         let run = self.run_of(frame);
         let (place, len) = self.place_of(run);
-        // SAFETY: a granule of the payload region, of a frame in use that its owner neither reads nor writes; no
-        // other thread commits or decommits frames in use.
+        // SAFETY: a granule of the payload region, of a frame in use that its owner neither reads
+        // nor writes; no other thread commits or decommits frames in use.
         if unsafe { self.backing.decommit(RegionKind::Payload, place, len) }.is_err() {
             return;
         }

@@ -7,8 +7,8 @@ use zs_sync::{AtomicU32, Ordering, Payload};
 ///
 /// An engine cannot lose anything: what it leaves, or forgets, is copied by the caller.
 pub trait CopyEngine: Sync + fmt::Debug {
-    /// Takes copies from the batch ([`CopyBatch::take`]) until there are none, in as many threads as it likes,
-    /// and does them.
+    /// Takes copies from the batch ([`CopyBatch::take`]) until there are none, in as many threads
+    /// as it likes, and does them.
     fn copy(&self, batch: &CopyBatch<'_>);
 }
 
@@ -32,8 +32,8 @@ pub(super) struct CopyPlan {
 /// Frames to be copied, each once, by whoever takes it. Shared between the threads of an engine.
 ///
 /// # Invariants
-/// Nobody writes to the source of a plan, and nobody but the batch uses its destination, until the batch has
-/// ended (`finish`). Both are committed.
+/// Nobody writes to the source of a plan, and nobody but the batch uses its destination, until the
+/// batch has ended (`finish`). Both are committed.
 pub struct CopyBatch<'a> {
     payload: &'a Payload,
     plans: &'a [CopyPlan],
@@ -85,8 +85,8 @@ impl<'a> CopyBatch<'a> {
 
     /// Returns the next frame that nobody has taken yet.
     pub fn take(&self) -> Option<FrameCopy<'_>> {
-        // Relaxed: the number alone is taken; `done` publishes the bytes. Never beyond the end, however often
-        // an engine asks.
+        // Relaxed: the number alone is taken; `done` publishes the bytes. Never beyond the end,
+        // however often an engine asks.
         let next = self
             .next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
@@ -108,7 +108,8 @@ impl<'a> CopyBatch<'a> {
         self.copy_rest();
         // Acquire pairs with the Release of each copy's end: its bytes are there.
         if (self.done.load(Ordering::Acquire) as usize) < self.plans.len() {
-            // Nobody has a copy of the batch any more, for it was lent to the engine: all of it once more.
+            // Nobody has a copy of the batch any more, for it was lent to the engine: all of it
+            // once more.
             self.next.store(0, Ordering::Relaxed);
             self.copy_rest();
         }
@@ -125,11 +126,11 @@ impl FrameCopy<'_> {
 impl Drop for FrameCopy<'_> {
     fn drop(&mut self) {
         let (batch, plan) = (self.batch, self.plan);
-        // SAFETY: by the batch's invariant nobody writes to the source, which is committed, until the batch has
-        // ended; this copy is borrowed from it.
+        // SAFETY: by the batch's invariant nobody writes to the source, which is committed, until
+        // the batch has ended; this copy is borrowed from it.
         let source = unsafe { batch.payload.bytes(plan.from, batch.bytes) };
-        // SAFETY: by the batch's invariant the destination is committed and the batch's alone, and each plan is
-        // taken once; again only when nobody else is left (`finish`).
+        // SAFETY: by the batch's invariant the destination is committed and the batch's alone, and
+        // each plan is taken once; again only when nobody else is left (`finish`).
         unsafe { batch.payload.write(plan.to, source) };
         // Release pairs with the Acquire in `finish`.
         batch.done.fetch_add(1, Ordering::Release);

@@ -29,7 +29,8 @@ pub(crate) struct MoveCounters {
 pub struct ZoneMoves {
     /// Frames that are isolated now: 0 when nobody moves any.
     pub isolated: u64,
-    /// Frames whose contents have been moved, and that somebody is still reading: they count as in use.
+    /// Frames whose contents have been moved, and that somebody is still reading: they count as in
+    /// use.
     pub draining: u64,
     /// Frames of this zone that something was moved to, from this zone or another.
     pub moved_in: u64,

@@ -52,9 +52,10 @@ impl<B: Backing> Arena<B> {
         count(&destination.moved_in, 1);
     }
 
-    /// Marks an isolated frame whose contents were moved as draining, which ends its isolation: its owner's
-    /// readers are still inside, and nobody can isolate it. For [`Movable::commit`](crate::Movable::commit).
-    /// False, and no change, if it is not that owner's.
+    /// Marks an isolated frame whose contents were moved as draining, which ends its isolation: its
+    /// owner's readers are still inside, and nobody can isolate it. For
+    /// [`Movable::commit`](crate::Movable::commit). False, and no change, if it is not that
+    /// owner's.
     ///
     /// # Panics
     /// If the key is another arena's, or the owner another pool.
@@ -67,8 +68,8 @@ impl<B: Backing> Arena<B> {
         done
     }
 
-    /// Takes a frame back that drained: nobody is inside of it any more. `None`, and no change, if it is not that
-    /// owner's, or does not drain.
+    /// Takes a frame back that drained: nobody is inside of it any more. `None`, and no change, if
+    /// it is not that owner's, or does not drain.
     ///
     /// # Panics
     /// If the key is another arena's.

@@ -28,8 +28,9 @@ impl<B: Backing> Arena<B> {
         (before & LOCKED == 0).then(|| FrameLock { descriptor, frame })
     }
 
-    /// Locks a frame that is in use, once its holder lets go of it; `None` if it is free. For who has isolated
-    /// it: then others hold the lock for a look. Nobody waits with another frame's lock held.
+    /// Locks a frame that is in use, once its holder lets go of it; `None` if it is free. For who
+    /// has isolated it: then others hold the lock for a look. Nobody waits with another frame's
+    /// lock held.
     pub(super) fn lock_frame(&self, frame: FrameId) -> Option<FrameLock<'_>> {
         assert_may_block();
         loop {

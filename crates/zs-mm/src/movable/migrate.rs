@@ -38,16 +38,16 @@ struct Run<'a> {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Moves the contents of `frames`, whose owners are among `owners`, to frames that `to` provides, while readers
-    /// and writers of what is in them go on. `status` gets what became of each frame, as far as it has
-    /// room.
+    /// Moves the contents of `frames`, whose owners are among `owners`, to frames that `to`
+    /// provides, while readers and writers of what is in them go on. `status` gets what became
+    /// of each frame, as far as it has room.
     ///
-    /// In batches: each is isolated, then moved in passes as `options.mode` says; what cannot be moved is put
-    /// back. Without a frame to move to the call ends with what was done. Waits for nobody but as the mode
-    /// says. When it returns, none of the frames is isolated by it.
+    /// In batches: each is isolated, then moved in passes as `options.mode` says; what cannot be
+    /// moved is put back. Without a frame to move to the call ends with what was done. Waits
+    /// for nobody but as the mode says. When it returns, none of the frames is isolated by it.
     ///
-    /// A frame whose old place is still being read counts as moved; the old place is freed when its readers have
-    /// left (see [`Movable::drain`]).
+    /// A frame whose old place is still being read counts as moved; the old place is freed when its
+    /// readers have left (see [`Movable::drain`]).
     ///
     /// # Panics
     /// If `to` provides a frame of another arena.
@@ -223,8 +223,8 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Moves one isolated frame, if its owner lets it. The destination is fetched first: no frame is
-    /// locked while memory is committed.
+    /// Moves one isolated frame, if its owner lets it. The destination is fetched first: no frame
+    /// is locked while memory is committed.
     fn move_one<'o>(&self, token: Isolated<'o, B>, run: &mut Run<'_>, wait: bool) -> Move<'o, B> {
         let Some(to) = run.frame_for(token.frame(), self.id) else {
             return Move::NoMemory(token);
@@ -319,13 +319,13 @@ impl<B: Backing> Arena<B> {
         }
     }
 
-    /// Copies frames; returns the bytes. Only for plans whose sources are prepared, and whose destinations are
-    /// this call's own frames.
+    /// Copies frames; returns the bytes. Only for plans whose sources are prepared, and whose
+    /// destinations are this call's own frames.
     fn copy(&self, plans: &[CopyPlan], engine: &dyn CopyEngine) -> u64 {
         let bytes = self.options.page_size.bytes();
-        // SAFETY: each source is isolated, locked and prepared by this call: its owner promises that nobody
-        // writes to it until commit or putback, which come after. Each destination is a frame that this
-        // call alone has. Frames in use are committed.
+        // SAFETY: each source is isolated, locked and prepared by this call: its owner promises
+        // that nobody writes to it until commit or putback, which come after. Each
+        // destination is a frame that this call alone has. Frames in use are committed.
         let batch = unsafe { CopyBatch::new(self.payload(), plans, bytes) };
         engine.copy(&batch);
         batch.finish();

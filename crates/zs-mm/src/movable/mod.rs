@@ -1,7 +1,7 @@
 //! MIGRATE: frames move, and whoever reads what is in them goes on.
 //!
-//! frame -> isolated (no new object) -> nobody writes to it -> bytes copied -> the owner names the new
-//! frame -> the old one is freed, or drains until its readers have left
+//! frame -> isolated (no new object) -> nobody writes to it -> bytes copied -> the owner names the
+//! new frame -> the old one is freed, or drains until its readers have left
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -18,10 +18,11 @@
 //!
 //! # Locking
 //!
-//! The frame lock is a bit of the frame's descriptor; it is held while the owner is called, and ranks
-//! before every other lock. Between isolation and move it is released: what keeps the frame then is the
-//! token. A piece of work of at most [`PIECE`] frames (a batch, if all of it is copied at once) has a mover's
-//! ticket, so that a pause ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
+//! The frame lock is a bit of the frame's descriptor; it is held while the owner is called, and
+//! ranks before every other lock. Between isolation and move it is released: what keeps the frame
+//! then is the token. A piece of work of at most [`PIECE`] frames (a batch, if all of it is copied
+//! at once) has a mover's ticket, so that a pause
+//! ([`Arena::pause_moves`](crate::Arena::pause_moves)) waits for no more.
 
 mod contract;
 mod copy;

@@ -7,15 +7,16 @@ use core::fmt;
 /// How much a migration may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrateMode {
-    /// Never waits: a frame that is locked, or whose owner is busy with it, is tried again a few times.
+    /// Never waits: a frame that is locked, or whose owner is busy with it, is tried again a few
+    /// times.
     #[default]
     Async,
     /// Waits for frame locks, not for a busy owner.
     SyncLight,
     /// As `Async` first; then what is left one by one, waiting for its owner up to a limit.
     Sync,
-    /// All frames of a batch are locked, copied together by a [`CopyEngine`], and handed over; then what is
-    /// left as in `Sync`.
+    /// All frames of a batch are locked, copied together by a [`CopyEngine`], and handed over; then
+    /// what is left as in `Sync`.
     SyncNoCopy,
 }
 
@@ -49,8 +50,8 @@ pub struct MigrateOptions<'a> {
     pub mode: MigrateMode,
     /// What it is for: counted apart.
     pub reason: MigrateReason,
-    /// How long one try of `Sync` waits for a busy owner, in nanoseconds; default 100 us. (By a host without a
-    /// clock: some turns of other threads.)
+    /// How long one try of `Sync` waits for a busy owner, in nanoseconds; default 100 us. (By a
+    /// host without a clock: some turns of other threads.)
     pub wait_ns: u64,
     /// Who copies the batches of `SyncNoCopy`. Default: the calling thread.
     pub engine: &'a dyn CopyEngine,
@@ -133,8 +134,8 @@ pub enum MigrateEnd {
     NoMemory,
     /// The caller wished so.
     Stopped,
-    /// Moves are paused ([`Arena::pause_moves`](crate::Arena::pause_moves), or by a forked child that shares
-    /// the memory).
+    /// Moves are paused ([`Arena::pause_moves`](crate::Arena::pause_moves), or by a forked child
+    /// that shares the memory).
     Paused,
 }
 

@@ -1,7 +1,7 @@
 //! Migration in three steps, for callers who copy themselves.
 //!
-//! [`Arena::collect`] isolates and locks -> the caller writes copies into frames of its own choice and gives
-//! them -> [`Collected::finalize`] hands over what was given, and puts the rest back
+//! [`Arena::collect`] isolates and locks -> the caller writes copies into frames of its own choice
+//! and gives them -> [`Collected::finalize`] hands over what was given, and puts the rest back
 
 use super::PIECE;
 use super::contract::{Movable, Prepared};
@@ -35,7 +35,8 @@ pub struct FrameFlags {
     pub write: bool,
 }
 
-/// Frames that are isolated and locked, to be copied by the caller. Dropping it puts all of them back.
+/// Frames that are isolated and locked, to be copied by the caller. Dropping it puts all of them
+/// back.
 ///
 /// While it lives, a pause of moves ([`Arena::pause_moves`]) waits for it.
 pub struct Collected<'o, B: Backing> {
@@ -56,8 +57,8 @@ impl<B: Backing> fmt::Debug for Collected<'_, B> {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Isolates and locks the frames from `first` on, at most [`PIECE`] of `len`, whose owners are among `owners`,
-    /// without waiting. `None` while moves are paused.
+    /// Isolates and locks the frames from `first` on, at most [`PIECE`] of `len`, whose owners are
+    /// among `owners`, without waiting. `None` while moves are paused.
     pub fn collect<'o>(
         &'o self,
         first: FrameId,
@@ -180,8 +181,9 @@ impl<B: Backing> Collected<'_, B> {
         let page = self.arena.options.page_size;
         let flags = self.flags(at);
         let start = self.frame(at).index() << page.shift();
-        // SAFETY: the frame is isolated, locked and prepared: in use, hence committed, and its owner promises
-        // that nobody writes to it until it is handed over or put back, which ends the borrow.
+        // SAFETY: the frame is isolated, locked and prepared: in use, hence committed, and its
+        // owner promises that nobody writes to it until it is handed over or put back,
+        // which ends the borrow.
         (flags.valid && flags.write)
             .then(|| unsafe { self.arena.payload().bytes(start, page.bytes()) })
     }
@@ -205,8 +207,8 @@ impl<B: Backing> Collected<'_, B> {
         }
     }
 
-    /// Hands over the frames for which a destination was given, and puts the others back. `status` gets what
-    /// became of each. Returns how many were moved. In a forked child nothing is.
+    /// Hands over the frames for which a destination was given, and puts the others back. `status`
+    /// gets what became of each. Returns how many were moved. In a forked child nothing is.
     pub fn finalize(mut self, status: &mut [FrameStatus]) -> u64 {
         let mut moved = 0;
         if self.arena.is_forked() {

@@ -1,4 +1,5 @@
-//! Frames from zone to zone: cold ones to a slower zone, hot ones to a faster one, whole pageblocks.
+//! Frames from zone to zone: cold ones to a slower zone, hot ones to a faster one, whole
+//! pageblocks.
 
 use super::contract::Movable;
 use super::count;
@@ -57,9 +58,9 @@ impl Destination for BlockAt {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Moves frames from a fast zone to a slower one: of those that belong to `owners`, at most `most` that `is_cold`
-    /// says are. It is asked once for each frame, with no lock held; what it goes by is the caller's.
-    /// Never waits.
+    /// Moves frames from a fast zone to a slower one: of those that belong to `owners`, at most
+    /// `most` that `is_cold` says are. It is asked once for each frame, with no lock held; what
+    /// it goes by is the caller's. Never waits.
     ///
     /// # Errors
     /// [`Error::NoSuchZone`] for either zone, [`Error::ZoneOffline`], [`Error::Forked`].
@@ -81,7 +82,8 @@ impl<B: Backing> Arena<B> {
         self.move_wanted(wanted, owners)
     }
 
-    /// Moves frames from a slow zone to a faster one: as [`demote`](Self::demote), of those that `is_hot` says are.
+    /// Moves frames from a slow zone to a faster one: as [`demote`](Self::demote), of those that
+    /// `is_hot` says are.
     ///
     /// # Errors
     /// As for `demote`.
@@ -139,13 +141,14 @@ impl<B: Backing> Arena<B> {
         Ok(report)
     }
 
-    /// Moves all that is in use of a pageblock, each frame to the same place of a free block of zone `to`: so that what
-    /// lay in one huge page lies in one again. Without a free block there, to any frames of the zone
-    /// ([`ZoneMoves::blocks_split`](crate::ZoneMoves) counts that). `block` is any frame of it.
+    /// Moves all that is in use of a pageblock, each frame to the same place of a free block of
+    /// zone `to`: so that what lay in one huge page lies in one again. Without a free block
+    /// there, to any frames of the zone ([`ZoneMoves::blocks_split`](crate::ZoneMoves) counts
+    /// that). `block` is any frame of it.
     ///
     /// # Errors
-    /// [`Error::InvalidRange`] if there is no such block, [`Error::NoSuchZone`], [`Error::ZoneOffline`],
-    /// [`Error::Forked`].
+    /// [`Error::InvalidRange`] if there is no such block, [`Error::NoSuchZone`],
+    /// [`Error::ZoneOffline`], [`Error::Forked`].
     pub fn migrate_block(
         &self,
         block: FrameId,

@@ -14,8 +14,8 @@ use zs_sync::{Ordering, assert_may_block};
 
 /// A frame that is isolated: no new object comes into it until it has been moved or put back.
 ///
-/// Used up exactly once: by a move that succeeds, or by being put back, which dropping it does. It keeps its owner
-/// from being destroyed.
+/// Used up exactly once: by a move that succeeds, or by being put back, which dropping it does. It
+/// keeps its owner from being destroyed.
 #[must_use = "dropping it puts the frame back"]
 pub struct Isolated<'o, B: Backing> {
     arena: &'o Arena<B>,
@@ -42,13 +42,14 @@ pub(super) enum Move<'o, B: Backing> {
 }
 
 impl<B: Backing> Arena<B> {
-    /// Isolates a frame of one of `owners`. With `wait`, waits for the frame's lock if somebody else is about to
-    /// isolate it.
+    /// Isolates a frame of one of `owners`. With `wait`, waits for the frame's lock if somebody
+    /// else is about to isolate it.
     ///
     /// # Errors
-    /// Why not: [`FrameStatus::NoSuchFrame`], `NotInUse`, `Offline`, `NotMovable` (nobody's of these owners',
-    /// or in a contiguous range, or this is a forked child), `AlreadyIsolated`, `Busy` (locked, just being attached or freed, or a frame that it
-    /// replaced is still being read: to be tried again).
+    /// Why not: [`FrameStatus::NoSuchFrame`], `NotInUse`, `Offline`, `NotMovable` (nobody's of
+    /// these owners', or in a contiguous range, or this is a forked child), `AlreadyIsolated`,
+    /// `Busy` (locked, just being attached or freed, or a frame that it replaced is still being
+    /// read: to be tried again).
     pub fn isolate<'o>(
         &'o self,
         frame: FrameId,
@@ -62,7 +63,8 @@ impl<B: Backing> Arena<B> {
             assert_may_block();
         }
         let (owner, place, lock) = loop {
-            // Each time: who has the lock may have isolated the frame, and keep it locked (`collect`).
+            // Each time: who has the lock may have isolated the frame, and keep it locked
+            // (`collect`).
             let (owner, place) = self.movable_owner(frame, owners)?;
             match self.try_lock_frame(frame) {
                 Some(lock) => break (owner, place, lock),
@@ -134,8 +136,8 @@ impl<'o, B: Backing> Isolated<'o, B> {
         self.owner.prepare(lock, self.place)
     }
 
-    /// Hands the frame's place to `to`, which has its bytes. The frame was prepared. The old frame, if
-    /// nobody is inside, is to be freed once the lock is released.
+    /// Hands the frame's place to `to`, which has its bytes. The frame was prepared. The old frame,
+    /// if nobody is inside, is to be freed once the lock is released.
     pub(super) fn commit(self, lock: &FrameLock<'_>, to: Frame) -> (FrameStatus, Option<Frame>) {
         let moved_to = to.id();
         let old = self.owner.commit(lock, self.place, to);
@@ -156,8 +158,8 @@ impl<'o, B: Backing> Isolated<'o, B> {
         }
     }
 
-    /// Ends the isolation; whether the frame was freed. In a forked child, where locks may be held by threads
-    /// that do not exist, nothing is done.
+    /// Ends the isolation; whether the frame was freed. In a forked child, where locks may be held
+    /// by threads that do not exist, nothing is done.
     fn put_back(&self) -> bool {
         if self.arena.is_forked() {
             return false;

@@ -35,8 +35,8 @@ pub(crate) fn at_every_size(test: impl Fn(PageSize, usize)) {
     }
 }
 
-/// A host of one CPU, whose clock stands still until it is set: which cache a frame lies in, and when
-/// memory decays, follows from the test alone, not from where and when its thread runs.
+/// A host of one CPU, whose clock stands still until it is set: which cache a frame lies in, and
+/// when memory decays, follows from the test alone, not from where and when its thread runs.
 pub(crate) fn still_host() -> &'static TestHost {
     let host = TestHost::leak(0);
     host.set_cpu(0);

@@ -102,8 +102,8 @@ impl<'a, B: Backing> Objects<'a, B> {
         true
     }
 
-    /// Frees an object; one that is isolated goes when it is put back. False if there is none, or somebody
-    /// reads it.
+    /// Frees an object; one that is isolated goes when it is put back. False if there is none, or
+    /// somebody reads it.
     #[expect(clippy::expect_used, reason = "a helper of tests")]
     pub(crate) fn free(&self, slot: usize) -> bool {
         let mut place = self.slot(slot);
@@ -198,9 +198,10 @@ impl<B: Backing> Drop for Objects<'_, B> {
     }
 }
 
-// SAFETY: 1. Writers hold the slot's lock, and refuse an object that is isolated. 2. `commit` names the new
-// frame under the slot's lock; readers that were in the old one keep it in `old`. 3. The object's frame is
-// compared under the slot's lock, and changes only in `commit`; a free of an isolated one is left to putback.
+// SAFETY: 1. Writers hold the slot's lock, and refuse an object that is isolated. 2. `commit` names
+// the new frame under the slot's lock; readers that were in the old one keep it in `old`. 3. The
+// object's frame is compared under the slot's lock, and changes only in `commit`; a free of an
+// isolated one is left to putback.
 unsafe impl<B: Backing> Movable for Objects<'_, B> {
     fn key(&self) -> &PoolKey {
         self.pool()

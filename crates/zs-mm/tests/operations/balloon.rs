@@ -129,7 +129,8 @@ fn slots_are_used_again_however_often_a_balloon_is_inflated() {
         assert_eq!(balloon.inflate(2), Ok(2));
         assert_eq!(balloon.deflate(1), 1);
     }
-    // A frame that is let go of while it is moved leaves its slot open behind the one that takes its place.
+    // A frame that is let go of while it is moved leaves its slot open behind the one that takes
+    // its place.
     for _ in 0..cycles {
         assert_eq!(balloon.inflate(2), Ok(2));
         let tokens: Vec<_> = ballooned(&arena)
@@ -162,7 +163,8 @@ fn a_balloon_takes_all_there_is_whatever_its_slots_need() {
     }
 }
 
-/// Threads inflate one balloon and deflate it, while others take what is free, and move what is in it.
+/// Threads inflate one balloon and deflate it, while others take what is free, and move what is in
+/// it.
 #[test]
 fn threads_inflate_and_deflate_one_balloon() {
     let arena = crate::common::arena(StrictBacking::new(), &HOST, blocks(PageSize::K4, 1));

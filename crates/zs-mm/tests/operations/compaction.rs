@@ -24,8 +24,8 @@ fn compact(
     arena.compact_zone(ZONE, owners, options).expect("online")
 }
 
-/// Three quarters go at random; then nearly all blocks that could be free are, with memory or without, and what
-/// is held is hardly more than what is in use.
+/// Three quarters go at random; then nearly all blocks that could be free are, with memory or
+/// without, and what is held is hardly more than what is in use.
 #[test]
 fn blocks_become_free() {
     at_every_size(|page, granule| {
@@ -100,7 +100,8 @@ fn one_object_that_stays_does_not_end_the_pass() {
     check(&arena, 0);
 }
 
-/// A block with a frame that is out of use will never be free as a whole: it is not emptied, nor counted.
+/// A block with a frame that is out of use will never be free as a whole: it is not emptied, nor
+/// counted.
 #[test]
 fn a_block_with_a_bad_frame_is_left_alone() {
     let page = PageSize::K16;
@@ -325,8 +326,8 @@ fn bad_calls_are_refused() {
     check(&arena, 0);
 }
 
-/// Two threads compact, others read, write, insert and free: of the compactors one works, and what they report is
-/// what was moved.
+/// Two threads compact, others read, write, insert and free: of the compactors one works, and what
+/// they report is what was moved.
 #[test]
 fn compaction_beside_everything_else() {
     let arena = crate::common::arena(AnonBacking::new(), &HOST, ArenaOptions::new(64 << 20));

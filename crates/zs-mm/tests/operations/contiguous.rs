@@ -148,7 +148,8 @@ fn what_is_in_the_way_moves() {
             assert_eq!(objects.check(), before, "every object is there");
         }
         check(&arena, 0);
-        // The frames of all but two blocks' worth of what was free; metadata takes some of the rest.
+        // The frames of all but two blocks' worth of what was free; metadata takes some of the
+        // rest.
         let possible = free / in_block;
         assert!(held.len() + 2 >= possible, "{} of {possible}", held.len());
         let moves = arena.zone_moves(ZoneId(0)).expect("a zone");
@@ -260,8 +261,8 @@ fn a_failed_commit_loses_nothing() {
 
 type Large = Arena<FaultBacking<AnonBacking>>;
 
-/// The bar: 100 blocks of order 9 at once, of an arena of 2 GiB with 30 % free, while others read, write, insert
-/// and free.
+/// The bar: 100 blocks of order 9 at once, of an arena of 2 GiB with 30 % free, while others read,
+/// write, insert and free.
 #[test]
 fn a_hundred_blocks_while_others_work() {
     let gib = effort(2, 1) as u64;

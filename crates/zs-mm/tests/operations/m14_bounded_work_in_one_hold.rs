@@ -7,12 +7,12 @@ use crate::common::{check, still_host};
 use std::sync::atomic::{AtomicU64, Ordering};
 use zs_mm::{CompactOptions, MigrateMode, PageSize, ZoneId};
 use zs_os::AnonBacking;
-use zs_sync::{HoldEvent, Rank, set_hold_hook};
+use zs_sync::{HoldEvent, LockName, set_hold_hook};
 
 static HOLDS: AtomicU64 = AtomicU64::new(0);
 
-fn hook(rank: Rank, event: HoldEvent) {
-    if rank == Rank::Zone && event == HoldEvent::Taken {
+fn hook(rank: LockName, event: HoldEvent) {
+    if rank == LockName::Zone && event == HoldEvent::Taken {
         HOLDS.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -152,8 +152,8 @@ fn what_cannot_be_given_back_counts() {
     check_lowered(&arena);
 }
 
-/// Threads that allocate and free, and two that set the limit: no more is ever held than the limit that was
-/// set last allows, and in the end all of it can be had.
+/// Threads that allocate and free, and two that set the limit: no more is ever held than the limit
+/// that was set last allows, and in the end all of it can be had.
 #[test]
 fn limits_are_set_while_others_allocate() {
     let options = options(PageSize::K4);

@@ -1,4 +1,5 @@
-//! Zones of several kinds: the better one first, however frames come and go; huge pages by whole blocks.
+//! Zones of several kinds: the better one first, however frames come and go; huge pages by whole
+//! blocks.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

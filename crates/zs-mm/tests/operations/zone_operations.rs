@@ -1,5 +1,5 @@
-//! Random operations on everything that moves frames or takes them by their place, with failures of the backing: after
-//! each nothing is isolated, every object is there, and all adds up.
+//! Random operations on everything that moves frames or takes them by their place, with failures of
+//! the backing: after each nothing is isolated, every object is there, and all adds up.
 
 #![cfg(not(zs_loom))]
 #![expect(

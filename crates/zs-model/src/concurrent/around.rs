@@ -1,4 +1,5 @@
-//! Operations that name no object: what a program leaves to a thread of its own, faults and the clock.
+//! Operations that name no object: what a program leaves to a thread of its own, faults and the
+//! clock.
 
 use super::client::Meeting;
 use super::worker::Worker;
@@ -61,7 +62,8 @@ impl<'s, C: Meeting> Worker<'s, C> {
                 scene.world.fail_decommits(after.into(), lasting);
             }
             Op::ClearFault => scene.world.clear_faults(),
-            // What needs to be alone, faults where none may be, and sediment: each pool has its own.
+            // What needs to be alone, faults where none may be, and sediment: each pool has its
+            // own.
             Op::Scribble { .. }
             | Op::Sediment { .. }
             | Op::FailCommit { .. }

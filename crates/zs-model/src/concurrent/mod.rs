@@ -1,9 +1,9 @@
 //! Threads on shared pools, under a seeded schedule, and what must have come of it.
 //!
-//! Data model: `seed -> Scene -> run of Workers -> History of each key -> Tally, or what is wrong`. The
-//! workers execute each [`Op`](crate::Op) on keys that all of them know. Contents carry a stamp of who
-//! wrote them; what everybody saw of a key must be explained by some order, and in the end pools and
-//! arena must add up to the last byte.
+//! Data model: `seed -> Scene -> run of Workers -> History of each key -> Tally, or what is wrong`.
+//! The workers execute each [`Op`](crate::Op) on keys that all of them know. Contents carry a stamp
+//! of who wrote them; what everybody saw of a key must be explained by some order, and in the end
+//! pools and arena must add up to the last byte.
 //!
 //! | module | responsibility |
 //! |---|---|

@@ -21,8 +21,8 @@ pub(super) fn prefill<C: Meeting>(scene: &Scene<C>) -> Result<(), String> {
 }
 
 impl<C: Meeting> Worker<'_, C> {
-    /// Makes objects that no place names, of few classes, and frees two of three: sparse zspages. Who
-    /// visits, moves or gives back everything meets them.
+    /// Makes objects that no place names, of few classes, and frees two of three: sparse zspages.
+    /// Who visits, moves or gives back everything meets them.
     fn lay_sediment(&mut self, pool: usize) -> Result<(), String> {
         let scene = self.scene;
         let mut laid = Vec::new();

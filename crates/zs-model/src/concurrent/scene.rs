@@ -15,8 +15,8 @@ const PLACES: usize = 32;
 const HOT: usize = 3;
 /// Objects of one pool that no place names.
 const SEDIMENT: usize = 24;
-/// Frames that three pools cannot fill: two for each place's object, one for each of the sediment's (no
-/// longer than 88 parts of 128), and some on the way.
+/// Frames that three pools cannot fill: two for each place's object, one for each of the sediment's
+/// (no longer than 88 parts of 128), and some on the way.
 const FRAMES: u64 = 3 * (2 * PLACES + SEDIMENT) as u64 + 16;
 /// Beside the frames: caches, and metadata.
 const MORE: u64 = 2 << 20;

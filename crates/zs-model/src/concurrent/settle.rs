@@ -8,8 +8,8 @@ use crate::check::sound_beside;
 use crate::{Environment as _, What};
 use zsmalloc::Error;
 
-/// Looks whether all that the threads saw can be explained, and whether everything adds up; then frees
-/// everything and looks that nothing is left. All threads have ended.
+/// Looks whether all that the threads saw can be explained, and whether everything adds up; then
+/// frees everything and looks that nothing is left. All threads have ended.
 ///
 /// # Errors
 /// What is wrong.

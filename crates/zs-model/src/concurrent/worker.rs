@@ -23,8 +23,8 @@ pub(super) struct Worker<'s, C: Meeting> {
     made: u32,
     pub(super) readers: Vec<HeldReader<'s, C>>,
     pub(super) maps: Vec<HeldMap<'s, C>>,
-    /// Frames that are held isolated. In-place writes wait for them, so they end before this thread waits for
-    /// anybody.
+    /// Frames that are held isolated. In-place writes wait for them, so they end before this
+    /// thread waits for anybody.
     pub(super) tokens: Vec<Isolated<'s, Faulty>>,
     /// For mappings to come; one that ended does not return its buffer.
     pub(super) buffers: Vec<&'s mut [u8]>,
@@ -38,8 +38,8 @@ pub(super) fn play<C: Meeting>(scene: &Scene<C>, me: usize) {
     let _ = perform(scene, me, scene.scripts[me].iter().copied());
 }
 
-/// Executes operations as thread `me`. What is wrong ends the schedule at once, while the thread still
-/// holds what it holds.
+/// Executes operations as thread `me`. What is wrong ends the schedule at once, while the thread
+/// still holds what it holds.
 fn perform<C: Meeting>(
     scene: &Scene<C>,
     me: usize,
@@ -231,8 +231,8 @@ impl<C: Meeting> Worker<'_, C> {
         Ok(())
     }
 
-    /// Takes note of an object that was not made: it has no key, and so no history: memory is all that it can
-    /// lack.
+    /// Takes note of an object that was not made: it has no key, and so no history: memory is all
+    /// that it can lack.
     fn not_made(&self, name: &'static str, error: Error) -> Result<(), String> {
         let (outcome, _) = self.refusal(error)?;
         self.scene.ledger().tally.count(name, outcome);

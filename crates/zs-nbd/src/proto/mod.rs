@@ -1,6 +1,8 @@
-//! The protocol, without a socket: bytes in, bytes out. Facts from the NBD project's `doc/proto.md` (public domain).
+//! The protocol, without a socket: bytes in, bytes out. Facts from the NBD project's `doc/proto.md`
+//! (public domain).
 //!
-//! Data model: `bytes -> Handshake -> Agreement`, then `bytes -> Head + payload -> Replies -> bytes`.
+//! Data model: `bytes -> Handshake -> Agreement`, then `bytes -> Head + payload -> Replies ->
+//! bytes`.
 //!
 //! | module | responsibility |
 //! |---|---|

@@ -100,7 +100,8 @@ fn a_draft_of_a_killed_process_does_not_stay() {
         .unwrap();
     assert_eq!(fs::read(root.path().join(name)).unwrap(), b"whole");
     assert_eq!(names().len(), 2, "the novel, and the file");
-    // As where there are no files without a name. Another one that begins leaves it alone, since it is being written.
+    // As where there are no files without a name. Another one that begins leaves it alone, since it
+    // is being written.
     let parent = rustix::fs::open(root.path(), OFlags::RDONLY, Mode::empty()).unwrap();
     let draft = Draft::named(&parent).unwrap();
     assert!(lock_file(&draft.file).unwrap());

@@ -1,7 +1,7 @@
 //! A thread that calls when the system, or a control group, is short of memory.
 //!
-//! Data model: `PressureSource -> Watched (a file that polls as ready) -> PressureWatcher (a thread)
-//! -> Pressure -> the caller's closure`.
+//! Data model: `PressureSource -> Watched (a file that polls as ready) -> PressureWatcher (a
+//! thread) -> Pressure -> the caller's closure`.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -43,8 +43,8 @@ use std::time::Duration;
 pub enum PressureSource {
     /// Time that tasks of the whole system lose for want of memory: `/proc/pressure/memory`.
     SystemStalls(StallTrigger),
-    /// Time that tasks of a group, and of the groups below it, lose: its `memory.pressure`. Needs no
-    /// memory controller, but write access to that file.
+    /// Time that tasks of a group, and of the groups below it, lose: its `memory.pressure`. Needs
+    /// no memory controller, but write access to that file.
     GroupStalls {
         /// The group's folder.
         group: PathBuf,
@@ -61,8 +61,8 @@ pub enum PressureSource {
     GroupEvents {
         /// The group's folder.
         group: PathBuf,
-        /// The least time between two calls, 1 ms to 1 h: the counters can rise thousands of times a
-        /// second. What happens meanwhile is in the next call.
+        /// The least time between two calls, 1 ms to 1 h: the counters can rise thousands of times
+        /// a second. What happens meanwhile is in the next call.
         interval: Duration,
     },
 }
@@ -85,8 +85,8 @@ impl PressureSource {
     }
 }
 
-/// Refuses a folder of another file system: a trigger would overwrite a plain file, and a plain file
-/// never polls as ready.
+/// Refuses a folder of another file system: a trigger would overwrite a plain file, and a plain
+/// file never polls as ready.
 fn require_cgroup2(group: &Path) -> Result<(), PressureError> {
     let system = rustix::fs::statfs(group)
         .map_err(|error| PressureError::of_file(group, error.into(), PressureError::no_group))?;

@@ -24,12 +24,12 @@ const WINDOW: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1
 impl StallTrigger {
     /// `stall` lost within any `window`, both in whole microseconds (the rest is cut off).
     ///
-    /// A window that is not a multiple of 2 s takes `CAP_SYS_RESOURCE`, which shows when the watcher
-    /// is spawned: [`PressureError::Refused`].
+    /// A window that is not a multiple of 2 s takes `CAP_SYS_RESOURCE`, which shows when the
+    /// watcher is spawned: [`PressureError::Refused`].
     ///
     /// # Errors
-    /// [`PressureError::OutOfBounds`] unless the window is 500 ms to 10 s, the kernel's bounds, and the
-    /// stall 1 us to the window.
+    /// [`PressureError::OutOfBounds`] unless the window is 500 ms to 10 s, the kernel's bounds, and
+    /// the stall 1 us to the window.
     pub fn new(stall: Duration, window: Duration) -> Result<Self, PressureError> {
         require_within("window", window, WINDOW)?;
         require_within("stall", stall, [Duration::from_micros(1), window])?;

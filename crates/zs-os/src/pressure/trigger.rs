@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How much time must be lost, within which window, to count as pressure: time in which at least one
-/// task waits for memory.
+/// How much time must be lost, within which window, to count as pressure: time in which at least
+/// one task waits for memory.
 ///
 /// The default, 200 ms in 2 s, is what systemd gives to its services, and needs no privilege.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,14 +13,14 @@ use std::time::Duration;
 /// Calls a closure whenever memory is short, until it is dropped.
 ///
 /// The closure runs on a thread of the watcher's own. What it gives back is up to it: `shrink` and
-/// `trim` of a pool, [`Arena::trim`](zs_mm::Arena::trim). Calls never overlap, and come no more often
-/// than once in the trigger's window, or in the interval of the source.
+/// `trim` of a pool, [`Arena::trim`](zs_mm::Arena::trim). Calls never overlap, and come no more
+/// often than once in the trigger's window, or in the interval of the source.
 ///
 /// Dropping the value wakes the thread and waits until it has ended, which takes as long as a call
 /// that is under way; the closure may drop its own watcher, and is then called no more.
 ///
-/// A closure that panics ends the watch, without a call for [`Pressure::Ended`]: the panic's message
-/// comes from the thread `zs-pressure`, [`is_running`](Self::is_running) says no, and
+/// A closure that panics ends the watch, without a call for [`Pressure::Ended`]: the panic's
+/// message comes from the thread `zs-pressure`, [`is_running`](Self::is_running) says no, and
 /// [`stop`](Self::stop) hands the panic over.
 ///
 /// ```no_run
@@ -54,8 +54,8 @@ impl PressureWatcher {
     /// Starts to watch `source`. What happened before counts for nothing.
     ///
     /// # Errors
-    /// If the source is not to be had: each [`PressureError`] says which file it is about, and what to
-    /// do.
+    /// If the source is not to be had: each [`PressureError`] says which file it is about, and what
+    /// to do.
     pub fn spawn(
         source: &PressureSource,
         on_pressure: impl FnMut(&Pressure) + Send + 'static,

@@ -54,7 +54,8 @@ struct Counters {
     fault: AtomicU64,
 }
 
-/// The levers of a [`FaultBacking`]; clones pull the same ones, also while an arena has the backing.
+/// The levers of a [`FaultBacking`]; clones pull the same ones, also while an arena has the
+/// backing.
 #[derive(Debug, Clone, Default)]
 pub struct FaultControl(Arc<[Counters; 4]>);
 
@@ -190,7 +191,7 @@ mod tests {
     #[cfg(all(debug_assertions, not(zs_loom)))]
     #[test]
     fn a_held_lock_panics() {
-        let mutex = zs_sync::Mutex::new(zs_sync::Rank::Zone, ());
+        let mutex = zs_sync::Mutex::new(zs_sync::LockName::Zone, ());
         let control = FaultControl::default();
         let calls_with_lock = || {
             let _guard = mutex.lock(&crate::HOST);

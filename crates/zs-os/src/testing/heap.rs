@@ -109,9 +109,10 @@ impl HeapBacking {
     }
 }
 
-// SAFETY: 1. Each region is an allocation of its own, freed by `release` alone. 2. It is readable and
-// writable throughout, zero at first; a commit zeroes what was poisoned and leaves what was committed
-// (the caller's ranges of payload are disjoint; tables are zeroed when they are decommitted).
+// SAFETY: 1. Each region is an allocation of its own, freed by `release` alone. 2. It is readable
+// and writable throughout, zero at first; a commit zeroes what was poisoned and leaves what was
+// committed (the caller's ranges of payload are disjoint; tables are zeroed when they are
+// decommitted).
 // 3. Tables are never poisoned. 4. A call fails before it does anything.
 unsafe impl Backing for HeapBacking {
     fn granule(&self) -> usize {
@@ -148,7 +149,8 @@ unsafe impl Backing for HeapBacking {
         Ok(place)
     }
 
-    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no more.
+    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no
+    /// more.
     unsafe fn place_zone(
         &self,
         _place: NonNull<u8>,

@@ -9,8 +9,8 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 /// A test tool: mappings whose uncommitted payload cannot be read, and whose uncommitted tables
 /// cannot be written; a program that does so dies by a segmentation fault at the very instruction.
 ///
-/// Each change of protection may cut a mapping in two, of which a process has some 65 000: for small
-/// arenas.
+/// Each change of protection may cut a mapping in two, of which a process has some 65 000: for
+/// small arenas.
 #[derive(Debug)]
 pub struct StrictBacking {
     granule: usize,
@@ -79,7 +79,8 @@ unsafe impl Backing for StrictBacking {
         Ok(place)
     }
 
-    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no more.
+    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no
+    /// more.
     unsafe fn place_zone(
         &self,
         _place: NonNull<u8>,

@@ -12,8 +12,8 @@ const REAL_CPU: usize = usize::MAX;
 /// Every leaked host, so that a leak detector finds them reachable.
 static LEAKED: Mutex<Vec<&'static TestHost>> = Mutex::new(Vec::new());
 
-/// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, a count of
-/// yields, and the parking of [`OsHost`](crate::OsHost).
+/// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, a count
+/// of yields, and the parking of [`OsHost`](crate::OsHost).
 #[derive(Debug)]
 pub struct TestHost {
     now_ns: AtomicU64,

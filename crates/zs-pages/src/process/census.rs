@@ -48,8 +48,8 @@ pub(super) struct Stratum {
     pub(super) weight: f64,
 }
 
-/// The pages of a process that may be sampled, at one moment: anonymous ones, in memory or in swap, and, where that is asked
-/// for, those of shared memory that it has mapped.
+/// The pages of a process that may be sampled, at one moment: anonymous ones, in memory or in swap,
+/// and, where that is asked for, those of shared memory that it has mapped.
 #[derive(Debug)]
 pub(super) struct Census {
     pub(super) pid: u32,
@@ -64,7 +64,8 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Counts a process's pages, those of shared memory if `shared`; those that `seen` knows already belong to somebody else.
+    /// Counts a process's pages, those of shared memory if `shared`; those that `seen` knows
+    /// already belong to somebody else.
     pub(super) fn take(
         pid: u32,
         page: u64,
@@ -146,8 +147,8 @@ impl Census {
         self.weigh(dir, page, skipped_anonymous)
     }
 
-    /// Own pages count whole, and so do those of shared memory; the others what is left of the proportional share of all
-    /// anonymous pages.
+    /// Own pages count whole, and so do those of shared memory; the others what is left of the
+    /// proportional share of all anonymous pages.
     fn weigh(
         &mut self,
         dir: &ProcDir,
@@ -183,7 +184,8 @@ impl Census {
         Ok(())
     }
 
-    /// Opens the folder of the process, unless its number is another's by now, or it runs another program.
+    /// Opens the folder of the process, unless its number is another's by now, or it runs another
+    /// program.
     pub(super) fn reopen(&self) -> Result<ProcDir, UnreadReason> {
         let (dir, now) = ProcDir::of_process(self.pid).map_err(|_| UnreadReason::Ended)?;
         if self.stat.is_same_program(&now) {
@@ -314,7 +316,8 @@ impl Stratum {
     }
 }
 
-/// A thread has a folder of its own, that shows the memory of its process: it must not be counted twice.
+/// A thread has a folder of its own, that shows the memory of its process: it must not be counted
+/// twice.
 fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
     let status = dir.read("status");
     let status = status.map_err(|source| UnreadReason::of("status", dir, source))?;

@@ -21,7 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// A count may take a fifth of the time, on a machine with thousands of processes too.
 const REST_OF_COUNT: u32 = 4;
 
-/// After a sample, so long are processes woken that stop because one of theirs was stopped, as `script` and `sudo` do.
+/// After a sample, so long are processes woken that stop because one of theirs was stopped, as
+/// `script` and `sudo` do.
 const WAKING: Duration = Duration::from_secs(1);
 
 /// A command, and what was sampled of it.
@@ -29,8 +30,8 @@ const WAKING: Duration = Duration::from_secs(1);
 pub struct WatchedCommand {
     /// The command and its descendants when they were largest, as far as they could be read then.
     pub survey: Survey,
-    /// Bytes of anonymous memory, in memory or in swap, that were counted at most. Memory that a fork shares counts for
-    /// each process here.
+    /// Bytes of anonymous memory, in memory or in swap, that were counted at most. Memory that a
+    /// fork shares counts for each process here.
     pub largest: u64,
     /// What was counted when the sample was taken.
     pub at_sample: u64,
@@ -48,20 +49,24 @@ pub struct WatchedCommand {
     pub failed: Option<Error>,
 }
 
-/// Starts a command, and waits for its end. Meanwhile the anonymous memory of the command and all its descendants is counted
-/// every few milliseconds, which costs little; whenever that is a tenth more than ever before, they are stopped (SIGSTOP), a
-/// sample is taken as by [`survey`], which replaces the one before, and they go on. They stand still for half of the time at most,
-/// unless they grow by a quarter, so that the last sample is of four fifths of the most at least, if nothing was faster than
-/// could be seen. A child process (`/bin/sh`) would have them go on should this one be killed.
+/// Starts a command, and waits for its end. Meanwhile the anonymous memory of the command and all
+/// its descendants is counted every few milliseconds, which costs little; whenever that is a tenth
+/// more than ever before, they are stopped (SIGSTOP), a sample is taken as by [`survey`], which
+/// replaces the one before, and they go on. They stand still for half of the time at most,
+/// unless they grow by a quarter, so that the last sample is of four fifths of the most at least,
+/// if nothing was faster than could be seen. A child process (`/bin/sh`) would have them go on
+/// should this one be killed.
 ///
-/// Descendants that lose their parent become children of the calling process (`PR_SET_CHILD_SUBREAPER`), so that they are
-/// found; those that ended are waited for. Children that it had before are left alone, but it must start no others meanwhile.
+/// Descendants that lose their parent become children of the calling process
+/// (`PR_SET_CHILD_SUBREAPER`), so that they are found; those that ended are waited for. Children
+/// that it had before are left alone, but it must start no others meanwhile.
 ///
 /// A number in `signal` is a signal for the command: it is sent to it, and 0 put there instead.
 ///
 /// # Errors
-/// [`Error::Start`] if the command, or the child that guards it, cannot be started; [`Error::Proc`]; or, when the command has
-/// ended and there is no sample at all, those of [`survey`].
+/// [`Error::Start`] if the command, or the child that guards it, cannot be started;
+/// [`Error::Proc`]; or, when the command has ended and there is no sample at all, those of
+/// [`survey`].
 pub fn watch(
     command: &mut Command,
     options: SampleOptions,
@@ -124,7 +129,8 @@ struct Watch {
 /// When a sample is worth its time.
 #[derive(Debug, Default)]
 struct Pace {
-    /// What was counted at the last sample, whatever came of it: what cannot be read is not tried over and over.
+    /// What was counted at the last sample, whatever came of it: what cannot be read is not tried
+    /// over and over.
     tried: u64,
     /// Spent on samples, while the command stood still.
     spent: Duration,
@@ -187,14 +193,16 @@ impl Watch {
         self.counts += 1;
         self.largest = self.largest.max(counted);
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
-        // A sample that failed for want of disk space is not tried again: what is there is kept, and the command runs on.
+        // A sample that failed for want of disk space is not tried again: what is there is kept,
+        // and the command runs on.
         if self.failed.is_none() && self.pace.is_due(counted, self.start.elapsed()) {
             self.sample(counted);
         }
         rest
     }
 
-    /// Keeps the command's processes that run, and asks for the end of those that became children of this one.
+    /// Keeps the command's processes that run, and asks for the end of those that became children
+    /// of this one.
     fn sort(&mut self, found: Vec<(u32, Stat)>) {
         self.running.clear();
         for (pid, stat) in found {
@@ -204,7 +212,8 @@ impl Watch {
             if !stat.has_ended() {
                 self.running.push((pid, stat));
             } else if stat.parent == process::id() && pid != self.command {
-                // It has ended, and nobody else can ask. Without a number it would be any child, the command too.
+                // It has ended, and nobody else can ask. Without a number it would be any child,
+                // the command too.
                 if let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                     let _ = waitpid(Some(number), WaitOptions::NOHANG);
                 }
@@ -258,8 +267,8 @@ impl Watch {
         self.note_refused(&mut survey);
         let better = |best: &Moment| pages(&survey) > pages(&best.survey);
         if self.best.as_ref().is_none_or(better) {
-            // Who was refused before, while it executed another program perhaps, has been read now; it may be refused
-            // again.
+            // Who was refused before, while it executed another program perhaps, has been read now;
+            // it may be refused again.
             for process in &survey.processes {
                 self.refused.remove(&process.pid);
             }

@@ -1,7 +1,7 @@
 //! Pages of running processes: a random sample of their anonymous memory.
 //!
-//! `pids -> census (smaps -> pagemap -> runs of pages, each page once) -> parts of the sample -> pages chosen -> read twice ->
-//! spool`
+//! `pids -> census (smaps -> pagemap -> runs of pages, each page once) -> parts of the sample ->
+//! pages chosen -> read twice -> spool`
 //!
 //! | module | responsibility |
 //! |---|---|

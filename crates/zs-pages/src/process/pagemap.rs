@@ -74,8 +74,9 @@ impl Pagemap {
         self.scanner = None;
     }
 
-    /// Calls `found` with the number and the entry of each page of a kind in a mapping, in order. Without `PAGEMAP_SCAN`
-    /// pages that map the shared frame of zeros are among the anonymous: entries do not tell.
+    /// Calls `found` with the number and the entry of each page of a kind in a mapping, in order.
+    /// Without `PAGEMAP_SCAN` pages that map the shared frame of zeros are among the anonymous:
+    /// entries do not tell.
     pub(super) fn pages(
         &mut self,
         kind: Kind,

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 /// In the kernel's flags of a task: it is a thread of the kernel.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// The folder of a process in `/proc`, held open: it stays that process's, also when its number is given to another.
+/// The folder of a process in `/proc`, held open: it stays that process's, also when its number is
+/// given to another.
 #[derive(Debug)]
 pub(crate) struct ProcDir(OwnedFd);
 
@@ -143,12 +144,14 @@ pub(crate) struct Stat {
     pub(crate) is_kernel_thread: bool,
     /// When it started, in ticks since boot: with its number, its identity.
     pub(crate) start: u64,
-    /// Where its program's code and its stack start: others after an exec. Zeros to whom it does not show its memory.
+    /// Where its program's code and its stack start: others after an exec. Zeros to whom it does
+    /// not show its memory.
     image: [u64; 3],
 }
 
 impl Stat {
-    /// The name stands in brackets and may have brackets, blanks and line ends in it, so that the last one ends it.
+    /// The name stands in brackets and may have brackets, blanks and line ends in it, so that the
+    /// last one ends it.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let open = bytes.iter().position(|&byte| byte == b'(')?;
         let close = bytes.iter().rposition(|&byte| byte == b')')?;

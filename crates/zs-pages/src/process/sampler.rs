@@ -18,11 +18,12 @@ use std::path::{Path, PathBuf};
 /// Bytes that are read at a time: whole pages of every size.
 const CHUNK: u64 = 1 << 20;
 
-/// Pages that every process is given, if the sample has room for that: with fewer, its share of zero pages means nothing.
+/// Pages that every process is given, if the sample has room for that: with fewer, its share of
+/// zero pages means nothing.
 const FLOOR: u64 = 256;
 
-/// Shares a sample out: each process is given its part by the number of its pages, but [`FLOOR`] at least. The parts add up
-/// to `sample`, or to all pages if there are no more.
+/// Shares a sample out: each process is given its part by the number of its pages, but [`FLOOR`] at
+/// least. The parts add up to `sample`, or to all pages if there are no more.
 pub(super) fn allot(pages: &[u64], sample: u64) -> Vec<u64> {
     let all: u64 = pages.iter().sum();
     if all <= sample {
@@ -47,8 +48,9 @@ pub(super) fn allot(pages: &[u64], sample: u64) -> Vec<u64> {
     parts.collect()
 }
 
-/// Chooses `picks` of the pages of `runs`, each set of that many as likely as any other; calls `chosen` with them in order,
-/// as runs. Takes a random number for each page (selection sampling, Knuth volume 2, 3.4.2, algorithm S).
+/// Chooses `picks` of the pages of `runs`, each set of that many as likely as any other; calls
+/// `chosen` with them in order, as runs. Takes a random number for each page (selection sampling,
+/// Knuth volume 2, 3.4.2, algorithm S).
 fn choose(
     runs: &[Run],
     picks: u64,
@@ -96,7 +98,8 @@ pub(super) enum Stop {
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
     pub(super) pages: u64,
-    /// Of these, pages that had changed when they were read a second time; the second reading counts.
+    /// Of these, pages that had changed when they were read a second time; the second reading
+    /// counts.
     pub(super) changed: u64,
     /// Pages that were chosen, but gone before they were read.
     pub(super) vanished: u64,
@@ -127,8 +130,9 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads so many pages of each stratum of a process, chosen at random; calls `progress` with the bytes of each step. Of a
-    /// process that ends meanwhile, or runs another program, nothing is kept: its first pages alone would be no fair sample.
+    /// Reads so many pages of each stratum of a process, chosen at random; calls `progress` with
+    /// the bytes of each step. Of a process that ends meanwhile, or runs another program,
+    /// nothing is kept: its first pages alone would be no fair sample.
     pub(super) fn sample(
         &mut self,
         census: &Census,
@@ -363,7 +367,8 @@ mod tests {
                 *hits.entry(page).or_default() += 1;
             }
         }
-        // Each of the 40 is chosen with probability 1/4: 1000 times, with a standard deviation of 27.
+        // Each of the 40 is chosen with probability 1/4: 1000 times, with a standard deviation of
+        // 27.
         assert_eq!(hits.len(), 40);
         assert!(
             hits.values().all(|hits| hits.abs_diff(ROUNDS / 4) < 5 * 27),

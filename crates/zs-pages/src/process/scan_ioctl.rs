@@ -1,4 +1,5 @@
-//! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7; `Documentation/admin-guide/mm/pagemap.rst`).
+//! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7;
+//! `Documentation/admin-guide/mm/pagemap.rst`).
 
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
@@ -62,8 +63,9 @@ struct Scan<'a> {
     regions: &'a mut [Region],
 }
 
-// SAFETY: 1. `as_ptr` is `arg`, which has the layout that the opcode's kernel interface asks for (size and fields of `struct
-// pm_scan_arg`). 2. The kernel writes to `arg` and to at most `vec_len` regions at `vec`, which this borrows mutably.
+// SAFETY: 1. `as_ptr` is `arg`, which has the layout that the opcode's kernel interface asks for
+// (size and fields of `struct pm_scan_arg`). 2. The kernel writes to `arg` and to at most `vec_len`
+// regions at `vec`, which this borrows mutably.
 // 3. The output reads `arg` through the very pointer that `as_ptr` returned.
 unsafe impl Ioctl for Scan<'_> {
     /// How far the walk came, and the number of regions.
@@ -86,7 +88,8 @@ unsafe impl Ioctl for Scan<'_> {
         arg: *mut c_void,
     ) -> rustix::io::Result<Self::Output> {
         let count = usize::try_from(out).map_err(|_| Errno::INVAL)?;
-        // SAFETY: by this function's contract it is what `as_ptr` returned: a `ScanArg` that lives until the call is over.
+        // SAFETY: by this function's contract it is what `as_ptr` returned: a `ScanArg` that lives
+        // until the call is over.
         let arg = unsafe { &*arg.cast::<ScanArg>() };
         Ok((arg.walk_end, count))
     }
@@ -115,8 +118,8 @@ impl Scanner {
         }
     }
 
-    /// Calls `found` with each range of pages of a kind within `addresses`, in order. The shared frame of zeros, and guard
-    /// pages, are no pages that anybody stored.
+    /// Calls `found` with each range of pages of a kind within `addresses`, in order. The shared
+    /// frame of zeros, and guard pages, are no pages that anybody stored.
     ///
     /// # Errors
     /// What the system said: `ENOTTY` before Linux 6.7.
@@ -179,8 +182,8 @@ impl Scanner {
             },
             regions: &mut self.regions,
         };
-        // SAFETY: the file is a pagemap, or answers ENOTTY: no other file knows an ioctl of this type, number and size
-        // (all three are in the opcode).
+        // SAFETY: the file is a pagemap, or answers ENOTTY: no other file knows an ioctl of this
+        // type, number and size (all three are in the opcode).
         let (walked, count) = unsafe { ioctl(pagemap, scan) }?;
         Ok((walked, count.min(REGIONS)))
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 /// Why a mapping is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
-    /// `MADV_DONTDUMP`: its owner wants it in no dump (keys, or memory of which zs itself is the owner).
+    /// `MADV_DONTDUMP`: its owner wants it in no dump (keys, or memory of which zs itself is the
+    /// owner).
     DontDump,
     /// Device memory (`VM_IO`, `VM_PFNMAP`): a read may have effects.
     Device,
@@ -28,7 +29,8 @@ impl Skip {
         Self::Locked,
     ];
 
-    /// The flag of `VmFlags` (proc_pid_smaps(5)) that a reason goes by. The first reason that is found counts.
+    /// The flag of `VmFlags` (proc_pid_smaps(5)) that a reason goes by. The first reason that is
+    /// found counts.
     const FLAGS: [(&'static [u8], Self); 8] = [
         (b"um", Self::Userfault),
         (b"uw", Self::Userfault),

@@ -9,10 +9,12 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-/// Looks for children that were started while the others were being stopped; who starts some in each is sampled running.
+/// Looks for children that were started while the others were being stopped; who starts some in
+/// each is sampled running.
 const ROUNDS: usize = 4;
 
-/// Reads a number a line, and `-` for none; at the end of its input it wakes the processes of these numbers.
+/// Reads a number a line, and `-` for none; at the end of its input it wakes the processes of these
+/// numbers.
 const GUARD: &str = "p=; while read -r l; do case $l in -) p=;; *) p=\"$p $l\";; esac; done; \
                      [ -z \"$p\" ] || kill -CONT $p";
 
@@ -116,7 +118,8 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// Sends a signal to the process that had these data, not to one that was given its number since; whether it was sent.
+/// Sends a signal to the process that had these data, not to one that was given its number since;
+/// whether it was sent.
 pub(super) fn send(pid: u32, stat: &Stat, signal: Signal) -> bool {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let Some(process) = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok())

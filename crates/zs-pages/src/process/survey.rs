@@ -22,8 +22,8 @@ pub struct SampleOptions {
     pub shared: bool,
 }
 
-/// What was read of some processes. Their sampled pages lie in [`pages`](Self::pages) one process after the other, in the
-/// order of [`processes`](Self::processes).
+/// What was read of some processes. Their sampled pages lie in [`pages`](Self::pages) one process
+/// after the other, in the order of [`processes`](Self::processes).
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The sampled pages; `None` if there are none.
@@ -41,10 +41,11 @@ pub struct SampledProcess {
     pub pid: u32,
     /// Its command, as it names itself; nothing in it that a terminal would obey.
     pub name: String,
-    /// Its pages, those that are left out not counted, in parts: anonymous ones that are its own or are counted here for all
-    /// who share them; anonymous ones that it shares while the system does not say with whom; and, if that was asked for,
-    /// pages of shared memory that are counted here for all who map them. In [`Survey::pages`] the parts lie one after
-    /// the other.
+    /// Its pages, those that are left out not counted, in parts: anonymous ones that are its own
+    /// or are counted here for all who share them; anonymous ones that it shares while the
+    /// system does not say with whom; and, if that was asked for, pages of shared memory that
+    /// are counted here for all who map them. In [`Survey::pages`] the parts lie one after the
+    /// other.
     pub strata: [SampledStratum; STRATA],
     /// Of the anonymous pages, those in swap.
     pub swapped: u64,
@@ -52,8 +53,9 @@ pub struct SampledProcess {
     pub counted_elsewhere: u64,
     /// Bytes of memory that are left out.
     pub skipped: Skipped,
-    /// Bytes of shared memory that it has mapped, each divided by the number of those who map it (`Pss_Shmem` of
-    /// proc_pid_smaps(5)), sampled or not; `None` if the system does not tell, as before Linux 5.3.
+    /// Bytes of shared memory that it has mapped, each divided by the number of those who map it
+    /// (`Pss_Shmem` of proc_pid_smaps(5)), sampled or not; `None` if the system does not tell,
+    /// as before Linux 5.3.
     pub shared_memory: Option<u64>,
 }
 
@@ -81,16 +83,19 @@ pub struct Unread {
     pub reason: UnreadReason,
 }
 
-/// Counts the anonymous pages of processes, and their shared memory if that is asked for, then reads a random sample of them.
+/// Counts the anonymous pages of processes, and their shared memory if that is asked for, then
+/// reads a random sample of them.
 ///
-/// Each page is counted once, also if a fork shares it. Of shared memory the pages count that a process has mapped at that
-/// moment: of memfd, tmpfs (`/dev/shm`), `shmget` and shared anonymous mappings; those in swap, or that nobody has
-/// touched since, are not seen. Reading a page takes it out of swap. Nothing is stopped meanwhile:
-/// what ends or changes is counted and said. Walks the page tables of each process three times (some 30 ms for each GiB), and
-/// keeps 16 bytes for each run of pages that lie side by side.
+/// Each page is counted once, also if a fork shares it. Of shared memory the pages count that a
+/// process has mapped at that moment: of memfd, tmpfs (`/dev/shm`), `shmget` and shared anonymous
+/// mappings; those in swap, or that nobody has touched since, are not seen. Reading a page takes it
+/// out of swap. Nothing is stopped meanwhile: what ends or changes is counted and said. Walks the
+/// page tables of each process three times (some 30 ms for each GiB), and keeps 16 bytes for each
+/// run of pages that lie side by side.
 ///
 /// # Errors
-/// Of the file that the pages are written to; what is wrong with a process is in [`Survey::unread`].
+/// Of the file that the pages are written to; what is wrong with a process is in
+/// [`Survey::unread`].
 pub fn survey(
     pids: &[u32],
     options: SampleOptions,

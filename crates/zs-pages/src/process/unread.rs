@@ -171,14 +171,15 @@ fn what_helps(file: &str, dir: &ProcDir) -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
     let user = rustix::process::geteuid();
     let is_own = dir.user().is_ok_and(|owner| owner == user.as_raw());
-    // It forbids to attach, as this file asks for, not to look, and root only if it is 3; to others' processes it makes no
-    // difference.
+    // It forbids to attach, as this file asks for, not to look, and root only if it is 3; to
+    // others' processes it makes no difference.
     let scope = scope.as_deref().map(str::trim);
     let scope = scope.filter(|_| file == "mem" && (is_own || user.is_root()));
     refusal(scope, user.is_root())
 }
 
-/// `scope` is Yama's setting, if that is what forbids it (`Documentation/admin-guide/LSM/Yama.rst`).
+/// `scope` is Yama's setting, if that is what forbids it
+/// (`Documentation/admin-guide/LSM/Yama.rst`).
 fn refusal(scope: Option<&str>, is_root: bool) -> String {
     let start = "start it from zs instead (zs estimate -- CMD)";
     match scope {

@@ -5,9 +5,9 @@
 enum Strategy {
     /// At one point in so many, any other thread goes on.
     Odds(u64),
-    /// The ready thread of the highest priority runs. At one point in `change` it becomes the last: so
-    /// others do much while one stands in the middle of something (Burckhardt et al., "A Randomized
-    /// Scheduler with Probabilistic Guarantees of Finding Bugs", 2010).
+    /// The ready thread of the highest priority runs. At one point in `change` it becomes the last:
+    /// so others do much while one stands in the middle of something (Burckhardt et al., "A
+    /// Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", 2010).
     Priorities { change: u64, of: Vec<i64> },
 }
 
@@ -65,7 +65,8 @@ impl Chooser {
         self.draw().is_multiple_of(chances)
     }
 
-    /// Who goes on after a point of `me`, of the threads that can; `away` asks for another than `me`.
+    /// Who goes on after a point of `me`, of the threads that can; `away` asks for another than
+    /// `me`.
     pub(super) fn next(&mut self, me: usize, ready: &[usize], away: bool) -> usize {
         let chances = match self.strategy {
             Strategy::Odds(chances) => chances,

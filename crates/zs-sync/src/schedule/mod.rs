@@ -5,7 +5,8 @@
 //! another. Everything that happens follows from the seed, so a failure can be had again.
 //!
 //! Data model: `seed -> Chooser -> who runs next`, asked at each point of a `Run`. The threads are
-//! coroutines on one thread of the system, since a switch of real threads costs a thousand times more.
+//! coroutines on one thread of the system, since a switch of real threads costs a thousand times
+//! more.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -65,8 +66,8 @@ pub fn reading(bytes: &[u8]) {
     access(bytes.as_ptr().addr(), bytes.len(), false);
 }
 
-/// Ends the run with a failure: a body found something wrong. Returns only outside of a run, where it
-/// does nothing.
+/// Ends the run with a failure: a body found something wrong. Returns only outside of a run, where
+/// it does nothing.
 pub fn fail(what: &str) {
     if thread_index().is_some() {
         run::stop(what.into());

@@ -1,7 +1,7 @@
 //! A run: who can run, what was met.
 
 use super::chooser::Chooser;
-use crate::rank;
+use crate::lock_name;
 use core::fmt;
 use generator::{Generator, Gn};
 use std::cell::RefCell;
@@ -306,7 +306,7 @@ fn conduct(plan: Plan, bodies: Vec<Body>) -> Result<Trace, Failure> {
 
 /// One thread of a run, from its first turn to its end.
 fn play(body: Body) {
-    rank::swap_held(0);
+    lock_name::swap_held(0);
     // A panic mostly stops at the next point, while it unwinds; one that meets none ends here.
     let ended = catch_unwind(AssertUnwindSafe(body));
     with_run(|run| run.end(ended.is_ok()));
@@ -319,9 +319,9 @@ fn play(body: Body) {
 )]
 pub(super) fn switch() {
     // The marks of held locks are the system's thread's; each thread of the run has its own.
-    let held = rank::swap_held(0);
+    let held = lock_name::swap_held(0);
     generator::yield_with(());
-    rank::swap_held(held);
+    lock_name::swap_held(held);
 }
 
 /// Fails the run. This thread and the others never go on.

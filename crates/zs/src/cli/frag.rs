@@ -23,10 +23,11 @@ Colours are used on a terminal only, and not if NO_COLOR is set.";
 
 /// Fragment an arena, mend it, and draw both
 ///
-/// Takes pages of files, of running processes or of a command, and stores them compressed. Frees a random share and fills up
-/// again, as often as --rounds says, and frees that share a last time. Then objects and frames are moved until free memory is in
-/// whole pageblocks of 2 MiB, while readers go on. Prints a map of the pageblocks before and after, memory over time, and the
-/// number of objects and frames that were moved.
+/// Takes pages of files, of running processes or of a command, and stores them compressed. Frees a
+/// random share and fills up again, as often as --rounds says, and frees that share a last time.
+/// Then objects and frames are moved until free memory is in whole pageblocks of 2 MiB, while
+/// readers go on. Prints a map of the pageblocks before and after, memory over time, and the number
+/// of objects and frames that were moved.
 #[derive(Debug, Args)]
 #[command(override_usage = "zs frag [OPTIONS] <--file FILE...|--pid PID...|--all|-- CMD...>")]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{PROCESSES}\n\n{ENDINGS}"))]
@@ -37,8 +38,8 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "SIZE", value_parser = sample, help = SAMPLE)]
     pub(super) sample: Option<u64>,
 
-    /// Number that chooses the sample of processes, and the pages that are freed; of the same pages, the same number always
-    /// chooses the same [default: 1]
+    /// Number that chooses the sample of processes, and the pages that are freed; of the same
+    /// pages, the same number always chooses the same [default: 1]
     #[arg(long, value_name = "N", value_parser = seed, allow_hyphen_values = true)]
     pub(super) seed: Option<u64>,
 
@@ -53,8 +54,8 @@ pub(crate) struct Frag {
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1000), allow_negative_numbers = true, default_value_t = 4)]
     pub(crate) rounds: u32,
 
-    /// Most memory that the arena may hold, as in 64M or 1G [default: enough for all pages uncompressed, but no more
-    /// than is available]
+    /// Most memory that the arena may hold, as in 64M or 1G [default: enough for all pages
+    /// uncompressed, but no more than is available]
     #[arg(long, visible_alias = "arena-size", value_name = "SIZE", value_parser = limit)]
     pub(crate) limit: Option<u64>,
 

@@ -1,4 +1,5 @@
-//! What there is to know of a disk: asked by `zs ctl stat` and `top`, and the source of the metrics.
+//! What there is to know of a disk: asked by `zs ctl stat` and `top`, and the source of the
+//! metrics.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -42,7 +42,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
 
-    /// Give up on a server that is silent for so many seconds, 2 to 3600. A server that works on a long verb is not silent
+    /// Give up on a server that is silent for so many seconds, 2 to 3600. A server that works on a
+    /// long verb is not silent
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number_in(2..=3600))]
     timeout: u64,
 

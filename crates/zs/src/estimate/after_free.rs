@@ -1,7 +1,7 @@
 //! A random share of the stored pages freed, the pool compacted.
 //!
-//! `pages in random order -> the first of them freed -> trimmed -> compacted and trimmed, timed -> handles refused, the
-//! rest compared`
+//! `pages in random order -> the first of them freed -> trimmed -> compacted and trimmed, timed ->
+//! handles refused, the rest compared`
 
 use crate::cli::Job;
 use crate::estimate::bench::{Bench, BenchError, Stored, check_payload};
@@ -39,7 +39,8 @@ impl Leaving {
         })
     }
 
-    /// Frees the share of what was stored, in random order, then compacts the pool as far as that goes.
+    /// Frees the share of what was stored, in random order, then compacts the pool as far as that
+    /// goes.
     pub(super) fn leave(
         mut self,
         pool: &Pool,
@@ -107,7 +108,8 @@ impl Left {
         }
     }
 
-    /// Checks that the handles of the pages that left are refused, and that all other pages are what they were.
+    /// Checks that the handles of the pages that left are refused, and that all other pages are
+    /// what they were.
     pub(super) fn check(
         &self,
         pool: &Pool,

@@ -122,8 +122,8 @@ impl<'a> Bench<'a> {
         Ok(stored)
     }
 
-    /// Loads all pages that were stored, but for those `freed` (in ascending order), and compares them; returns the mean
-    /// time of a page.
+    /// Loads all pages that were stored, but for those `freed` (in ascending order), and compares
+    /// them; returns the mean time of a page.
     pub(super) fn load(
         &mut self,
         pool: &Pool,
@@ -145,8 +145,8 @@ impl<'a> Bench<'a> {
         Ok(mean_ns(time, loaded))
     }
 
-    /// Finds the pages of a window that are to be stored, and has the system map them all, so that no page fault of the
-    /// source is timed.
+    /// Finds the pages of a window that are to be stored, and has the system map them all, so that
+    /// no page fault of the source is timed.
     fn prepare(&mut self, window: Range<usize>) {
         self.batch.clear();
         for index in window {

@@ -20,10 +20,12 @@ use zsmalloc::{CLASSES, ClassIndex, ClassStats, Handle, HandlePool, PoolOptions}
 /// How often the parent hears of progress.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Bytes of pages that pass through everything once before anything counts: compressed, they fill a pageblock or so.
+/// Bytes of pages that pass through everything once before anything counts: compressed, they fill a
+/// pageblock or so.
 const WARM_UP_BYTES: usize = 8 << 20;
 
-/// Before resident memory is read again, the system may do lazily what it does with memory that came back.
+/// Before resident memory is read again, the system may do lazily what it does with memory that
+/// came back.
 const REST: Duration = Duration::from_secs(1);
 
 /// Measures a codec, and tells the parent.
@@ -51,7 +53,8 @@ fn measure_pages(job: &Job, mapped: &MappedPages) -> Result<Measured, BenchError
     let mut meter = ProcessMeter::new(mapped.addresses())?;
     // Kept, so that the structures of the pool that is measured take memory of their own.
     let (_warm, stand_in, classes) = warm_up(job, pages, &mut bench)?;
-    // Allocated and written to: it stands for a client's own table, which is none of the pool's memory.
+    // Allocated and written to: it stands for a client's own table, which is none of the pool's
+    // memory.
     let mut handles = vec![stand_in; pages.len()];
     let leaving = Leaving::new(job, pages);
     // Of the warm-up's pages nothing is to be left.
@@ -121,9 +124,9 @@ pub(super) fn make_pool(page_size: PageSize, limit: u64) -> Result<Box<Pool>, Be
     Ok(Box::new(pool))
 }
 
-/// Passes some pages through a pool that is of no further use, so that what is paid once (code read from disk, symbols bound,
-/// the stack's and the heap's growth) is paid before the first reading. Returns the pool, a handle that is of no use either,
-/// and room for the classes of a report.
+/// Passes some pages through a pool that is of no further use, so that what is paid once (code read
+/// from disk, symbols bound, the stack's and the heap's growth) is paid before the first reading.
+/// Returns the pool, a handle that is of no use either, and room for the classes of a report.
 fn warm_up(
     job: &Job,
     pages: DataPages<'_>,

@@ -1,9 +1,11 @@
 //! `--compare`: what other stores of compressed pages would hold of the same objects, by models.
 //!
-//! Data model: `length of each object, in the order of storing -> Models -> bytes of page frames of each`.
+//! Data model: `length of each object, in the order of storing -> Models -> bytes of page frames of
+//! each`.
 //!
-//! They count page frames that hold objects and nothing else: no handles, tables or structures, though those stores have them;
-//! what this pool holds counts everything. Objects are only stored, none is freed.
+//! They count page frames that hold objects and nothing else: no handles, tables or structures,
+//! though those stores have them; what this pool holds counts everything. Objects are only stored,
+//! none is freed.
 //!
 //! | model | what it does |
 //! |---|---|
@@ -11,7 +13,8 @@
 //! | zbud | two objects a frame, from both ends, in chunks of P/64, one of them the header; first the frame with the least room that suffices |
 //! | z3fold | three, the third between the two; the header takes two chunks |
 //!
-//! What is too long for zbud or z3fold takes a whole frame: z3fold stores it so, zbud refuses and the page stays as it is.
+//! What is too long for zbud or z3fold takes a whole frame: z3fold stores it so, zbud refuses and
+//! the page stays as it is.
 
 use serde::{Deserialize, Serialize};
 use zs_mm::PageSize;
@@ -195,7 +198,8 @@ impl Buddies {
         }
     }
 
-    /// Takes the frame with the least room that suffices, of those the one with most objects; returns how many, and its room.
+    /// Takes the frame with the least room that suffices, of those the one with most objects;
+    /// returns how many, and its room.
     fn take(&mut self, chunks: usize) -> Option<(usize, usize)> {
         for free in chunks..CHUNKS {
             for objects in (1..self.most).rev() {
@@ -223,7 +227,8 @@ mod tests {
             .collect()
     }
 
-    /// Facts of Linux with chains of 8: 255 classes, 119 of them distinct, 3624 bytes the longest object that shares a frame.
+    /// Facts of Linux with chains of 8: 255 classes, 119 of them distinct, 3624 bytes the longest
+    /// object that shares a frame.
     #[test]
     fn the_geometry_is_that_of_linux() {
         let model = Zsmalloc::new(4096, 8);
@@ -243,18 +248,19 @@ mod tests {
         assert_eq!(model.size(model.class_of(25)), 48);
     }
 
-    /// 1000 + 8 bytes are of class 1008: a frame has 4 and wastes 64 bytes, up to eight waste no less; sixteen have 65 and
-    /// waste 16.
+    /// 1000 + 8 bytes are of class 1008: a frame has 4 and wastes 64 bytes, up to eight waste no
+    /// less; sixteen have 65 and waste 16.
     #[test]
     fn five_objects_of_a_thousand_bytes() {
         // zbud: 16 chunks each of 63: two a frame. z3fold: 16 of 62: three.
         assert_eq!(bytes(PageSize::K4, &[1000; 5]), [2, 2, 16, 3, 2]);
-        // In frames of 16 KiB, steps of 64: class 1056, of which two frames have 31 and waste 32, and none wastes less.
+        // In frames of 16 KiB, steps of 64: class 1056, of which two frames have 31 and waste 32,
+        // and none wastes less.
         assert_eq!(bytes(PageSize::K16, &[1000; 5]), [2, 2, 2, 3, 2]);
     }
 
-    /// 2100 + 8 is of class 2112: one a frame wastes 1984; two frames have 3 and waste 1856; three 5 and 1728; four 7 and 1600;
-    /// eight 15 and 1088; sixteen 31 and 64.
+    /// 2100 + 8 is of class 2112: one a frame wastes 1984; two frames have 3 and waste 1856; three
+    /// 5 and 1728; four 7 and 1600; eight 15 and 1088; sixteen 31 and 64.
     #[test]
     fn longer_chains_waste_less() {
         let frames = bytes(PageSize::K4, &[2100; 31]);
@@ -264,8 +270,9 @@ mod tests {
 
     #[test]
     fn the_frame_with_least_room_is_taken() {
-        // zbud, of 63 chunks: 40 leaves 23, 30 leaves 33; 20 goes to the 40, and 33 to the 30: two frames.
-        // z3fold, of 62: 40 leaves 22, 30 leaves 32; 20 to the 40, which leaves 2; 33 finds none: three frames; 2 is the 40's.
+        // zbud, of 63 chunks: 40 leaves 23, 30 leaves 33; 20 goes to the 40, and 33 to the 30: two
+        // frames. z3fold, of 62: 40 leaves 22, 30 leaves 32; 20 to the 40, which leaves 2;
+        // 33 finds none: three frames; 2 is the 40's.
         let lengths = [40, 30, 20, 33, 2].map(|chunks| chunks * 64);
         assert_eq!(bytes(PageSize::K4, &lengths)[3..], [3, 3]);
         // zbud's third frame is for the last object alone: two frames have two each.
@@ -274,7 +281,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_takes_a_frame() {
-        // zbud takes up to 4096 - 2 * 64, z3fold up to 4096 - 3 * 64; a frame is left with a chunk of room.
+        // zbud takes up to 4096 - 2 * 64, z3fold up to 4096 - 3 * 64; a frame is left with a chunk
+        // of room.
         for (len, frames) in [
             (3904, [1, 1]),
             (3905, [1, 2]),

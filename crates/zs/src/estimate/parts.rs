@@ -2,8 +2,8 @@
 
 use crate::estimate::protocol::Part;
 
-/// The processes whose pages lie one after the other in a page file. Allocated when it is made, and not later, so that no
-/// measurement of memory sees it.
+/// The processes whose pages lie one after the other in a page file. Allocated when it is made, and
+/// not later, so that no measurement of memory sees it.
 #[derive(Debug)]
 pub(super) struct Parts {
     /// Where each process's pages end; empty if the pages are not those of processes.
@@ -56,7 +56,8 @@ impl Parts {
     }
 
     fn of(&mut self, page: usize) -> Option<&mut Part> {
-        // A batch's same-filled pages are counted after its stored ones, which may be those of the next process.
+        // A batch's same-filled pages are counted after its stored ones, which may be those of the
+        // next process.
         let is_here = |at: usize, ends: &[usize]| {
             let start = at.checked_sub(1).map_or(0, |before| ends[before]);
             ends.get(at)

@@ -47,8 +47,8 @@ pub(super) struct Measured {
     pub(super) payload_bytes: u64,
     /// Every committed frame and byte of metadata.
     pub(super) held_bytes: u64,
-    /// Of these, what the objects' slots, words and parts of a whole zspage's record take: it grows with them, while the
-    /// rest is there once.
+    /// Of these, what the objects' slots, words and parts of a whole zspage's record take: it
+    /// grows with them, while the rest is there once.
     pub(super) per_object_bytes: u64,
     /// By how much resident memory grew.
     pub(super) rss_bytes: u64,

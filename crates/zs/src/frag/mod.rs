@@ -36,7 +36,8 @@ use std::path::Path;
 
 /// Prints what was found out, and draws it into `picture` if that was asked for.
 fn present(outcome: &Outcome, options: &Frag, picture: Option<Picture<'_>>) -> Result<(), Failure> {
-    // Drawn first, since the reader of the text may be gone; what went wrong with it is said after the text.
+    // Drawn first, since the reader of the text may be gone; what went wrong with it is said after
+    // the text.
     let drawn = picture.map_or(Ok(()), |picture| picture.write(&outcome.svg()));
     let text = if options.json {
         outcome.json()?

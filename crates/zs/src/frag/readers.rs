@@ -51,7 +51,8 @@ pub(super) struct Phase(AtomicU32);
 
 impl Phase {
     pub(super) fn is_busy(&self, busy: bool) {
-        // Release pairs with the Acquire of a reader: a batch belongs to a window if it lies in it whole.
+        // Release pairs with the Acquire of a reader: a batch belongs to a window if it lies in it
+        // whole.
         self.0.store(u32::from(busy), Ordering::Release);
     }
 }

@@ -28,7 +28,8 @@ const WINDOWS: usize = 100_000;
 /// A window without maintenance, at least.
 const IDLE: Duration = Duration::from_millis(2);
 
-/// Before memory is read for the last time, the system may do lazily what it does with memory that came back.
+/// Before memory is read for the last time, the system may do lazily what it does with memory that
+/// came back.
 const REST: Duration = Duration::from_secs(1);
 
 /// Runs the command.
@@ -110,8 +111,8 @@ fn churn_and_maintain(
     Ok((outcome, limit_reached))
 }
 
-/// Has everything done once, so that whatever is paid once (code read from disk, the readers' stacks) is paid before the
-/// first reading.
+/// Has everything done once, so that whatever is paid once (code read from disk, the readers'
+/// stacks) is paid before the first reading.
 fn warm_up(page: PageSize) -> Result<(), Failure> {
     let pool = make_pool(page, 4 << 20)?;
     let handle = pool.insert(&[1; 1000]).map_err(failed)?;
@@ -125,8 +126,8 @@ fn warm_up(page: PageSize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Maintains in windows, with as much time between them, until nothing is left to be won; returns what it did, and
-/// how long the windows were.
+/// Maintains in windows, with as much time between them, until nothing is left to be won; returns
+/// what it did, and how long the windows were.
 fn maintain(
     pool: &Pool,
     phase: &Phase,

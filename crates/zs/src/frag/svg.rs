@@ -1,5 +1,5 @@
-//! The report as a picture: maps before and after, and memory over time. Plain SVG 1.1; nothing in it
-//! comes from a user, so nothing is escaped.
+//! The report as a picture: maps before and after, and memory over time. Plain SVG 1.1; nothing in
+//! it comes from a user, so nothing is escaped.
 
 use super::cells::{Cell, blocks_per_cell, cells};
 use super::outcome::{Bytes, Moment, Outcome};

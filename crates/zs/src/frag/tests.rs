@@ -1,6 +1,7 @@
 //! The report of a made-up outcome, sign by sign.
 //!
-//! The expected texts lie beside this file. `ZS_WRITE_EXPECTED=1` writes them anew: look at what changed.
+//! The expected texts lie beside this file. `ZS_WRITE_EXPECTED=1` writes them anew: look at what
+//! changed.
 
 use super::outcome::{BlockState, Mark, Moment, Outcome, ReadTimes, Readers, Snapshot};
 use crate::units::parse_share;

@@ -1,9 +1,10 @@
 //! The disk that is served: a store as NBD sees it.
 //!
 //! # Locking
-//! The store may be replaced by another one, but only while no client is attached to it: see [`StoreDisk::load`]. Requests look
-//! it up without a lock. A load or reset holds `replacing` from its begin to its end, and finds it held with
-//! [`Error::Busy`]: the store that it began with is the one that it replaces.
+//! The store may be replaced by another one, but only while no client is attached to it: see
+//! [`StoreDisk::load`]. Requests look it up without a lock. A load or reset holds `replacing` from
+//! its begin to its end, and finds it held with [`Error::Busy`]: the store that it
+//! began with is the one that it replaces.
 
 use super::backing::Backing;
 use super::fullness::Fullness;
@@ -90,7 +91,8 @@ impl StoreDisk {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Remembers that a file has the contents as they were after these changes; `None`, that no file has them.
+    /// Remembers that a file has the contents as they were after these changes; `None`, that no
+    /// file has them.
     pub(super) fn keep(&self, changes: Option<Changes>) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = changes;
     }
@@ -166,7 +168,8 @@ impl StoreDisk {
     /// Forgets everything. The backing is a new one, or the same one made empty.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, or beside a load or another reset; what a backing may answer.
+    /// [`Error::Busy`] while a client is attached, or beside a load or another reset; what a
+    /// backing may answer.
     pub(super) fn reset(&self) -> Result<(), Error> {
         let _replacing = self.replacing()?;
         let _unsealed = self.unsealed()?;
@@ -178,13 +181,14 @@ impl StoreDisk {
         backing.map_or(Ok(()), |file| store.set_backing(file))
     }
 
-    /// Puts a snapshot's store in the place of this one, as soon as all of it is read. Limits and options stay. With a
-    /// temporary backing, a new one takes what the limit has no room for; a file is not free before the old contents are
-    /// gone.
+    /// Puts a snapshot's store in the place of this one, as soon as all of it is read. Limits and
+    /// options stay. With a temporary backing, a new one takes what the limit has no room for;
+    /// a file is not free before the old contents are gone.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a client is attached, or beside another load or a reset; [`Error::Snapshot`];
-    /// [`Error::NoMemory`] if limit and backing have no room for it; what a backing may answer. The old contents stay then.
+    /// [`Error::Busy`] while a client is attached, or beside another load or a reset;
+    /// [`Error::Snapshot`]; [`Error::NoMemory`] if limit and backing have no room for it; what
+    /// a backing may answer. The old contents stay then.
     pub(super) fn load(&self, from: impl Read) -> Result<(), Error> {
         let _replacing = self.replacing()?;
         let old = self.store();
@@ -202,7 +206,8 @@ impl StoreDisk {
         // It may have been set meanwhile.
         new.set_limit(old.limit())?;
         if let Some(Backing::File(file)) = &self.backing {
-            // Both have it now, but the new one writes nothing before it is in its place, and the old one nothing after.
+            // Both have it now, but the new one writes nothing before it is in its place, and the
+            // old one nothing after.
             new.set_backing(file.clone())?;
         }
         alone.reset()?;
@@ -309,7 +314,8 @@ impl Device for StoreDisk {
     }
 
     fn zeroes_fast(&self) -> bool {
-        // No block is compressed, but for the two at the ends of a range that begins and ends within one.
+        // No block is compressed, but for the two at the ends of a range that begins and ends
+        // within one.
         true
     }
 

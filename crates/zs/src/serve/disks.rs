@@ -28,8 +28,8 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present_any = ["export", "load"], conflicts_with = "export")]
     size: Option<u64>,
 
-    /// Instead of --size: a disk of this name and size; may be repeated. Each has its own memory, and the other options hold for
-    /// each
+    /// Instead of --size: a disk of this name and size; may be repeated. Each has its own memory,
+    /// and the other options hold for each
     #[arg(long, value_name = "NAME=SIZE", value_parser = named)]
     export: Vec<Named>,
 
@@ -41,7 +41,8 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "SIZE", value_parser = page_size(), ignore_case = true)]
     block_size: Option<BlockSize>,
 
-    /// Algorithm that compresses blocks: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or none [default: lz4]
+    /// Algorithm that compresses blocks: lz4, lz4hc, zstd, deflate, with a level as in zstd:3, or
+    /// none [default: lz4]
     #[arg(long, short, value_name = "ALGORITHM")]
     algorithm: Option<Algorithm>,
 
@@ -53,8 +54,9 @@ pub(super) struct DiskArgs {
     #[arg(long, value_name = "FILE")]
     dictionary: Option<PathBuf>,
 
-    /// Most memory of a disk, all metadata included, 2M at least; a write beyond it fails as on a full disk. Requests and
-    /// replies of all clients take more, 33 to 89 MiB at most [default: the size, 1/16 of it, and 2 MiB, or the disk's share of half of the
+    /// Most memory of a disk, all metadata included, 2M at least; a write beyond it fails as on a
+    /// full disk. Requests and replies of all clients take more, 33 to 89 MiB at most
+    /// [default: the size, 1/16 of it, and 2 MiB, or the disk's share of half of the
     /// memory that is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit: Option<u64>,
@@ -67,21 +69,24 @@ pub(super) struct DiskArgs {
     #[arg(long)]
     dedup: bool,
 
-    /// Remember the time of the last access of each block, for `zs ctl idle --age`; takes 8 bytes a block
+    /// Remember the time of the last access of each block, for `zs ctl idle --age`; takes 8 bytes
+    /// a block
     #[arg(long)]
     track_access: bool,
 
-    /// Largest size that `zs ctl resize` can give a disk [default: 1T, or the size if that is more]
+    /// Largest size that `zs ctl resize` can give a disk [default: 1T, or the size if that is
+    /// more]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
 
-    /// Block device or file that `zs ctl writeback` writes to, and that is overwritten; or auto, a file without a name in
-    /// $TMPDIR or /var/tmp
+    /// Block device or file that `zs ctl writeback` writes to, and that is overwritten; or auto, a
+    /// file without a name in $TMPDIR or /var/tmp
     #[arg(long, value_name = "FILE|auto")]
     backing: Option<PathBuf>,
 
-    /// Most of the backing that may be used, 512G at most; longer files and devices need it [default: all of a file or
-    /// device; of auto, the size of the disk, or 512G if that is less]
+    /// Most of the backing that may be used, 512G at most; longer files and devices need it
+    /// [default: all of a file or device; of auto, the size of the disk, or 512G if that is
+    /// less]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "backing")]
     backing_size: Option<u64>,
 }
@@ -347,7 +352,8 @@ impl DiskArgs {
     }
 }
 
-/// Returns the size of the disk in a file, in bytes; 0 if it cannot be read, which is told when the disk is loaded.
+/// Returns the size of the disk in a file, in bytes; 0 if it cannot be read, which is told when the
+/// disk is loaded.
 fn size_in(mut file: &fs::File) -> u64 {
     if !file.metadata().is_ok_and(|found| found.is_file()) {
         // What was read of a pipe is gone.

@@ -1,10 +1,11 @@
 //! How the server ends: by a signal, or with the command that it runs for.
 //!
-//! A thread takes the signals. The first one that asks for an end is handed on; the same again within a second is the same
-//! one, as `timeout` sends it twice; a later one ends the process at once, as if nobody had caught it, unless something is
-//! to be saved: then only SIGKILL does. A command that the server runs for may take a signal for something else than an end
-//! and go on: then it is forgotten after a while. Signals that were ignored when the process began stay ignored, as `nohup` and shells
-//! want it.
+//! A thread takes the signals. The first one that asks for an end is handed on; the same again
+//! within a second is the same one, as `timeout` sends it twice; a later one ends the process at
+//! once, as if nobody had caught it, unless something is to be saved: then only SIGKILL does. A
+//! command that the server runs for may take a signal for something else than an end and go on:
+//! then it is forgotten after a while. Signals that were ignored when the process began stay
+//! ignored, as `nohup` and shells want it.
 //!
 //! # Locking
 //! The state has a lock, held for a look, and while the command is started.
@@ -29,8 +30,8 @@ use zs_os::{ChildId, Recipient};
 /// Signals by which somebody asks for an end, and asks again when it takes too long.
 const ASKING: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
 
-/// Others whose default is to end the process. Each is an orderly end too, so that nothing is lost by a timer, a limit of CPU
-/// time or a signal that was meant for somebody else.
+/// Others whose default is to end the process. Each is an orderly end too, so that nothing is lost
+/// by a timer, a limit of CPU time or a signal that was meant for somebody else.
 const OTHERS: [i32; 9] = [
     SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGPWR,
 ];
@@ -41,8 +42,8 @@ const SIGPWR: i32 = 30;
 /// For so long the same signal is the same request.
 const SAME: Duration = Duration::from_secs(1);
 
-/// A request for an end that is older is forgotten, as long as the command goes on that the server runs for: it was for the
-/// command, who did not end by it.
+/// A request for an end that is older is forgotten, as long as the command goes on that the server
+/// runs for: it was for the command, who did not end by it.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// The process number of the first process of a system or container.
@@ -169,7 +170,8 @@ impl Ending {
         (state.serving, state.saves) = (true, saves);
     }
 
-    /// Waits for a signal that asks for the end. A terminal that is closed (HUP) does not, where `goes_on_without` says so.
+    /// Waits for a signal that asks for the end. A terminal that is closed (HUP) does not, where
+    /// `goes_on_without` says so.
     pub(super) fn wait(&self, goes_on_without: impl Fn() -> bool) {
         loop {
             match self.woken() {
@@ -179,7 +181,8 @@ impl Ending {
         }
     }
 
-    /// Forgets signals that came so far, which were about an attempt to end that has failed. The next one is the first again.
+    /// Forgets signals that came so far, which were about an attempt to end that has failed. The
+    /// next one is the first again.
     pub(super) fn begin_again(&self) {
         let mut state = self.shared.lock();
         state.asked = None;
@@ -197,11 +200,13 @@ impl Ending {
         self.receiver.recv().unwrap_or(Woken::ByCommand)
     }
 
-    /// Runs the command to its end. A signal is handed on to it; the command then decides itself when to end.
+    /// Runs the command to its end. A signal is handed on to it; the command then decides itself
+    /// when to end.
     ///
-    /// Where standard input is no terminal, the command leads a process group, all of which gets the signal. On a terminal it stays
-    /// in the group of the server, or it could not read from it: there an interrupt from the keyboard reaches both anyway, so it is
-    /// the command's alone, however often it comes; and other signals are handed to the shell alone.
+    /// Where standard input is no terminal, the command leads a process group, all of which gets
+    /// the signal. On a terminal it stays in the group of the server, or it could not read from
+    /// it: there an interrupt from the keyboard reaches both anyway, so it is the command's
+    /// alone, however often it comes; and other signals are handed to the shell alone.
     pub(super) fn run(&self, command: &mut Command) -> Result<ExitStatus, Failure> {
         let is_at_terminal = io::stdin().is_terminal();
         let recipient = match is_at_terminal {

@@ -4,13 +4,14 @@ use crate::units::Size;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zram::{Error, Store};
 
-/// Whether people were told that a disk is full: how many bytes of its limit must be free for it to be full no longer, or 0.
+/// Whether people were told that a disk is full: how many bytes of its limit must be free for it to
+/// be full no longer, or 0.
 #[derive(Debug, Default)]
 pub(super) struct Fullness(AtomicU64);
 
 impl Fullness {
-    /// Takes note of the outcome of a write to a store; returns what is to be told, once for each time that the disk becomes
-    /// full, or is so no longer.
+    /// Takes note of the outcome of a write to a store; returns what is to be told, once for each
+    /// time that the disk becomes full, or is so no longer.
     pub(super) fn after(&self, store: &Store, written: &Result<(), Error>) -> Option<String> {
         // Relaxed: nothing else hangs on it.
         match (written, self.0.load(Ordering::Relaxed)) {
@@ -22,7 +23,8 @@ impl Fullness {
         }
     }
 
-    /// A sixteenth of the limit more must be free than now, so that a disk at its brim is not full again and again.
+    /// A sixteenth of the limit more must be free than now, so that a disk at its brim is not full
+    /// again and again.
     fn full(&self, used: u64, limit: u64) -> Option<String> {
         let free = limit.saturating_sub(used);
         let enough = (free + limit / 16).max(1);

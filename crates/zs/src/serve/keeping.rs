@@ -1,4 +1,5 @@
-//! Contents that outlive the server: files that disks begin with, and files that they are saved to at the end.
+//! Contents that outlive the server: files that disks begin with, and files that they are saved to
+//! at the end.
 
 use super::disk::{Changes, StoreDisk};
 use super::ending::Ending;
@@ -21,14 +22,15 @@ use std::sync::Arc;
 /// Files of disks.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KeepArgs {
-    /// Begin with the contents of this file, which --save or `zs ctl snapshot` made, and with its size, block size and
-    /// algorithms; with --export, NAME=FILE for each disk. The file may be missing if --size is given and --save names it, too: the
-    /// disk then begins empty
+    /// Begin with the contents of this file, which --save or `zs ctl snapshot` made, and with its
+    /// size, block size and algorithms; with --export, NAME=FILE for each disk. The file may
+    /// be missing if --size is given and --save names it, too: the disk then begins empty
     #[arg(long, value_name = "[NAME=]FILE")]
     load: Vec<PathBuf>,
 
-    /// Write the contents to this file at the end, unless SIGKILL or a crash ends the server; with --export, NAME=FILE for each disk. A
-    /// file that exists is replaced only if --load names it, too
+    /// Write the contents to this file at the end, unless SIGKILL or a crash ends the server; with
+    /// --export, NAME=FILE for each disk. A file that exists is replaced only if --load names
+    /// it, too
     #[arg(long, value_name = "[NAME=]FILE")]
     save: Vec<PathBuf>,
 }
@@ -109,8 +111,8 @@ fn set(
 }
 
 impl Files {
-    /// Opens the file that the disk begins with. It may be missing if the disk has a size anyway and is saved to it: then this is
-    /// the first time.
+    /// Opens the file that the disk begins with. It may be missing if the disk has a size anyway
+    /// and is saved to it: then this is the first time.
     pub(super) fn open(&mut self, has_size: bool) -> Result<Option<File>, Failure> {
         let Some(path) = &self.load else {
             return Ok(None);
@@ -260,8 +262,9 @@ impl Keeping {
         disks.any(|kept| kept.save.is_none() && kept.disk.unkept() > 0)
     }
 
-    /// Saves what is to be saved, and tells what is lost. What cannot be saved is tried again at the next signal. Where the server
-    /// `failed`, a disk that nobody changed is not written; nor is it to the file that it came from, which may be newer by now.
+    /// Saves what is to be saved, and tells what is lost. What cannot be saved is tried again at
+    /// the next signal. Where the server `failed`, a disk that nobody changed is not written;
+    /// nor is it to the file that it came from, which may be newer by now.
     pub(super) fn end(&self, failed: bool, ending: &Ending) {
         for kept in &self.disks {
             let Some(target) = &kept.save else {

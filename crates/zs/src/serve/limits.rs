@@ -1,6 +1,7 @@
 //! How much memory each disk may take, and why; what the limits of the process leave.
 //!
-//! Data model: `memory that is available -> half of it, shared by the disks without a --limit -> a limit and its reason each`.
+//! Data model: `memory that is available -> half of it, shared by the disks without a --limit -> a
+//! limit and its reason each`.
 
 use crate::output;
 use crate::units::Size;
@@ -8,10 +9,12 @@ use zram::Error;
 use zs_mm::MAX_ARENA_BYTES;
 use zs_os::{AvailableMemory, MemoryBound};
 
-/// Address space that all disks together are given, so that their limits can be raised: half of what there is.
+/// Address space that all disks together are given, so that their limits can be raised: half of
+/// what there is.
 const ADDRESSES: u64 = 1 << 46;
 
-/// Open files that a server needs beside one for each disk: connections of both kinds, sockets, and some.
+/// Open files that a server needs beside one for each disk: connections of both kinds, sockets, and
+/// some.
 const OPEN_FILES: u64 = 300;
 
 /// Lines about limits that are printed.

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Buckets of latencies that are told, by their number: those that end at 256 ns to 17 s. What is faster counts to the first
-/// one, what is slower is in `+Inf` only.
+/// Buckets of latencies that are told, by their number: those that end at 256 ns to 17 s. What is
+/// faster counts to the first one, what is slower is in `+Inf` only.
 const BUCKETS: Range<usize> = 7..34;
 
 /// A metric with one sample a disk.

@@ -89,21 +89,23 @@ pub(crate) struct Options {
     #[command(flatten)]
     keep: KeepArgs,
 
-    /// Path of the unix socket, which only this user and root can use; `-` is one in a new folder [default: -, or the
-    /// sockets that LISTEN_FDS names]
+    /// Path of the unix socket, which only this user and root can use; `-` is one in a new folder
+    /// [default: -, or the sockets that LISTEN_FDS names]
     #[arg(long, short, short_alias = 'U', value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Path of the socket for `zs ctl` [default: the path of the unix socket with .ctl added; none with LISTEN_FDS]
+    /// Path of the socket for `zs ctl` [default: the path of the unix socket with .ctl added; none
+    /// with LISTEN_FDS]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
-    /// Also listen at this address and port; port 0 takes a free one. At 127.0.0.1 and ::1 every user of this machine comes
-    /// in; other addresses need --tls
+    /// Also listen at this address and port; port 0 takes a free one. At 127.0.0.1 and ::1 every
+    /// user of this machine comes in; other addresses need --tls
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = tcp_address)]
     tcp: Option<SocketAddr>,
 
-    /// For --tcp: PEM files of the server's certificate, of its key, and of the authority that signs the certificates of clients
+    /// For --tcp: PEM files of the server's certificate, of its key, and of the authority that
+    /// signs the certificates of clients
     #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "CA"], requires = "tcp")]
     tls: Option<Vec<PathBuf>>,
 
@@ -111,21 +113,24 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     allow_dir: Option<PathBuf>,
 
-    /// Write the process number to this file, once clients can connect; one that holds a process number is replaced, and any other file refused; it is removed at the end
+    /// Write the process number to this file, once clients can connect; one that holds a process
+    /// number is replaced, and any other file refused; it is removed at the end
     #[arg(long, short = 'P', value_name = "FILE")]
     pidfile: Option<PathBuf>,
 
-    /// Serve while this shell command runs, and exit with its code. It finds the URI of the first disk in $uri, all URIs in
-    /// $uris, and the path of the unix socket in $unixsocket
+    /// Serve while this shell command runs, and exit with its code. It finds the URI of the first
+    /// disk in $uri, all URIs in $uris, and the path of the unix socket in $unixsocket
     #[arg(long, value_name = "CMD")]
     run: Option<String>,
 
-    /// Disconnect clients that neither sent nor took a byte for so many seconds [default: never; but when all 64 places are
-    /// taken, a TCP client that was idle for a minute makes room for another]
+    /// Disconnect clients that neither sent nor took a byte for so many seconds [default: never;
+    /// but when all 64 places are taken, a TCP client that was idle for a minute makes room
+    /// for another]
     #[arg(long, value_name = "SECONDS", value_parser = number_in(1..=u64::MAX))]
     idle: Option<u64>,
 
-    /// Print on standard error each connection, each kind of refused request, and the end of each connection
+    /// Print on standard error each connection, each kind of refused request, and the end of each
+    /// connection
     #[arg(long, short)]
     verbose: bool,
 }

@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use zs_os::Folder;
 
-/// A file with the number of this process. It is removed when this is dropped, unless another server has it by then.
+/// A file with the number of this process. It is removed when this is dropped, unless another
+/// server has it by then.
 pub(super) struct PidFile {
     path: PathBuf,
     number: String,
@@ -17,8 +18,8 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file, or puts a new one in the place of an old one. No link is followed, and nothing is replaced but a file
-    /// with a process number, or an empty one.
+    /// Makes the file, or puts a new one in the place of an old one. No link is followed, and
+    /// nothing is replaced but a file with a process number, or an empty one.
     pub(super) fn write(path: &Path) -> Result<Self, Failure> {
         let made = Self::make(path);
         made.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))
@@ -70,7 +71,8 @@ impl Drop for PidFile {
 /// The longest content of a file that may be replaced: a number, and an end of line.
 const MOST_BYTES: u64 = 24;
 
-/// Says whether nothing is at a path, or a file as servers leave it that were killed: with a number, or empty.
+/// Says whether nothing is at a path, or a file as servers leave it that were killed: with a
+/// number, or empty.
 fn may_be_replaced(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),

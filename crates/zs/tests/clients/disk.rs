@@ -14,7 +14,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A server with one disk, and a folder for files of the test; killed, and its folder removed, if the test fails.
+/// A server with one disk, and a folder for files of the test; killed, and its folder removed, if
+/// the test fails.
 pub(crate) struct Disk(Server);
 
 impl Disk {

@@ -49,7 +49,8 @@ fn a_killed_client_leaves_whole_blocks() {
     let mut versions = vec![0; BLOCKS];
     let mut control = disk.control();
     let (mut killed_within, mut tries) = (0, 0);
-    // The first version that is written in part only shows that a client was killed within its writes.
+    // The first version that is written in part only shows that a client was killed within its
+    // writes.
     for new in 1..=TRIES {
         tries = new;
         fs::write(&source, image(new)).unwrap();
@@ -86,7 +87,8 @@ fn a_killed_client_leaves_whole_blocks() {
     disk.end();
 }
 
-/// A signal while requests are under way: those that have arrived are finished, and nothing is left.
+/// A signal while requests are under way: those that have arrived are finished, and nothing is
+/// left.
 #[test]
 fn a_server_ends_while_fio_runs() {
     if !installed(&["fio"]) {

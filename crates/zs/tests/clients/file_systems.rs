@@ -66,7 +66,8 @@ impl FileSystem {
         }
     }
 
-    /// Makes it, and copies the tree into it. Nothing of it is left in this machine's caches afterwards.
+    /// Makes it, and copies the tree into it. Nothing of it is left in this machine's caches
+    /// afterwards.
     fn fill(&self, disk: &Disk) {
         // A copy of its own: somebody may be working on the originals. The tool is one large file.
         let tree = disk.file("tree");

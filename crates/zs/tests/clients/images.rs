@@ -15,7 +15,8 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// An ext4 file system of 96 MiB with [`TREE`] in it, made without being mounted; and a disk of its size.
+/// An ext4 file system of 96 MiB with [`TREE`] in it, made without being mounted; and a disk of its
+/// size.
 fn image(arguments: &[&str]) -> (Disk, String) {
     let disk = Disk::start(&[&["--size", "96M"], arguments].concat());
     let image = text(&disk.file("image")).to_owned();

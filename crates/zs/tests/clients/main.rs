@@ -1,5 +1,5 @@
-//! `zs serve` and clients that others wrote: qemu-img, qemu-io, qemu-storage-daemon, nbdinfo, nbdcopy, fio, and three file
-//! systems through FUSE and a loop device.
+//! `zs serve` and clients that others wrote: qemu-img, qemu-io, qemu-storage-daemon, nbdinfo,
+//! nbdcopy, fio, and three file systems through FUSE and a loop device.
 //!
 //! A missing program is named and its test skipped. File systems are mounted only with
 //! `ZS_MOUNT=1`, by root. `cargo xtask clients` sets that, and runs all of it with whatever

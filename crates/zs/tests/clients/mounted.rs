@@ -1,7 +1,7 @@
 //! A disk as a file, as a block device, and as a file system.
 //!
-//! Data model: `NBD -> qemu-storage-daemon -> a file of FUSE -> loop device -> mount`. Each guard undoes its step when it is
-//! dropped, also when a test fails.
+//! Data model: `NBD -> qemu-storage-daemon -> a file of FUSE -> loop device -> mount`. Each guard
+//! undoes its step when it is dropped, also when a test fails.
 
 use crate::disk::Disk;
 use crate::programs::{attempt, run};

@@ -18,7 +18,8 @@ pub(crate) fn installed(programs: &[&str]) -> bool {
     false
 }
 
-/// Whether this machine lets tests mount file systems: it has what that takes, and `ZS_MOUNT` is set.
+/// Whether this machine lets tests mount file systems: it has what that takes, and `ZS_MOUNT` is
+/// set.
 pub(crate) fn may_mount() -> bool {
     let device = |path: &str| {
         let kind = Path::new(path).metadata().map(|about| about.file_type());

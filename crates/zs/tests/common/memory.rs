@@ -1,4 +1,5 @@
-//! Commands that hold memory: this test program, started again, so that nothing depends on the tools of a system.
+//! Commands that hold memory: this test program, started again, so that nothing depends on the
+//! tools of a system.
 
 use super::{Numbers, number};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
@@ -28,8 +29,9 @@ const ROLE: &str = "ZS_TEST_HOLD";
 /// Bytes that a holder takes at a time, the same each time: no page of them can be compressed.
 const STEP: usize = 256 << 10;
 
-/// A command for `sh`: it holds [`HELD`] bytes, says so on standard output, and ends when it was sampled at 85 % of that or
-/// more. The tool samples again whenever there is a tenth more, so that this moment comes.
+/// A command for `sh`: it holds [`HELD`] bytes, says so on standard output, and ends when it was
+/// sampled at 85 % of that or more. The tool samples again whenever there is a tenth more, so that
+/// this moment comes.
 pub(crate) fn hold() -> String {
     hold_bytes(HELD)
 }
@@ -86,7 +88,8 @@ fn a_process_that_holds() {
     }
 }
 
-/// Holds bytes until it was sampled at so many of them, or, with no number given, until its input ends.
+/// Holds bytes until it was sampled at so many of them, or, with no number given, until its input
+/// ends.
 fn hold_memory(bytes: u64, sampled_at: Option<u64>) {
     std::fs::write("/proc/self/comm", NAME).unwrap();
     let continued = Arc::new(AtomicBool::new(false));

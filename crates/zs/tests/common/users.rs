@@ -12,7 +12,8 @@ use tempfile::TempDir;
 /// A user who owns nothing.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// A folder that every user can enter, with the tool in it: nobody may not be able to reach the one that it was built in.
+/// A folder that every user can enter, with the tool in it: nobody may not be able to reach the one
+/// that it was built in.
 pub(crate) fn world_readable() -> TempDir {
     let folder = folder();
     fs::copy(ZS, folder.path().join("zs")).unwrap();

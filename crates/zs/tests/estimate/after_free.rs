@@ -51,8 +51,9 @@ fn check_relations(codec: &Value, percent: f64) {
     }
 }
 
-/// The bars of the project are for 64 MiB of real memory: 1.09, 1.13 and 1.45 for 50 %, 75 % and 95 %. Of 16 MiB, what
-/// is not payload is a larger part; this mixture stood at 1.08, 1.13 and 1.52 when the test was written.
+/// The bars of the project are for 64 MiB of real memory: 1.09, 1.13 and 1.45 for 50 %, 75 % and 95
+/// %. Of 16 MiB, what is not payload is a larger part; this mixture stood at 1.08, 1.13 and 1.52
+/// when the test was written.
 #[test]
 fn whatever_the_share_what_is_left_is_held_densely() {
     let folder = folder();
@@ -76,8 +77,8 @@ fn whatever_the_share_what_is_left_is_held_densely() {
         };
         let overhead = fraction(after, "overhead");
         assert!(overhead < bar, "{share}: overhead of {overhead}");
-        // A few pages of code that were read from disk between two readings are resident too: where little is left, they
-        // are not nothing.
+        // A few pages of code that were read from disk between two readings are resident too: where
+        // little is left, they are not nothing.
         let code = (128 << 10) as f64 / number(after, "payload_bytes") as f64;
         let resident = fraction(after, "rss_overhead");
         assert!(resident < bar + code, "{share}: rss_overhead of {resident}");
@@ -113,8 +114,8 @@ fn the_figures_before_are_those_of_an_estimate_without_it() {
         for member in ["objects", "payload_bytes", "frames", "classes"] {
             assert_eq!(with[member], without[member], "{name}: {member}");
         }
-        // All that is held but the arena's own tables: they grow with the highest frame, and which one
-        // that is depends on the CPUs whose caches held free frames.
+        // All that is held but the arena's own tables: they grow with the highest frame, and which
+        // one that is depends on the CPUs whose caches held free frames.
         for kind in ["words", "records", "structure"] {
             let of = |codec: &Value| number(&codec["metadata_bytes"], kind);
             assert_eq!(of(with), of(without), "{name}: {kind}");

@@ -113,8 +113,8 @@ fn the_payload_is_what_the_codec_makes_of_the_pages() {
     }
 }
 
-/// The bar of the project for 16 MiB of real memory is 1.08. This mixture fills fewer classes than real memory does, and
-/// stood at 1.043 when the test was written.
+/// The bar of the project for 16 MiB of real memory is 1.08. This mixture fills fewer classes than
+/// real memory does, and stood at 1.043 when the test was written.
 #[test]
 fn sixteen_mebibytes_of_pages_are_held_densely() {
     let folder = folder();
@@ -138,7 +138,8 @@ fn a_program_can_be_estimated_with_pages_of_every_size() {
             let codec = &report["codecs"][name];
             let classes = codec["classes"].as_array().unwrap().len() as u64;
             let payload = number(codec, "payload_bytes");
-            // Slots are 1/128 of a page apart; each class may have frames that are not full yet; the rest is metadata.
+            // Slots are 1/128 of a page apart; each class may have frames that are not full yet;
+            // the rest is metadata.
             let bound = payload + payload / 25 + 2 * classes * bytes + (128 << 10);
             let held = number(codec, "held_bytes");
             assert!(
@@ -340,7 +341,8 @@ fn help_and_version_are_printed() {
     assert_eq!(stdout(&output), expected);
 }
 
-/// The models see the objects that were stored, and count what their definition says: frames, a whole number of them.
+/// The models see the objects that were stored, and count what their definition says: frames, a
+/// whole number of them.
 #[test]
 fn models_of_others_are_told_apart_from_what_is_measured() {
     const NAMES: [&str; 5] = [

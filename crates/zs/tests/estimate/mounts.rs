@@ -22,8 +22,8 @@ const CHILD: &str = "places::a_child_with_mounts_of_its_own";
 /// A file system, its place and its options; `ro` makes it read-only.
 pub(crate) type Mount = (&'static str, &'static str, &'static str);
 
-/// The tool with arguments, run as a user where these are mounted; `None`, and that is said, if this
-/// user may not mount.
+/// The tool with arguments, run as a user where these are mounted; `None`, and that is said, if
+/// this user may not mount.
 pub(crate) fn run_with(
     mounts: &[Mount],
     program: &Path,
@@ -67,7 +67,8 @@ pub(crate) fn be_child() {
     let Ok(mounts) = env::var(MOUNTS) else {
         return;
     };
-    // SAFETY: what this thread leaves is the mounts and the working folder of the others, no descriptors.
+    // SAFETY: what this thread leaves is the mounts and the working folder of the others, no
+    // descriptors.
     let own = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     let made = own

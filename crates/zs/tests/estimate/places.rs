@@ -1,4 +1,5 @@
-//! `zs estimate` and `zs capture` where something of the system is missing or shut: the cause is said.
+//! `zs estimate` and `zs capture` where something of the system is missing or shut: the cause is
+//! said.
 
 use crate::common::memory::Holder;
 use crate::common::users::{NOBODY, world_readable};

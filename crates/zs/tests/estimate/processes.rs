@@ -31,7 +31,8 @@ fn a_process_is_estimated() {
     let memory = number(process, "memory_bytes");
     assert!(MEMORY.contains(&memory), "{process}");
     assert_eq!(memory, number(process, "pages") * 4096);
-    // All was read, so that nothing is uncertain; random bytes cannot be compressed, only what lies between them.
+    // All was read, so that nothing is uncertain; random bytes cannot be compressed, only what lies
+    // between them.
     assert_eq!(process["sampled_pages"], process["pages"]);
     for codec in CODECS {
         let saving = &process["codecs"][codec];
@@ -129,7 +130,8 @@ fn a_process_of_another_user_is_refused_with_the_ways_round() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // Whoever starts the command may read it, and sees by Pss what it shares, if it shares anything.
+    // Whoever starts the command may read it, and sees by Pss what it shares, if it shares
+    // anything.
     let program = folder.path().join("holder");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let script = hold_by(&program);

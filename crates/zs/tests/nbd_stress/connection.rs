@@ -1,6 +1,7 @@
 //! The protocol: several requests at once, replies in any order, in three modes.
 //!
-//! A thread sends while the caller receives: neither side waits for the other to take what it has sent.
+//! A thread sends while the caller receives: neither side waits for the other to take what it has
+//! sent.
 
 use crate::nbd::{
     ACK, EXTENDED, GO, SET_CONTEXT, STRUCTURED, TRIM, Take, extended, go, option, queries, request,
@@ -109,8 +110,8 @@ impl Connection {
         self.mode
     }
 
-    /// Sends all requests, and returns their replies in the order of the requests, and how many came before one that was
-    /// asked for earlier.
+    /// Sends all requests, and returns their replies in the order of the requests, and how many
+    /// came before one that was asked for earlier.
     pub(crate) fn exchange(&mut self, requests: &[Request]) -> io::Result<(Vec<Reply>, u64)> {
         let first = self.cookie;
         let mut bytes = Vec::new();

@@ -48,7 +48,8 @@ pub(crate) fn writer(stamp: u64) -> u64 {
     stamp >> 3 & 7
 }
 
-/// A block of everybody's: its stamp is in each of its 64 bytes, so that no part of another can be in it unseen.
+/// A block of everybody's: its stamp is in each of its 64 bytes, so that no part of another can be
+/// in it unseen.
 pub(crate) fn stamped(stamp: u64) -> Vec<u8> {
     let mut bytes = match stamp {
         0 => return vec![0; BLOCK],

@@ -73,8 +73,8 @@ impl Expected {
         before
     }
 
-    /// Takes what was read of a block, which a request may have changed or not: what is expected, or else what was there
-    /// before. Whether it was the latter.
+    /// Takes what was read of a block, which a request may have changed or not: what is expected,
+    /// or else what was there before. Whether it was the latter.
     pub(crate) fn settle(
         &mut self,
         (block, before): (u64, Option<Kept>),

@@ -1,7 +1,7 @@
 //! Blocks that all connections write: which versions may be there.
 //!
-//! A clock gives every beginning and end of a request its time. A version may be read unless another write began after it had
-//! ended, and ended before the read began.
+//! A clock gives every beginning and end of a request its time. A version may be read unless
+//! another write began after it had ended, and ended before the read began.
 //!
 //! # Locking
 //! A mutex for each block, held for a look.

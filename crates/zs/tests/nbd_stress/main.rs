@@ -1,14 +1,18 @@
-//! Eight connections with requests of every shape, and all of a store's upkeep beside them: every block is checked.
+//! Eight connections with requests of every shape, and all of a store's upkeep beside them: every
+//! block is checked.
 //!
-//! Data model: `layout: areas of the disk -> who owns which bytes`; `worker: a connection`; `expected: what its own bytes must be`;
-//! `history: which versions of a block of everybody's may be there`; `upkeep: verbs of the control socket`;
-//! `tally: how often each was done, and met the others`.
+//! Data model: `layout: areas of the disk -> who owns which bytes`; `worker: a connection`;
+//! `expected: what its own bytes must be`; `history: which versions of a block of everybody's may
+//! be there`; `upkeep: verbs of the control socket`; `tally: how often each was done, and met the
+//! others`.
 //!
-//! Twice: with room for everything, and at a limit that moves, with a backing that is full at times. Five seconds each;
-//! `ZS_LONG=n` makes it n times as long. `ZS_SEED=n` chooses another run. Ten minutes at the limit:
+//! Twice: with room for everything, and at a limit that moves, with a backing that is full at
+//! times. Five seconds each; `ZS_LONG=n` makes it n times as long. `ZS_SEED=n` chooses another run.
+//! Ten minutes at the limit:
 //!
 //! ```text
-//! ZS_LONG=120 cargo test -p zs --test nbd_stress -- --nocapture --exact nothing_is_lost_at_the_limit
+//! ZS_LONG=120 cargo test -p zs --test nbd_stress -- \
+//!     --nocapture --exact nothing_is_lost_at_the_limit
 //! ```
 //!
 //! | module | responsibility |
@@ -25,7 +29,8 @@
 //! | `tally` | counts, none of which may be zero |
 //!
 //! # Locking
-//! One mutex for each block of everybody's and its history, and one for the tally; none is held while a request is under way.
+//! One mutex for each block of everybody's and its history, and one for the tally; none is held
+//! while a request is under way.
 
 #![expect(
     clippy::unwrap_used,
@@ -168,8 +173,8 @@ fn nothing_is_lost() {
     soak(&regime::ROOM);
 }
 
-/// Limits that move, a backing that is full at times, discards and zeroes of every size: writes may be refused, and
-/// nothing else; each block is what it was then, or what was asked for.
+/// Limits that move, a backing that is full at times, discards and zeroes of every size: writes may
+/// be refused, and nothing else; each block is what it was then, or what was asked for.
 #[test]
 fn nothing_is_lost_at_the_limit() {
     soak(&regime::LIMIT);
@@ -204,7 +209,8 @@ fn soak(regime: &'static Regime) {
 /// Bytes of tables that stay when what was in them has gone.
 const KEPT: u64 = 512 << 10;
 
-/// After everything is discarded nothing is held but what tables keep, and all adds up: R2, R7, R24.
+/// After everything is discarded nothing is held but what tables keep, and all adds up: R2, R7,
+/// R24.
 fn leave_nothing(disk: &Disk, size: u64, unused: u64) {
     let mut control = disk.control();
     let full = control.stat("mem_used_total");

@@ -10,7 +10,8 @@ pub(crate) struct Regime {
     arguments: &'static [&'static str],
     /// Limits between which the store's own goes up and down, in bytes.
     pub(crate) limits: Range<u64>,
-    /// Whether the room below the limit runs out: writes may be refused then, and the backing be full.
+    /// Whether the room below the limit runs out: writes may be refused then, and the backing be
+    /// full.
     pub(crate) is_tight: bool,
     expected: [&'static [&'static str]; 2],
 }

@@ -14,8 +14,8 @@ fn is_whole(request: &Request) -> bool {
 }
 
 impl Worker<'_> {
-    /// Whether there may be no room for a request: for what was written, and for what is left of blocks that are zeroed in
-    /// part; never for a discard, nor for whole blocks of zeroes.
+    /// Whether there may be no room for a request: for what was written, and for what is left of
+    /// blocks that are zeroed in part; never for a discard, nor for whole blocks of zeroes.
     pub(crate) fn may_be_refused(&self, request: &Request) -> bool {
         let may = match request.command {
             WRITE => true,

@@ -1,4 +1,5 @@
-//! What is done to the store meanwhile, through the control socket: each part by a thread of its own, again and again.
+//! What is done to the store meanwhile, through the control socket: each part by a thread of its
+//! own, again and again.
 
 use crate::Stage;
 use crate::disk::{Control, Disk};

@@ -1,7 +1,7 @@
 //! One connection's requests, and what it expects of their replies.
 //!
-//! Data model: `choice -> request -> what it will have done -> reply -> checked`. Requests of one connection that are under way
-//! together meet nowhere.
+//! Data model: `choice -> request -> what it will have done -> reply -> checked`. Requests of one
+//! connection that are under way together meet nowhere.
 
 use crate::connection::{Connection, FAST_ZERO, FUA, Mode, NO_HOLE, Reply, Request, UNBROKEN};
 use crate::contents::{fill, number, stamp, stamp_of, stamped, writer};

@@ -60,10 +60,11 @@ impl<'a> ClassContext<'a> {
     /// Returns the lowest slot that lacks one frame, and the entry of that frame; `None` if the
     /// zspage is whole.
     ///
-    /// Otherwise there always is such a slot. With no frame attached, the first slot lies in the first
-    /// frame. With some, an attached and an absent frame are neighbours: either a slot spans their
-    /// boundary, and lacks the absent one alone; or none does, and the slot that touches the boundary
-    /// from the absent side, being no longer than a frame, lies in that frame alone.
+    /// Otherwise there always is such a slot. With no frame attached, the first slot lies in the
+    /// first frame. With some, an attached and an absent frame are neighbours: either a slot
+    /// spans their boundary, and lacks the absent one alone; or none does, and the slot that
+    /// touches the boundary from the absent side, being no longer than a frame, lies in that
+    /// frame alone.
     pub(crate) fn slot_to_extend(&self, zspage: ZspageId) -> Option<(SlotIndex, EntryIndex)> {
         let record = self.record(zspage);
         if record.is_whole() {

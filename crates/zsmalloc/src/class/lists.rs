@@ -1,6 +1,7 @@
 //! The zspages of one size class, listed by fullness.
 //!
-//! record opened -> its list; record changed -> the list that then is its own; record closed -> no list
+//! record opened -> its list; record changed -> the list that then is its own; record closed -> no
+//! list
 
 use super::context::ClassContext;
 use crate::ids::{Link, ZspageId};
@@ -10,8 +11,8 @@ use crate::record::{Record, Summary};
 /// attached frames are in use.
 pub const FULLNESS_GROUPS: usize = 12;
 
-/// The lists: one for each group below 100 %, the full ones apart by whether frames are missing, and
-/// those with an isolated frame.
+/// The lists: one for each group below 100 %, the full ones apart by whether frames are missing,
+/// and those with an isolated frame.
 const LISTS: usize = FULLNESS_GROUPS + 2;
 /// Every attached slot is in use, and every frame is attached.
 const FULL: usize = FULLNESS_GROUPS - 1;
@@ -27,8 +28,8 @@ pub(super) struct Lists {
     counts: [u32; LISTS],
     /// Slots whose frames are all attached.
     usable: u64,
-    /// The zspages that were closed since a compactor last looked, by their numbers modulo 64: what is
-    /// not among them, and was open then, is open.
+    /// The zspages that were closed since a compactor last looked, by their numbers modulo 64:
+    /// what is not among them, and was open then, is open.
     closed: ClosedSet,
 }
 
@@ -128,8 +129,8 @@ impl Lists {
         self.heads[EXTENDABLE].zspage()
     }
 
-    /// Makes a change to a zspage, and moves it to the list that then is its own. Before a record is
-    /// opened and after it is closed it is in none.
+    /// Makes a change to a zspage, and moves it to the list that then is its own. Before a record
+    /// is opened and after it is closed it is in none.
     pub(super) fn change<T>(
         &mut self,
         context: ClassContext<'_>,

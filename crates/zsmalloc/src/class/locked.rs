@@ -1,7 +1,7 @@
 //! A class with its lock held: the only writer of what it holds.
 //!
-//! slot taken or cleared; frame attached, isolated, moved, put back or detached -> record, counters and
-//! list together -> what is given up goes out by the return value
+//! slot taken or cleared; frame attached, isolated, moved, put back or detached -> record, counters
+//! and list together -> what is given up goes out by the return value
 
 use super::context::ClassContext;
 use super::lists::{ClosedSet, Cursor, FULLNESS_GROUPS, Lists};
@@ -172,7 +172,8 @@ impl<B: Backing> LockedClass<'_, B> {
         self.attach(zspage, EntryIndex::new(0), frame);
     }
 
-    /// Opens a zspage whose one frame is kept back, until an object comes. The class keeps no other.
+    /// Opens a zspage whose one frame is kept back, until an object comes. The class keeps no
+    /// other.
     pub(crate) fn open_spare(&mut self, zspage: ZspageId, frame: Frame) {
         debug_assert!(
             self.state.spare.is_none(),
@@ -258,8 +259,8 @@ impl<B: Backing> LockedClass<'_, B> {
         }
     }
 
-    /// Isolates the frame of an entry, if it is this one: its zspage takes no new object from now on.
-    /// What was kept back is so no longer: the putback gives it up.
+    /// Isolates the frame of an entry, if it is this one: its zspage takes no new object from now
+    /// on. What was kept back is so no longer: the putback gives it up.
     pub(crate) fn isolate(&mut self, zspage: ZspageId, entry: EntryIndex, frame: FrameId) -> bool {
         let change = |record: Record<'_>| record.isolate(entry, frame);
         let isolated = self.state.lists.change(self.context, zspage, change);
@@ -287,8 +288,8 @@ impl<B: Backing> LockedClass<'_, B> {
         self.state.lists.change(self.context, zspage, change);
     }
 
-    /// Clears all slots of any zspage, detaches its frames and closes it, whatever it holds; `None` if
-    /// there is no zspage. For a pool that goes.
+    /// Clears all slots of any zspage, detaches its frames and closes it, whatever it holds; `None`
+    /// if there is no zspage. For a pool that goes.
     pub(crate) fn dissolve_any(&mut self) -> Option<(ZspageId, [Option<Frame>; MAX_CHAIN])> {
         let zspage = self.state.lists.any()?;
         let record = self.context.record(zspage);
@@ -306,8 +307,8 @@ impl<B: Backing> LockedClass<'_, B> {
         Some((zspage, frames))
     }
 
-    /// Detaches a frame, and takes it back from the zspage: both under the class lock, so that a frame's
-    /// owner and its zspage's entry agree there.
+    /// Detaches a frame, and takes it back from the zspage: both under the class lock, so that a
+    /// frame's owner and its zspage's entry agree there.
     fn detach(&mut self, zspage: ZspageId, entry: EntryIndex) -> Option<Frame> {
         let change = |record: Record<'_>| record.detach(entry);
         let frame = self.state.lists.change(self.context, zspage, change)?;

@@ -252,8 +252,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Pins the object in a slot, unless somebody uses it. Under the class lock, so that while the word
-    /// names the slot its object cannot go.
+    /// Pins the object in a slot, unless somebody uses it. Under the class lock, so that while the
+    /// word names the slot its object cannot go.
     fn pin_for_move(
         &self,
         context: ClassContext<'_>,
@@ -306,8 +306,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             };
             if !batch.given_up {
                 let moved = planned.pinned.moved(&self.layout, planned.to);
-                // Release pairs with the Acquire of a pin: a reader of the new place sees its bytes.
-                // Acquire: whoever was inside the old place has read (readers unpin with Release).
+                // Release pairs with the Acquire of a pin: a reader of the new place sees its
+                // bytes. Acquire: whoever was inside the old place has read
+                // (readers unpin with Release).
                 let committed = cell.compare_exchange(
                     planned.pinned.0,
                     moved.0,

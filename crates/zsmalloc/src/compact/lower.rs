@@ -1,7 +1,7 @@
 //! Small zspages moved to records in lower pages, so that the upper pages of records empty.
 //!
-//! zspages with a few frames' worth of objects, the highest first -> a free record in a lower page ->
-//! a new zspage there -> all of the objects, in one batch or not at all
+//! zspages with a few frames' worth of objects, the highest first -> a free record in a lower page
+//! -> a new zspage there -> all of the objects, in one batch or not at all
 
 use super::batch::{Batch, Supply};
 use super::sparse::SparseZspages;
@@ -14,8 +14,8 @@ use crate::record::units_of;
 use zs_mm::ArenaRef;
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Moves what little a zspage holds to one whose record lies in a lower page, for as many as are
-    /// found at a time, so that the upper pages of records empty.
+    /// Moves what little a zspage holds to one whose record lies in a lower page, for as many as
+    /// are found at a time, so that the upper pages of records empty.
     pub(super) fn lower_records(
         &self,
         class: ClassIndex,
@@ -40,7 +40,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Moves the objects of one zspage to a new one with a record in a lower page, all or none (if
-    /// somebody uses one, or may have closed the zspage). `None` if there is no lower record, or no frame.
+    /// somebody uses one, or may have closed the zspage). `None` if there is no lower record, or no
+    /// frame.
     fn lower_record(
         &self,
         class: ClassIndex,
@@ -72,8 +73,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Some(())
     }
 
-    /// Opens a zspage in `record` for the objects of `zspage`. Its one frame is the class's spare, until an
-    /// object comes.
+    /// Opens a zspage in `record` for the objects of `zspage`. Its one frame is the class's spare,
+    /// until an object comes.
     fn open_lower(
         &self,
         class: ClassIndex,

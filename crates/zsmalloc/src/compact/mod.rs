@@ -1,7 +1,7 @@
 //! COMPACT: objects move together, so that frames empty and go.
 //!
-//! class -> its sparsest zspage, slot by slot from the top -> mover's pin -> a slot of the lowest zspage
-//! with room -> bytes copied -> word to the new place, old slot cleared -> frames detached
+//! class -> its sparsest zspage, slot by slot from the top -> mover's pin -> a slot of the lowest
+//! zspage with room -> bytes copied -> word to the new place, old slot cleared -> frames detached
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -14,10 +14,10 @@
 //!
 //! # Locking
 //!
-//! One thread compacts a pool at a time; another that asks is told so. A class lock is held to plan at
-//! most 32 moves, and again to commit them; in between, while bytes are copied, the objects have a
-//! mover's pin and no lock is held. Readers go in and out all the while: a move whose object has a
-//! reader inside when it would be committed is given up, and nobody has waited.
+//! One thread compacts a pool at a time; another that asks is told so. A class lock is held to plan
+//! at most 32 moves, and again to commit them; in between, while bytes are copied, the objects have
+//! a mover's pin and no lock is held. Readers go in and out all the while: a move whose object has
+//! a reader inside when it would be committed is given up, and nobody has waited.
 
 mod batch;
 mod compactor;
@@ -79,13 +79,14 @@ impl Run<'_> {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Moves objects together, so that frames empty; returns what it did. The frames go to the arena,
-    /// and from there to the system by [`trim`](Self::trim) or with time.
+    /// Moves objects together, so that frames empty; returns what it did. The frames go to the
+    /// arena, and from there to the system by [`trim`](Self::trim) or with time.
     ///
-    /// Concurrent with everything: handles stay what they are, readers are not waited for (an object
-    /// with a reader inside stays where it is), a `replace`, `write` or `map` for writing may wait for
-    /// some 32 copies. Class by class the sparsest zspages are emptied into the lowest ones. May take a
-    /// frame or two from the arena before it frees some; without any to be had, it does what goes without.
+    /// Concurrent with everything: handles stay what they are, readers are not waited for (an
+    /// object with a reader inside stays where it is), a `replace`, `write` or `map` for
+    /// writing may wait for some 32 copies. Class by class the sparsest zspages are emptied
+    /// into the lowest ones. May take a frame or two from the arena before it frees some;
+    /// without any to be had, it does what goes without.
     pub fn compact(&self, budget: CompactBudget) -> CompactReport {
         self.compact_while(budget, || true)
     }
@@ -136,9 +137,9 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         possible.min(self.arena().stats().in_use >> self.geometry.page_size().shift())
     }
 
-    /// Gives `frames` frames back to the system if so many can be spared: free ones first, then those
-    /// that compaction empties. Returns the bytes given back, which may be more (all that is free goes,
-    /// and empty table pages) or less. For a pressure watcher, for instance.
+    /// Gives `frames` frames back to the system if so many can be spared: free ones first, then
+    /// those that compaction empties. Returns the bytes given back, which may be more (all that
+    /// is free goes, and empty table pages) or less. For a pressure watcher, for instance.
     pub fn shrink(&self, frames: u64) -> u64 {
         self.shrink_by(frames, |budget| {
             self.compact(budget);
@@ -217,8 +218,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(())
     }
 
-    /// Releases the frame that the class keeps back. If that closes `done`, with which this thread has
-    /// nothing more to do, it need not be forgotten either.
+    /// Releases the frame that the class keeps back. If that closes `done`, with which this thread
+    /// has nothing more to do, it need not be forgotten either.
     fn release_spare_of(&self, class: ClassIndex, done: Option<ZspageId>, run: &mut Run<'_>) {
         let mut locked = self.lock_class(class);
         let closed_before = locked.closed();

@@ -5,8 +5,8 @@
 pub struct CompactBudget {
     /// The most objects that are moved.
     pub objects: u64,
-    /// It ends soon (some 32 moves at most) after so many frames have been freed, those that it had to
-    /// attach taken off.
+    /// It ends soon (some 32 moves at most) after so many frames have been freed, those that it
+    /// had to attach taken off.
     pub frames: u64,
 }
 
@@ -37,15 +37,15 @@ impl CompactBudget {
 /// Why a compaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompactEnd {
-    /// Nothing is left that could be moved with profit, but for objects that were in use, and for classes
-    /// whose zspages others closed faster than they could be looked at.
+    /// Nothing is left that could be moved with profit, but for objects that were in use, and for
+    /// classes whose zspages others closed faster than they could be looked at.
     Done,
     /// The budget is spent. The next call goes on where this one ended.
     Budget,
     /// The caller wished so.
     Stopped,
-    /// Moves are paused ([`Arena::pause_moves`](zs_mm::Arena::pause_moves), or by a forked child that
-    /// shares the memory).
+    /// Moves are paused ([`Arena::pause_moves`](zs_mm::Arena::pause_moves), or by a forked child
+    /// that shares the memory).
     Paused,
     /// Another thread is compacting this pool.
     Elsewhere,

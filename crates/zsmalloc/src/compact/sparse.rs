@@ -25,8 +25,8 @@ pub(super) const BYTES: usize = 128 << 10;
 /// What is not worth a record of its own.
 pub(super) const FEW_FRAMES: usize = 4;
 
-/// Zspages in the order in which they are emptied: the fewest objects first, as each is a move; then the
-/// most frames, and the highest number.
+/// Zspages in the order in which they are emptied: the fewest objects first, as each is a move;
+/// then the most frames, and the highest number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Sparseness {
     objects: u32,
@@ -34,7 +34,8 @@ pub(super) struct Sparseness {
     zspage: Reverse<ZspageId>,
 }
 
-/// Zspages in the order in which they are filled where the lowest will not do: the most objects first.
+/// Zspages in the order in which they are filled where the lowest will not do: the most objects
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Fullness {
     objects: Reverse<u32>,
@@ -293,8 +294,8 @@ fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Looks for zspages of a class that are neither full nor whole, to be emptied only those beyond the
-    /// one given.
+    /// Looks for zspages of a class that are neither full nor whole, to be emptied only those
+    /// beyond the one given.
     pub(super) fn sparse_zspages(
         &self,
         class: ClassIndex,

@@ -52,8 +52,8 @@ impl HandleTable {
         self.bound.fetch_max(bound, Ordering::Relaxed);
     }
 
-    /// Sets the words of a page whose lists are closed, so this thread's alone, to the generations that
-    /// they go on with. With no lock held: there may be thousands.
+    /// Sets the words of a page whose lists are closed, so this thread's alone, to the generations
+    /// that they go on with. With no lock held: there may be thousands.
     fn free_all_words<B: Backing>(&self, arena: &Arena<B>, page: TablePage) {
         for list in self.lists().of(page) {
             let closed = {
@@ -92,8 +92,8 @@ impl HandleTable {
         }
     }
 
-    /// Finds an open page without an object from `page` on, and closes its lists, so that nobody takes
-    /// a word of it.
+    /// Finds an open page without an object from `page` on, and closes its lists, so that nobody
+    /// takes a word of it.
     fn close_lists<B: Backing>(&self, arena: &Arena<B>, page: &mut TablePage) -> bool {
         loop {
             let mut state = self.state.lock(arena.host());
@@ -114,8 +114,8 @@ impl HandleTable {
         }
     }
 
-    /// For each list of a page the generation that all its words can go on with; `None` unless all of
-    /// them are open, hold no object and have one.
+    /// For each list of a page the generation that all its words can go on with; `None` unless all
+    /// of them are open, hold no object and have one.
     fn generations_if_bare(&self, page: TablePage) -> Option<[u32; MAX_LISTS]> {
         let mut generations = [0; MAX_LISTS];
         for (list, generation) in self.lists().of(page).zip(&mut generations) {
@@ -133,8 +133,8 @@ impl HandleTable {
     /// them would take next. Generations wrap, so "furthest" has a meaning only while they lie
     /// within half the range of each other; `None` if they do not.
     ///
-    /// So a word skips less than half the generations when its list is closed, and a stale handle is
-    /// refused for at least the other half.
+    /// So a word skips less than half the generations when its list is closed, and a stale handle
+    /// is refused for at least the other half.
     fn next_generation(&self, list: ListIndex) -> Option<u32> {
         let bits = self.layout.generation_bits();
         let half = 1_i64 << (bits - 1);

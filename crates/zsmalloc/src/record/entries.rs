@@ -1,7 +1,7 @@
 //! The frame entries of a record: attached, isolated, moved, draining, detached.
 //!
-//! absent -> attached -> absent; attached -> isolated -> attached, there or at another frame; attached ->
-//! draining -> attached (`docs/words.md`).
+//! absent -> attached -> absent; attached -> isolated -> attached, there or at another frame;
+//! attached -> draining -> attached (`docs/words.md`).
 
 use super::{
     ATTACHED, DRAINING, FRAME_MASK, FrameState, ISOLATED, ISOLATED_MASK, ONE_ISOLATED, Record,
@@ -57,15 +57,16 @@ impl Record<'_> {
         self.end_isolation();
     }
 
-    /// isolated at one frame -> attached at another, or draining if the first is being read. Under the
-    /// class lock; the bytes are there.
+    /// isolated at one frame -> attached at another, or draining if the first is being read. Under
+    /// the class lock; the bytes are there.
     pub(crate) fn move_to(&self, entry: EntryIndex, from: FrameId, to: FrameId) {
         let done = self.change_entry(entry, ISOLATED | from.0, ATTACHED | to.0);
         debug_assert!(done, "an isolated entry is its mover's");
         self.end_isolation();
     }
 
-    /// Marks an attached entry as draining: its predecessor is still being read. Under the class lock.
+    /// Marks an attached entry as draining: its predecessor is still being read. Under the class
+    /// lock.
     pub(crate) fn begin_drain(&self, entry: EntryIndex, frame: FrameId) {
         let done = self.change_entry(entry, ATTACHED | frame.0, DRAINING | frame.0);
         debug_assert!(done, "the entry was just moved");
@@ -89,8 +90,9 @@ impl Record<'_> {
     }
 
     fn change_entry(&self, entry: EntryIndex, from: u32, to: u32) -> bool {
-        // Release pairs with the Acquire in `frame` (the new frame's bytes) and in `frame_state`. Changed
-        // under the class lock only: it fails if the entry is not what the caller took it for.
+        // Release pairs with the Acquire in `frame` (the new frame's bytes) and in `frame_state`.
+        // Changed under the class lock only: it fails if the entry is not what the caller
+        // took it for.
         self.entry_cell(entry)
             .compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
             .is_ok()

@@ -1,4 +1,5 @@
-//! What the models of frame migration share: the scene, its objects and frames, a migration beside something else.
+//! What the models of frame migration share: the scene, its objects and frames, a migration beside
+//! something else.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 

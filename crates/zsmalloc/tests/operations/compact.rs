@@ -84,7 +84,8 @@ fn small_budgets_add_up_to_a_whole_compaction() {
             }
         }
         assert!(calls > 3);
-        // What was done before the last call's start may have been undone by its records' moves only.
+        // What was done before the last call's start may have been undone by its records' moves
+        // only.
         while pool.compact(CompactBudget::UNLIMITED).objects_moved > 0 {}
         assert_eq!(pool.can_compact(), 0);
         assert_eq!(pool.stats().frames + possible, frames);

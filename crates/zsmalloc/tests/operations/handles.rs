@@ -152,8 +152,8 @@ fn freed_words_are_reused_first_in_first_out() {
 }
 
 /// What happens when a word was reused 2^`generation_bits` times: the very first handle is the
-/// same number as the last, and is accepted for the new object. At 1 TiB that is after 1024 reuses of
-/// one word, and not one reuse earlier; at 8 MiB it would be after eight million.
+/// same number as the last, and is accepted for the new object. At 1 TiB that is after 1024 reuses
+/// of one word, and not one reuse earlier; at 8 MiB it would be after eight million.
 #[test]
 fn a_generation_wraps_after_all_its_reuses_and_no_earlier() {
     assert!(arena_layout_bits() >= 23);

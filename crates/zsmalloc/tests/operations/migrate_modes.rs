@@ -1,4 +1,5 @@
-//! Frames of a pool moved in each mode, by engines, in three steps: every byte is where its handle says.
+//! Frames of a pool moved in each mode, by engines, in three steps: every byte is where its handle
+//! says.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "a failed step ends a test")]

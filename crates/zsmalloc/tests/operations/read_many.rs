@@ -50,7 +50,8 @@ fn many_reads_are_the_single_ones() {
             pool.insert(&pattern(n as u64, len)).expect("room")
         };
         let mut handles: Vec<Handle> = (0..300).map(|n| insert(pool, n, lens[n])).collect();
-        // Freed ones, some of them with another object in their word; one of another pool; one that is mapped.
+        // Freed ones, some of them with another object in their word; one of another pool; one that
+        // is mapped.
         for n in (0..300).step_by(7) {
             pool.free(handles[n]).expect("live");
         }
@@ -138,7 +139,8 @@ fn words_of_a_client_are_read_too() {
     }
 }
 
-/// The hints look at words, records and entries that others change: objects move, go, and come in their place.
+/// The hints look at words, records and entries that others change: objects move, go, and come in
+/// their place.
 #[test]
 fn objects_move_and_go_under_the_hints() {
     const OBJECTS: usize = 600;

@@ -1,4 +1,5 @@
-//! Frames of a pool between zones of every kind: under load no byte is lost, and each zone gives back what left it.
+//! Frames of a pool between zones of every kind: under load no byte is lost, and each zone gives
+//! back what left it.
 
 #![cfg(not(any(zs_loom, zs_schedule)))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

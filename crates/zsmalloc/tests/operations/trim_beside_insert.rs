@@ -1,7 +1,7 @@
 //! An insert while `trim` takes the last table page back: what it does in the middle of that.
 //!
-//! The backing begins to take the page's memory when the insert may begin, and does it when the insert
-//! has ended, or waits for the page: no order of the threads misses the window.
+//! The backing begins to take the page's memory when the insert may begin, and does it when the
+//! insert has ended, or waits for the page: no order of the threads misses the window.
 
 #![cfg(not(any(zs_loom, zs_schedule)))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -60,8 +60,8 @@ enum Going {
     Words,
 }
 
-/// Inserts into an empty pool of at most `objects` objects while the only page of a table is on its way;
-/// returns whether the insert ended before the page had gone.
+/// Inserts into an empty pool of at most `objects` objects while the only page of a table is on its
+/// way; returns whether the insert ended before the page had gone.
 fn inserted_meanwhile(going: Going, objects: u32) -> bool {
     let (window, host) = (Arc::new(Window::default()), TestHost::leak(0));
     let holder = Holder {

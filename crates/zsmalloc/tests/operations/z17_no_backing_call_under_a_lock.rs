@@ -8,7 +8,7 @@ use std::thread;
 use zs_mm::{ArenaOptions, PageSize};
 use zs_model::{Numbers, Op, RunOptions, SlotTable, World, pattern, run, scaled};
 use zs_os::testing::Call;
-use zs_sync::{Mutex, Rank, may_call_out};
+use zs_sync::{LockName, Mutex, may_call_out};
 use zsmalloc::{HandleTable, Pool, PoolOptions};
 
 fn world(page: PageSize) -> (zs_model::TestArena, World) {
@@ -31,7 +31,7 @@ fn assert_called(world: &World) {
 #[test]
 fn z17_a_held_lock_is_noticed() {
     let (arena, _) = world(PageSize::K4);
-    let lock = Mutex::new(Rank::Class, ());
+    let lock = Mutex::new(LockName::Class, ());
     assert!(may_call_out());
     let guard = lock.lock(arena.host());
     assert!(!may_call_out());

@@ -1,5 +1,5 @@
-//! With `zero_freed`, no byte of an object outlives it in the payload: freed, replaced, or left by a
-//! replace that gave up, or by the end of its pool.
+//! With `zero_freed`, no byte of an object outlives it in the payload: freed, replaced, or left by
+//! a replace that gave up, or by the end of its pool.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

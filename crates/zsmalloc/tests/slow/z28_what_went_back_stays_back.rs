@@ -1,9 +1,10 @@
 //! Row Z28: khugepaged refilled what had been given back.
 //!
-//! Resident memory is read a second after the free, and again when the kernel was asked to do at once
-//! what khugepaged does with time (`MADV_COLLAPSE`, Linux 6.1). In `cargo xtask ci --full` it is read
-//! after 90 s, too: khugepaged itself comes every ten. (Without `MADV_NOHUGEPAGE` before the first frame
-//! of a block is given back, both fail.) A process of its own, because everything that it has counts.
+//! Resident memory is read a second after the free, and again when the kernel was asked to do at
+//! once what khugepaged does with time (`MADV_COLLAPSE`, Linux 6.1). In `cargo xtask ci --full` it
+//! is read after 90 s, too: khugepaged itself comes every ten. (Without `MADV_NOHUGEPAGE` before
+//! the first frame of a block is given back, both fail.) A process of its own, because everything
+//! that it has counts.
 
 use core::ops::Range;
 use std::process::Command;
@@ -66,8 +67,8 @@ fn can_collapse() -> bool {
     can
 }
 
-/// Fills pageblocks that are mapped huge where the system can, frees three of four objects, compacts,
-/// gives back; then looks twice.
+/// Fills pageblocks that are mapped huge where the system can, frees three of four objects,
+/// compacts, gives back; then looks twice.
 fn child() {
     let can_collapse = can_collapse();
     let mut numbers = Numbers::new(28);

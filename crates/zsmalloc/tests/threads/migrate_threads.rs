@@ -1,7 +1,8 @@
-//! Frames that move among threads: rows Z3, M5 and M6, and contents while every frame moves from zone to zone.
+//! Frames that move among threads: rows Z3, M5 and M6, and contents while every frame moves from
+//! zone to zone.
 //!
-//! The long form: `ZS_LONG=20 cargo test --release -p zsmalloc --test threads` plays ping-pong for 20 s a
-//! frame size, and isolates a million frames that are being freed.
+//! The long form: `ZS_LONG=20 cargo test --release -p zsmalloc --test threads` plays ping-pong for
+//! 20 s a frame size, and isolates a million frames that are being freed.
 
 #![cfg(not(zs_loom))]
 #![expect(

@@ -1,5 +1,5 @@
-//! With `zero_freed`, while objects come and go, are written to, replaced and compacted, and two threads move their
-//! frames: in the end the payload has the bytes of live objects, and zeros.
+//! With `zero_freed`, while objects come and go, are written to, replaced and compacted, and two
+//! threads move their frames: in the end the payload has the bytes of live objects, and zeros.
 
 #![cfg(not(zs_loom))]
 #![expect(
@@ -100,7 +100,8 @@ fn not_zero(arena: &TestArena) -> usize {
     payload.iter().filter(|&&byte| byte != 0).count()
 }
 
-/// Runs that one page size may take until every window was hit: which ones a run hits is up to the scheduler.
+/// Runs that one page size may take until every window was hit: which ones a run hits is up to the
+/// scheduler.
 const RUNS: usize = 60;
 
 #[test]
@@ -118,8 +119,8 @@ fn only_live_objects_are_left_in_the_payload() {
     }
 }
 
-/// Users and movers at work on one pool; then only live objects are left. `met` counts what was moved, tried again, and
-/// compacted.
+/// Users and movers at work on one pool; then only live objects are left. `met` counts what was
+/// moved, tried again, and compacted.
 fn users_and_movers(page: PageSize, met: &[AtomicU64; 3]) {
     let options = ArenaOptions {
         page_size: page,

@@ -1,4 +1,5 @@
-//! Pools under what moves frames of a whole arena: contiguous ranges, frames and zones that go, compaction.
+//! Pools under what moves frames of a whole arena: contiguous ranges, frames and zones that go,
+//! compaction.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]

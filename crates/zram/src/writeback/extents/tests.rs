@@ -35,7 +35,8 @@ fn unit(start: u32) -> Extent {
     }
 }
 
-/// More full words in a row than one go looks at, wherever the search begins: it ends, and finds what there is.
+/// More full words in a row than one go looks at, wherever the search begins: it ends, and finds
+/// what there is.
 #[test]
 fn a_search_over_full_groups_ends() {
     let words = 64 * 3 * LOOKS;
@@ -102,7 +103,8 @@ fn every_unit_is_taken_once_and_found_again() {
     assert_eq!(extents.used(), 200);
 }
 
-/// Random extents against a plain vector of flags: each search finds a run if and only if there is one.
+/// Random extents against a plain vector of flags: each search finds a run if and only if there is
+/// one.
 #[test]
 fn as_a_vector_of_flags() {
     let mut random = fastrand::Rng::with_seed(5);
@@ -143,8 +145,8 @@ fn as_a_vector_of_flags() {
     }
 }
 
-/// A search that finds nothing looks at a bounded number of words each time it has the lock, and the next one of
-/// this length at none.
+/// A search that finds nothing looks at a bounded number of words each time it has the lock, and
+/// the next one of this length at none.
 #[test]
 fn a_full_backing_is_searched_in_pieces() {
     let units = 64 * 64 * 3 * LOOKS;

@@ -55,7 +55,8 @@ pub(crate) enum Step {
     More,
     /// The output is to be sent; the input has not been looked at to its end.
     Send,
-    /// TLS begins, once the output is sent; then [`Handshake::encrypted`](super::Handshake::encrypted).
+    /// TLS begins, once the output is sent; then
+    /// [`Handshake::encrypted`](super::Handshake::encrypted).
     StartTls,
     /// Requests begin if the wish is granted; if it is denied, the handshake goes on.
     Begin(Wish),

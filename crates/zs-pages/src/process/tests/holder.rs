@@ -121,14 +121,16 @@ struct Region {
     pages: usize,
 }
 
-// SAFETY: the mapping is plain memory of this process, which lasts until it ends or is unmapped by the one who made it.
+// SAFETY: the mapping is plain memory of this process, which lasts until it ends or is unmapped by
+// the one who made it.
 unsafe impl Send for Region {}
 
 impl Region {
     fn map(pages: usize, flags: i32) -> Self {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = flags | libc::MAP_ANONYMOUS;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that
+        // exists.
         let address =
             unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, protection, flags, -1, 0) };
         assert_ne!(address, libc::MAP_FAILED);
@@ -144,7 +146,8 @@ impl Region {
         region
     }
 
-    /// Writes to every page: the mark, its number, and bytes that depend on the number and on `salt`.
+    /// Writes to every page: the mark, its number, and bytes that depend on the number and on
+    /// `salt`.
     fn mark(self, salt: u64) {
         for page in 0..self.pages {
             let mut bytes = [0_u8; PAGE];
@@ -177,7 +180,8 @@ impl Region {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let (len, offset) = (pages * PAGE, (first * PAGE) as i64);
         let fd = file.as_raw_fd();
-        // SAFETY: a mapping of a file of this process, at an address of the kernel's choice, touches nothing that exists.
+        // SAFETY: a mapping of a file of this process, at an address of the kernel's choice,
+        // touches nothing that exists.
         let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
         assert_ne!(address, libc::MAP_FAILED);
         Self {
@@ -207,10 +211,13 @@ impl Region {
 /// What a process holds.
 pub(super) struct Held(Region);
 
-/// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted; `skipped`, some hundred of each kind
-/// that is left out; `shared`, 1000 marked pages shared with three forks, and 500 of its own; `threads`, 1000 marked
-/// pages, and a thread more; `changing`, 1000 marked pages, all of which change when it goes on; `shared memory`, 400 marked pages of a shared mapping and 300 of a memfd, which the process shows twice, in part, and
-/// two forks of it share; `headless`, 1000 marked pages, and a first thread that has ended; `leaving` and `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
+/// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted;
+/// `skipped`, some hundred of each kind that is left out; `shared`, 1000 marked pages shared with
+/// three forks, and 500 of its own; `threads`, 1000 marked pages, and a thread more; `changing`,
+/// 1000 marked pages, all of which change when it goes on; `shared memory`, 400 marked pages of a
+/// shared mapping and 300 of a memfd, which the process shows twice, in part, and two forks of it
+/// share; `headless`, 1000 marked pages, and a first thread that has ended; `leaving` and
+/// `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
 pub(super) fn hold(kind: &str) -> Held {
     const PAGES: usize = 1000;
     let private = libc::MAP_PRIVATE;
@@ -283,7 +290,8 @@ pub(super) fn hold(kind: &str) -> Held {
 /// Ends the thread that the process began with, in which the harness waits for this one.
 fn end_first_thread() {
     extern "C" fn end_this_thread(_signal: libc::c_int) {
-        // SAFETY: ends this thread as `pthread_exit` does at last. It waits, and holds nothing that others wait for.
+        // SAFETY: ends this thread as `pthread_exit` does at last. It waits, and holds nothing that
+        // others wait for.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
     let first = rustix::process::getpid().as_raw_pid();
@@ -308,7 +316,8 @@ fn end_first_thread() {
     }
 }
 
-/// Registers a region with userfaultfd, for pages that are missing; whether the system allowed that.
+/// Registers a region with userfaultfd, for pages that are missing; whether the system allowed
+/// that.
 fn register(region: Region) -> bool {
     /// `UFFDIO_API` and `struct uffdio_api`.
     const API: u64 = 0xc018_aa3f;
@@ -331,29 +340,31 @@ fn register(region: Region) -> bool {
         MODE_MISSING,
         0,
     ];
-    // SAFETY: the structure has four words, and lives during the call. All pages of the region are there, so that nobody
-    // waits for a missing one.
+    // SAFETY: the structure has four words, and lives during the call. All pages of the region are
+    // there, so that nobody waits for a missing one.
     let registered = unsafe { libc::ioctl(fd, REGISTER, register.as_mut_ptr()) };
     assert_eq!(registered, 0);
     true
 }
 
-/// Keeps huge frames off: one of zeros would be no less zero, but which pages it covers depends on the
-/// system.
+/// Keeps huge frames off: one of zeros would be no less zero, but which pages it covers depends on
+/// the system.
 fn no_huge_zero(region: Region) -> Region {
     let (address, len) = region.raw();
-    // SAFETY: advice on a mapping of this process that changes no byte of it. A kernel without huge pages refuses.
+    // SAFETY: advice on a mapping of this process that changes no byte of it. A kernel without huge
+    // pages refuses.
     let _ = unsafe { libc::madvise(address, len, libc::MADV_NOHUGEPAGE) };
     region
 }
 
-/// Starts a child that shares everything, maps every page of some regions, and waits for the end of this process; returns
-/// when it has mapped them.
+/// Starts a child that shares everything, maps every page of some regions, and waits for the end of
+/// this process; returns when it has mapped them.
 fn fork_and_wait(touched: &[Region]) {
     // Asked for here: a child that runs late might see its parent gone already, and wait for ever.
     let parent = std::process::id();
     let (mut ready, mut done) = std::io::pipe().unwrap();
-    // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are async-signal-safe.
+    // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are
+    // async-signal-safe.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {

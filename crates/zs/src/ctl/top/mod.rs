@@ -1,6 +1,7 @@
 //! `zs ctl top`: what a disk does, second by second.
 //!
-//! Data model: `server -> Stat -> History (two looks, and throughput over time) -> frame on the terminal`.
+//! Data model: `server -> Stat -> History (two looks, and throughput over time) -> frame on the
+//! terminal`.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant};
 /// How soon a signal is noticed.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Shows a disk until q is pressed, or a signal comes. The terminal is as it was afterwards, also after a panic.
+/// Shows a disk until q is pressed, or a signal comes. The terminal is as it was afterwards, also
+/// after a panic.
 pub(super) fn run(link: &mut Link, export: Option<String>, every: u64) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         let text =

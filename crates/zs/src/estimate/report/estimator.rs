@@ -15,8 +15,8 @@ const FEW_PAGES: u64 = 30;
 pub(super) struct Saving {
     /// Bytes that a pool would hold.
     pub(super) held: f64,
-    /// By which share of itself `held` may be wrong for the choice of the sample, in 95 of 100 cases; 0 if all pages were
-    /// read, `None` if too few were to know.
+    /// By which share of itself `held` may be wrong for the choice of the sample, in 95 of 100
+    /// cases; 0 if all pages were read, `None` if too few were to know.
     pub(super) error: Option<f64>,
 }
 
@@ -54,8 +54,8 @@ pub(super) struct Sum {
     variance: Option<f64>,
 }
 
-/// What a pool takes for its objects: so many bytes for each byte of payload, however much there is, and some once, for
-/// structures and partly filled zspages.
+/// What a pool takes for its objects: so many bytes for each byte of payload, however much there
+/// is, and some once, for structures and partly filled zspages.
 #[derive(Clone, Copy)]
 pub(super) struct Cost {
     per_byte: f64,

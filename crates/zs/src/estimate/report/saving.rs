@@ -16,7 +16,8 @@ pub(super) struct Row<'a> {
     pub(super) zero: Option<f64>,
     /// Zero included.
     pub(super) same_filled: Option<f64>,
-    /// With each codec; `None` if of some pages nothing is known, or not all of the sample was stored.
+    /// With each codec; `None` if of some pages nothing is known, or not all of the sample was
+    /// stored.
     pub(super) savings: [Option<Saving>; 2],
 }
 

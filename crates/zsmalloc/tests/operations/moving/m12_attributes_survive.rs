@@ -1,5 +1,5 @@
-//! Row M12: an attribute was lost in a move. What an object has beside its bytes lies in its word: length, the
-//! client's flags, the generation.
+//! Row M12: an attribute was lost in a move. What an object has beside its bytes lies in its word:
+//! length, the client's flags, the generation.
 
 use super::{arena, move_frames, owned, settled};
 use zs_mm::{MigrateMode, PageSize};

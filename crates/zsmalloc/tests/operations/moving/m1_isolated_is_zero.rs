@@ -1,5 +1,5 @@
-//! Row M1: counters of isolated frames went negative, and everyone waited for ever. Here the counter is what is
-//! held isolated after every operation, whatever its outcome.
+//! Row M1: counters of isolated frames went negative, and everyone waited for ever. Here the
+//! counter is what is held isolated after every operation, whatever its outcome.
 
 use super::{arena, check, filled, owned, underway};
 use std::collections::BTreeMap;
@@ -187,7 +187,8 @@ impl<'p> Run<'p, '_> {
     }
 }
 
-/// A million operations at `ZS_LONG=20` (`ZS_LONG=20 cargo test --release -p zsmalloc --test operations m1_`).
+/// A million operations at `ZS_LONG=20` (`ZS_LONG=20 cargo test --release -p zsmalloc --test
+/// operations m1_`).
 fn operations(page: PageSize, seed: u64) {
     let arena = arena(page);
     let pools = ["first", "second"]

@@ -1,5 +1,6 @@
-//! Row M3: a throttle waited for frames that its own caller had isolated. Here nobody waits for an isolated
-//! frame: a call on it says so at once, in every mode; and puts its own back before it returns.
+//! Row M3: a throttle waited for frames that its own caller had isolated. Here nobody waits for an
+//! isolated frame: a call on it says so at once, in every mode; and puts its own back before it
+//! returns.
 
 use super::{arena, check, filled, move_frames, owned, pool, settled, underway};
 use zs_mm::{FrameStatus, MigrateMode, Movable, PageSize};

@@ -1,5 +1,5 @@
-//! Row M4: a frame's kind was told by the low bits of a pointer, and misread. Kinds are tags of the descriptor, and
-//! each frame is refused as what it is.
+//! Row M4: a frame's kind was told by the low bits of a pointer, and misread. Kinds are tags of the
+//! descriptor, and each frame is refused as what it is.
 
 use super::{arena, check, filled, move_frames, owned, pool, settled};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,8 +62,8 @@ fn m4_each_frame_is_refused_as_what_it_is() {
     }
 }
 
-/// A destination in another arena is refused before a byte is copied: its number would lead to somebody else's
-/// frame here.
+/// A destination in another arena is refused before a byte is copied: its number would lead to
+/// somebody else's frame here.
 #[test]
 fn m4_a_frame_of_another_arena_is_no_destination() {
     for mode in [MigrateMode::Async, MigrateMode::SyncNoCopy] {

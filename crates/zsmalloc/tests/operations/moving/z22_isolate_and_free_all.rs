@@ -1,5 +1,5 @@
-//! Rows Z4 and Z22: the last object of a frame goes while the frame is isolated. Its memory comes back with the
-//! putback, or with the move; not before, and not twice.
+//! Rows Z4 and Z22: the last object of a frame goes while the frame is isolated. Its memory comes
+//! back with the putback, or with the move; not before, and not twice.
 
 use super::{arena, check, filled, frame_of, is_free, move_frames, owned, pool, settled};
 use zs_mm::{FrameStatus, MigrateMode, Movable, PageSize};

@@ -1,5 +1,5 @@
-//! Row Z23: one long reader made a migration fail for good. Here the move is done at once; the old frame is freed
-//! when the reader has left, and who needs that frame tries again until then.
+//! Row Z23: one long reader made a migration fail for good. Here the move is done at once; the old
+//! frame is freed when the reader has left, and who needs that frame tries again until then.
 
 use super::{arena, frame_of, is_free, move_frames, pool, settled, underway};
 use zs_mm::{FrameStatus, MigrateMode, Movable, PageSize};
@@ -40,8 +40,8 @@ fn z23_a_long_reader_delays_the_old_frame_alone() {
     }
 }
 
-/// Readers who come and go, always one of them inside, each at the new place: the old frame is free once
-/// those who were inside at the move have left.
+/// Readers who come and go, always one of them inside, each at the new place: the old frame is free
+/// once those who were inside at the move have left.
 #[test]
 fn z23_a_drained_frame_comes_back_when_it_is_looked_at() {
     let arena = arena(PageSize::K4);

@@ -1,5 +1,5 @@
-//! Row Z5: a pool was destroyed with frames isolated. A token keeps its pool borrowed, so what is left is a
-//! token that was forgotten, and one that was dropped on the way of a panic.
+//! Row Z5: a pool was destroyed with frames isolated. A token keeps its pool borrowed, so what is
+//! left is a token that was forgotten, and one that was dropped on the way of a panic.
 
 use super::{arena, check, filled, is_free, owned, pool, settled, underway};
 use std::mem;

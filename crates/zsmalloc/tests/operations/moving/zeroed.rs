@@ -1,4 +1,5 @@
-//! With `zero_freed`, moves leave no byte of a freed object either: not in the old frame, nor in the new one.
+//! With `zero_freed`, moves leave no byte of a freed object either: not in the old frame, nor in
+//! the new one.
 
 use super::{arena, move_frames, owned, settled};
 use zs_mm::{MigrateMode, Movable, PageSize};
@@ -32,7 +33,8 @@ fn only_live_objects_are_left_in_the_payload() {
                 let handle = pool.insert(&pattern(12 * step + n, len)).expect("room");
                 live.push((handle, len));
             }
-            // Some are freed while their frames are isolated, some with a reader inside, some are replaced.
+            // Some are freed while their frames are isolated, some with a reader inside, some are
+            // replaced.
             let frames = owned(&arena);
             let isolate = |&frame| arena.isolate(frame, &owners, false).ok();
             let tokens: Vec<_> = frames.iter().step_by(3).filter_map(isolate).collect();

@@ -1,6 +1,6 @@
-//! The ranked table of all locks, and its check.
+//! The table of all locks, and the check that a thread holds one of them at a time.
 //!
-//! | rank | guards | may be taken while holding |
+//! | lock | guards | may be taken while holding |
 //! |---|---|---|
 //! | `Word` | one object's word, by its state bits | nothing below |
 //! | `Class` | the zspages of one size class of one pool | `Word` (a pin), and no other lock |
@@ -12,9 +12,10 @@
 //! | `Balloon` | the slots of a balloon | nothing |
 //! | `Shares` | the index of a block store's shared objects | nothing |
 //!
-//! The order of the design is *frame lock < word < class*: the frame lock, a bit of a frame's descriptor,
-//! is waited for with no lock held, and others are taken under it. Under `Class`, words are only tried. The last seven are leaves:
-//! short, and never held while the OS is called, memory is committed, or bytes are compressed.
+//! The order of the design is *frame lock < word < class*: the frame lock, a bit of a frame's
+//! descriptor, is waited for with no lock held, and others are taken under it. Under `Class`, words
+//! are only tried. The last seven are leaves: short, and never held while the OS is called, memory
+//! is committed, or bytes are compressed.
 //!
 //! Words are not checked by thread: a guard may be dropped by another thread than the one that
 //! pinned. What is checked is that nobody *waits* for a word with a lock held
@@ -22,10 +23,10 @@
 
 use core::marker::PhantomData;
 
-/// The rank of a lock. Debug builds with `std` panic when a lock is taken out of order.
+/// The name of a lock. Debug builds with `std` panic when a thread that holds one takes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Rank {
+pub enum LockName {
     /// The zspages of one size class of one pool.
     Class = 0,
     /// One CPU's free frames.
@@ -44,7 +45,7 @@ pub enum Rank {
     Shares = 7,
 }
 
-impl Rank {
+impl LockName {
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -52,7 +53,7 @@ impl Rank {
 
 /// Says whether the caller holds no lock, so that it may call the OS, commit memory or compress.
 ///
-/// Always true where ranks are not checked (release builds, `no_std`).
+/// Always true where locks are not checked (release builds, `no_std`).
 pub fn may_call_out() -> bool {
     held::get() == 0
 }
@@ -63,12 +64,12 @@ pub fn assert_may_block() {
     debug_assert!(may_call_out(), "waits or calls out with a lock held");
 }
 
-/// Replaces the calling thread's marks of held locks: threads of a seeded schedule share one thread of
-/// the system, and each has marks of its own.
+/// Replaces the calling thread's marks of held locks: threads of a seeded schedule share one thread
+/// of the system, and each has marks of its own.
 #[cfg(zs_schedule)]
-pub(crate) fn swap_held(ranks: u8) -> u8 {
+pub(crate) fn swap_held(names: u8) -> u8 {
     let before = held::get();
-    held::set(ranks);
+    held::set(names);
     before
 }
 
@@ -77,19 +78,19 @@ pub(crate) fn swap_held(ranks: u8) -> u8 {
 /// Neither `Send` nor `Sync`: the mark belongs to the thread that took the lock, and so does the
 /// guard that holds it.
 #[derive(Debug)]
-pub(crate) struct Held(Rank, PhantomData<*mut ()>);
+pub(crate) struct Held(LockName, PhantomData<*mut ()>);
 
 impl Held {
-    /// Checks the order, then marks `rank` as held.
+    /// Checks that the thread holds no lock, then marks this one as held.
     #[inline]
-    pub(crate) fn enter(rank: Rank) -> Self {
+    pub(crate) fn enter(name: LockName) -> Self {
         let before = held::get();
         debug_assert!(
             before == 0,
-            "lock order: {rank:?} taken while holding ranks {before:#b}"
+            "lock order: {name:?} taken while holding locks {before:#b}"
         );
-        held::set(before | rank.bit());
-        Self(rank, PhantomData)
+        held::set(before | name.bit());
+        Self(name, PhantomData)
     }
 }
 
@@ -110,8 +111,8 @@ mod held {
         HELD.with(core::cell::Cell::get)
     }
 
-    pub(super) fn set(ranks: u8) {
-        HELD.with(|held| held.set(ranks));
+    pub(super) fn set(names: u8) {
+        HELD.with(|held| held.set(names));
     }
 }
 
@@ -125,8 +126,8 @@ mod held {
         HELD.with(core::cell::Cell::get)
     }
 
-    pub(super) fn set(ranks: u8) {
-        HELD.with(|held| held.set(ranks));
+    pub(super) fn set(names: u8) {
+        HELD.with(|held| held.set(names));
     }
 }
 
@@ -138,5 +139,5 @@ mod held {
     }
 
     #[inline]
-    pub(super) fn set(_ranks: u8) {}
+    pub(super) fn set(_names: u8) {}
 }
