@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use zs_mm::PageSize;
 
 /// The page sizes as they are written, and as [`PageSize`] displays itself.
-const PAGE_SIZES: [(&str, PageSize); 3] = [
+pub(crate) const PAGE_SIZES: [(&str, PageSize); 3] = [
     ("4k", PageSize::K4),
     ("16k", PageSize::K16),
     ("64k", PageSize::K64),

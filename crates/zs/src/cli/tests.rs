@@ -1,4 +1,5 @@
 use super::*;
+use crate::args::{PAGE_SIZES, number_in};
 use clap::CommandFactory as _;
 
 #[test]

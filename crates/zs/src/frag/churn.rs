@@ -1,7 +1,7 @@
 //! A pool that is filled, and whose objects are freed and stored again at random.
 
 use super::reading::Looks;
-use crate::failure::Failure;
+use crate::failure::{Failure, failed};
 use crate::pool::Pool;
 use crate::units::Share;
 use zcomp::{Algorithm, Compressed, Stream};

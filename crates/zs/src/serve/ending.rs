@@ -218,7 +218,7 @@ impl Ending {
         };
         let mut state = self.shared.lock();
         let child = command.spawn();
-        let mut child = child.map_err(|error| failed(&format!("/bin/sh: {error}")))?;
+        let mut child = child.map_err(|error| failed(format!("/bin/sh: {error}")))?;
         let id = ChildId::of(&child);
         (state.command, state.is_at_terminal) = (Some(id), is_at_terminal);
         drop(state);

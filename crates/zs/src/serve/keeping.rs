@@ -136,7 +136,7 @@ impl Files {
                 ));
                 Ok(None)
             }
-            Err(error) => Err(failed(&format!("--load {}: {error}", path.display()))),
+            Err(error) => Err(failed(format!("--load {}: {error}", path.display()))),
         }
     }
 
@@ -146,7 +146,7 @@ impl Files {
             return Ok(None);
         };
         let mut known = None;
-        let wrong = |text: &str| Err(failed(&format!("--save {}: {text}", path.display())));
+        let wrong = |text: &str| Err(failed(format!("--save {}: {text}", path.display())));
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return wrong(&error.to_string()),

@@ -191,7 +191,7 @@ fn serve(
     if console.is_some_and(|console| !console.stop()) {
         log.note("what zs ctl asked for took too long, and was cut off");
     }
-    match server.stop(GRACE) {
+    match server.stop(console::GRACE) {
         Stopped::InTime => {}
         Stopped::CutOff => log.note("clients that did not take their replies were cut off"),
         Stopped::Stuck(_) => log.note("requests were cut off that did not come to an end"),
@@ -254,7 +254,7 @@ fn start(
     let tls = match options.tls.as_deref() {
         Some([certificate, key, authority]) => {
             let tls = Tls::from_files(certificate, key, authority);
-            Some(tls.map_err(|error| failed(&format!("--tls {error}")))?)
+            Some(tls.map_err(|error| failed(format!("--tls {error}")))?)
         }
         _ => None,
     };

@@ -22,7 +22,7 @@ impl PidFile {
     /// nothing is replaced but a file with a process number, or an empty one.
     pub(super) fn write(path: &Path) -> Result<Self, Failure> {
         let made = Self::make(path);
-        made.map_err(|error| failed(&format!("--pidfile {}: {error}", path.display())))
+        made.map_err(|error| failed(format!("--pidfile {}: {error}", path.display())))
     }
 
     fn make(path: &Path) -> io::Result<Self> {

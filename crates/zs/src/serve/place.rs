@@ -71,7 +71,7 @@ impl Place {
         for index in 0..given.len() {
             let listener = given.take_unix_listener(index).ok().flatten();
             let listener = listener.ok_or_else(|| {
-                failed(&format!(
+                failed(format!(
                     "socket {index} of LISTEN_FDS: no unix stream socket, and no other is taken over"
                 ))
             })?;
@@ -80,7 +80,7 @@ impl Place {
             socket = socket.or(path);
             let endpoint = Endpoint::inherited(listener);
             let endpoint =
-                endpoint.map_err(|error| failed(&format!("socket {index} of LISTEN_FDS: {error}")));
+                endpoint.map_err(|error| failed(format!("socket {index} of LISTEN_FDS: {error}")));
             inherited.push(endpoint?);
         }
         Ok(Self {

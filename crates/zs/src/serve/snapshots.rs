@@ -20,7 +20,7 @@ impl Files {
     pub(super) fn below(folder: Option<&Path>) -> Result<Self, Failure> {
         let open = |path: &Path| {
             let folder = Folder::open(path);
-            folder.map_err(|error| failed(&format!("--allow-dir {}: {error}", path.display())))
+            folder.map_err(|error| failed(format!("--allow-dir {}: {error}", path.display())))
         };
         Ok(Self {
             folder: folder.map(open).transpose()?,

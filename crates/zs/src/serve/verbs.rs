@@ -7,7 +7,7 @@ use super::snapshots::Files;
 use super::{metrics, report};
 use crate::control::{Blocks, Bound, ClientStat, Form, Order, Request, Stat, Whom};
 use serde_json::{Value, json};
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
