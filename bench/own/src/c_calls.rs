@@ -309,7 +309,7 @@ impl Sides {
 
     fn time_replaces(&self, batches: u32) -> Result<(f64, f64)> {
         let replace = black_box(zs_pool_replace as unsafe extern "C" fn(_, _, _, _) -> _);
-        let rust = |handle, bytes: &[u8]| Ok(self.rust.replace(handle, bytes)?);
+        let rust = |handle, bytes: &[u8]| Ok(self.rust.replace(handle, bytes).map(|_| ())?);
         let c = |handle, bytes: &[u8]| {
             // SAFETY: the slice is so long; nobody destroys the pool meanwhile.
             must(unsafe { replace(self.c, handle, bytes.as_ptr().cast(), bytes.len()) })

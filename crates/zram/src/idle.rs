@@ -50,14 +50,14 @@ impl<B: Backing> Store<B> {
                 }
                 _ => true,
             };
-            let change = |bits| {
-                let (mark, idle) = (ObjectFlags::of(bits), is_idle());
-                (!mark.locked && mark.idle != idle).then(|| ObjectFlags { idle, ..mark }.bits())
+            let change = |flags: ObjectFlags| {
+                let idle = is_idle();
+                (!flags.locked && flags.idle != idle).then_some(ObjectFlags { idle, ..flags })
             };
-            match self.pool.change_bits(block.word(), change) {
-                Ok((bits, changed)) => {
+            match self.change_flags(block.word(), change) {
+                Ok((before, changed)) => {
                     // What was changed was turned round.
-                    marked += u64::from(ObjectFlags::of(bits).idle != changed);
+                    marked += u64::from(before.idle != changed);
                 }
                 Err(zsmalloc::Error::Forked) => return Err(Error::Forked),
                 // Freed meanwhile.

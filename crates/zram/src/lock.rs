@@ -19,7 +19,7 @@ use crate::ids::BlockIndex;
 use crate::store::Store;
 use crate::table::wait;
 use zs_mm::Backing;
-use zsmalloc::{ClientBits, State, Word, WordIndex};
+use zsmalloc::{State, Word, WordIndex};
 
 /// How often a locked word is looked at before its waiter sleeps.
 const SPINS: u32 = 200;
@@ -131,6 +131,21 @@ impl<B: Backing> Store<B> {
         Content::of(word, &self.pool.layout())
     }
 
+    /// Changes the flags of an object by the pure function `change`, which may be called several
+    /// times and answers `None` to leave them. Returns the flags before, and whether they changed.
+    ///
+    /// # Errors
+    /// Those of [`Pool::change_bits`](zsmalloc::Pool::change_bits): the word holds no object.
+    pub(crate) fn change_flags(
+        &self,
+        index: WordIndex,
+        change: impl Fn(ObjectFlags) -> Option<ObjectFlags>,
+    ) -> Result<(ObjectFlags, bool), zsmalloc::Error> {
+        let change = |bits| change(ObjectFlags::of(bits)).map(ObjectFlags::bits);
+        let (before, changed) = self.pool.change_bits(index, change)?;
+        Ok((ObjectFlags::of(before), changed))
+    }
+
     fn try_lock(&self, block: BlockIndex) -> Option<Kind> {
         let word = self.pool.look_at(block.word())?;
         let (content, locked) = Content::of(word, &self.pool.layout());
@@ -138,19 +153,15 @@ impl<B: Backing> Store<B> {
             return None;
         }
         let Some(taken) = content.word(true) else {
-            let lock = |bits: ClientBits| {
-                let mark = ObjectFlags::of(bits);
-                (!mark.locked).then(|| {
-                    ObjectFlags {
-                        locked: true,
-                        ..mark
-                    }
-                    .bits()
+            let lock = |flags: ObjectFlags| {
+                (!flags.locked).then_some(ObjectFlags {
+                    locked: true,
+                    ..flags
                 })
             };
             // An error: the object has just gone. Look again.
-            let (bits, changed) = self.pool.change_bits(block.word(), lock).ok()?;
-            return changed.then(|| Content::Object(ObjectFlags::of(bits)).kind());
+            let (flags, changed) = self.change_flags(block.word(), lock).ok()?;
+            return changed.then(|| Content::Object(flags).kind());
         };
         let changed = self.table().change(block, word, taken);
         changed.then(|| content.kind())
@@ -193,54 +204,51 @@ impl<B: Backing> BlockLock<'_, B> {
         .bits();
         self.renew(self.content(), mark, bytes, || {
             let pool = &self.store.pool;
-            pool.write_with_bits(self.block.word(), bits, bytes)
+            pool.write_with_bits(self.block.word(), bits, bytes)?;
+            Ok(bytes.len())
         })
     }
 
-    /// Gives the block's object other bytes at a moment without readers.
+    /// Gives the block's object other bytes at a moment without readers, by `renew`, which returns
+    /// the old length.
     fn renew(
         &self,
         old: Content,
         mark: ObjectFlags,
         bytes: &[u8],
-        renew: impl Fn() -> Result<(), zsmalloc::Error>,
+        renew: impl Fn() -> Result<usize, zsmalloc::Error>,
     ) -> Result<(), Error> {
-        let freed = self.object(old)?;
+        let form = self.form(old)?;
         let mut spins = 0;
-        loop {
+        let old_len = loop {
             match renew() {
                 // A reader is inside, or the mark of idleness has just changed.
                 Err(zsmalloc::Error::Busy) => self.keep_readers_out()?,
                 outcome => break outcome?,
             }
             wait(self.store.arena(), &mut spins);
-        }
-        self.store.counters.freed(freed.0, freed.1);
+        };
+        self.store.counters.freed(form, old_len);
         self.store.counters.stored(mark.form, bytes.len());
         Ok(())
     }
 
-    /// Returns the form and length of the block's object.
-    fn object(&self, content: Content) -> Result<(Form, usize), Error> {
+    /// Returns the form of the block's object.
+    fn form(&self, content: Content) -> Result<Form, Error> {
         let Content::Object(mark) = content else {
             return Err(self.corrupt("its object went away under its lock"));
         };
-        Ok((mark.form, self.store.read_pinned(self.block.word())?.len()))
+        Ok(mark.form)
     }
 
     /// Readers to come wait until this lock is given back.
     fn keep_readers_out(&self) -> Result<(), Error> {
-        let wanted = |bits: ClientBits| {
-            let mark = ObjectFlags::of(bits);
-            (!mark.wanted).then(|| {
-                ObjectFlags {
-                    wanted: true,
-                    ..mark
-                }
-                .bits()
+        self.store.change_flags(self.block.word(), |flags| {
+            (!flags.wanted).then_some(ObjectFlags {
+                wanted: true,
+                ..flags
             })
-        };
-        self.store.pool.change_bits(self.block.word(), wanted)?;
+        })?;
         Ok(())
     }
 
@@ -267,7 +275,8 @@ impl<B: Backing> BlockLock<'_, B> {
     /// Frees the block's object, and waits until its last reader has left: readers to come wait for
     /// the lock.
     fn free_object(&self, old: Content) -> Result<Word, Error> {
-        let (form, len) = self.object(old)?;
+        let form = self.form(old)?;
+        let len = self.store.read_pinned(self.block.word())?.len();
         self.store.pool.free(self.block.word())?;
         self.store.counters.freed(form, len);
         let mut spins = 0;
@@ -312,21 +321,14 @@ impl<B: Backing> BlockLock<'_, B> {
 
     fn unlock_object(&self, word: Word) -> bool {
         debug_assert_eq!(word.state(), State::Live, "nothing is left on its way");
-        let unlock = |bits: ClientBits| {
-            let mark = ObjectFlags::of(bits);
-            mark.locked.then(|| {
-                ObjectFlags {
-                    locked: false,
-                    wanted: false,
-                    ..mark
-                }
-                .bits()
+        let unlocked = self.store.change_flags(self.block.word(), |flags| {
+            flags.locked.then_some(ObjectFlags {
+                locked: false,
+                wanted: false,
+                ..flags
             })
-        };
-        matches!(
-            self.store.pool.change_bits(self.block.word(), unlock),
-            Ok((_, true))
-        )
+        });
+        matches!(unlocked, Ok((_, true)))
     }
 }
 

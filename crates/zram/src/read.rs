@@ -19,7 +19,7 @@ use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
 use zs_mm::Backing;
 use zs_sync::Ordering;
-use zsmalloc::WordIndex;
+use zsmalloc::{Word, WordIndex};
 
 impl<B: Backing> Store<B> {
     /// Reads `buffer.len()` bytes at `offset`, which may be any. Blocks only as long as another
@@ -170,12 +170,8 @@ impl<B: Backing> Store<B> {
             Err(zsmalloc::Error::Stale) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        // A replace does not commit with a reader inside, so these bits are those of the pinned
-        // object.
-        let Some(word) = self.pool.look_at(index) else {
-            return Ok(false);
-        };
-        let mark = ObjectFlags::of(word.client_bits(&self.pool.layout()));
+        let layout = self.pool.layout();
+        let mark = ObjectFlags::of(guard.word().client_bits(&layout));
         let bytes = guard.contiguous(joined)?;
         self.decode(block, mark.form, bytes, out)?;
         if index == block.word() {
@@ -183,30 +179,25 @@ impl<B: Backing> Store<B> {
         }
         // Whoever marks it idle by an older time than this has done so by now, or looks at it
         // again.
-        drop(guard);
-        self.accessed(index);
+        self.accessed(index, guard.leave());
         Ok(true)
     }
 
-    /// Notes an access, which has ended: the block is neither idle nor what a writeback has picked
-    /// any more.
-    fn accessed(&self, index: WordIndex) {
-        let used = |bits| {
-            let mark = ObjectFlags::of(bits);
-            (mark.idle || mark.picked).then(|| {
-                ObjectFlags {
-                    idle: false,
-                    picked: false,
-                    ..mark
-                }
-                .bits()
-            })
-        };
-        if let (Content::Object(mark), _) = self.content_of(index)
+    /// Notes an access, which has ended and left this word: the block is neither idle nor what a
+    /// writeback has picked any more.
+    fn accessed(&self, index: WordIndex, left: Word) {
+        if let (Content::Object(mark), _) = Content::of(left, &self.pool.layout())
             && (mark.idle || mark.picked)
         {
             // An error: the object has been freed meanwhile.
-            let _ = self.pool.change_bits(index, used);
+            let _ = self.change_flags(index, |flags| {
+                let used = flags.idle || flags.picked;
+                used.then_some(ObjectFlags {
+                    idle: false,
+                    picked: false,
+                    ..flags
+                })
+            });
         }
     }
 

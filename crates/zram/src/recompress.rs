@@ -216,16 +216,12 @@ impl<B: Backing> Store<B> {
 
     fn set_tried(&self, block: BlockIndex, priority: u8) {
         // An error cannot be: the block is locked, so its object stays.
-        let _ = self.pool.change_bits(block.word(), |bits| {
-            let mark = ObjectFlags::of(bits);
-            Some(
-                ObjectFlags {
-                    tried: mark.tried | bit(priority),
-                    idle: false,
-                    ..mark
-                }
-                .bits(),
-            )
+        let _ = self.change_flags(block.word(), |flags| {
+            Some(ObjectFlags {
+                tried: flags.tried | bit(priority),
+                idle: false,
+                ..flags
+            })
         });
     }
 }

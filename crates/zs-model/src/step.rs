@@ -235,7 +235,13 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
             pool.replace(key, &bytes)
         };
         let done = self.agree_or_no_memory("replace", injected, got, expected)?;
-        if done.is_some() {
+        if let Some(old_len) = done {
+            let expected = self.model.objects[at].bytes.len();
+            if old_len != expected {
+                return Err(format!(
+                    "replace: the old length is {old_len}, not {expected}"
+                ));
+            }
             self.model.objects[at].bytes = bytes;
             self.report.replaced += 1;
         }
@@ -317,7 +323,7 @@ impl<B: Backing, W: Words> Driver<'_, '_, B, W> {
             ("read", pool.read(key).map(|_| ())),
             ("write", pool.write(key, 0, &[1])),
             ("write beyond", pool.write(key, usize::MAX, &[1, 2])),
-            ("replace", pool.replace(key, &[1])),
+            ("replace", pool.replace(key, &[1]).map(|_| ())),
             (
                 "read-only map",
                 pool.map(key, MapMode::ReadOnly, &mut buffer).map(|_| ()),

@@ -10,6 +10,7 @@ use crate::pool::Pool;
 use crate::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
+use core::mem::ManuallyDrop;
 use zs_mm::{ArenaRef, FrameId, PageSize};
 use zs_sync::{AtomicU64, Host, Ordering, Peek, assert_may_block};
 
@@ -55,7 +56,7 @@ pub struct Spans<'a> {
 pub struct ReadGuard<'a, A: ArenaRef, C: Client> {
     pool: &'a Pool<A, C>,
     index: WordIndex,
-    len: usize,
+    word: Word,
     spans: ByteSpans,
 }
 
@@ -63,7 +64,7 @@ impl<A: ArenaRef, C: Client> fmt::Debug for ReadGuard<'_, A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadGuard")
             .field("index", &self.index)
-            .field("len", &self.len)
+            .field("len", &self.len())
             .finish_non_exhaustive()
     }
 }
@@ -90,7 +91,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         Ok(ReadGuard {
             pool: self,
             index: target.index,
-            len,
+            word: pinned,
             spans: self.spans(class, place, len),
         })
     }
@@ -145,16 +146,17 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     }
 
     /// Ends a pin, a reader's or a mover's, by the read-modify-write `release`; the last one out of
-    /// a freed object finishes the free.
+    /// a freed object finishes the free. Returns the word as it was left.
     #[inline]
-    pub(crate) fn unpin(&self, index: WordIndex, release: impl FnOnce(&AtomicU64) -> Word) {
+    pub(crate) fn unpin(&self, index: WordIndex, release: impl FnOnce(&AtomicU64) -> Word) -> Word {
         let Some(cell) = self.cell(index) else {
-            return;
+            return Word(0);
         };
         let left = release(cell);
         if left.is_abandoned() {
             self.finish_free_of_another(index, left);
         }
+        left
     }
 
     /// Seldom met, and kept out of every reader's way.
@@ -168,7 +170,34 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
     /// Returns the object's length in bytes, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "no object is empty")]
     pub fn len(&self) -> usize {
-        self.len
+        self.spans.first.len() + self.spans.second.len()
+    }
+
+    /// Returns the object's word as this reader pinned it. No replace commits with a reader inside,
+    /// so its place and its client's generation are those of the bytes; flags may have changed
+    /// since.
+    #[inline]
+    pub fn word(&self) -> Word {
+        self.word
+    }
+
+    /// Ends the reading, as dropping the guard does; returns the object's word as this reader left
+    /// it.
+    #[inline]
+    pub fn leave(self) -> Word {
+        ManuallyDrop::new(self).unpin()
+    }
+
+    /// Ends the pin. Called once: by `leave` or by the drop.
+    #[inline]
+    fn unpin(&self) -> Word {
+        self.pool.unpin(self.index, |cell| {
+            // Release: this reader's reads come before whatever the next owner of the bytes does.
+            // Acquire: the last one out sees that all the others have read.
+            let before = cell.fetch_sub(ONE_READER, Ordering::AcqRel);
+            debug_assert!(Word(before).readers() > 0, "a pinned word has a reader");
+            Word(before.wrapping_sub(ONE_READER))
+        })
     }
 
     /// Returns the frames of the object.
@@ -202,7 +231,7 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
     /// [`Error::BufferTooSmall`] with the length needed; nothing is copied then.
     #[inline]
     pub fn copy_to(&self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let needed = self.len;
+        let needed = self.len();
         let place = buffer
             .get_mut(..needed)
             .ok_or(Error::BufferTooSmall { needed })?;
@@ -230,12 +259,6 @@ impl<'a, A: ArenaRef, C: Client> ReadGuard<'a, A, C> {
 impl<A: ArenaRef, C: Client> Drop for ReadGuard<'_, A, C> {
     #[inline]
     fn drop(&mut self) {
-        self.pool.unpin(self.index, |cell| {
-            // Release: this reader's reads come before whatever the next owner of the bytes does.
-            // Acquire: the last one out sees that all the others have read.
-            let before = cell.fetch_sub(ONE_READER, Ordering::AcqRel);
-            debug_assert!(Word(before).readers() > 0, "a pinned word has a reader");
-            Word(before.wrapping_sub(ONE_READER))
-        });
+        self.unpin();
     }
 }

@@ -15,8 +15,8 @@ use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Peek};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Gives an object new contents of any length, under the same handle. Readers see the old bytes
-    /// or the new ones. On an error the old contents stay.
+    /// Gives an object new contents of any length, under the same handle; returns the length of the
+    /// old ones. Readers see the old bytes or the new ones. On an error the old contents stay.
     ///
     /// Needs memory for the new contents beside the old. Waits for a write or a move of the same
     /// object to end (a bounded copy).
@@ -24,7 +24,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// # Errors
     /// As for `insert`; [`Error::Stale`]; [`Error::Busy`] with a reader inside, or while mapped for
     /// writing.
-    pub fn replace(&self, key: C::Key, bytes: &[u8]) -> Result<(), Error> {
+    pub fn replace(&self, key: C::Key, bytes: &[u8]) -> Result<usize, Error> {
         self.replace_contents(key, None, bytes)
     }
 
@@ -38,7 +38,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         key: C::Key,
         bits: ClientBits,
         bytes: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.replace_contents(key, Some(bits), bytes)
     }
 
@@ -47,7 +47,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         key: C::Key,
         bits: Option<ClientBits>,
         bytes: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let class = self.class_for(bytes.len())?;
         self.ensure_not_forked()?;
         let target = self.client.resolve(key).ok_or(Error::Stale)?;
@@ -81,7 +81,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     ///
     /// # Errors
     /// As for `replace`, but Busy.
-    pub fn replace_wait(&self, key: C::Key, bytes: &[u8]) -> Result<(), Error> {
+    pub fn replace_wait(&self, key: C::Key, bytes: &[u8]) -> Result<usize, Error> {
         let mut backoff = self.backoff();
         loop {
             match self.replace(key, bytes) {
@@ -91,8 +91,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         }
     }
 
-    /// Commits a move from the place of `pinned` to that of `moved`; or clears the new slot, and
-    /// then ends the mover's pin.
+    /// Commits a move from the place of `pinned` to that of `moved`, and returns the old length; or
+    /// clears the new slot, and then ends the mover's pin.
     fn commit_move(
         &self,
         cell: &AtomicU64,
@@ -100,7 +100,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         pinned: Word,
         moved: Word,
         class: ClassIndex,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let place = moved.place(&self.layout);
         let old_place = pinned.place(&self.layout);
         let (old_class, old_len) = self.class_and_len(old_place);
@@ -124,7 +124,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let released = locked.clear(old_place);
         drop(locked);
         self.give_back(old_class, released);
-        Ok(())
+        Ok(old_len)
     }
 
     /// Clears a slot that no word came to name.
@@ -144,7 +144,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
 
     /// Ends a mover's pin that did not commit.
     pub(crate) fn unpin_mover(&self, index: WordIndex) {
-        self.unpin(index, |cell| {
+        let _ = self.unpin(index, |cell| {
             // Release: what the mover did comes before the end of a free that waits for it.
             // Acquire: the last one out sees that all the others have read.
             let before = cell.fetch_and(!MOVER_PIN, Ordering::AcqRel);

@@ -167,14 +167,10 @@ impl<B: Backing> Store<B> {
 
     fn unpick(&self, block: BlockIndex) {
         // An error: the object is gone, and its mark with it.
-        let _ = self.pool.change_bits(block.word(), |bits| {
-            let mark = ObjectFlags::of(bits);
-            mark.picked.then(|| {
-                ObjectFlags {
-                    picked: false,
-                    ..mark
-                }
-                .bits()
+        let _ = self.change_flags(block.word(), |flags| {
+            flags.picked.then_some(ObjectFlags {
+                picked: false,
+                ..flags
             })
         });
     }
@@ -231,20 +227,16 @@ impl<B: Backing> Run<'_, '_, '_, B> {
     /// Marks a block, and appends its record, if it is still wanted and there is room for it.
     fn pick(&mut self, block: BlockIndex) {
         let store = self.store;
-        let pick = |bits| {
-            let mark = ObjectFlags::of(bits);
-            let wanted = !mark.locked && self.request.which.takes(mark, self.secondaries);
-            wanted.then(|| {
-                ObjectFlags {
-                    picked: true,
-                    ..mark
-                }
-                .bits()
+        let pick = |flags: ObjectFlags| {
+            let wanted = !flags.locked && self.request.which.takes(flags, self.secondaries);
+            wanted.then_some(ObjectFlags {
+                picked: true,
+                ..flags
             })
         };
-        let is_picked = match store.pool.change_bits(block.word(), pick) {
+        let is_picked = match store.change_flags(block.word(), pick) {
             // One that a pass left marked, when a backing's code panicked, is as good.
-            Ok((bits, changed)) => changed || pick(bits).is_some(),
+            Ok((before, changed)) => changed || pick(before).is_some(),
             Err(_) => false,
         };
         if is_picked && !self.append(block) {

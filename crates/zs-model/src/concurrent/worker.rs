@@ -275,7 +275,7 @@ impl<C: Meeting> Worker<'_, C> {
         let pool = &scene.pools[place.pool];
         let len = scene.len(place, len);
         if let Some(error) = self.size_error(len) {
-            return answers(&pool.replace(key, &vec![1; len]), error);
+            return answers(&pool.replace(key, &vec![1; len]).map(|_| ()), error);
         }
         if name == WAITING {
             self.leave_all()?;
@@ -287,7 +287,7 @@ impl<C: Meeting> Worker<'_, C> {
         } else {
             pool.replace(key, &bytes)
         };
-        self.noted(name, (place.pool, key), start, got, |()| What::Wrote(stamp))?;
+        self.noted(name, (place.pool, key), start, got, |_| What::Wrote(stamp))?;
         if name == WAITING && got == Err(Error::Busy) {
             return Err("a replace that waits answers Busy".into());
         }
