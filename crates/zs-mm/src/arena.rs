@@ -7,7 +7,7 @@ use crate::cache::{FrameBatch, FrameCache};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, InvalidArena};
 use crate::meta::MetaTable;
-use crate::movable::MoveCounters;
+use crate::move_counters::MoveCounters;
 use crate::moves::Moves;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS};

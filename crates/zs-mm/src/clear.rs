@@ -4,10 +4,9 @@ use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::block::BlockId;
 use crate::error::Error;
+use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::mask::FrameMask;
-use crate::movable::{
-    Anywhere, FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, Movable, PIECE,
-};
+use crate::movable::{Anywhere, MigrateEnd, MigrateMode, MigrateOptions, Movable, PIECE};
 use crate::size::FrameId;
 
 /// How often what is in the way is asked to go.

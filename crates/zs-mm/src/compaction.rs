@@ -20,10 +20,9 @@ use crate::backing::Backing;
 use crate::block::{BlockId, Blocks, FLAG_SKIP};
 use crate::compaction_state::Scan;
 use crate::error::Error;
+use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::mask::FrameMask;
-use crate::movable::{
-    FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, Movable, PIECE,
-};
+use crate::movable::{MigrateEnd, MigrateMode, MigrateOptions, Movable, PIECE};
 use crate::scanner::FreeScanner;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::{LOOK_AT, Zone};

@@ -1,6 +1,6 @@
 //! What can go wrong with frames.
 
-use crate::movable::FrameStatus;
+use crate::frame_status::FrameStatus;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
 use crate::size::{FrameId, ZoneId};
 use crate::zone_spec::{ZoneRefusal, ZoneSpec};

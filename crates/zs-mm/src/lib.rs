@@ -63,11 +63,13 @@ mod contiguous;
 mod descriptor;
 mod error;
 mod frame;
+mod frame_status;
 mod give_back;
 mod limit;
 mod mask;
 mod meta;
 mod movable;
+mod move_counters;
 mod moves;
 mod offline;
 mod opened_pages;
@@ -97,12 +99,14 @@ pub use contiguous::Contiguous;
 pub use descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
 pub use error::{Error, InvalidArena};
 pub use frame::Frame;
+pub use frame_status::{FrameStatus, MigrateReason};
 pub use meta::MetaTable;
 pub use movable::{
     Anywhere, Collected, CopyBatch, CopyEngine, Destination, FrameCopy, FrameFlags, FrameLock,
-    FrameStatus, InZone, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason,
-    MigrateReport, Movable, PIECE, Prepared, PutBack, ZoneMoves,
+    InZone, Isolated, MigrateEnd, MigrateMode, MigrateOptions, MigrateReport, Movable, PIECE,
+    Prepared, PutBack,
 };
+pub use move_counters::ZoneMoves;
 pub use moves::{MoveTicket, MovesPaused};
 pub use opened_pages::{OpenedPages, Transit, UnderWay};
 pub use options::ArenaOptions;

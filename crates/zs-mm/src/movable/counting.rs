@@ -1,12 +1,12 @@
 //! Moves and drains of an arena's frames, counted.
 
-use super::counters::{ZoneCounters, ZoneMoves, count};
-use super::status::MigrateReason;
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::block::BlockId;
 use crate::descriptor::{Descriptor, FrameOwner, PoolKey};
 use crate::frame::Frame;
+use crate::frame_status::MigrateReason;
+use crate::move_counters::{ZoneCounters, ZoneMoves, count};
 use crate::size::{FrameId, ZoneId};
 use zs_sync::{AtomicU64, Ordering};
 

@@ -1,15 +1,17 @@
 //! Lists of frames moved, in batches and passes.
 
+use super::PIECE;
 use super::contract::{Movable, Prepared};
 use super::copy::{CopyBatch, CopyEngine, CopyPlan, Inline};
 use super::destination::Destination;
 use super::lock::FrameLock;
-use super::status::{FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
+use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 use super::token::{Isolated, Move};
-use super::{PIECE, count};
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::frame::Frame;
+use crate::frame_status::FrameStatus;
+use crate::move_counters::count;
 use crate::size::FrameId;
 
 /// Frames of one batch: as many as are isolated at a time.

@@ -14,7 +14,7 @@
 //! | `steps` | the same in three steps, for callers who copy themselves |
 //! | `tiers` | from zone to zone: cold and hot frames, whole pageblocks |
 //! | `destination` | where frames go |
-//! | `counters`, `counting` | what is isolated, draining, moved, by zone |
+//! | `counting` | what is isolated, draining, moved, by zone |
 //!
 //! # Locking
 //!
@@ -26,7 +26,6 @@
 
 mod contract;
 mod copy;
-mod counters;
 mod counting;
 mod destination;
 mod lock;
@@ -38,13 +37,9 @@ mod token;
 
 pub use contract::{Movable, Prepared, PutBack};
 pub use copy::{CopyBatch, CopyEngine, FrameCopy};
-pub use counters::ZoneMoves;
-pub(crate) use counters::{MoveCounters, count};
 pub use destination::{Anywhere, Destination, InZone};
 pub use lock::FrameLock;
-pub use status::{
-    FrameStatus, MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, MigrateReport,
-};
+pub use status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 pub use steps::{Collected, FrameFlags};
 pub use token::Isolated;
 

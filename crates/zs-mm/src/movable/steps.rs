@@ -6,11 +6,11 @@
 use super::PIECE;
 use super::contract::{Movable, Prepared};
 use super::lock::FrameLock;
-use super::status::{FrameStatus, MigrateReason};
 use super::token::Isolated;
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::frame::Frame;
+use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::moves::MoveTicket;
 use crate::size::FrameId;
 use core::fmt;

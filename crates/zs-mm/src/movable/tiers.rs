@@ -2,14 +2,15 @@
 //! pageblocks.
 
 use super::contract::Movable;
-use super::count;
 use super::destination::{Destination, InZone};
-use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReason, MigrateReport};
+use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::descriptor::FrameOwner;
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::frame_status::MigrateReason;
+use crate::move_counters::count;
 use crate::size::{FrameId, ZoneId};
 use core::fmt;
 

@@ -1,13 +1,13 @@
 //! A frame that is isolated.
 
 use super::contract::{Movable, Prepared, PutBack};
-use super::count;
 use super::lock::FrameLock;
-use super::status::FrameStatus;
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::descriptor::{FrameOwner, FrameType, ISOLATED};
 use crate::frame::Frame;
+use crate::frame_status::FrameStatus;
+use crate::move_counters::count;
 use crate::size::FrameId;
 use core::fmt;
 use zs_sync::{Ordering, assert_may_block};

@@ -1,6 +1,6 @@
 //! What is isolated, draining, moved: by zone, and by reason.
 
-use super::status::MigrateReason;
+use crate::frame_status::MigrateReason;
 use crate::size::{MAX_ZONES, ZoneId};
 use zs_sync::{AtomicU64, Ordering};
 
@@ -57,17 +57,17 @@ pub(crate) fn count(counter: &AtomicU64, change: i64) {
 
 impl MoveCounters {
     /// Returns the counters of a zone, if it can be one.
-    pub(super) fn zone(&self, zone: ZoneId) -> Option<&ZoneCounters> {
+    pub(crate) fn zone(&self, zone: ZoneId) -> Option<&ZoneCounters> {
         self.zones.get(zone.0 as usize)
     }
 
     /// Returns the counters of the zone with this index.
-    pub(super) fn at(&self, zone: usize) -> &ZoneCounters {
+    pub(crate) fn at(&self, zone: usize) -> &ZoneCounters {
         &self.zones[zone]
     }
 
     /// Returns the frames that were moved for a reason.
-    pub(super) fn because(&self, reason: MigrateReason) -> &AtomicU64 {
+    pub(crate) fn because(&self, reason: MigrateReason) -> &AtomicU64 {
         &self.reasons[reason as usize]
     }
 }
