@@ -2,8 +2,8 @@
 
 use super::lock::FrameLock;
 use super::status::MigrateMode;
-use crate::descriptor::{FrameOwner, FrameType, PoolKey};
-use crate::frame::Frame;
+use crate::arena::frames::Frame;
+use crate::frame::descriptor::{FrameOwner, FrameType, PoolKey};
 
 /// What an owner says of a frame that is about to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! Moves and drains of an arena's frames, counted.
 
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
+use crate::arena::move_counters::{ZoneCounters, ZoneMoves, count};
 use crate::backing::Backing;
-use crate::block::BlockId;
-use crate::descriptor::{Descriptor, FrameOwner, PoolKey};
-use crate::frame::Frame;
+use crate::frame::descriptor::{Descriptor, FrameOwner, PoolKey};
 use crate::frame_status::MigrateReason;
-use crate::move_counters::{ZoneCounters, ZoneMoves, count};
 use crate::size::{FrameId, ZoneId};
+use crate::zone::block::BlockId;
 use zs_sync::{AtomicU64, Ordering};
 
 impl<B: Backing> Arena<B> {

@@ -1,8 +1,8 @@
 //! Where frames go.
 
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
 use crate::backing::Backing;
-use crate::frame::Frame;
 use crate::size::{FrameId, ZoneId};
 use core::fmt;
 

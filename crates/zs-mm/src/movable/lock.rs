@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::descriptor::{Descriptor, FrameType, LOCKED};
+use crate::frame::descriptor::{Descriptor, FrameType, LOCKED};
 use crate::size::FrameId;
 use zs_sync::{AtomicU64, Ordering, Peek, assert_may_block};
 

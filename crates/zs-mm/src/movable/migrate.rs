@@ -8,10 +8,10 @@ use super::lock::FrameLock;
 use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 use super::token::{Isolated, Move};
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
+use crate::arena::move_counters::count;
 use crate::backing::Backing;
-use crate::frame::Frame;
 use crate::frame_status::FrameStatus;
-use crate::move_counters::count;
 use crate::size::FrameId;
 
 /// Frames of one batch: as many as are isolated at a time.

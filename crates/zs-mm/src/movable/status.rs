@@ -3,7 +3,6 @@
 use super::copy::{CopyEngine, Inline};
 use crate::frame_status::FrameStatus;
 use crate::frame_status::MigrateReason;
-use crate::size::FrameId;
 use core::fmt;
 
 /// How much a migration may wait.

@@ -8,10 +8,10 @@ use super::contract::{Movable, Prepared};
 use super::lock::FrameLock;
 use super::token::Isolated;
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
+use crate::arena::moves::MoveTicket;
 use crate::backing::Backing;
-use crate::frame::Frame;
 use crate::frame_status::{FrameStatus, MigrateReason};
-use crate::moves::MoveTicket;
 use crate::size::FrameId;
 use core::fmt;
 

@@ -5,12 +5,12 @@ use super::contract::Movable;
 use super::destination::{Destination, InZone};
 use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
+use crate::arena::move_counters::count;
 use crate::backing::Backing;
-use crate::descriptor::FrameOwner;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::descriptor::FrameOwner;
 use crate::frame_status::MigrateReason;
-use crate::move_counters::count;
 use crate::size::{FrameId, ZoneId};
 use core::fmt;
 

@@ -3,11 +3,11 @@
 use super::contract::{Movable, Prepared, PutBack};
 use super::lock::FrameLock;
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
+use crate::arena::move_counters::count;
 use crate::backing::Backing;
-use crate::descriptor::{FrameOwner, FrameType, ISOLATED};
-use crate::frame::Frame;
+use crate::frame::descriptor::{FrameOwner, FrameType, ISOLATED};
 use crate::frame_status::FrameStatus;
-use crate::move_counters::count;
 use crate::size::FrameId;
 use core::fmt;
 use zs_sync::{Ordering, assert_may_block};

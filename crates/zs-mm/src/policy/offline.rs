@@ -9,16 +9,16 @@
 //! One hold of the zone's lock for each block; none while something is moved or given back.
 
 use crate::arena::Arena;
+use crate::arena::give_back::TakenFrames;
 use crate::backing::Backing;
-use crate::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE};
-use crate::clear::in_the_way;
-use crate::descriptor::{Descriptor, FrameType};
 use crate::error::Error;
+use crate::frame::descriptor::{Descriptor, FrameType};
+use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
-use crate::give_back::TakenFrames;
-use crate::mask::FrameMask;
 use crate::movable::Movable;
+use crate::policy::clear::in_the_way;
 use crate::size::{FrameId, ZoneId};
+use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE};
 use crate::zone::{FrameRun, Zone, ZoneLife};
 use zs_sync::{Host, Ordering, assert_may_block};
 

@@ -2,8 +2,8 @@
 
 use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
-use crate::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED};
-use crate::mask::{FrameMask, MAX_RUNS};
+use crate::frame::mask::{FrameMask, MAX_RUNS};
+use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED};
 use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::ptr::NonNull;
 use zs_sync::{Host, Ordering};

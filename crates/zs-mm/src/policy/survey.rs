@@ -2,14 +2,14 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::{BlockId, Blocks, FLAG_RESERVED};
-use crate::cache::FrameBatch;
 use crate::error::Error;
+use crate::frame::cache::FrameBatch;
+use crate::frame::mask::FrameMask;
 use crate::frame_status::FrameStatus;
-use crate::mask::FrameMask;
 use crate::movable::Movable;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::Zone;
+use crate::zone::block::{BlockId, Blocks, FLAG_RESERVED};
 use core::ops::Range;
 use zs_sync::Host;
 

@@ -1,10 +1,10 @@
 //! Frames without memory: taken, stripped of it, freed.
 
+use crate::arena::frames::Frame;
 use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Backing, RegionKind};
-use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::descriptor::{Descriptor, LOCKED};
 use crate::size::FrameId;
 use crate::zone::FrameRun;
 use zs_sync::Ordering;

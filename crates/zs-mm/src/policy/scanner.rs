@@ -1,13 +1,13 @@
 //! Free frames for compaction, from the lowest blocks up.
 
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
 use crate::backing::Backing;
-use crate::block::{BlockId, Blocks};
-use crate::cache::FrameBatch;
-use crate::frame::Frame;
-use crate::mask::FrameMask;
+use crate::frame::cache::FrameBatch;
+use crate::frame::mask::FrameMask;
 use crate::movable::Destination;
 use crate::size::FrameId;
+use crate::zone::block::{BlockId, Blocks};
 use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::fmt;
 use zs_sync::Host;

@@ -2,11 +2,11 @@
 
 use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Advice, Backing, RegionKind};
-use crate::block::BlockId;
-use crate::cache::FrameBatch;
-use crate::descriptor::{Descriptor, LOCKED};
 use crate::error::Error;
+use crate::frame::cache::FrameBatch;
+use crate::frame::descriptor::{Descriptor, LOCKED};
 use crate::size::FrameId;
+use crate::zone::block::BlockId;
 use crate::zone::{CommitPlan, FrameRun, Zone};
 use zs_sync::{Ordering, assert_may_block};
 

@@ -2,9 +2,9 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::budget::Charge;
 use crate::error::Error;
-use crate::meta::MetaTable;
+use crate::meta::budget::Charge;
+use crate::meta::table::MetaTable;
 use core::ops::Range;
 use zs_sync::{TableCell, assert_may_block};
 

@@ -2,9 +2,9 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
-use crate::descriptor::{Descriptor, FrameType};
+use crate::frame::descriptor::{Descriptor, FrameType};
 use crate::size::FrameId;
+use crate::zone::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
 use crate::zone::{Zone, ZoneState};
 use core::fmt;
 use zs_sync::Ordering;

@@ -1,12 +1,12 @@
 //! The zones of an arena, as a user sees them.
 
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
 use crate::backing::Backing;
-use crate::block::BlockId;
 use crate::error::Error;
-use crate::frame::Frame;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::Zone;
+use crate::zone::block::BlockId;
 use core::ops::Range;
 use zs_sync::assert_may_block;
 

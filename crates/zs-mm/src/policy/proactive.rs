@@ -2,9 +2,9 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::compaction::{CompactEnd, CompactOptions, CompactReport};
 use crate::error::Error;
 use crate::movable::{MigrateMode, Movable};
+use crate::policy::compaction::{CompactEnd, CompactOptions, CompactReport};
 use crate::size::ZoneId;
 use crate::zone::Zone;
 

@@ -3,18 +3,18 @@
 //! Data model: `survey -> Window (where, how much is to be moved) -> Reserved -> moved away ->
 //! Contiguous`.
 
+use crate::arena::frames::Frame;
 use crate::arena::{Arena, ONE_IN_USE};
 use crate::backing::Backing;
-use crate::block::BlockId;
-use crate::clear::in_the_way;
-use crate::descriptor::{Descriptor, FrameType, LOCKED};
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::descriptor::{Descriptor, FrameType, LOCKED};
+use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
-use crate::mask::FrameMask;
 use crate::movable::Movable;
+use crate::policy::clear::in_the_way;
 use crate::size::FrameId;
 use crate::zone::FrameRun;
+use crate::zone::block::BlockId;
 use zs_sync::{Ordering, assert_may_block};
 
 /// Neighbouring frames, committed, that their holder gives back as they are.

@@ -2,8 +2,8 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::BlockId;
 use crate::size::{FrameId, ZoneId};
+use crate::zone::block::BlockId;
 
 /// The frames of a pageblock, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Who owns what: pools that join an arena, and their claims to its frames.
 
 use crate::arena::Arena;
+use crate::arena::frames::Frame;
 use crate::backing::Backing;
-use crate::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::descriptor::{Descriptor, FrameOwner, LOCKED, PoolKey};
 use crate::size::FrameId;
 use zs_sync::{Ordering, Peek};
 

@@ -1,8 +1,8 @@
 //! Movers let begin, and paused.
 
 use crate::arena::Arena;
+use crate::arena::moves::{MoveTicket, MovesPaused};
 use crate::backing::Backing;
-use crate::moves::{MoveTicket, MovesPaused};
 
 impl<B: Backing> Arena<B> {
     /// Lets a piece of a mover's work begin; `None` while moves are paused, here or by the host

@@ -17,14 +17,14 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::{BlockId, Blocks, FLAG_SKIP};
-use crate::compaction_state::Scan;
 use crate::error::Error;
+use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
-use crate::mask::FrameMask;
 use crate::movable::{MigrateEnd, MigrateMode, MigrateOptions, Movable, PIECE};
-use crate::scanner::FreeScanner;
+use crate::policy::scanner::FreeScanner;
 use crate::size::{FrameId, ZoneId};
+use crate::zone::block::{BlockId, Blocks, FLAG_SKIP};
+use crate::zone::compaction::Scan;
 use crate::zone::{LOOK_AT, Zone};
 use core::fmt;
 use zs_sync::{Host, assert_may_block};

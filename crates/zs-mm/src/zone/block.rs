@@ -10,8 +10,8 @@
 //! +-----------+-----------+-----------+-----------+
 //! ```
 
-use crate::mask::{FrameMask, MASK_WORDS};
-use crate::meta::MetaTable;
+use crate::frame::mask::{FrameMask, MASK_WORDS};
+use crate::meta::table::MetaTable;
 use zs_sync::Guarded64;
 
 /// A pageblock, by its number in the arena.

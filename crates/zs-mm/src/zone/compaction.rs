@@ -1,6 +1,6 @@
 //! What a zone keeps of its compaction from one call to the next. Guarded by the zone's lock.
 
-use crate::block::BlockId;
+use crate::zone::block::BlockId;
 
 /// Where the scanners of a zone are, from one call to the next.
 #[derive(Debug, Clone, Copy)]

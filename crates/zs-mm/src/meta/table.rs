@@ -1,8 +1,8 @@
 //! Tables of metadata, committed as they grow.
 
 use crate::backing::{Backing, RegionKind};
-use crate::budget::Budget;
 use crate::error::Error;
+use crate::meta::budget::Budget;
 use core::ops::Range;
 use core::ptr::NonNull;
 use zs_sync::{AtomicU64, Ordering, Peek, Table, TableCell};

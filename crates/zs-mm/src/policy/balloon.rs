@@ -9,11 +9,11 @@
 mod bare;
 
 use crate::arena::Arena;
-use crate::arena_ref::ArenaRef;
-use crate::descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
+use crate::arena::arena_ref::ArenaRef;
+use crate::arena::frames::Frame;
 use crate::error::Error;
-use crate::frame::Frame;
-use crate::meta::MetaTable;
+use crate::frame::descriptor::{Descriptor, FrameOwner, FrameType, PoolKey};
+use crate::meta::table::MetaTable;
 use crate::movable::{FrameLock, Movable, Prepared, PutBack};
 use crate::size::FrameId;
 use core::fmt;

@@ -13,11 +13,11 @@
 
 use crate::arena::{Arena, ONE_IN_USE};
 use crate::backing::Backing;
-use crate::block::{BlockId, Blocks, FLAG_RESERVED};
-use crate::descriptor::{Descriptor, FrameType};
 use crate::error::Error;
-use crate::mask::FrameMask;
+use crate::frame::descriptor::{Descriptor, FrameType};
+use crate::frame::mask::FrameMask;
 use crate::size::FrameId;
+use crate::zone::block::{BlockId, Blocks, FLAG_RESERVED};
 use crate::zone::{FrameRun, Zone};
 use core::ops::Range;
 use zs_sync::{AtomicU32, Host, Ordering};

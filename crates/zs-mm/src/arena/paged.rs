@@ -15,8 +15,8 @@
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::error::Error;
-use crate::meta::MetaTable;
-use crate::page_state::{Entry, PageState};
+use crate::meta::page_state::{Entry, PageState};
+use crate::meta::table::MetaTable;
 use core::fmt;
 use core::ops::Range;
 use zs_sync::{AtomicU32, Host, TableCell, assert_may_block};

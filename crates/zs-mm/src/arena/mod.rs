@@ -1,16 +1,32 @@
 //! The whole: made of parts, and who owns what.
 
+pub(crate) mod arena_ref;
+pub(crate) mod block_state;
+pub(crate) mod claims;
+pub(crate) mod frames;
+pub(crate) mod give_back;
+pub(crate) mod limit;
+pub(crate) mod move_counters;
+pub(crate) mod moves;
+pub(crate) mod opened_pages;
+pub(crate) mod paged;
+pub(crate) mod pause;
+pub(crate) mod reserve;
+pub(crate) mod stats;
+pub(crate) mod tables;
+pub(crate) mod zones;
+
+use crate::arena::move_counters::MoveCounters;
+use crate::arena::moves::Moves;
 use crate::backing::{Backing, RegionKind};
-use crate::block::{BlockId, Blocks};
-use crate::budget::Budget;
-use crate::cache::{FrameBatch, FrameCache};
-use crate::descriptor::Descriptor;
 use crate::error::{Error, InvalidArena};
-use crate::meta::MetaTable;
-use crate::move_counters::MoveCounters;
-use crate::moves::Moves;
+use crate::frame::cache::{FrameBatch, FrameCache};
+use crate::frame::descriptor::Descriptor;
+use crate::meta::budget::Budget;
+use crate::meta::table::MetaTable;
 use crate::options::ArenaOptions;
 use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS};
+use crate::zone::block::{BlockId, Blocks};
 use crate::zone::{FrameRun, Zone};
 use crate::zone_spec::{ZoneKind, ZoneSpecs};
 use core::ptr::NonNull;
@@ -52,7 +68,8 @@ pub struct Arena<B: Backing> {
     pub(crate) move_counters: MoveCounters,
     /// Frames that are out of use for good.
     pub(crate) offline: AtomicU64,
-    /// How many want no frame to be in a cache: see [`CachesOff`](crate::reserve::CachesOff).
+    /// How many want no frame to be in a cache: see
+    /// [`CachesOff`](crate::arena::reserve::CachesOff).
     pub(crate) caches_off: AtomicU32,
     /// The backing's [`process`](Backing::process) when the arena was made.
     process: u64,

@@ -2,12 +2,12 @@
 
 use crate::arena::Arena;
 use crate::backing::Backing;
-use crate::block::BlockId;
 use crate::error::Error;
+use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
-use crate::mask::FrameMask;
 use crate::movable::{Anywhere, MigrateEnd, MigrateMode, MigrateOptions, Movable, PIECE};
 use crate::size::FrameId;
+use crate::zone::block::BlockId;
 
 /// How often what is in the way is asked to go.
 const TRIES: usize = if cfg!(zs_loom) { 2 } else { 5 };

@@ -6,10 +6,13 @@
 //! of them), and returns before the backing is called: frames whose memory comes or goes are
 //! meanwhile neither free nor anybody's, so nobody else can meet them.
 
-use crate::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
-use crate::cache::FrameBatch;
-use crate::compaction_state::{Deferral, Scan};
-use crate::mask::FrameMask;
+pub(crate) mod block;
+pub(crate) mod compaction;
+
+use crate::frame::cache::FrameBatch;
+use crate::frame::mask::FrameMask;
+use crate::zone::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
+use crate::zone::compaction::{Deferral, Scan};
 use zs_sync::{Host, LockName, Mutex, MutexGuard};
 
 /// A range of pageblocks with counters of its own.

@@ -5,8 +5,8 @@
 //!
 //! [`OpenedPages`] lies under the owner's lock. [`Transit`] has none.
 
+use crate::arena::paged::{PageStates, PagedTable, TablePage};
 use crate::error::Error;
-use crate::paged::{PageStates, PagedTable, TablePage};
 use zs_sync::{AtomicU32, Host, Ordering, Peek, TableCell, assert_may_block};
 
 /// The pages of a table that were opened so far, for an owner that opens the lowest first. Guarded
