@@ -21,26 +21,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! | module | responsibility |
-//! |---|---|
-//! | `geometry` | size classes |
-//! | `word` | the 64 bits of an object, its states and transitions |
-//! | `record`, `record_alloc` | zspage records, and their memory |
-//! | `class` | the zspages of one class, listed by fullness |
-//! | `client`, `handle_table` | who owns the words |
-//! | `pool`, `destroy` | a pool: made, destroyed |
-//! | `slot` | slots taken and cleared, frames attached and detached |
-//! | `give_back` | what nothing uses, to the arena and the system |
-//! | `spans` | where an object's bytes lie |
-//! | `insert`, `read`, `replace`, `write`, `map`, `free` | one way through each |
-//! | `read_many` | reads that the caller knows together, with memory fetched ahead |
-//! | `flags` | the client's bits of a live word |
-//! | `compact` | objects moved together |
-//! | `migrate`, `drain`, `drains` | frames moved; their old places, while they are still being read |
-//! | `maintain` | both kinds of moves, driven by one budget |
-//! | `locate` | which frames an object lies in |
-//! | `visit` | every object of a handle table |
-//! | `stats`, `validate` | what is held, and whether it adds up |
+//! | folder | responsibility | imports |
+//! |---|---|---|
+//! | `ids`, `geometry`, `client_bits`, `word`, `client`, `error` | numbers, classes, words, and the owner of words | |
+//! | `record` | zspage records, and their memory | the above |
+//! | `class` | the zspages of a size class, under one lock | the above |
+//! | `handle_table` | the default client: words named by handles | the above |
+//! | `pool` | a pool made and dropped; slots taken, frames given back | the above |
+//! | `ways` | objects in, out, changed: insert, read, replace, write, map, free, flags | the above |
+//! | `movers` | objects and frames moved: compaction, migration, upkeep | the above |
+//! | `report` | figures, validation, a pool's end | the above |
 //!
 //! # Locking
 //!
@@ -52,50 +42,31 @@
 mod class;
 mod client;
 mod client_bits;
-mod compact;
-mod destroy;
-mod drain;
-mod drains;
 mod error;
-mod flags;
-mod free;
 mod geometry;
-mod give_back;
 mod handle_table;
 mod ids;
-mod insert;
-mod locate;
-mod maintain;
-mod map;
-mod migrate;
+mod movers;
 mod pool;
-mod read;
-mod read_many;
 mod record;
-mod record_alloc;
-mod replace;
-mod slot;
-mod spans;
-mod stats;
-mod validate;
-mod visit;
+mod report;
+mod ways;
 mod word;
-mod write;
 
 pub use class::FULLNESS_GROUPS;
 pub use client::Client;
 pub use client_bits::ClientBits;
-pub use compact::{CompactBudget, CompactEnd, CompactReport};
-pub use destroy::{DestroyError, DestroyReport};
 pub use error::Error;
 pub use geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 pub use handle_table::{Handle, HandleTable};
 pub use ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
-pub use maintain::{MaintainBudget, MaintainEnd, MaintainReport};
-pub use map::{MapMode, Mapping};
+pub use movers::compact::{CompactBudget, CompactEnd, CompactReport};
+pub use movers::maintain::{MaintainBudget, MaintainEnd, MaintainReport};
 pub use pool::{HandlePool, MAX_NAME, Pool, PoolOptions};
-pub use read::{ReadGuard, Spans};
-pub use read_many::ReadMany;
-pub use stats::{ClassStats, PoolMetadata, PoolStats};
-pub use validate::Invalid;
+pub use report::destroy::{DestroyError, DestroyReport};
+pub use report::stats::{ClassStats, PoolMetadata, PoolStats};
+pub use report::validate::Invalid;
+pub use ways::map::{MapMode, Mapping};
+pub use ways::read::{ReadGuard, Spans};
+pub use ways::read_many::ReadMany;
 pub use word::{Layout, MAX_READERS, State, Target, Word};

@@ -171,7 +171,7 @@ fn replace_wait_ends_when_another_threads_reader_leaves() {
             inside.wait();
             assert_eq!(pool.replace(handle, &[2; 7]), Err(Error::Busy));
             leave.raise();
-            assert_eq!(pool.replace_wait(handle, &[2; 7]), Ok(()));
+            assert_eq!(pool.replace_wait(handle, &[2; 7]), Ok(page));
             reader.join().expect("no panic");
         });
         assert_eq!(pool.read(handle).expect("live").spans().first, [2; 7]);

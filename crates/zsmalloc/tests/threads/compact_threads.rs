@@ -323,7 +323,7 @@ fn disturb(pool: &TestPool<'_>, shared: &[AtomicU64; SHARED], met: &Met, seed: u
             continue;
         };
         let outcome = match numbers.below(8) {
-            0 => pool.replace(handle, &bytes).map(|()| add(&met.replaced, 1)),
+            0 => pool.replace(handle, &bytes).map(|_| add(&met.replaced, 1)),
             1 if at
                 .compare_exchange(handle.to_bits(), 0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok() =>

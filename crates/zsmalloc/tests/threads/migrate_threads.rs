@@ -296,7 +296,7 @@ fn disturb(pool: &TestPool<'_>, shared: &[AtomicU64; SHARED], met: &Met, seed: u
             continue;
         };
         let (what, outcome) = match numbers.below(8) {
-            0 => ("replaced", pool.replace(handle, &bytes)),
+            0 => ("replaced", pool.replace(handle, &bytes).map(|_| ())),
             1 | 2 => ("written", pool.write(handle, 0, &bytes)),
             3 => {
                 let mapping = pool.map(handle, MapMode::ReadWrite, &mut buffer);

@@ -163,7 +163,7 @@ impl Worker<'_> {
             6 => self
                 .pool
                 .replace(handle, &self.bytes())
-                .map(|()| add(&self.counts.changed)),
+                .map(|_| add(&self.counts.changed)),
             7 => self.map(handle),
             8 => self.free_while_reading(handle),
             _ => self.free(handle),

@@ -27,7 +27,10 @@ fn work(pool: &TestPool<'_>, seed: u64, steps: u64, refused: &AtomicU64) {
         let bytes = pattern(seed, 1 + numbers.below(page));
         let outcome = match numbers.below(6) {
             0 if !mine.is_empty() => pool.free(mine.swap_remove(numbers.below(mine.len()))),
-            1 if !mine.is_empty() => pool.replace(mine[numbers.below(mine.len())], &bytes),
+            1 if !mine.is_empty() => {
+                let handle = mine[numbers.below(mine.len())];
+                pool.replace(handle, &bytes).map(|_| ())
+            }
             _ => pool.insert(&bytes).map(|handle| mine.push(handle)),
         };
         match outcome {

@@ -57,7 +57,7 @@ fn hammer(pool: &TestPool<'_>, seed: u64, counts: &Counts) {
                     thread::yield_now();
                 }
             }),
-            5 | 6 => pool.replace(WORD, &bytes).map(|()| add(&counts.changed)),
+            5 | 6 => pool.replace(WORD, &bytes).map(|_| add(&counts.changed)),
             7 => pool.write(WORD, 0, &bytes).map(|()| add(&counts.changed)),
             8 => fill_up(pool, &mut buffer, counts),
             9 => pool.free(WORD).map(|()| add(&counts.freed)),

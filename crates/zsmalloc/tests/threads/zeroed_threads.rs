@@ -49,7 +49,7 @@ fn use_objects(pool: &TestPool<'_>, seed: u64) -> Vec<(Handle, Vec<u8>)> {
         let at = numbers.below(live.len());
         let (handle, old) = &mut live[at];
         let outcome = match numbers.below(6) {
-            0 => pool.replace(*handle, &new).map(|()| *old = new),
+            0 => pool.replace(*handle, &new).map(|_| *old = new),
             1 => {
                 let new = vec![new[0]; old.len()];
                 pool.write(*handle, 0, &new).map(|()| *old = new)

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
 use crate::ids::WordIndex;
 use crate::pool::Pool;
-use crate::read::ReadGuard;
+use crate::ways::read::ReadGuard;
 use crate::word::{State, Word};
 use zs_mm::ArenaRef;
 use zs_sync::Ordering;

@@ -1,15 +1,22 @@
 //! A pool: made, destroyed.
 
+pub(crate) mod compactor;
+pub(crate) mod drains;
+pub(crate) mod give_back;
+pub(crate) mod locate;
+pub(crate) mod slot;
+pub(crate) mod spans;
+
 use crate::class::{ClassContext, ClassState, LockedClass};
 use crate::client::Client;
-use crate::compact::Compactor;
-use crate::drains::Drains;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::handle_table::HandleTable;
 use crate::ids::{CLASSES, ClassIndex, WordIndex};
+use crate::pool::compactor::Compactor;
+use crate::pool::drains::Drains;
+use crate::record::units::{RecordAlloc, SET_UNITS};
 use crate::record::{Records, units_of};
-use crate::record_alloc::{RecordAlloc, SET_UNITS};
 use crate::word::Layout;
 use core::fmt;
 use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};

@@ -8,7 +8,6 @@
 //! | `sparse` | the zspages of a class worth moving from and to |
 //! | `smallest` | the smallest few of many |
 //! | `report` | how much a compaction may do, and what it did |
-//! | `compactor` | the one thread that compacts a pool |
 //! | `batch` | a few moves: planned, copied, committed |
 //! | `lower` | small zspages moved to records in lower pages |
 //!
@@ -20,7 +19,6 @@
 //! a reader inside when it would be committed is given up, and nobody has waited.
 
 mod batch;
-mod compactor;
 mod lower;
 mod report;
 mod smallest;
@@ -29,9 +27,8 @@ mod sparse;
 use crate::client::Client;
 use crate::ids::{CLASSES, ClassIndex, ZspageId};
 use crate::pool::Pool;
+use crate::pool::compactor::Worker;
 use batch::{Batch, Planned, Supply};
-pub(crate) use compactor::Compactor;
-use compactor::Worker;
 pub use report::{CompactBudget, CompactEnd, CompactReport};
 use sparse::{SparseZspages, frames_needed};
 use zs_mm::ArenaRef;

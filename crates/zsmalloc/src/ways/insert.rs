@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::handle_table::{Handle, HandleTable};
 use crate::ids::{ClassIndex, WordIndex};
 use crate::pool::Pool;
-use crate::spans::ByteSpans;
+use crate::pool::spans::ByteSpans;
 use crate::word::{Place, State, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Payload, Peek};

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::ids::WordIndex;
 use crate::pool::Pool;
-use crate::spans::ByteSpans;
+use crate::pool::spans::ByteSpans;
 use crate::word::{ONE_READER, Refusal, Target, Word};
 use core::fmt;
 use core::mem::ManuallyDrop;

@@ -1,8 +1,8 @@
 //! The pool's draining frames looked at, and freed when nobody reads them any more.
 
 use crate::client::Client;
-use crate::drains::Drain;
 use crate::pool::Pool;
+use crate::pool::drains::Drain;
 use zs_mm::{ArenaRef, FrameId, FrameOwner};
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {

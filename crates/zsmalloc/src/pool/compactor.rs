@@ -9,15 +9,15 @@ pub(crate) struct Compactor(AtomicU32);
 const WORKING: u32 = 1 << 31;
 
 /// The one that works; ends with the value.
-pub(super) struct Worker<'a> {
+pub(crate) struct Worker<'a> {
     compactor: &'a Compactor,
     /// The step that the next worker begins with.
-    pub(super) step: usize,
+    pub(crate) step: usize,
 }
 
 impl Compactor {
     /// Begins the work, unless another thread is at it.
-    pub(super) fn begin(&self) -> Option<Worker<'_>> {
+    pub(crate) fn begin(&self) -> Option<Worker<'_>> {
         // Acquire pairs with the Release of the last worker's end.
         let before = self.0.fetch_or(WORKING, Ordering::Acquire);
         // Made only if this one works: its end says that nobody does.

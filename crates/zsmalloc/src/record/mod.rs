@@ -19,11 +19,13 @@
 //! the class lock; readers look at it with nothing but a pin on one of the zspage's objects, which
 //! keeps entry and record in place.
 
+pub(crate) mod units;
+
 mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
-use crate::record_alloc::{RecordAlloc, UNIT_CELLS};
+use crate::record::units::{RecordAlloc, UNIT_CELLS};
 use zs_mm::{FrameId, MetaTable};
 use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
 

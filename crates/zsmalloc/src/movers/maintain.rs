@@ -9,7 +9,7 @@
 //! what each costs just then copied a third more: `docs/decisions/0020-movable-pages.md`.)
 
 use crate::client::Client;
-use crate::compact::{CompactBudget, CompactEnd};
+use crate::movers::compact::{CompactBudget, CompactEnd};
 use crate::pool::Pool;
 use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId};
 

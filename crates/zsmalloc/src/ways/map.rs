@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::ids::{ClassIndex, WordIndex};
 use crate::pool::Pool;
-use crate::read::ReadGuard;
+use crate::ways::read::ReadGuard;
 use crate::word::Word;
 use core::fmt;
 use core::ops::Deref;

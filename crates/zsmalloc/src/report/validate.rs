@@ -2,9 +2,9 @@
 
 use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
-use crate::drains::Drain;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
+use crate::pool::drains::Drain;
 use crate::record::{FrameState, Record, units_of};
 use crate::word::{State, Word};
 use core::fmt;

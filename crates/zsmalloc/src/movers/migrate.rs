@@ -16,10 +16,10 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
-use crate::drains::Drain;
 use crate::ids::CLASSES;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
+use crate::pool::drains::Drain;
 use crate::record::FrameState;
 use crate::word::{Place, State, Word};
 use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack};
