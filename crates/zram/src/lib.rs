@@ -17,25 +17,18 @@
 //! # Ok::<(), zram::Error>(())
 //! ```
 //!
-//! | module | responsibility |
-//! |---|---|
-//! | `ids` | numbers of blocks and shared objects, each a type |
-//! | `options`, `store` | a store: made, resized, reset; who is attached |
-//! | `content` | what a block's word says |
-//! | `table` | the words: sparse, and the pool's client |
-//! | `lock`, `waiters` | the lock of one block |
-//! | `range` | requests cut into blocks |
-//! | `write`, `read`, `zero`, `shrink` | one way through each; zeros in a part of a block |
-//! | `same`, `padding` | blocks of one repeated word, and objects longer than what is in them |
-//! | `codecs`, `streams`, `scratch` | algorithms, and buffers to work in |
-//! | `status` | which ranges hold what, and what that takes |
-//! | `scan`, `idle`, `recompress` | passes over the store |
-//! | `writeback` | blocks to a file, and back |
-//! | `dedup`, `dedup_index` | identical blocks once |
-//! | `dictionary` | dictionaries from the store's blocks |
-//! | `snapshot` | the whole store to a file, and back |
-//! | `manage` | memory given back |
-//! | `stats`, `counters`, `histogram`, `timing`, `validate` | what there is, and whether it adds up |
+//! | folder | responsibility | imports |
+//! |---|---|---|
+//! | `ids`, `error` | numbers of blocks and shared objects, each a type; errors | |
+//! | `block` | what a block's word says; the table of all words; shared objects; threads that wait | the above |
+//! | `codecs` | algorithms, buffers to work in, patterns, padding | the above |
+//! | `counters` | events and times, counted | the above |
+//! | `backing` | the file that blocks are written back to | the above |
+//! | `store` | a store: made, resized, reset; the lock of a block; requests cut into blocks | the above |
+//! | `ways` | read, write, zero: one way through each | the above |
+//! | `passes` | idle marks, recompression, deduplication, dictionaries, writeback | the above |
+//! | `snapshot` | the whole store to a file, and back | the above |
+//! | `report` | figures, ranges, validation | the above |
 //!
 //! # Locking
 //!
@@ -43,56 +36,33 @@
 //! `zsmalloc` and `zs-mm`, a codec's stream, and the short locks of `dedup` and `writeback`.
 //! Readers of holes, patterns and objects take none.
 
+mod backing;
+mod block;
 mod codecs;
-mod content;
 mod counters;
-mod dedup;
-mod dedup_index;
-mod dictionary;
 mod error;
-mod histogram;
-mod idle;
 mod ids;
-mod lock;
-mod manage;
-mod options;
-mod padding;
-mod range;
-mod read;
-mod recompress;
-mod same;
-mod scan;
-mod scratch;
-mod shrink;
+mod passes;
+mod report;
 mod snapshot;
-mod stats;
-mod status;
 mod store;
-mod streams;
-mod table;
 #[cfg(test)]
 mod tests;
-mod timing;
-mod validate;
-mod waiters;
-mod write;
-mod writeback;
-mod zero;
+mod ways;
 
+pub use backing::file::{BackingFile, BlockFile, FileId};
+pub use counters::histogram::Histogram;
 pub use error::Error;
-pub use histogram::Histogram;
-pub use idle::IdleRule;
-pub use options::StoreOptions;
-pub use recompress::{Recompress, RecompressReport};
-pub use scan::BlockFilter;
+pub use passes::idle::IdleRule;
+pub use passes::recompress::{Recompress, RecompressReport};
+pub use passes::scan::BlockFilter;
+pub use passes::writeback::{RecordForm, WritebackEnd, WritebackReport, WritebackRequest};
+pub use report::stats::{AlgorithmStats, StoreStats};
+pub use report::status::{RangeKind, RangeStatus, StoredSize};
 pub use snapshot::SnapshotOptions;
-pub use stats::{AlgorithmStats, StoreStats};
-pub use status::{RangeKind, RangeStatus, StoredSize};
+pub use store::options::StoreOptions;
 pub use store::{Alone, Attachment, Store};
-pub use writeback::{
-    BackingFile, BlockFile, FileId, RecordForm, WritebackEnd, WritebackReport, WritebackRequest,
-};
+pub use ways::zero::Zeroes;
 pub use zcomp::{Algorithm, Dictionary};
-pub use zero::Zeroes;
 pub use zs_mm::PageSize as BlockSize;
 pub use zsmalloc::{CompactBudget, CompactReport, MaintainBudget, MaintainReport};

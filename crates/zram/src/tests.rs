@@ -7,11 +7,11 @@
     reason = "tests"
 )]
 
-use crate::content::{Content, Form};
+use crate::block::content::{Content, Form};
 use crate::ids::BlockIndex;
-use crate::lock::Coded;
-use crate::options::StoreOptions;
 use crate::store::Store;
+use crate::store::lock::Coded;
+use crate::store::options::StoreOptions;
 use std::thread::{scope, yield_now};
 use zs_os::testing::HeapBacking;
 
@@ -189,7 +189,7 @@ fn r26_others_go_on_while_a_block_is_locked() {
 /// Everything that is all zeros after a part of it was zeroed is what was asked for.
 #[test]
 fn parts_that_are_zeroed() {
-    use crate::zero::Zeroes::{Allocated, Hole};
+    use crate::ways::zero::Zeroes::{Allocated, Hole};
     let store = store(8);
     let zeros = |zeroes| match zeroes {
         Hole => Content::Hole,
@@ -240,8 +240,9 @@ fn a_locked_block_that_is_on_its_way_is_an_error() {
 /// both forms, recompressed, zeroed again, it is what it was.
 #[test]
 fn padded_objects_are_what_they_were() {
-    use crate::scratch::{Scratch, with_scratch};
-    use crate::writeback::{BackingFile, RecordForm, WritebackRequest};
+    use crate::backing::file::BackingFile;
+    use crate::codecs::scratch::{Scratch, with_scratch};
+    use crate::passes::writeback::{RecordForm, WritebackRequest};
     use crate::{BlockFilter, Recompress, SnapshotOptions};
     let store = store(8);
     let zstd = "zstd:3".parse().expect("an algorithm");

@@ -10,29 +10,23 @@
     reason = "the modules serve a whole store; the models use a part of them"
 )]
 
-#[path = "../src/content.rs"]
-mod content;
-#[path = "../src/dedup_index.rs"]
-mod dedup_index;
+#[path = "../src/block/mod.rs"]
+mod block;
 #[path = "../src/error.rs"]
 mod error;
 #[path = "../src/ids.rs"]
 mod ids;
 #[path = "../../zsmalloc/tests/loom_support/mod.rs"]
 mod loom_support;
-#[path = "../src/table.rs"]
-mod table;
-#[path = "../src/waiters.rs"]
-mod waiters;
 
-use content::Content;
-use dedup_index::DedupIndex;
+use block::content::Content;
+use block::dedup_index::DedupIndex;
+use block::table::{BlockTable, TableOptions};
+use block::waiters::Waiters;
 use ids::{BlockIndex, SharedIndex};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use loom_support::arena;
-use table::{BlockTable, TableOptions};
-use waiters::Waiters;
 use zs_sync::{AtomicU32, Guarded64, Host, Ordering, SpinHost};
 use zsmalloc::{Client, Word};
 

@@ -223,7 +223,7 @@ fn replace_against_read() {
         let replaced = pool.replace(handle, &bytes(2));
         let filler = pool.insert(&bytes(3)).expect("room");
         assert!(matches!(reader.join().expect("no panic"), Some(1 | 2)));
-        assert!(matches!(replaced, Ok(()) | Err(Error::Busy)));
+        assert!(matches!(replaced, Ok(_) | Err(Error::Busy)));
         assert_eq!(
             read_stamp(&pool, handle),
             Some(if replaced.is_ok() { 2 } else { 1 })
@@ -249,7 +249,7 @@ fn replace_against_free() {
             .join()
             .expect("no panic")
             .expect("live, and freed once");
-        assert!(matches!(replaced, Ok(()) | Err(Error::Stale)));
+        assert!(matches!(replaced, Ok(_) | Err(Error::Stale)));
         assert_eq!(pool.stats().objects, 0);
         validate(&pool);
     });
@@ -322,7 +322,7 @@ fn change_bits_against_replace() {
         let stamp = guard.spans().first[0];
         match replaced {
             // A flag that was set before the replace went with the old bytes.
-            Ok(()) => assert!(stamp == 2 && flags & 12 == 8, "{stamp} {flags}"),
+            Ok(_) => assert!(stamp == 2 && flags & 12 == 8, "{stamp} {flags}"),
             Err(Error::Busy) => assert_eq!((stamp, flags), (1, 5)),
             Err(error) => unreachable!("{error}"),
         }

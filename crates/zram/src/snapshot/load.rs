@@ -1,15 +1,16 @@
 //! A store made from a file that may hold anything.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Form, MAX_PRIORITY};
+use crate::backing::file::BackingFile;
+use crate::block::content::{Form, MAX_PRIORITY};
+use crate::codecs::scratch::with_scratch;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::lock::Coded;
-use crate::options::StoreOptions;
-use crate::scan::BlockFilter;
-use crate::scratch::with_scratch;
+use crate::passes::scan::BlockFilter;
+use crate::passes::writeback::WritebackRequest;
 use crate::store::Store;
-use crate::writeback::{BackingFile, WritebackRequest};
+use crate::store::lock::Coded;
+use crate::store::options::StoreOptions;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use zcomp::{Algorithm, Dictionary, MAX_DICTIONARY_LEN};

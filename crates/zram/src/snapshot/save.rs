@@ -1,13 +1,13 @@
 //! A store written to a file.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::content::{Content, Form, MAX_PRIORITY, ObjectFlags};
+use crate::block::content::{Content, Form, MAX_PRIORITY, ObjectFlags};
+use crate::codecs::padding::strip;
+use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::lock::Coded;
-use crate::padding::strip;
-use crate::scratch::{Scratch, with_scratch};
 use crate::store::Store;
+use crate::store::lock::Coded;
 use std::io::Write;
 use zs_mm::Backing;
 use zsmalloc::WordIndex;
