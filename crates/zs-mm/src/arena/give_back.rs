@@ -92,7 +92,7 @@ impl<B: Backing> Arena<B> {
     pub(crate) fn give_back(&self, zone: &Zone, frames: usize, at_a_time: usize) -> u64 {
         let group = self.frames_per_granule();
         // No more than there is now: others may free as fast as this gives back.
-        let ready = zone.lock(self.host).ready;
+        let ready = zone.lock(self.host).ready();
         let (mut left, mut gone, mut below) = (frames.min(ready), 0, BlockId::MAX);
         while left >= group {
             let limit = left.min(at_a_time.max(group));
@@ -184,7 +184,7 @@ impl Zone {
         let mut state = self.lock(host);
         let opened = self.opened(&state);
         let mut next = below.min(opened.end);
-        if state.ready < group {
+        if state.ready() < group {
             return Surplus::None;
         }
         for _ in 0..LOOK_AT {
@@ -232,29 +232,19 @@ impl Zone {
     /// Begins a new interval if one has passed: what nobody needed in the last is then due.
     pub(crate) fn tick(&self, host: &dyn Host, interval_ns: u64) {
         let now = host.now_ns();
-        let mut state = self.lock(host);
-        if now.saturating_sub(state.last_tick_ns) >= interval_ns {
-            state.last_tick_ns = now;
-            let ready = state.ready;
-            state.due = core::mem::replace(&mut state.low, ready);
-        }
+        self.lock(host).tick(now, interval_ns);
     }
 
     /// Says whether a tick would begin a new interval.
     pub(crate) fn is_tick_due(&self, host: &dyn Host, interval_ns: u64) -> bool {
         let now = host.now_ns();
-        let last = self.lock(host).last_tick_ns;
-        now.saturating_sub(last) >= interval_ns
+        self.lock(host).is_tick_due(now, interval_ns)
     }
 
     /// Takes up to `most` of the frames that are due to be given back off the account; what was
     /// needed since is not due any more.
     pub(crate) fn take_due(&self, host: &dyn Host, most: usize) -> usize {
-        let mut state = self.lock(host);
-        state.due = state.due.min(state.low);
-        let due = state.due.min(most);
-        state.due -= due;
-        due
+        self.lock(host).take_due(most)
     }
 
     /// If every frame of `block` is taken and nobody advises it yet, marks it and returns true:

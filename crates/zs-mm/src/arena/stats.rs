@@ -4,8 +4,9 @@ use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::frame::descriptor::{Descriptor, FrameType};
 use crate::size::FrameId;
+use crate::zone::Zone;
 use crate::zone::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
-use crate::zone::{Zone, ZoneState};
+use crate::zone::state::ZoneState;
 use core::fmt;
 use zs_sync::Ordering;
 
@@ -138,8 +139,8 @@ impl<B: Backing> Arena<B> {
                 listed[list] += 1;
             }
         }
-        expect("zone's ready frames", 0, state.ready as u64, ready as u64)?;
-        let low_beyond = state.low > state.ready;
+        expect("zone's ready frames", 0, state.ready() as u64, ready as u64)?;
+        let low_beyond = state.low() > state.ready();
         expect("zone's low-water mark beyond", 0, 0, low_beyond.into())?;
         for (list, &count) in listed.iter().enumerate() {
             let mut found = 0;

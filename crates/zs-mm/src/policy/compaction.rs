@@ -256,14 +256,11 @@ impl<'a> Pass<'a> {
     /// Goes on where the last call ended, or begins anew; `None` if somebody else is at it.
     fn begin(zone: &'a Zone, host: &'a dyn Host) -> Option<Self> {
         let mut state = zone.lock(host);
-        if core::mem::replace(&mut state.compacting, true) {
-            return None;
-        }
         let opened = zone.opened(&state);
-        let scan = state.scan.take().unwrap_or(Scan {
+        let scan = state.begin_pass(Scan {
             free: opened.start,
             migrate: opened.end,
-        });
+        })?;
         drop(state);
         Some(Self {
             zone,
@@ -287,7 +284,7 @@ impl<'a> Pass<'a> {
             let was_marked = blocks.flags(block) & FLAG_SKIP != 0;
             // A mark lasts for one pass.
             blocks.change_flags(block, 0, FLAG_SKIP);
-            let is_left = was_marked && mode == MigrateMode::Async && !state.deferral.is_in_vain();
+            let is_left = was_marked && mode == MigrateMode::Async && !state.is_in_vain();
             if !blocks.is_reserved(block) && free > 0 && free < blocks.frames && !is_left {
                 return Source::Block(block);
             }
@@ -299,9 +296,8 @@ impl<'a> Pass<'a> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let mut state = self.zone.lock(self.host);
-        state.compacting = false;
-        state.scan = (!self.is_over).then_some(self.scan);
+        let scan = (!self.is_over).then_some(self.scan);
+        self.zone.lock(self.host).end_pass(scan);
     }
 }
 

@@ -19,7 +19,8 @@ use crate::movable::Movable;
 use crate::policy::clear::in_the_way;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE};
-use crate::zone::{FrameRun, Zone, ZoneLife};
+use crate::zone::state::ZoneLife;
+use crate::zone::{FrameRun, Zone};
 use zs_sync::{Host, Ordering, assert_may_block};
 
 /// A zone that is on its way offline; online again when this is dropped, unless it got there.
@@ -185,12 +186,7 @@ impl Drop for Leaving<'_> {
 impl Zone {
     /// Changes the life of a zone; the error is what it is, if that is not `from`.
     fn change_life(&self, host: &dyn Host, from: ZoneLife, to: ZoneLife) -> Result<(), ZoneLife> {
-        let mut state = self.lock(host);
-        if state.life != from {
-            return Err(state.life);
-        }
-        state.life = to;
-        Ok(())
+        self.lock(host).change_life(from, to)
     }
 
     /// Returns the free and the committed frames of an opened block.

@@ -59,7 +59,7 @@ impl<B: Backing> Arena<B> {
             if now <= HIGH {
                 continue;
             }
-            if zone.lock(self.host).deferral.puts_off() {
+            if zone.lock(self.host).deferral().puts_off() {
                 report.end = CompactEnd::Deferred;
                 continue;
             }
@@ -94,7 +94,7 @@ impl<B: Backing> Arena<B> {
         }
         if report.met() || report.blocks_freed > 0 {
             let mut state = zone.lock(self.host);
-            state.deferral.pass_is_over(report.blocks_freed);
+            state.deferral().pass_is_over(report.blocks_freed);
         }
         report
     }

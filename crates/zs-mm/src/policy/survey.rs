@@ -273,7 +273,7 @@ impl Zone {
     /// Returns the blocks that were never opened; `None` if there are none, or the zone is offline.
     pub(crate) fn unopened(&self, host: &dyn Host) -> Option<Range<BlockId>> {
         let state = self.lock(host);
-        let unopened = state.next_virgin..self.blocks().end;
+        let unopened = state.next_virgin()..self.blocks().end;
         (state.is_online() && !unopened.is_empty()).then_some(unopened)
     }
 }
