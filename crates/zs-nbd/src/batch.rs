@@ -5,9 +5,9 @@
 //! read, and twice that for replies; another one for a large reply in one piece, if that is lent.
 
 use crate::lender::Account;
-use crate::pace::{FULL_REQUESTS, Pace};
 use crate::pieces::{Job, PIECE, Pieces};
 use crate::proto::{Command, Head, Mode, Replies, Violation};
+use crate::service_time::{FULL_REQUESTS, ServiceTime};
 use crate::session::Session;
 use std::collections::TryReserveError;
 use std::ops::Range;
@@ -50,7 +50,7 @@ pub(crate) enum Next {
 /// Who works on a connection's requests, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crew<'a> {
-    pub(crate) pace: &'a Pace,
+    pub(crate) service_time: &'a ServiceTime,
     pub(crate) threads: usize,
 }
 
@@ -232,7 +232,7 @@ impl Batch {
 
     /// Returns how many requests make a batch.
     fn share(&self, session: &Session, crew: Crew<'_>) -> usize {
-        if self.pieces.is_some() || !crew.pace.is_long(FULL_REQUESTS) {
+        if self.pieces.is_some() || !crew.service_time.is_long(FULL_REQUESTS) {
             return FULL_REQUESTS;
         }
         let mut rest = &self.input[self.begin..self.end];
@@ -241,7 +241,7 @@ impl Batch {
             waiting += 1;
             rest = &rest[Head::len(session.mode()) + payload..];
         }
-        crew.pace.share(waiting, crew.threads)
+        crew.service_time.share(waiting, crew.threads)
     }
 
     pub(crate) fn len(&self) -> usize {

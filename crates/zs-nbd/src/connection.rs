@@ -16,12 +16,12 @@
 
 use crate::batch::{Batch, Carry, Unanswered};
 use crate::channel::Channel;
-use crate::end::End;
+use crate::close_reason::CloseReason;
 use crate::guest::Guest;
 use crate::handshake::Lobby;
 use crate::lender::{Account, Lender, Loan};
-use crate::pace::Pace;
 use crate::proto::Wish;
+use crate::service_time::ServiceTime;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::turn::{Held, Turn};
@@ -55,9 +55,9 @@ pub(crate) struct Bounds {
 /// Who decides about places in service.
 pub(crate) trait Door {
     /// Lets the client in, or says why not. Another one may have to go for it.
-    fn admit(&self) -> Result<(), End>;
+    fn admit(&self) -> Result<(), CloseReason>;
     /// A client that was not let in was told why.
-    fn denied(&self, why: End);
+    fn denied(&self, why: CloseReason);
 }
 
 /// Serves a connection to its end, whose handshake begins in `lobby`.
@@ -67,10 +67,10 @@ pub(crate) fn serve(
     bounds: &Bounds,
     guest: &Guest,
     door: &impl Door,
-) -> End {
+) -> CloseReason {
     let end = receive(&mut channel, &mut lobby, bounds, guest, door);
     let end = end.unwrap_or_else(|end| end);
-    channel.close(!matches!(end, End::Goodbye));
+    channel.close(!matches!(end, CloseReason::Goodbye));
     end
 }
 
@@ -81,22 +81,22 @@ fn receive(
     bounds: &Bounds,
     guest: &Guest,
     door: &impl Door,
-) -> Result<End, End> {
+) -> Result<CloseReason, CloseReason> {
     while let Some(wish) = lobby.next(channel)? {
         match attend(channel, lobby, &wish, (bounds, guest, door)) {
             Served::ToItsEnd(end) => return end,
             Served::Not(why) => door.denied(lobby.deny(channel, &wish, why)?),
         }
     }
-    Ok(End::Goodbye)
+    Ok(CloseReason::Goodbye)
 }
 
 /// What came of a client's wish.
 enum Served {
     /// It was told that it may begin, and has come to its end.
-    ToItsEnd(Result<End, End>),
+    ToItsEnd(Result<CloseReason, CloseReason>),
     /// It was not told so.
-    Not(End),
+    Not(CloseReason),
 }
 
 /// Serves a client that the device takes, if there is memory and a place for it.
@@ -114,7 +114,7 @@ fn attend<D: Door>(
     let attached = export.device().attached(&mut || {
         let account = bounds.lender.account(guest.origin.peer(), guest.number);
         let batch = Batch::new(wish.agreement.mode, account.clone());
-        let prepared = batch.map_err(|_| End::NoMemory);
+        let prepared = batch.map_err(|_| CloseReason::NoMemory);
         let admitted = prepared.and_then(|batch| door.admit().map(|()| batch));
         served = Some(match admitted {
             Err(why) => Served::Not(why),
@@ -135,9 +135,9 @@ fn attend<D: Door>(
     });
     match (served, attached) {
         (Some(served), _) => served,
-        (None, Err(errno)) => Served::Not(End::KeptOut(errno)),
+        (None, Err(errno)) => Served::Not(CloseReason::KeptOut(errno)),
         // A device that did not call it has no use for the client.
-        (None, Ok(())) => Served::ToItsEnd(Ok(End::Gone { cut: false })),
+        (None, Ok(())) => Served::ToItsEnd(Ok(CloseReason::Gone { cut: false })),
     }
 }
 
@@ -147,10 +147,10 @@ fn begin(
     lobby: &mut Lobby<'_>,
     wish: &Wish,
     bounds: &Bounds,
-) -> Result<(Session, Vec<u8>), End> {
+) -> Result<(Session, Vec<u8>), CloseReason> {
     let granted = lobby.grant(channel, wish)?;
     let looks = channel.look_up_every(bounds.idle);
-    looks.map_err(|error| End::of(error, bounds.handshake))?;
+    looks.map_err(|error| CloseReason::of(error, bounds.handshake))?;
     Ok(granted)
 }
 
@@ -159,7 +159,7 @@ fn begin(
 struct Inbox {
     carry: Carry,
     /// Nothing more is read.
-    end: Option<End>,
+    end: Option<CloseReason>,
     /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the
     /// client is idle for too long.
     restless: bool,
@@ -185,13 +185,13 @@ struct Connection<'a> {
     account: Account,
     inbox: Turn<Inbox>,
     /// Why nothing more is answered: then nothing more is done.
-    failure: OnceLock<End>,
+    failure: OnceLock<CloseReason>,
     /// Bytes of payload of batches that are being worked on.
     in_flight: AtomicU64,
     /// Threads that have a batch.
     working: AtomicUsize,
     threads: AtomicUsize,
-    pace: Pace,
+    service_time: ServiceTime,
 }
 
 impl<'a> Connection<'a> {
@@ -216,14 +216,14 @@ impl<'a> Connection<'a> {
             in_flight: AtomicU64::new(0),
             working: AtomicUsize::new(0),
             threads: AtomicUsize::new(1),
-            pace: Pace::default(),
+            service_time: ServiceTime::default(),
         }
     }
 
-    fn end(self) -> End {
+    fn end(self) -> CloseReason {
         let inbox = self.inbox.into_inner();
         let end = self.failure.into_inner().or(inbox.end);
-        end.unwrap_or(End::Gone { cut: false })
+        end.unwrap_or(CloseReason::Gone { cut: false })
     }
 
     /// What each thread does until the connection ends, or nothing is left to do for buffers that
@@ -252,7 +252,7 @@ impl<'a> Connection<'a> {
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
             self.working.fetch_add(1, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
-            let long = batch.is_long() || self.pace.is_long(batch.len());
+            let long = batch.is_long() || self.service_time.is_long(batch.len());
             let helped = long && room && inbox.end.is_none() && self.may_have_helper();
             if helped && batch.unload(&mut inbox.carry).is_ok() {
                 drop(inbox);
@@ -305,14 +305,14 @@ impl<'a> Connection<'a> {
         });
         if !batch.is_long() {
             let took = begun.elapsed().saturating_sub(sending);
-            self.pace.note(took, batch.len());
+            self.service_time.note(took, batch.len());
         }
         if let Err(why) = done {
             let end = match why {
                 Unanswered::Unsent(error) => {
-                    End::of(error, self.patience().unwrap_or(self.bounds.request))
+                    CloseReason::of(error, self.patience().unwrap_or(self.bounds.request))
                 }
-                Unanswered::Failed(errno) => End::Failed(errno),
+                Unanswered::Failed(errno) => CloseReason::Failed(errno),
             };
             // The first one is told. Whoever reads learns of it by reading.
             let _ = self.failure.set(end);

@@ -3,9 +3,9 @@
 use crate::batch::{Batch, Crew, Next, Unanswered};
 use crate::export::Exports;
 use crate::lender::Account;
-use crate::pace::Pace;
 use crate::proto::{Handshake, Security, Step, Violation};
 use crate::refusals::Refusals;
+use crate::service_time::ServiceTime;
 use crate::session::Session;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -88,8 +88,11 @@ impl<'a> Dialogue<'a> {
         let Stage::Requests(session, batch) = &mut self.stage else {
             return Ok(Progress::Over);
         };
-        let pace = &Pace::default();
-        let crew = Crew { pace, threads: 1 };
+        let service_time = &ServiceTime::default();
+        let crew = Crew {
+            service_time,
+            threads: 1,
+        };
         let mut rest = bytes;
         loop {
             let next = batch.fill(session, crew, |buf, _| match rest.len().min(buf.len()) {

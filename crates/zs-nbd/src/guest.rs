@@ -1,6 +1,6 @@
 //! A client: who it is, and what it did.
 
-use crate::end::End;
+use crate::close_reason::CloseReason;
 use crate::peer::Origin;
 use crate::socket::Socket;
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ pub(crate) enum Dismissal {
     Disconnected,
 }
 
-impl From<Dismissal> for End {
+impl From<Dismissal> for CloseReason {
     fn from(why: Dismissal) -> Self {
         match why {
             Dismissal::Displaced => Self::Displaced,

@@ -1,7 +1,7 @@
 //! The handshake at a socket, within its time.
 
 use crate::channel::Channel;
-use crate::end::End;
+use crate::close_reason::CloseReason;
 use crate::export::Exports;
 use crate::proto::{Handshake, Security, Step, Wish};
 use crate::refusals::Refusals;
@@ -44,10 +44,10 @@ impl<'a> Lobby<'a> {
     }
 
     /// Returns the next wish to begin; none, if the client does not want to go on.
-    pub(crate) fn next(&mut self, channel: &mut Channel) -> Result<Option<Wish>, End> {
+    pub(crate) fn next(&mut self, channel: &mut Channel) -> Result<Option<Wish>, CloseReason> {
         let time = self.time;
         let looks = channel.look_up_every(Some(time));
-        looks.map_err(|error| End::of(error, time))?;
+        looks.map_err(|error| CloseReason::of(error, time))?;
         let mut buf = [0; 4096];
         loop {
             let advanced = self.handshake.advance(&self.input, &mut self.out);
@@ -57,11 +57,11 @@ impl<'a> Lobby<'a> {
             sent?;
             self.input.drain(..taken);
             let (time, deadline) = (self.allowed(), self.deadline());
-            let failed = |error| End::of(error, time);
+            let failed = |error| CloseReason::of(error, time);
             let goes_on = !matches!(step, Step::End | Step::Begin(_));
             if goes_on && Instant::now() >= deadline {
                 // Also of a client that is never waited for: nothing else bounds its options.
-                return Err(End::Slow(time));
+                return Err(CloseReason::Slow(time));
             }
             match step {
                 Step::Send => continue,
@@ -76,7 +76,7 @@ impl<'a> Lobby<'a> {
                 Step::Begin(wish) => return Ok(Some(wish)),
             }
             match channel.read(&mut buf, Some(deadline)).map_err(failed)? {
-                0 => return Err(End::Gone { cut: false }),
+                0 => return Err(CloseReason::Gone { cut: false }),
                 len => self.input.extend_from_slice(&buf[..len]),
             }
         }
@@ -88,7 +88,7 @@ impl<'a> Lobby<'a> {
         &mut self,
         channel: &Channel,
         wish: &Wish,
-    ) -> Result<(Session, Vec<u8>), End> {
+    ) -> Result<(Session, Vec<u8>), CloseReason> {
         self.handshake.grant(wish, &mut self.out);
         self.send(channel)?;
         let session = Session::new(wish.agreement.clone(), Arc::clone(&self.refusals));
@@ -97,17 +97,22 @@ impl<'a> Lobby<'a> {
 
     /// Tells the client that it may not begin now, and why, which is returned; if it cannot be
     /// told, that is its end.
-    pub(crate) fn deny(&mut self, channel: &Channel, wish: &Wish, why: End) -> Result<End, End> {
+    pub(crate) fn deny(
+        &mut self,
+        channel: &Channel,
+        wish: &Wish,
+        why: CloseReason,
+    ) -> Result<CloseReason, CloseReason> {
         if !self.handshake.deny(wish, &why.to_string(), &mut self.out) {
             return Err(why);
         }
         self.send(channel).map(|()| why)
     }
 
-    fn send(&mut self, channel: &Channel) -> Result<(), End> {
+    fn send(&mut self, channel: &Channel) -> Result<(), CloseReason> {
         let sent = channel.sender().write(&self.out, Some(self.deadline()));
         self.out.clear();
-        sent.map_err(|error| End::of(error, self.allowed()))
+        sent.map_err(|error| CloseReason::of(error, self.allowed()))
     }
 
     fn deadline(&self) -> Instant {

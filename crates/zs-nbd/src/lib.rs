@@ -26,7 +26,7 @@
 //! | `batch` | whole requests, cut from what was read, and their replies |
 //! | `pieces` | large requests, done in pieces |
 //! | `lender` | memory for more threads, by shares |
-//! | `pace` | how fast the device is, and how work is shared out because of that |
+//! | `service_time` | how fast the device is, and how work is shared out because of that |
 //! | `dialogue` | the whole protocol without a socket |
 //! | `tls` | certificates on both sides |
 //! | `socket` | a socket of either kind, with deadlines |
@@ -35,7 +35,7 @@
 //! | `handshake` | the handshake at a socket |
 //! | `connection` | one connection and its threads |
 //! | `turn` | a value that threads have in turn |
-//! | `end` | how a connection ended |
+//! | `close_reason` | the reason for which a connection ended |
 //! | `peer` | the other side of a connection, and whose it is |
 //! | `guest` | who a client is, and what it did |
 //! | `rate` | how fast clients are let in |
@@ -60,17 +60,16 @@ mod quiet;
 
 mod batch;
 mod channel;
+mod close_reason;
 mod connection;
 mod device;
 mod dialogue;
-mod end;
 mod endpoint;
 mod export;
 mod guest;
 mod handshake;
 mod lender;
 mod memory;
-mod pace;
 mod peer;
 mod pieces;
 mod places;
@@ -78,15 +77,16 @@ mod proto;
 mod rate;
 mod refusals;
 mod server;
+mod service_time;
 mod session;
 mod socket;
 mod stop;
 mod tls;
 mod turn;
 
+pub use close_reason::CloseReason;
 pub use device::{BlockSizes, Content, Context, Device, Errno, Extent, Extents, Space};
 pub use dialogue::{Dialogue, Progress};
-pub use end::End;
 pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
 pub use guest::ClientInfo;

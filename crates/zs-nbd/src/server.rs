@@ -6,8 +6,8 @@
 
 use crate::batch::BATCH_BYTES;
 use crate::channel::Channel;
+use crate::close_reason::CloseReason;
 use crate::connection::{self, Bounds, Door};
-use crate::end::End;
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
 use crate::guest::{Dismissal, Guest};
@@ -346,14 +346,14 @@ impl Entry {
         }));
         let end = match guest.dismissal() {
             Some(why) => why.into(),
-            None => served.unwrap_or(End::Panicked),
+            None => served.unwrap_or(CloseReason::Panicked),
         };
         shared.tell(&Event::Closed(guest.number, end));
     }
 }
 
 impl Door for Entry {
-    fn admit(&self) -> Result<(), End> {
+    fn admit(&self) -> Result<(), CloseReason> {
         let guests = &mut *self.shared.lock();
         let list = &guests.list;
         let idle = |number| {
@@ -361,12 +361,12 @@ impl Door for Entry {
             guest.map_or(Duration::ZERO, |guest| guest.last_moved().elapsed())
         };
         let given = guests.places.admit(self.guest.number, idle);
-        let Given { displaced, .. } = given.map_err(|Full(taken)| End::TooMany(taken))?;
+        let Given { displaced, .. } = given.map_err(|Full(taken)| CloseReason::TooMany(taken))?;
         guests.dismiss(displaced, Dismissal::Displaced);
         Ok(())
     }
 
-    fn denied(&self, why: End) {
+    fn denied(&self, why: CloseReason) {
         self.shared.tell(&Event::Denied(self.guest.number, why));
     }
 }

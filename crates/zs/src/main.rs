@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli` | arguments, and what is wrong with them |
 //! | `sources` | where pages come from: files, processes, a command |
-//! | `notes` | what is to be known of pages of processes |
+//! | `sample_warnings` | what is to be known of pages of processes |
 //! | `estimate` | `zs estimate`: what would compression give back? |
 //! | `frag` | `zs frag`: what do compaction and migration make of a fragmented arena? |
 //! | `capture` | `zs capture`: pages, written to a file |
@@ -29,10 +29,10 @@ mod estimate;
 mod failure;
 mod frag;
 mod limit;
-mod notes;
 mod output;
 mod pool;
 mod progress;
+mod sample_warnings;
 mod serve;
 mod sources;
 mod table;

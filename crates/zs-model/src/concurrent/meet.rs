@@ -3,7 +3,7 @@
 use super::client::Meeting;
 use super::scene::Scene;
 use super::tally::Tally;
-use super::{prefill, settle, worker};
+use super::{finish_batch, prefill, worker};
 use std::sync::Arc;
 use zs_mm::PageSize;
 use zs_sync::schedule::{self, Body, Plan, Trace};
@@ -32,7 +32,7 @@ pub fn meet<C: Meeting>(page: PageSize, seed: u64) -> Result<(Trace, Tally), Str
     let trace = schedule::run(Plan { seed, most_points }, bodies);
     let trace = trace.map_err(|failure| failure.to_string())?;
     let scene = Arc::into_inner(scene).ok_or("a thread that ended holds the scene")?;
-    let mut tally = settle::settle(scene).map_err(failed)?;
+    let mut tally = finish_batch::finish_batch(scene).map_err(failed)?;
     tally.add_trace(&trace);
     Ok((trace, tally))
 }

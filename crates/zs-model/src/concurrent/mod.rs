@@ -12,24 +12,24 @@
 //! | `scene` | what the threads of a run share |
 //! | `prefill` | what lies in the pools before there are threads |
 //! | `worker` | a thread: one operation after the other |
-//! | `around` | those of its operations that name no object |
-//! | `held` | readers and mappings that a worker holds from one operation to another |
-//! | `settle` | the end: everything read back, counted, freed |
+//! | `pool_ops` | those of its operations that name no object |
+//! | `guards`, `guard_ops` | readers and mappings that a worker holds from one operation to another |
+//! | `finish_batch` | the end: everything read back, counted, freed |
 //! | `tally` | what was met, and the seeds to run |
 //!
 //! # Locking
 //!
 //! `std` mutexes around what is noted, never held at a point of the schedule.
 
-mod around;
 mod batch;
 mod client;
+mod finish_batch;
+mod guard_ops;
 mod guards;
-mod held;
 mod meet;
+mod pool_ops;
 mod prefill;
 mod scene;
-mod settle;
 mod stamp;
 mod tally;
 mod worker;

@@ -40,14 +40,17 @@ fn stream(lens: &[usize]) -> Vec<u8> {
 
 /// Returns the answers to a stream that comes in such pieces, with the inbox handed to the other of
 /// two batches where `hands` says so.
-fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], pace: &Pace) -> Vec<u8> {
+fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], service_time: &ServiceTime) -> Vec<u8> {
     let session = session();
     let mut batches = [(); 2].map(|()| Batch::new(session.mode(), Account::poor()).unwrap());
     let (mut rest, mut out, mut carry) = (stream, Vec::new(), Carry::default());
     let (mut pieces, mut hands) = (pieces.iter().cycle(), hands.iter().cycle());
     let mut now = 0;
     loop {
-        let crew = Crew { pace, threads: 3 };
+        let crew = Crew {
+            service_time,
+            threads: 3,
+        };
         let next = batches[now].fill(&session, crew, |buf, _| {
             let len = *pieces.next().unwrap_or(&1);
             let (piece, later) = rest.split_at(len.min(rest.len()).min(buf.len()));
@@ -91,12 +94,12 @@ proptest! {
         hands in prop::collection::vec(any::<bool>(), 1..9),
         slow in any::<bool>(),
     ) {
-        let pace = Pace::default();
+        let service_time = ServiceTime::default();
         for _ in 0..20 {
-            pace.note(Duration::from_millis(u64::from(slow)), 1);
+            service_time.note(Duration::from_millis(u64::from(slow)), 1);
         }
         let stream = stream(&lens);
-        let whole = answers(&stream, &[usize::MAX], &[false], &Pace::default());
-        prop_assert!(answers(&stream, &pieces, &hands, &pace) == whole);
+        let whole = answers(&stream, &[usize::MAX], &[false], &ServiceTime::default());
+        prop_assert!(answers(&stream, &pieces, &hands, &service_time) == whole);
     }
 }

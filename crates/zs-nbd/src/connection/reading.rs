@@ -2,7 +2,7 @@
 
 use super::{Connection, Inbox, LINGER};
 use crate::batch::{Batch, Crew, Next};
-use crate::end::End;
+use crate::close_reason::CloseReason;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -10,13 +10,13 @@ use std::time::Instant;
 
 /// Why a read ends without bytes.
 enum Unread {
-    End(End),
+    End(CloseReason),
     /// The client is idle, and somebody else can wait for it with buffers of the connection's own.
     GivenUp,
 }
 
-impl From<End> for Unread {
-    fn from(end: End) -> Self {
+impl From<CloseReason> for Unread {
+    fn from(end: CloseReason) -> Self {
         Self::End(end)
     }
 }
@@ -26,7 +26,7 @@ impl Connection<'_> {
     /// thread's buffers are `lent`, its client is idle, and another thread can read on.
     pub(super) fn fill(&self, inbox: &mut Inbox, batch: &mut Batch, lent: bool) -> ControlFlow<()> {
         let crew = Crew {
-            pace: &self.pace,
+            service_time: &self.service_time,
             threads: self.bounds.threads,
         };
         loop {
@@ -37,9 +37,9 @@ impl Connection<'_> {
             });
             inbox.end = match next {
                 Ok(Next::Full | Next::Part) => None,
-                Ok(Next::Goodbye) => Some(End::Goodbye),
+                Ok(Next::Goodbye) => Some(CloseReason::Goodbye),
                 Ok(Next::Broken(violation)) => Some(violation.into()),
-                Ok(Next::Gone { cut }) => Some(End::Gone { cut }),
+                Ok(Next::Gone { cut }) => Some(CloseReason::Gone { cut }),
                 Err(Unread::End(end)) => Some(end),
                 Err(Unread::GivenUp) => match batch.unload(&mut inbox.carry) {
                     Ok(()) => return ControlFlow::Break(()),
@@ -52,14 +52,14 @@ impl Connection<'_> {
     }
 
     /// Sees that a thread with lent buffers looks up in time.
-    fn set_restless(&self, restless: &mut bool, lent: bool) -> Result<(), End> {
+    fn set_restless(&self, restless: &mut bool, lent: bool) -> Result<(), CloseReason> {
         if *restless == lent {
             return Ok(());
         }
         let most = [self.bounds.idle, lent.then_some(LINGER)];
         let looks = most.into_iter().flatten().min();
         let set = self.channel.look_up_every(looks);
-        set.map_err(|error| End::of(error, self.bounds.request))?;
+        set.map_err(|error| CloseReason::of(error, self.bounds.request))?;
         *restless = lent;
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Connection<'_> {
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     let now = Instant::now();
                     if limit.is_some_and(|limit| limit <= now) {
-                        return Err(End::Slow(time).into());
+                        return Err(CloseReason::Slow(time).into());
                     }
                     if self.working.load(Ordering::Relaxed) > 0 {
                         // It waits for others of us.
@@ -89,7 +89,7 @@ impl Connection<'_> {
                     } else if let Some(idle) = self.bounds.idle
                         && self.guest.last_moved() + idle <= now
                     {
-                        return Err(End::Idle(idle).into());
+                        return Err(CloseReason::Idle(idle).into());
                     }
                     // Not for one who gives up too: then nobody would read.
                     let is_over = linger.is_some_and(|linger| linger <= now);
@@ -97,7 +97,7 @@ impl Connection<'_> {
                         return Err(Unread::GivenUp);
                     }
                 }
-                Err(error) => return Err(End::of(error, time).into()),
+                Err(error) => return Err(CloseReason::of(error, time).into()),
             }
         }
     }

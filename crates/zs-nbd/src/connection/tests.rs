@@ -119,7 +119,7 @@ fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &Held, &Lender)) 
         talk(&mut client, &device, &lender);
         drop(client);
     });
-    assert!(matches!(connection.end(), End::Gone { cut: false }));
+    assert!(matches!(connection.end(), CloseReason::Gone { cut: false }));
 }
 
 /// Also of a client that stalls within a request, which is read to its end by somebody else then.

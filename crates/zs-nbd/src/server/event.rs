@@ -1,6 +1,6 @@
 //! What a server tells of.
 
-use crate::end::End;
+use crate::close_reason::CloseReason;
 use crate::peer::Origin;
 use crate::refusals::Declined;
 use std::fmt;
@@ -15,9 +15,9 @@ pub enum Event {
     /// is told.
     Declined(u64, Declined),
     /// A connection ended.
-    Closed(u64, End),
+    Closed(u64, CloseReason),
     /// A client was told that it is not served, and why; its handshake goes on.
-    Denied(u64, End),
+    Denied(u64, CloseReason),
     /// A client was turned away: so many connections that were cut off are still with the device.
     TooMany(usize),
     /// A client was turned away, or the system failed to accept one.

@@ -1,6 +1,6 @@
 //! Pages through codec and pool, in and out, timed.
 
-use crate::estimate::parts::Parts;
+use crate::estimate::per_process::PerProcess;
 use crate::pool::Pool;
 use crate::units::Size;
 use std::hint::black_box;
@@ -78,7 +78,7 @@ pub(super) struct Bench<'a> {
     unpacked: Vec<u8>,
     /// The pages of a batch that are to be stored, or were.
     batch: Vec<usize>,
-    pub(super) parts: Parts,
+    pub(super) parts: PerProcess,
 }
 
 impl<'a> Bench<'a> {
@@ -95,7 +95,7 @@ impl<'a> Bench<'a> {
             packed: vec![0xff; algorithm.max_compressed_len(page)],
             unpacked: vec![0xff; BATCH * page],
             batch: vec![0; BATCH],
-            parts: Parts::new(parts),
+            parts: PerProcess::new(parts),
         })
     }
 

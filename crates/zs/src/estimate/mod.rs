@@ -9,7 +9,7 @@
 //! | `protocol` | what parent and child say to each other |
 //! | `child` | the child: everything warm, then measured |
 //! | `bench` | pages through codec and pool, in and out, timed |
-//! | `parts` | what becomes of each process's pages |
+//! | `per_process` | what becomes of each process's pages |
 //! | `models` | what other stores would hold of the same objects |
 //! | `after_free` | a random share freed, the pool compacted |
 //! | `report` | what was found out, as text and as JSON |
@@ -19,7 +19,7 @@ mod bench;
 mod child;
 mod models;
 mod parent;
-mod parts;
+mod per_process;
 mod protocol;
 mod report;
 

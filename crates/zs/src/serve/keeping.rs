@@ -2,7 +2,7 @@
 //! at the end.
 
 use super::disk::{Changes, StoreDisk};
-use super::ending::Ending;
+use super::lifetime::Lifetime;
 use super::replacing::{FOREIGN, Identity, Refusal, Target};
 use super::snapshots::write_snapshot;
 use crate::failure::Failure;
@@ -265,7 +265,7 @@ impl Keeping {
     /// Saves what is to be saved, and tells what is lost. What cannot be saved is tried again at
     /// the next signal. Where the server `failed`, a disk that nobody changed is not written;
     /// nor is it to the file that it came from, which may be newer by now.
-    pub(super) fn end(&self, failed: bool, ending: &Ending) {
+    pub(super) fn end(&self, failed: bool, lifetime: &Lifetime) {
         for kept in &self.disks {
             let Some(target) = &kept.save else {
                 tell_loss(&kept.disk, self.disks.len() > 1);
@@ -275,16 +275,16 @@ impl Keeping {
             kept.disk.seal();
             let is_there = failed || kept.goes_back(target) && target.path().exists();
             if !(is_there && kept.is_unchanged()) {
-                save(&kept.disk, target, ending);
+                save(&kept.disk, target, lifetime);
             }
         }
     }
 }
 
-fn save(disk: &StoreDisk, target: &Target, ending: &Ending) {
+fn save(disk: &StoreDisk, target: &Target, lifetime: &Lifetime) {
     while let Err(text) = save_once(disk, target) {
         // Before it is asked for.
-        ending.begin_again();
+        lifetime.begin_again();
         let process = std::process::id();
         output::note(&format!(
             "--save {}: {text}. The contents of {} are still in process {process}, which waits: mend that, and send it a signal to \
@@ -292,7 +292,7 @@ fn save(disk: &StoreDisk, target: &Target, ending: &Ending) {
             target.path().display(),
             disk.title()
         ));
-        ending.wait_for_any();
+        lifetime.wait_for_any();
     }
 }
 

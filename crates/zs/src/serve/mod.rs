@@ -17,15 +17,15 @@
 //! | `report` | what there is to know of a disk |
 //! | `metrics` | the same as Prometheus reads it |
 //! | `log` | lines for people, which nobody waits to have read |
-//! | `ending` | signals, and the command that the server runs for |
+//! | `lifetime` | signals, and the command that the server runs for |
 
 mod backing;
 mod console;
 mod disk;
 mod disks;
-mod ending;
 mod fullness;
 mod keeping;
+mod lifetime;
 mod limits;
 mod log;
 mod metrics;
@@ -46,8 +46,8 @@ use clap::Args;
 use console::Console;
 use disk::StoreDisk;
 use disks::DiskArgs;
-use ending::Ending;
 use keeping::{KeepArgs, Keeping};
+use lifetime::Lifetime;
 use log::Log;
 use pidfile::PidFile;
 use place::{Place, tcp_address};
@@ -149,15 +149,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 
 /// Makes or loads the disks, serves them, and saves them.
 fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
-    let ending = Ending::prepare()?;
+    let lifetime = Lifetime::prepare()?;
     let names = options.disks.names();
     let mut files = options.keep.files(&names)?;
     limits::allow_open_files(names.len().max(1));
     let disks = options.disks.open(&mut files)?;
     let keeping = Keeping::new(&disks, files)?;
-    ending.serving(keeping.saves());
-    let outcome = serve(options, &disks, &ending, &keeping, log);
-    keeping.end(outcome.is_err(), &ending);
+    lifetime.serving(keeping.saves());
+    let outcome = serve(options, &disks, &lifetime, &keeping, log);
+    keeping.end(outcome.is_err(), &lifetime);
     outcome
 }
 
@@ -165,7 +165,7 @@ fn serve_disks(options: &Options, log: &Log) -> Result<ExitCode, Failure> {
 fn serve(
     options: &Options,
     disks: &[Arc<StoreDisk>],
-    ending: &Ending,
+    lifetime: &Lifetime,
     keeping: &Keeping,
     log: &Log,
 ) -> Result<ExitCode, Failure> {
@@ -185,7 +185,7 @@ fn serve(
     let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose();
     // Without one it ends, too, in the same order: zs ctl may have begun something by now.
     let outcome = match &pidfile {
-        Ok(_) => wait(options, &place, disks, (ending, keeping), log),
+        Ok(_) => wait(options, &place, disks, (lifetime, keeping), log),
         Err(_) => Ok(ExitCode::FAILURE),
     };
     if console.is_some_and(|console| !console.stop()) {
@@ -204,7 +204,7 @@ fn wait(
     options: &Options,
     place: &Place,
     disks: &[Arc<StoreDisk>],
-    (ending, keeping): (&Ending, &Keeping),
+    (lifetime, keeping): (&Lifetime, &Keeping),
     log: &Log,
 ) -> Result<ExitCode, Failure> {
     let uris = place.uris(disks.iter().map(|disk| disk.name()));
@@ -214,10 +214,10 @@ fn wait(
         shell.env("uri", uris.first().map_or("", String::as_str));
         shell.env("uris", uris.join("\n"));
         shell.envs(place.socket().map(|path| ("unixsocket", path)));
-        return ending.run(&mut shell).map(ending::exit_code);
+        return lifetime.run(&mut shell).map(lifetime::exit_code);
     }
     place.announce(&uris, options.verbose, log)?;
-    ending.wait(|| {
+    lifetime.wait(|| {
         let loses = keeping.would_lose();
         if loses {
             log.note(

@@ -11,9 +11,9 @@ pub(crate) const FULL_REQUESTS: usize = 32;
 /// Nanoseconds that the device takes for a request. A guess: relaxed, and nothing depends on it but
 /// speed.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(AtomicU64);
+pub(crate) struct ServiceTime(AtomicU64);
 
-impl Pace {
+impl ServiceTime {
     /// Notes how long it took for so many requests.
     pub(crate) fn note(&self, took: Duration, requests: usize) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -46,35 +46,35 @@ fn next(guess: u64, took: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn pace(took: Duration) -> Pace {
-        let pace = Pace::default();
+    fn service_time(took: Duration) -> ServiceTime {
+        let service_time = ServiceTime::default();
         for _ in 0..32 {
-            pace.note(4 * took, 4);
+            service_time.note(4 * took, 4);
         }
-        pace
+        service_time
     }
 
     #[test]
     fn one_slow_batch_is_nobodys_pace() {
-        let pace = pace(Duration::from_nanos(500));
-        assert!(!pace.is_long(FULL_REQUESTS));
-        pace.note(Duration::from_secs(1), 1);
-        assert!(!pace.is_long(FULL_REQUESTS));
+        let service_time = service_time(Duration::from_nanos(500));
+        assert!(!service_time.is_long(FULL_REQUESTS));
+        service_time.note(Duration::from_secs(1), 1);
+        assert!(!service_time.is_long(FULL_REQUESTS));
         for _ in 0..16 {
-            pace.note(Duration::from_secs(1), 1);
+            service_time.note(Duration::from_secs(1), 1);
         }
-        assert!(pace.is_long(1));
-        pace.note(Duration::from_nanos(500), 1);
-        assert!(!pace.is_long(FULL_REQUESTS), "down at once");
+        assert!(service_time.is_long(1));
+        service_time.note(Duration::from_nanos(500), 1);
+        assert!(!service_time.is_long(FULL_REQUESTS), "down at once");
     }
 
     #[test]
     fn slow_requests_are_shared_by_all_threads() {
-        let fast = pace(Duration::from_nanos(500));
+        let fast = service_time(Duration::from_nanos(500));
         assert_eq!(fast.share(200, 8), FULL_REQUESTS);
-        let compressed = pace(Duration::from_micros(7));
+        let compressed = service_time(Duration::from_micros(7));
         assert_eq!(compressed.share(15, 8), 8, "what is worth a wake-up");
-        let slow = pace(Duration::from_millis(1));
+        let slow = service_time(Duration::from_millis(1));
         assert_eq!(slow.share(15, 8), 2);
         assert_eq!(slow.share(1, 8), 1);
         assert_eq!(slow.share(1000, 8), FULL_REQUESTS);

@@ -13,7 +13,7 @@ use zsmalloc::Error;
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn settle<C: Meeting>(scene: Scene<C>) -> Result<Tally, String> {
+pub(super) fn finish_batch<C: Meeting>(scene: Scene<C>) -> Result<Tally, String> {
     scene.world.clear_faults();
     let live = read_back(&scene)?;
     explain(&scene)?;

@@ -50,7 +50,7 @@ const FORGOTTEN: Duration = Duration::from_secs(10);
 const FIRST_PROCESS: u32 = 1;
 
 /// What ends the server.
-pub(super) struct Ending {
+pub(super) struct Lifetime {
     shared: Arc<Shared>,
     sender: Sender<Woken>,
     receiver: Receiver<Woken>,
@@ -136,7 +136,7 @@ impl State {
     }
 }
 
-impl Ending {
+impl Lifetime {
     /// Takes signals from now on. Until [`serving`](Self::serving) they end the process at once.
     pub(super) fn prepare() -> Result<Self, Failure> {
         let mut caught: Vec<i32> = [&ASKING[..], &OTHERS[..]].concat();

@@ -5,7 +5,7 @@ use crate::estimate::protocol::Part;
 /// The processes whose pages lie one after the other in a page file. Allocated when it is made, and
 /// not later, so that no measurement of memory sees it.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct PerProcess {
     /// Where each process's pages end; empty if the pages are not those of processes.
     ends: Vec<usize>,
     parts: Vec<Part>,
@@ -13,7 +13,7 @@ pub(super) struct Parts {
     at: usize,
 }
 
-impl Parts {
+impl PerProcess {
     /// `pages` of each process.
     pub(super) fn new(pages: &[u64]) -> Self {
         let mut end = 0;
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn pages_are_counted_for_the_process_they_are_of() {
-        let mut parts = Parts::new(&[3, 0, 2]);
+        let mut parts = PerProcess::new(&[3, 0, 2]);
         for page in [0, 2, 3] {
             parts.count_stored(page, 100);
         }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_new_start_forgets() {
-        let mut parts = Parts::new(&[2]);
+        let mut parts = PerProcess::new(&[2]);
         parts.count_stored(1, 7);
         parts.restart();
         assert_eq!(parts.take(), [Part::default()]);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn files_have_no_parts() {
-        let mut parts = Parts::new(&[]);
+        let mut parts = PerProcess::new(&[]);
         parts.count_stored(0, 7);
         parts.count_same_filled(1, true);
         assert_eq!(parts.take(), []);

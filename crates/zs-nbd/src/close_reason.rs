@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// How a connection ended.
 #[derive(Debug)]
-pub enum End {
+pub enum CloseReason {
     /// The client said goodbye.
     Goodbye,
     /// The client was gone; `cut` if that was in the middle of a request, which then never
@@ -41,13 +41,13 @@ pub enum End {
     Panicked,
 }
 
-impl From<Violation> for End {
+impl From<Violation> for CloseReason {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
     }
 }
 
-impl End {
+impl CloseReason {
     /// Of a socket that failed, maybe because this time was over, or for want of memory.
     pub(crate) fn of(error: io::Error, time: Duration) -> Self {
         match error.kind() {
@@ -58,7 +58,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Goodbye => write!(f, "the client said goodbye"),
