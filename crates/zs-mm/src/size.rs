@@ -85,6 +85,20 @@ impl fmt::Display for PageSize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZoneId(pub u32);
 
+impl ZoneId {
+    /// Returns the zone of this index: below [`MAX_ZONES`].
+    #[inline]
+    pub(crate) fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the number as a table index.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl fmt::Display for ZoneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Z{}", self.0)
@@ -92,7 +106,7 @@ impl fmt::Display for ZoneId {
 }
 
 /// A frame, by its number in the arena. Displayed as `F<number>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId(pub u32);
 
 impl FrameId {
@@ -100,6 +114,12 @@ impl FrameId {
     #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// Returns the frame of this index: below 2^28 in the largest arena.
+    #[inline]
+    pub(crate) fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 }
 

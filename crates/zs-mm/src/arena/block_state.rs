@@ -39,21 +39,23 @@ impl<B: Backing> Arena<B> {
             self.drain_caches();
         }
         let opened = |zone: ZoneId| {
-            let zone = &self.zones[zone.0 as usize];
+            let zone = &self.zones[zone.index()];
             zone.opened(&zone.lock(self.host))
         };
         let zones = self.zones().take_while(move |_| is_ours);
-        zones.flat_map(move |zone| opened(zone).map(move |block| self.block_state(zone, block)))
+        zones.flat_map(move |zone| {
+            BlockId::each(opened(zone)).map(move |block| self.block_state(zone, block))
+        })
     }
 
     fn block_state(&self, zone: ZoneId, block: BlockId) -> BlockState {
         // Before the count of those that are free: offline frames stay so.
         let offline = self.offline_of(block).count();
-        let _state = self.zones[zone.0 as usize].lock(self.host);
+        let _state = self.zones[zone.index()].lock(self.host);
         let counts = self.blocks.counts(block);
         BlockState {
             zone,
-            first: FrameId(block * self.blocks.frames as u32),
+            first: self.blocks.frame(block, 0),
             frames: self.blocks.frames as u32,
             free: counts.free as u32,
             cached: counts.ready as u32,

@@ -5,7 +5,7 @@ use crate::backing::{Advice, Backing, RegionKind};
 use crate::error::Error;
 use crate::frame::cache::FrameBatch;
 use crate::frame::descriptor::{Descriptor, LOCKED};
-use crate::size::FrameId;
+use crate::size::{FrameId, ZoneId};
 use crate::zone::block::BlockId;
 use crate::zone::{CommitPlan, FrameRun, Zone};
 use zs_sync::{Ordering, assert_may_block};
@@ -47,10 +47,10 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Makes a frame that was taken out of a cache or zone its caller's.
-    pub(crate) fn hand_out(&self, frame: u32) -> Frame {
+    pub(crate) fn hand_out(&self, frame: FrameId) -> Frame {
         // Relaxed: whoever frees and whoever allocates a frame are ordered by cache or zone lock.
         let before = self
-            .descriptor(FrameId(frame))
+            .descriptor(frame)
             .fetch_or(Descriptor::UNOWNED.0, Ordering::Relaxed);
         debug_assert_eq!(
             Descriptor(before).at_rest(),
@@ -60,7 +60,7 @@ impl<B: Backing> Arena<B> {
         // Relaxed: see `usage`.
         self.usage.fetch_add(ONE_IN_USE, Ordering::Relaxed);
         Frame {
-            id: FrameId(frame),
+            id: frame,
             arena: self.id,
         }
     }
@@ -83,10 +83,10 @@ impl<B: Backing> Arena<B> {
             "a freed frame has no owner"
         );
         self.usage.fetch_sub(ONE_IN_USE, Ordering::Relaxed);
-        let overflow = if self.is_cached(frame.id.0) {
-            self.cache().push(self.host, &self.caches_off, frame.id.0)
+        let overflow = if self.is_cached(frame.id) {
+            self.cache().push(self.host, &self.caches_off, frame.id)
         } else {
-            FrameBatch::of_one(frame.id.0)
+            FrameBatch::of_one(frame.id)
         };
         if !overflow.is_empty() {
             self.put(&overflow);
@@ -95,12 +95,12 @@ impl<B: Backing> Arena<B> {
     }
 
     #[cold]
-    fn alloc_slow(&self) -> Result<u32, Error> {
+    fn alloc_slow(&self) -> Result<FrameId, Error> {
         assert_may_block();
         self.decay_a_little();
-        let zones = 0..self.options.zones.count();
+        let zones = self.zones();
         let mut outcome = Err(Error::NoMemory);
-        for zone in zones.clone() {
+        for zone in self.zones() {
             outcome = self.alloc_in(zone);
             if outcome.is_ok() {
                 return outcome;
@@ -113,7 +113,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Takes a frame of one zone, committed or not yet.
-    fn alloc_in(&self, zone: usize) -> Result<u32, Error> {
+    fn alloc_in(&self, zone: ZoneId) -> Result<FrameId, Error> {
         let want = FrameBatch::capacity(self.options.page_size) / 2;
         match self.take_ready(zone, want) {
             Some(frame) => Ok(frame),
@@ -126,14 +126,14 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Takes free committed frames of a zone; all but one go to the cache.
-    fn take_ready(&self, zone: usize, want: usize) -> Option<u32> {
-        let batch = self.zones[zone].take_ready(self.host, &self.blocks, want);
+    fn take_ready(&self, zone: ZoneId, want: usize) -> Option<FrameId> {
+        let batch = self.zones[zone.index()].take_ready(self.host, &self.blocks, want);
         self.keep_one(zone, batch)
     }
 
     /// Commits a run of frames of a zone. Those beyond a handful go to the zone; there is at least
     /// one.
-    pub(crate) fn commit_run(&self, zone: usize) -> Result<FrameBatch, Error> {
+    pub(crate) fn commit_run(&self, zone: ZoneId) -> Result<FrameBatch, Error> {
         let group = self.frames_per_granule();
         let want = if self.is_huge(zone) {
             self.blocks.frames
@@ -151,22 +151,21 @@ impl<B: Backing> Arena<B> {
                 least
             }
         };
-        let first = run.block as usize * self.blocks.frames + run.start;
         let mut rest = FrameBatch::default();
-        for frame in first..first + run.len {
+        for frame in run.frames(&self.blocks) {
             if rest.len() == FrameBatch::CAPACITY {
                 // A granule of many frames.
                 self.put(&core::mem::take(&mut rest));
             }
-            rest.push(frame as u32);
+            rest.push(frame);
         }
         Ok(rest)
     }
 
     /// Takes neighbouring frames of a zone that have no memory.
-    pub(crate) fn plan_run(&self, zone: usize, want: usize) -> Result<FrameRun, Error> {
+    pub(crate) fn plan_run(&self, zone: ZoneId, want: usize) -> Result<FrameRun, Error> {
         let group = self.frames_per_granule();
-        let zone = &self.zones[zone];
+        let zone = &self.zones[zone.index()];
         loop {
             match zone.plan_commit(self.host, &self.blocks, want, group) {
                 CommitPlan::Run(run) => return Ok(run),
@@ -178,7 +177,7 @@ impl<B: Backing> Arena<B> {
 
     /// Opens the next block of a zone: commits what describes it.
     pub(crate) fn open_block(&self, zone: &Zone, block: BlockId) -> Result<(), Error> {
-        let last_frame = (block as usize + 1) * self.blocks.frames - 1;
+        let last_frame = self.blocks.frame(block.above(), 0).index() - 1;
         let (backing, budget) = (&self.backing, &self.budget);
         self.descriptors.ensure(backing, budget, last_frame)?;
         let last_cell = self.blocks.last_cell(block);
@@ -211,10 +210,10 @@ impl<B: Backing> Arena<B> {
     /// Commits a run whose charge is taken; gives charge and frames back if that fails.
     pub(crate) fn commit_frames(&self, run: FrameRun) -> Result<(), Error> {
         let (place, len) = self.place_of(run);
-        let zone_index = self.zone_index(run.block);
+        let zone_id = self.zone_id(run.block);
         // Only a whole block: of a part of one, the system would make more resident than is
         // charged.
-        let huge = self.is_huge(zone_index) && run.len == self.blocks.frames;
+        let huge = self.is_huge(zone_id) && run.len == self.blocks.frames;
         if huge {
             self.advise(run.block, Advice::Huge);
         }
@@ -232,7 +231,7 @@ impl<B: Backing> Arena<B> {
         if huge && outcome.is_err() {
             self.advise(run.block, Advice::Small);
         }
-        let zone = &self.zones[zone_index];
+        let zone = &self.zones[zone_id.index()];
         zone.finish_commit(self.host, &self.blocks, run, outcome.is_ok());
         if huge && outcome.is_ok() {
             // All of it is still the caller's, so nothing is given back before this is noted.
@@ -241,7 +240,7 @@ impl<B: Backing> Arena<B> {
         outcome.map_err(|_| Error::NoMemory)
     }
 
-    fn keep_one(&self, zone: usize, mut batch: FrameBatch) -> Option<u32> {
+    fn keep_one(&self, zone: ZoneId, mut batch: FrameBatch) -> Option<FrameId> {
         let frame = batch.pop()?;
         if self.is_cached(frame) {
             self.cache().fill(self.host, &self.caches_off, &mut batch);
@@ -250,7 +249,7 @@ impl<B: Backing> Arena<B> {
             self.put(&batch);
         }
         if self.options.huge_blocks || self.is_huge(zone) {
-            self.advise_if_full((frame as usize / self.blocks.frames) as BlockId);
+            self.advise_if_full(self.blocks.block_of(frame));
         }
         Some(frame)
     }

@@ -3,7 +3,7 @@
 use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
 use crate::frame::mask::{FrameMask, MAX_RUNS};
-use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED};
+use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, NO_BLOCK};
 use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::ptr::NonNull;
 use zs_sync::{Host, Ordering};
@@ -93,7 +93,7 @@ impl<B: Backing> Arena<B> {
         let group = self.frames_per_granule();
         // No more than there is now: others may free as fast as this gives back.
         let ready = zone.lock(self.host).ready();
-        let (mut left, mut gone, mut below) = (frames.min(ready), 0, BlockId::MAX);
+        let (mut left, mut gone, mut below) = (frames.min(ready), 0, NO_BLOCK);
         while left >= group {
             let limit = left.min(at_a_time.max(group));
             match zone.take_surplus(self.host, &self.blocks, group, limit, below) {
@@ -106,7 +106,11 @@ impl<B: Backing> Arena<B> {
                     let kept = taken.frames.without(given);
                     zone.finish_surplus(self.host, &self.blocks, &taken, kept);
                     // A block that keeps what it was asked for is not asked again.
-                    below = taken.block + u32::from(kept.is_empty());
+                    below = if kept.is_empty() {
+                        taken.block.above()
+                    } else {
+                        taken.block
+                    };
                 }
             }
         }
@@ -191,7 +195,7 @@ impl Zone {
             if next == opened.start {
                 return Surplus::None;
             }
-            next -= 1;
+            next = next.below();
             let flags = blocks.flags(next);
             let frames = blocks.ready(next).whole_groups(group, limit);
             if flags & (FLAG_ADVISING | FLAG_RESERVED) == 0 && !frames.is_empty() {

@@ -25,7 +25,7 @@ use crate::frame::descriptor::Descriptor;
 use crate::meta::budget::Budget;
 use crate::meta::table::MetaTable;
 use crate::options::ArenaOptions;
-use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS};
+use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS, ZoneId};
 use crate::zone::block::{BlockId, Blocks};
 use crate::zone::{FrameRun, Zone};
 use crate::zone_spec::{ZoneKind, ZoneSpecs};
@@ -53,7 +53,7 @@ pub struct Arena<B: Backing> {
     pub(crate) zones: [Zone; MAX_ZONES],
     pub(crate) caches: [FrameCache; CACHES],
     /// The end of the frames that pass through caches: see `is_cached`.
-    cached_end: u32,
+    cached_end: FrameId,
     /// One bit for each pool id in use.
     pub(crate) pools: [AtomicU64; POOL_WORDS],
     /// Frames: committed in the upper half, in use in the lower. One word, so that a reader sees
@@ -165,14 +165,14 @@ impl<B: Backing> Arena<B> {
             }
         };
         let _ = budget.charge(size_of::<Self>() as u64);
-        let bound = |zone: usize| options.zones.blocks_before(zone, count) as BlockId;
+        let bound = |zone: usize| BlockId::at(options.zones.blocks_before(zone, count));
         let now = host.now_ns();
         Ok(Self {
             budget,
             blocks: Blocks::new(records, frames),
             descriptors,
             zones: core::array::from_fn(|zone| Zone::new(bound(zone), bound(zone + 1), now)),
-            cached_end: bound(first_tier(&options.zones)) * frames as u32,
+            cached_end: FrameId::at(bound(first_tier(&options.zones)).index() * frames),
             caches: core::array::from_fn(|_| {
                 FrameCache::new(FrameBatch::capacity(options.page_size))
             }),
@@ -252,7 +252,7 @@ impl<B: Backing> Arena<B> {
             if batch
                 .frames()
                 .iter()
-                .any(|&frame| zone.contains((frame as usize / self.blocks.frames) as BlockId))
+                .any(|&frame| zone.contains(self.blocks.block_of(frame)))
             {
                 zone.put(self.host, &self.blocks, batch);
             }
@@ -266,20 +266,20 @@ impl<B: Backing> Arena<B> {
     }
 
     pub(crate) fn zone_of(&self, block: BlockId) -> &Zone {
-        &self.zones[self.zone_index(block)]
+        &self.zones[self.zone_id(block).index()]
     }
 
     #[expect(clippy::expect_used, reason = "blocks come from the arena's own zones")]
-    pub(crate) fn zone_index(&self, block: BlockId) -> usize {
+    pub(crate) fn zone_id(&self, block: BlockId) -> ZoneId {
         let owner = self.zones.iter().position(|zone| zone.contains(block));
-        owner.expect("the zones cover every block")
+        ZoneId::at(owner.expect("the zones cover every block"))
     }
 
     /// Returns a frame as a run of one.
     pub(crate) fn run_of(&self, frame: FrameId) -> FrameRun {
         FrameRun {
-            block: (frame.index() / self.blocks.frames) as BlockId,
-            start: frame.index() % self.blocks.frames,
+            block: self.blocks.block_of(frame),
+            start: self.blocks.in_block(frame),
             len: 1,
         }
     }
@@ -287,13 +287,13 @@ impl<B: Backing> Arena<B> {
     /// Says whether a frame passes through caches: those of the first zone do, and of the zones
     /// that follow and are like it. A frame of another tier would otherwise be handed out while
     /// better ones are free.
-    pub(crate) fn is_cached(&self, frame: u32) -> bool {
+    pub(crate) fn is_cached(&self, frame: FrameId) -> bool {
         frame < self.cached_end
     }
 
     /// Says whether a zone is to have huge pages.
-    pub(crate) fn is_huge(&self, zone: usize) -> bool {
-        self.options.zones.specs()[zone].kind == ZoneKind::Huge
+    pub(crate) fn is_huge(&self, zone: ZoneId) -> bool {
+        self.options.zones.specs()[zone.index()].kind == ZoneKind::Huge
     }
 
     /// Returns the number of frames that are committed at a time, and given back at a time by the
@@ -310,7 +310,7 @@ impl<B: Backing> Arena<B> {
     /// Returns the memory of a run of frames.
     pub(crate) fn place_of(&self, run: FrameRun) -> (NonNull<u8>, usize) {
         let shift = self.options.page_size.shift();
-        let offset = (run.block as usize * self.blocks.frames + run.start) << shift;
+        let offset = self.blocks.frame(run.block, run.start).index() << shift;
         let len = run.len << shift;
         debug_assert!(offset + len <= self.reserved);
         // SAFETY: a run lies in a block of the arena, so the offset is within the region.

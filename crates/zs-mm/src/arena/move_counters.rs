@@ -58,12 +58,12 @@ pub(crate) fn count(counter: &AtomicU64, change: i64) {
 impl MoveCounters {
     /// Returns the counters of a zone, if it can be one.
     pub(crate) fn zone(&self, zone: ZoneId) -> Option<&ZoneCounters> {
-        self.zones.get(zone.0 as usize)
+        self.zones.get(zone.index())
     }
 
-    /// Returns the counters of the zone with this index.
-    pub(crate) fn at(&self, zone: usize) -> &ZoneCounters {
-        &self.zones[zone]
+    /// Returns the counters of a zone that there is.
+    pub(crate) fn of(&self, zone: ZoneId) -> &ZoneCounters {
+        &self.zones[zone.index()]
     }
 
     /// Returns the frames that were moved for a reason.

@@ -16,7 +16,6 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::frame::descriptor::{Descriptor, FrameType};
 use crate::frame::mask::FrameMask;
-use crate::size::FrameId;
 use crate::zone::block::{BlockId, Blocks, FLAG_RESERVED};
 use crate::zone::{FrameRun, Zone};
 use core::ops::Range;
@@ -57,11 +56,11 @@ impl<B: Backing> Arena<B> {
             _caches: self.caches_off(),
         };
         let zone = self.zone_of(blocks.start);
-        for block in blocks {
+        for block in BlockId::each(blocks) {
             if !zone.reserve(self.host, &self.blocks, block) {
                 return Err(block);
             }
-            reserved.blocks.end = block + 1;
+            reserved.blocks.end = block.above();
         }
         Ok(reserved)
     }
@@ -103,13 +102,10 @@ impl<B: Backing> Reserved<'_, B> {
     /// them.
     fn mark_taken(&self, run: FrameRun) {
         let arena = self.arena;
-        let first = run.block as usize * arena.blocks.frames + run.start;
-        for frame in first..first + run.len {
+        for frame in run.frames(&arena.blocks) {
             // Relaxed: whoever frees and whoever takes a frame are ordered by the zone's lock.
             let block = Descriptor::unowned(FrameType::Block);
-            let before = arena
-                .descriptor(FrameId(frame as u32))
-                .fetch_or(block.0, Ordering::Relaxed);
+            let before = arena.descriptor(frame).fetch_or(block.0, Ordering::Relaxed);
             debug_assert_eq!(
                 Descriptor(before).at_rest(),
                 Descriptor::FREE,
@@ -212,7 +208,7 @@ impl Drop for CachesOff<'_> {
 impl<B: Backing> Drop for Reserved<'_, B> {
     fn drop(&mut self) {
         let arena = self.arena;
-        for block in self.blocks.clone() {
+        for block in BlockId::each(self.blocks.clone()) {
             arena
                 .zone_of(block)
                 .end_reserve(arena.host, &arena.blocks, block);

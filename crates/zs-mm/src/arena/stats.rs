@@ -131,7 +131,7 @@ impl<B: Backing> Arena<B> {
     fn validate_zone(&self, zone: &Zone, state: &ZoneState) -> Result<u64, InvalidState> {
         let mut listed = [0; LISTS];
         let (mut committed, mut ready) = (0, 0);
-        for block in zone.opened(state) {
+        for block in BlockId::each(zone.opened(state)) {
             self.validate_block(block)?;
             committed += self.blocks.committed(block).count() as u64;
             ready += self.blocks.available(block);
@@ -147,11 +147,16 @@ impl<B: Backing> Arena<B> {
             let (mut previous, mut block) = (NO_BLOCK, state.head(list));
             while block != NO_BLOCK && found <= count {
                 let (back, next) = self.blocks.links(block);
-                expect("link back", block.into(), back.into(), previous.into())?;
+                expect(
+                    "link back",
+                    block.number(),
+                    back.number(),
+                    previous.number(),
+                )?;
                 let right = self.blocks.list_of(block) == Some(list);
                 expect(
                     "block's list",
-                    block.into(),
+                    block.number(),
                     list as u64,
                     if right { list as u64 } else { u64::MAX },
                 )?;
@@ -167,7 +172,7 @@ impl<B: Backing> Arena<B> {
         let (free, committed) = (self.blocks.free(block), self.blocks.committed(block));
         let group = self.frames_per_granule();
         for frame in 0..self.blocks.frames {
-            let id = block as usize * self.blocks.frames + frame;
+            let id = self.blocks.frame(block, frame).index();
             let word = self.descriptors.at(id).load(Ordering::Relaxed);
             let is_free = Descriptor(word).frame_type() == FrameType::Free;
             let at = id as u64;
@@ -193,7 +198,7 @@ impl<B: Backing> Arena<B> {
             )?;
         }
         let counts = self.blocks.counts(block);
-        let at = block.into();
+        let at = block.number();
         expect("free frames", at, counts.free as u64, free.count() as u64)?;
         let ready = free.and(committed).count() as u64;
         expect("ready frames", at, counts.ready as u64, ready)?;
@@ -217,7 +222,7 @@ impl<B: Backing> Arena<B> {
             .iter()
             .map(|zone| zone.opened(&zone.lock(self.host)));
         let frames = opened.flat_map(|blocks| {
-            blocks.start as usize * self.blocks.frames..blocks.end as usize * self.blocks.frames
+            blocks.start.index() * self.blocks.frames..blocks.end.index() * self.blocks.frames
         });
         let in_use = |&frame: &usize| {
             self.frame_descriptor(FrameId(frame as u32))

@@ -13,7 +13,7 @@ use zs_sync::assert_may_block;
 impl<B: Backing> Arena<B> {
     /// Returns the zones, in the order in which they are filled.
     pub fn zones(&self) -> impl Iterator<Item = ZoneId> {
-        (0..self.options.zones.count() as u32).map(ZoneId)
+        (0..self.options.zones.count()).map(ZoneId::at)
     }
 
     /// Returns the frames of a zone: from the first, to the one after the last.
@@ -22,15 +22,15 @@ impl<B: Backing> Arena<B> {
     /// [`Error::NoSuchZone`], [`Error::Forked`].
     pub fn zone_frames(&self, zone: ZoneId) -> Result<Range<FrameId>, Error> {
         let Range { start, end } = self.zone(zone)?.blocks();
-        let first = |block: BlockId| FrameId(block * self.blocks.frames as u32);
+        let first = |block: BlockId| self.blocks.frame(block, 0);
         Ok(first(start)..first(end))
     }
 
     /// Returns the zone that a frame lies in; `None` beyond the arena.
     pub fn zone_of_frame(&self, frame: FrameId) -> Option<ZoneId> {
-        let block = (frame.index() / self.blocks.frames) as BlockId;
+        let block = self.blocks.block_of(frame);
         let zone = self.zones.iter().position(|zone| zone.contains(block))?;
-        Some(ZoneId(zone as u32))
+        Some(ZoneId::at(zone))
     }
 
     /// Says whether frames of the zone are handed out.
@@ -66,9 +66,8 @@ impl<B: Backing> Arena<B> {
         Ok(self.hand_out(frame))
     }
 
-    fn take_one_or_commit(&self, zone: ZoneId) -> Option<u32> {
-        let zone = zone.0 as usize;
-        let ready = self.zones[zone]
+    fn take_one_or_commit(&self, zone: ZoneId) -> Option<FrameId> {
+        let ready = self.zones[zone.index()]
             .take_ready(self.host, &self.blocks, 1)
             .pop();
         ready.or_else(|| {
@@ -84,8 +83,8 @@ impl<B: Backing> Arena<B> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        if (zone.0 as usize) < self.options.zones.count() {
-            Ok(&self.zones[zone.0 as usize])
+        if zone.index() < self.options.zones.count() {
+            Ok(&self.zones[zone.index()])
         } else {
             Err(Error::NoSuchZone(zone))
         }

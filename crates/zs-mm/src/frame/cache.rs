@@ -1,12 +1,12 @@
 //! A few free frames for each CPU, so that most allocations meet no zone lock.
 
-use crate::size::PageSize;
+use crate::size::{FrameId, PageSize};
 use zs_sync::{AtomicU32, Host, LockName, Mutex, Ordering};
 
 /// A handful of frames on their way between a zone, a cache and a caller.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBatch {
-    frames: [u32; Self::CAPACITY],
+    frames: [FrameId; Self::CAPACITY],
     len: usize,
 }
 
@@ -25,13 +25,13 @@ impl FrameBatch {
         (Self::BYTES / page.bytes()).clamp(4, Self::CAPACITY)
     }
 
-    pub(crate) fn of_one(frame: u32) -> Self {
+    pub(crate) fn of_one(frame: FrameId) -> Self {
         let mut batch = Self::default();
         batch.push(frame);
         batch
     }
 
-    pub(crate) fn frames(&self) -> &[u32] {
+    pub(crate) fn frames(&self) -> &[FrameId] {
         &self.frames[..self.len]
     }
 
@@ -39,12 +39,12 @@ impl FrameBatch {
         self.len == 0
     }
 
-    pub(crate) fn push(&mut self, frame: u32) {
+    pub(crate) fn push(&mut self, frame: FrameId) {
         self.frames[self.len] = frame;
         self.len += 1;
     }
 
-    pub(crate) fn pop(&mut self) -> Option<u32> {
+    pub(crate) fn pop(&mut self) -> Option<FrameId> {
         self.len = self.len.checked_sub(1)?;
         Some(self.frames[self.len])
     }
@@ -74,13 +74,13 @@ impl FrameCache {
         }
     }
 
-    pub(crate) fn pop(&self, host: &dyn Host) -> Option<u32> {
+    pub(crate) fn pop(&self, host: &dyn Host) -> Option<FrameId> {
         self.frames.lock(host).pop()
     }
 
     /// Keeps `frame`; a full cache hands all but half of its frames out instead of growing, and one
     /// that is off hands out the frame.
-    pub(crate) fn push(&self, host: &dyn Host, off: &AtomicU32, frame: u32) -> FrameBatch {
+    pub(crate) fn push(&self, host: &dyn Host, off: &AtomicU32, frame: FrameId) -> FrameBatch {
         let mut cache = self.frames.lock(host);
         let mut overflow = FrameBatch::default();
         if off.load(Ordering::Relaxed) != 0 {

@@ -7,21 +7,20 @@ use crate::backing::Backing;
 use crate::frame::descriptor::{Descriptor, FrameOwner, PoolKey};
 use crate::frame_status::MigrateReason;
 use crate::size::{FrameId, ZoneId};
-use crate::zone::block::BlockId;
 use zs_sync::{AtomicU64, Ordering};
 
 impl<B: Backing> Arena<B> {
     /// Returns the counters of the zone of a frame.
     pub(crate) fn counters_of(&self, frame: FrameId) -> &ZoneCounters {
-        let block = (frame.index() / self.blocks.frames) as BlockId;
-        self.move_counters.at(self.zone_index(block))
+        let block = self.blocks.block_of(frame);
+        self.move_counters.of(self.zone_id(block))
     }
 
     /// Returns how frames of a zone were moved; `None` if there is no such zone.
     pub fn zone_moves(&self, zone: ZoneId) -> Option<ZoneMoves> {
         let counters = self.move_counters.zone(zone)?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        ((zone.0 as usize) < self.options.zones.count()).then(|| ZoneMoves {
+        (zone.index() < self.options.zones.count()).then(|| ZoneMoves {
             isolated: get(&counters.isolated),
             draining: get(&counters.draining),
             moved_in: get(&counters.moved_in),

@@ -116,8 +116,10 @@ impl<B: Backing> Arena<B> {
         }
         let zone = self.zone(wanted.from)?;
         let opened = zone.opened(&zone.lock(self.host));
-        let in_block = self.blocks.frames as u32;
-        let (mut next, end) = (opened.start * in_block, opened.end * in_block);
+        let (mut next, end) = (
+            self.blocks.frame(opened.start, 0).0,
+            self.blocks.frame(opened.end, 0).0,
+        );
         let options = MigrateOptions::new(MigrateMode::Async).because(wanted.reason);
         let mut report = MigrateReport::default();
         while next < end && report.end == MigrateEnd::Done {
@@ -220,7 +222,8 @@ impl<B: Backing> Arena<B> {
             .unopened(self.host)
             .ok_or(Error::NoMemory)?;
         let in_block = self.blocks.frames as u32;
-        self.alloc_range(FrameId(unopened.start * in_block), in_block, &[])
+        let first = self.blocks.frame(unopened.start, 0);
+        self.alloc_range(first, in_block, &[])
     }
 }
 

@@ -160,9 +160,8 @@ impl<A: ArenaRef> Balloon<A> {
             arena.give_cached_back();
             arena.take_bare(most)
         })?;
-        let first = run.block as usize * arena.blocks.frames + run.start;
         let mut outcome = Ok(());
-        for frame in (first..first + run.len).map(|frame| FrameId(frame as u32)) {
+        for frame in run.frames(&arena.blocks) {
             outcome = outcome.and_then(|()| self.push(frame, Descriptor::FREE));
             if outcome.is_err() {
                 arena.free_bare(frame);

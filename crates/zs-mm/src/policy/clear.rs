@@ -114,6 +114,6 @@ impl<B: Backing> Arena<B> {
 
     /// Returns a frame, by its number in its block.
     pub(crate) fn frame_of(&self, block: BlockId, frame: usize) -> FrameId {
-        FrameId((block as usize * self.blocks.frames + frame) as u32)
+        self.blocks.frame(block, frame)
     }
 }

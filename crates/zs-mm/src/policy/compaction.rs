@@ -275,10 +275,10 @@ impl<'a> Pass<'a> {
     fn next_source(&mut self, blocks: &Blocks, mode: MigrateMode) -> Source {
         let state = self.zone.lock(self.host);
         for _ in 0..LOOK_AT {
-            if self.scan.migrate <= self.scan.free + 1 {
+            if self.scan.migrate <= self.scan.free.above() {
                 return Source::Met;
             }
-            let block = self.scan.migrate - 1;
+            let block = self.scan.migrate.below();
             debug_assert!(self.zone.opened(&state).contains(&block), "in its zone");
             let free = blocks.counts(block).free;
             let was_marked = blocks.flags(block) & FLAG_SKIP != 0;

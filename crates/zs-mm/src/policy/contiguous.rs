@@ -145,12 +145,9 @@ impl<B: Backing> Arena<B> {
     }
 
     fn free_run(&self, run: FrameRun) {
-        let first = run.block as usize * self.blocks.frames + run.start;
-        for frame in first..first + run.len {
+        for frame in run.frames(&self.blocks) {
             // Relaxed: whoever frees and whoever takes a frame are ordered by the zone's lock.
-            let before = self
-                .descriptor(FrameId(frame as u32))
-                .fetch_and(LOCKED, Ordering::Relaxed);
+            let before = self.descriptor(frame).fetch_and(LOCKED, Ordering::Relaxed);
             debug_assert_eq!(
                 Descriptor(before).at_rest(),
                 Descriptor::unowned(FrameType::Block),
@@ -173,9 +170,9 @@ impl<B: Backing> Arena<B> {
         owners: &[&dyn Movable],
     ) -> Result<Contiguous, Error> {
         let last = FrameId(first.0 + len as u32 - 1);
-        let blocks = self.block_of(first)..self.block_of(last) + 1;
+        let blocks = self.block_of(first)..self.block_of(last).above();
         let reserved = self.reserve_blocks(blocks).map_err(|block| {
-            let frame = FrameId(block * self.blocks.frames as u32);
+            let frame = self.blocks.frame(block, 0);
             in_the_way(frame.max(first), FrameStatus::Busy)
         })?;
         let parts = self.runs_of(first, len);
@@ -211,7 +208,7 @@ impl<B: Backing> Arena<B> {
         core::iter::from_fn(move || {
             let start = next % in_block;
             let len = (end - next).min(in_block - start);
-            let block = (next / in_block) as BlockId;
+            let block = BlockId::at(next / in_block);
             next += len;
             (len > 0).then_some(FrameRun { block, start, len })
         })

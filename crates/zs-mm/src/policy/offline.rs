@@ -57,7 +57,7 @@ impl<B: Backing> Arena<B> {
         let start = frame.index() % self.blocks.frames / len * len;
         self.open_up_to(zone, block)?;
         let busy = |_| in_the_way(frame, FrameStatus::Busy);
-        let reserved = self.reserve_blocks(block..block + 1).map_err(busy)?;
+        let reserved = self.reserve_blocks(block..block.above()).map_err(busy)?;
         let wanted = FrameMask::range(start, len);
         let part = core::iter::once((block, wanted));
         self.clear(part, owners, MigrateReason::Offline)?;
@@ -132,7 +132,7 @@ impl<B: Backing> Arena<B> {
         let _off = self.caches_off();
         let opened = zone.opened(&zone.lock(self.host));
         let all = FrameMask::range(0, self.blocks.frames);
-        let parts = opened.map(|block| (block, all.without(self.offline_of(block))));
+        let parts = BlockId::each(opened).map(|block| (block, all.without(self.offline_of(block))));
         self.clear(parts.clone(), owners, MigrateReason::Offline)?;
         self.give_back(zone, usize::MAX, self.blocks.frames);
         for (block, wanted) in parts {

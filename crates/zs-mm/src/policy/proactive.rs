@@ -7,6 +7,7 @@ use crate::movable::{MigrateMode, Movable};
 use crate::policy::compaction::{CompactEnd, CompactOptions, CompactReport};
 use crate::size::ZoneId;
 use crate::zone::Zone;
+use crate::zone::block::BlockId;
 
 /// A zone that is more fragmented than this is compacted ...
 const HIGH: u32 = 90;
@@ -25,7 +26,7 @@ impl<B: Backing> Arena<B> {
     pub fn fragmentation(&self, zone: ZoneId) -> Result<u32, Error> {
         let zone = self.zone(zone)?;
         let (mut free, mut whole) = (0_u64, 0_u64);
-        for block in zone.blocks() {
+        for block in BlockId::each(zone.blocks()) {
             let Some(look) = zone.look(self.host, &self.blocks, block) else {
                 break;
             };

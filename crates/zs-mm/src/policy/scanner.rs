@@ -66,7 +66,7 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
         !self.commits
     }
 
-    fn next(&mut self) -> Option<u32> {
+    fn next(&mut self) -> Option<FrameId> {
         let arena = self.arena;
         while self.frames.is_empty() && self.at < self.end {
             let found = self.zone.look_for_free(
@@ -77,7 +77,7 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
             );
             match found {
                 Found::Ready(frames) => {
-                    self.at = arena.block_of(FrameId(frames.frames()[0]));
+                    self.at = arena.block_of(frames.frames()[0]);
                     self.frames = frames;
                 }
                 Found::Bare(run) => {
@@ -89,7 +89,7 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
         }
         let frame = self.frames.pop()?;
         if arena.options.huge_blocks && self.frames.is_empty() {
-            arena.advise_if_full(arena.block_of(FrameId(frame)));
+            arena.advise_if_full(arena.block_of(frame));
         }
         Some(frame)
     }
@@ -106,7 +106,7 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
             if self.frames.len() == FrameBatch::CAPACITY {
                 arena.put(&core::mem::take(&mut self.frames));
             }
-            self.frames.push(arena.frame_of(run.block, frame).0);
+            self.frames.push(arena.frame_of(run.block, frame));
         }
     }
 }
@@ -114,7 +114,7 @@ impl<'a, B: Backing> FreeScanner<'a, B> {
 impl<B: Backing> Destination for FreeScanner<'_, B> {
     fn frame_for(&mut self, source: FrameId) -> Option<Frame> {
         let frame = self.next()?;
-        debug_assert!(frame < source.0, "the scanners keep apart");
+        debug_assert!(frame < source, "the scanners keep apart");
         Some(self.arena.hand_out(frame))
     }
 
@@ -143,8 +143,8 @@ impl Zone {
         if !state.is_online() {
             return Found::LookAbove(among.end);
         }
-        let end = among.end.min(among.start + LOOK_AT);
-        for block in among.start..end {
+        let end = among.end.min(among.start.plus(LOOK_AT));
+        for block in BlockId::each(among.start..end) {
             debug_assert!(self.opened(&state).contains(&block), "in its zone");
             let counts = blocks.counts(block);
             if counts.free == 0 || counts.free == blocks.frames || blocks.is_reserved(block) {
@@ -154,7 +154,7 @@ impl Zone {
             let mut taken = FrameMask::default();
             for frame in blocks.ready(block).iter().take(FrameBatch::CAPACITY) {
                 taken.insert(frame);
-                batch.push((block as usize * blocks.frames + frame) as u32);
+                batch.push(blocks.frame(block, frame));
             }
             let run = blocks
                 .free(block)

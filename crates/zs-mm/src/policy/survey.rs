@@ -109,13 +109,13 @@ impl<B: Backing> Arena<B> {
         };
         for zone in &self.zones {
             let mut passage = Passage::from(zone.blocks().start);
-            for block in zone.blocks() {
+            for block in BlockId::each(zone.blocks()) {
                 let look = zone.look(self.host, &self.blocks, block);
                 let Some(look) = look.filter(|_| !survey.is_settled()) else {
                     break;
                 };
                 if look.flags & FLAG_RESERVED != 0 {
-                    passage = Passage::from(block + 1);
+                    passage = Passage::from(block.above());
                 } else if len < self.blocks.frames {
                     self.survey_block(block, &look, len, owners, &mut survey);
                 } else {
@@ -147,7 +147,7 @@ impl<B: Backing> Arena<B> {
             let window = Window {
                 used: frames.without(look.free).count(),
                 bare: frames.without(look.committed).count(),
-                first: FrameId(block * self.blocks.frames as u32 + start as u32),
+                first: self.blocks.frame(block, start),
             };
             survey.add(window, || self.refused_in(window.first, len, owners));
         }
@@ -158,7 +158,7 @@ impl<B: Backing> Arena<B> {
         let frames = self.blocks.frames;
         passage.used += frames - look.free.count();
         passage.bare += frames - look.committed.count();
-        if (block - passage.first) as usize * frames < len {
+        if (block.index() - passage.first.index()) * frames < len {
             return;
         }
         let first = self
@@ -170,7 +170,7 @@ impl<B: Backing> Arena<B> {
             passage.used = passage.used.saturating_sub(used);
             passage.bare = passage.bare.saturating_sub(bare);
         }
-        passage.first += 1;
+        passage.first = passage.first.above();
     }
 
     /// Looks at the blocks that were passed last, if they are as many as it takes.
@@ -182,11 +182,11 @@ impl<B: Backing> Arena<B> {
         owners: &[&dyn Movable],
         survey: &mut Survey,
     ) {
-        if (block - passage.first + 1) as usize * self.blocks.frames == len {
+        if (block.above().index() - passage.first.index()) * self.blocks.frames == len {
             let window = Window {
                 used: passage.used,
                 bare: passage.bare,
-                first: FrameId(passage.first * self.blocks.frames as u32),
+                first: self.blocks.frame(passage.first, 0),
             };
             survey.add(window, || self.refused_in(window.first, len, owners));
         }
@@ -204,11 +204,10 @@ impl<B: Backing> Arena<B> {
     /// Opens blocks that were never used, for a window of `len` frames; `None` if no zone has so
     /// many, or there is no memory for what describes them.
     pub(crate) fn open_window(&self, len: usize) -> Option<Window> {
-        let blocks = len.div_ceil(self.blocks.frames) as u32;
-        (0..self.options.zones.count() as u32).find_map(|zone| {
-            let zone = ZoneId(zone);
+        let blocks = len.div_ceil(self.blocks.frames);
+        self.zones().find_map(|zone| {
             let first = self.zone(zone).ok()?.unopened(self.host)?;
-            let last = first.start.checked_add(blocks - 1)?;
+            let last = first.start.plus(blocks - 1);
             if !first.contains(&last) {
                 return None;
             }
@@ -216,7 +215,7 @@ impl<B: Backing> Arena<B> {
             Some(Window {
                 used: 0,
                 bare: len,
-                first: FrameId(first.start * self.blocks.frames as u32),
+                first: self.blocks.frame(first.start, 0),
             })
         })
     }
@@ -235,12 +234,15 @@ impl<B: Backing> Arena<B> {
 
     /// Returns the number of frames of the largest zone.
     pub(crate) fn largest_zone(&self) -> usize {
-        let blocks = self.zones.iter().map(|zone| zone.blocks().len());
+        let blocks = self
+            .zones
+            .iter()
+            .map(|zone| BlockId::each(zone.blocks()).count());
         blocks.max().unwrap_or_default() * self.blocks.frames
     }
 
     pub(crate) fn block_of(&self, frame: FrameId) -> BlockId {
-        (frame.index() / self.blocks.frames) as BlockId
+        self.blocks.block_of(frame)
     }
 }
 

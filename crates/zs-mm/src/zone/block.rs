@@ -12,18 +12,70 @@
 
 use crate::frame::mask::{FrameMask, MASK_WORDS};
 use crate::meta::table::MetaTable;
+use crate::size::FrameId;
+use core::fmt;
+use core::ops::Range;
 use zs_sync::Guarded64;
 
-/// A pageblock, by its number in the arena.
-pub(crate) type BlockId = u32;
+/// A pageblock, by its number in the arena. Displayed as `B<number>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BlockId(u32);
 
-/// No block: the end of a list.
-pub(crate) const NO_BLOCK: BlockId = BlockId::MAX;
+/// No block: the end of a list, and above every block.
+pub(crate) const NO_BLOCK: BlockId = BlockId(u32::MAX);
+
+impl BlockId {
+    /// Returns the block of this number: less than 2^19 in the largest arena.
+    #[inline]
+    pub(crate) fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the number as an index of tables.
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Returns the plain number, for figures.
+    pub(crate) fn number(self) -> u64 {
+        self.0.into()
+    }
+
+    /// Returns the block above this one.
+    #[inline]
+    pub(crate) const fn above(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Returns the block below this one, which is not the first.
+    #[inline]
+    pub(crate) const fn below(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// Returns the block that lies `blocks` above this one.
+    #[inline]
+    pub(crate) fn plus(self, blocks: usize) -> Self {
+        Self::at(self.index() + blocks)
+    }
+
+    /// Returns the blocks of a range, in order.
+    pub(crate) fn each(blocks: Range<Self>) -> impl Iterator<Item = Self> + Clone {
+        (blocks.start.0..blocks.end.0).map(Self)
+    }
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "B{}", self.0)
+    }
+}
 
 /// Lists of one zone: blocks with free committed frames, fullest quarter first; blocks whose free
 /// frames are all uncommitted, fullest first; blocks without anything.
 pub(crate) const LISTS: usize = 9;
-pub(crate) const READY_LISTS: core::ops::Range<usize> = 0..4;
+pub(crate) const READY_LISTS: Range<usize> = 0..4;
 pub(crate) const EMPTY_LIST: usize = 8;
 
 /// Mapped by a huge page, if the system found one.
@@ -86,15 +138,33 @@ impl Blocks {
         core::mem::take(&mut self.table)
     }
 
+    /// Returns a frame of a block, by its number there.
+    #[inline]
+    pub(crate) fn frame(&self, block: BlockId, in_block: usize) -> FrameId {
+        FrameId::at(block.index() * self.frames + in_block)
+    }
+
+    /// Returns the block of a frame.
+    #[inline]
+    pub(crate) fn block_of(&self, frame: FrameId) -> BlockId {
+        BlockId::at(frame.index() / self.frames)
+    }
+
+    /// Returns the number of a frame within its block.
+    #[inline]
+    pub(crate) fn in_block(&self, frame: FrameId) -> usize {
+        frame.index() % self.frames
+    }
+
     /// Returns the last cell of a block's record: what must be committed before the block is
     /// opened.
     pub(crate) fn last_cell(&self, block: BlockId) -> usize {
-        (block as usize + 1) * Self::stride(self.frames) - 1
+        block.above().index() * Self::stride(self.frames) - 1
     }
 
     fn cell(&self, block: BlockId, word: usize) -> &Guarded64 {
         self.table
-            .at(block as usize * Self::stride(self.frames) + word)
+            .at(block.index() * Self::stride(self.frames) + word)
     }
 
     fn mask(&self, block: BlockId, start: usize) -> FrameMask {
@@ -194,12 +264,12 @@ impl Blocks {
     /// Returns the neighbours in the block's list: (previous, next).
     pub(crate) fn links(&self, block: BlockId) -> (BlockId, BlockId) {
         let links = self.cell(block, 2 * self.words + 1).get();
-        ((links >> 32) as u32, links as u32)
+        (BlockId((links >> 32) as u32), BlockId(links as u32))
     }
 
     pub(crate) fn set_links(&self, block: BlockId, previous: BlockId, next: BlockId) {
         self.cell(block, 2 * self.words + 1)
-            .set(u64::from(previous) << 32 | u64::from(next));
+            .set(u64::from(previous.0) << 32 | u64::from(next.0));
     }
 
     /// Returns the free frames that are committed: to be had at once, and what trim gives back.

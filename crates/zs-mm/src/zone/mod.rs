@@ -12,6 +12,7 @@ pub(crate) mod state;
 
 use crate::frame::cache::FrameBatch;
 use crate::frame::mask::FrameMask;
+use crate::size::FrameId;
 use crate::zone::block::{BlockId, Blocks};
 use crate::zone::state::ZoneState;
 use zs_sync::{Host, LockName, Mutex, MutexGuard};
@@ -36,7 +37,7 @@ pub(crate) enum CommitPlan {
 }
 
 /// Blocks that are looked at in one hold of the lock.
-pub(crate) const LOOK_AT: u32 = 64;
+pub(crate) const LOOK_AT: usize = 64;
 
 /// Neighbouring frames of one block.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,14 @@ pub(crate) struct FrameRun {
     pub(crate) block: BlockId,
     pub(crate) start: usize,
     pub(crate) len: usize,
+}
+
+impl FrameRun {
+    /// Returns the frames of the run, in order.
+    pub(crate) fn frames(self, blocks: &Blocks) -> impl Iterator<Item = FrameId> + Clone {
+        let first = blocks.frame(self.block, self.start).0;
+        (first..).take(self.len).map(FrameId)
+    }
 }
 
 impl Zone {
@@ -92,7 +101,7 @@ impl Zone {
         let ready = blocks.ready(block);
         for frame in ready.iter().take(want.min(FrameBatch::CAPACITY)) {
             taken.insert(frame);
-            batch.push((block as usize * blocks.frames + frame) as u32);
+            batch.push(blocks.frame(block, frame));
         }
         state.change(blocks, block, |free, committed| {
             (free.without(taken), committed)
@@ -178,10 +187,10 @@ impl Zone {
     pub(crate) fn put(&self, host: &dyn Host, blocks: &Blocks, batch: &FrameBatch) {
         let mut state = self.state.lock(host);
         for &frame in batch.frames() {
-            let block = (frame as usize / blocks.frames) as BlockId;
+            let block = blocks.block_of(frame);
             if self.contains(block) {
                 state.change_counts(blocks, block, || {
-                    blocks.insert_ready(block, frame as usize % blocks.frames);
+                    blocks.insert_ready(block, blocks.in_block(frame));
                 });
             }
         }

@@ -75,7 +75,7 @@ impl ZoneState {
     /// Opens `block` if it is still the next one: all its frames are free, and without memory.
     pub(crate) fn open(&mut self, blocks: &Blocks, block: BlockId) {
         if self.next_virgin == block {
-            self.next_virgin += 1;
+            self.next_virgin = block.above();
             self.change(blocks, block, |_, _| {
                 (FrameMask::range(0, blocks.frames), FrameMask::default())
             });

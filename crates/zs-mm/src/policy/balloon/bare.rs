@@ -12,7 +12,7 @@ use zs_sync::Ordering;
 impl<B: Backing> Arena<B> {
     /// Takes neighbouring free frames without memory, and charges them.
     pub(super) fn take_bare(&self, most: usize) -> Result<FrameRun, Error> {
-        let plans = (0..self.options.zones.count()).map(|zone| self.plan_run(zone, most));
+        let plans = self.zones().map(|zone| self.plan_run(zone, most));
         let plan = plans
             .into_iter()
             .find(Result::is_ok)
