@@ -4,6 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use zsmalloc::WordIndex;
 
+/// Returns a length as a number of 64 bits, which every length is: `zs-mm` refuses other systems.
+#[inline]
+pub(crate) const fn wide(len: usize) -> u64 {
+    len as u64
+}
+
 /// Defines a number: its type, and the letter it is displayed with.
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {

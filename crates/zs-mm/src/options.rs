@@ -2,6 +2,7 @@
 
 use crate::error::InvalidArena;
 use crate::size::MAX_ZONES;
+use crate::size::wide;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
 use crate::zone_spec::ZoneSpecs;
 
@@ -51,7 +52,7 @@ impl ArenaOptions {
 
     /// Checks a limit that is to be set.
     pub(crate) fn check_limit(&self, limit: u64) -> Result<(), InvalidArena> {
-        if limit < self.page_size.block_bytes() as u64 {
+        if limit < wide(self.page_size.block_bytes()) {
             return Err(InvalidArena::LimitTooSmall(limit));
         }
         if limit > MAX_ARENA_BYTES {
@@ -69,11 +70,9 @@ impl ArenaOptions {
         if self.capacity() > MAX_ARENA_BYTES {
             return Err(InvalidArena::ReserveTooLarge(self.capacity()));
         }
-        let blocks = self
-            .capacity()
-            .div_ceil(self.page_size.block_bytes() as u64);
+        let blocks = self.capacity().div_ceil(wide(self.page_size.block_bytes()));
         let zones = self.zones.count();
-        if zones == 0 || zones > MAX_ZONES || zones as u64 > blocks {
+        if zones == 0 || zones > MAX_ZONES || wide(zones) > blocks {
             return Err(InvalidArena::Zones(zones));
         }
         if let Some(zone) = self.zones.specs().iter().position(|spec| spec.share == 0) {

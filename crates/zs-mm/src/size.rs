@@ -27,6 +27,12 @@ const _: () = assert!(
     "ids and table offsets need 64-bit addresses"
 );
 
+/// Returns a length as a number of 64 bits, which every length is (see above).
+#[inline]
+pub(crate) const fn wide(len: usize) -> u64 {
+    len as u64
+}
+
 /// The size of a frame, and so of the largest object: a parameter of the arena, whatever the
 /// page size of the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

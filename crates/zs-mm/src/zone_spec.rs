@@ -1,6 +1,7 @@
 //! What the zones of an arena are to be made of.
 
 use crate::size::MAX_ZONES;
+use crate::size::wide;
 use core::fmt;
 
 /// What memory a zone is made of.
@@ -106,7 +107,7 @@ impl ZoneSpecs {
         let sum = |specs: &[ZoneSpec]| specs.iter().map(|spec| u64::from(spec.share)).sum::<u64>();
         let all = sum(specs);
         (1..=zones.min(specs.len())).fold(0, |end, zone| {
-            let nearest = (2 * blocks as u64 * sum(&specs[..zone]) + all) / (2 * all);
+            let nearest = (2 * wide(blocks) * sum(&specs[..zone]) + all) / (2 * all);
             (nearest as usize).clamp(end + 1, blocks - (specs.len() - zone))
         })
     }

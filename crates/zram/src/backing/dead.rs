@@ -4,6 +4,7 @@
 //! taken for a hole, or written again. A bit for each page, and above them a bit for each 64 of
 //! which any is dead.
 
+use crate::ids::wide;
 use std::ops::Range;
 
 /// Units of a page: 4 KiB, what file systems give back.
@@ -24,7 +25,7 @@ impl DeadPages {
     /// Returns the number of bytes of memory that so many pages need.
     pub(crate) fn bytes_for(pages: u32) -> u64 {
         let (words, groups) = Self::words(pages);
-        (words + groups) as u64 * 8
+        wide(words + groups) * 8
     }
 
     /// None dead; `None` if there is no memory.

@@ -11,6 +11,7 @@
 
 use super::dead::{DeadPages, PAGE_UNITS};
 use crate::block::content::{Extent, UNIT};
+use crate::ids::wide;
 use std::ops::Range;
 
 /// The most bytes that a backing may have: 512 GiB, of which the last unit is not used.
@@ -67,7 +68,7 @@ impl Extents {
     /// Returns the number of bytes of memory that so many units need.
     pub(crate) fn bytes_for(units: u32) -> u64 {
         let (words, groups) = Self::words(units);
-        (words + groups) as u64 * 8 + DeadPages::bytes_for(units / PAGE_UNITS + 1)
+        wide(words + groups) * 8 + DeadPages::bytes_for(units / PAGE_UNITS + 1)
     }
 
     /// Returns all free; `None` if there is no memory for the bits.

@@ -2,6 +2,7 @@
 
 use super::punching::Punching;
 use crate::error::Error;
+use crate::ids::wide;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -204,7 +205,7 @@ pub(crate) fn write_all(file: &dyn BlockFile, mut bytes: &[u8], mut offset: u64)
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = bytes.get(written..).unwrap_or_default();
-                offset += written as u64;
+                offset += wide(written);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -225,7 +226,7 @@ pub(crate) fn read_all(
             Ok(read) => {
                 let rest = std::mem::take(&mut buffer);
                 buffer = rest.get_mut(read..).unwrap_or_default();
-                offset += read as u64;
+                offset += wide(read);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use super::file::{BackingFile, panicked};
 use super::lock::lock;
 use crate::block::content::Extent;
 use crate::block::content::UNIT;
+use crate::ids::wide;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,5 +88,5 @@ impl Place {
 }
 
 fn bytes(units: u32) -> u64 {
-    u64::from(units) * UNIT as u64
+    u64::from(units) * wide(UNIT)
 }

@@ -11,6 +11,7 @@
 use super::file::{BlockFile, panicked, write_all};
 use crate::block::content::{Extent, UNIT};
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -112,7 +113,7 @@ fn write(file: &dyn BlockFile, batch: &Batch) -> io::Result<()> {
         let mut at = 0;
         for run in batch.places.chunk_by(|a, b| a.1.end() == b.1.start) {
             let bytes: usize = run.iter().map(|(_, extent)| extent.bytes()).sum();
-            let offset = u64::from(run[0].1.start) * UNIT as u64;
+            let offset = u64::from(run[0].1.start) * wide(UNIT);
             write_all(file, &batch.buffer[at..at + bytes], offset)?;
             at += bytes;
         }

@@ -103,7 +103,7 @@ impl Counters {
     pub(crate) fn of_form(&self, form: Form) -> (u64, u64) {
         let sum = |of: fn(&Shard) -> &[AtomicI64; FORMS]| {
             let one = |shard| of(shard)[form.code() as usize].load(Ordering::Relaxed);
-            self.0.iter().map(one).sum::<i64>().max(0) as u64
+            self.0.iter().map(one).sum::<i64>().max(0).unsigned_abs()
         };
         (sum(|shard| &shard.objects), sum(|shard| &shard.bytes))
     }
@@ -138,12 +138,12 @@ impl Counters {
     /// Returns the number of blocks of a kind; for holes, less all that are none.
     pub(crate) fn blocks(&self, kind: Kind) -> u64 {
         let of = |shard: &Shard| shard.kinds[kind as usize].load(Ordering::Relaxed);
-        self.0.iter().map(of).sum::<i64>().max(0) as u64
+        self.0.iter().map(of).sum::<i64>().max(0).unsigned_abs()
     }
 
     pub(crate) fn events(&self, event: Event) -> u64 {
         let of = |shard: &Shard| shard.events[event as usize].load(Ordering::Relaxed);
-        self.0.iter().map(of).sum::<i64>().max(0) as u64
+        self.0.iter().map(of).sum::<i64>().max(0).unsigned_abs()
     }
 
     /// Begins to count all events and latencies anew.

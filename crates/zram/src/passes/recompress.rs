@@ -13,6 +13,7 @@ use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::passes::scan::BlockFilter;
 use crate::store::Store;
 use crate::store::lock::{BlockLock, Coded};
@@ -205,8 +206,8 @@ impl<B: Backing> Store<B> {
             Coded::Object(form @ Form::Compressed(_), bytes) if class(bytes.len()) < class(len) => {
                 lock.set_object(ObjectFlags::locked(form), bytes)?;
                 run.report.smaller += 1;
-                run.report.bytes_before += len as u64;
-                run.report.bytes_after += bytes.len() as u64;
+                run.report.bytes_before += wide(len);
+                run.report.bytes_after += wide(bytes.len());
                 self.counters.add(Event::Recompressed, 1);
             }
             _ => self.set_tried(block, run.wanted.priority),

@@ -3,6 +3,7 @@
 use crate::block::content::{Form, Kind, MAX_PRIORITY};
 use crate::counters::Event;
 use crate::counters::histogram::{Histogram, Timed};
+use crate::ids::wide;
 use crate::store::Store;
 use zcomp::Algorithm;
 use zs_mm::Backing;
@@ -105,7 +106,7 @@ impl<B: Backing> Store<B> {
         let latency = |what| self.counters.histogram(what);
         StoreStats {
             size: self.size(),
-            orig_bytes: full.iter().sum::<u64>() * self.block_size() as u64,
+            orig_bytes: full.iter().sum::<u64>() * wide(self.block_size()),
             compr_bytes: self.pool.stats().payload_bytes,
             mem_used: arena.held,
             mem_limit: arena.limit,

@@ -4,6 +4,7 @@ use crate::block::content::Content;
 use crate::block::content::UNIT;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use zs_mm::Backing;
 
@@ -85,7 +86,7 @@ impl<B: Backing> Store<B> {
         alike: impl Fn(&T, &T) -> bool,
     ) -> Result<Vec<(u64, T)>, Error> {
         self.check_range(offset, len)?;
-        let block_size = self.block_size() as u64;
+        let block_size = wide(self.block_size());
         let end = offset + len;
         let mut found: Vec<(u64, T)> = Vec::new();
         let mut at = offset;
@@ -111,7 +112,7 @@ impl<B: Backing> Store<B> {
 
     /// Says whether a range that lies in the store holds nothing but zeros.
     pub(crate) fn is_zeroes(&self, offset: u64, len: u64) -> bool {
-        let block_size = self.block_size() as u64;
+        let block_size = wide(self.block_size());
         let mut next = BlockIndex::of_byte(offset, block_size);
         let end = BlockIndex::behind(offset + len, block_size);
         while let Some(open) = self.table().next_open(next, end) {
@@ -133,15 +134,12 @@ impl<B: Backing> Store<B> {
     }
 
     fn stored_size_of(&self, block: BlockIndex) -> u64 {
-        let object = |index| {
-            self.read_pinned(index)
-                .map_or(0, |guard| guard.len() as u64)
-        };
+        let object = |index| self.read_pinned(index).map_or(0, |guard| wide(guard.len()));
         match self.content(block).0 {
             // Freed meanwhile, it takes nothing.
             Content::Object(_) => object(block.word()),
             Content::Shared(number) => object(self.table().shared_word(number)),
-            Content::Backed(extent) => u64::from(extent.units) * UNIT as u64,
+            Content::Backed(extent) => u64::from(extent.units) * wide(UNIT),
             Content::Hole | Content::Same(_) | Content::Between => 0,
         }
     }

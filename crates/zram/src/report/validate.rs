@@ -3,6 +3,7 @@
 use crate::block::content::UNIT;
 use crate::block::content::{Content, FORMS, Form, KINDS, Kind};
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use zs_mm::Backing;
 use zsmalloc::WordIndex;
@@ -62,7 +63,7 @@ impl<B: Backing> Store<B> {
         }
         found.kinds[content.kind() as usize] += 1;
         match content {
-            Content::Backed(extent) => found.backed_bytes += u64::from(extent.units) * UNIT as u64,
+            Content::Backed(extent) => found.backed_bytes += u64::from(extent.units) * wide(UNIT),
             Content::Object(mark) if mark.picked || mark.wanted => {
                 return Err(format!("block {block} is still marked: {mark:?}"));
             }
@@ -104,7 +105,7 @@ impl<B: Backing> Store<B> {
         let guard = guard.map_err(|error| format!("object {index}: {error}"))?;
         let (objects, bytes) = &mut found.forms[form.code() as usize];
         *objects += 1;
-        *bytes += guard.len() as u64;
+        *bytes += wide(guard.len());
         Ok(())
     }
 }

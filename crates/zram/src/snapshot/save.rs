@@ -6,6 +6,7 @@ use crate::codecs::padding::strip;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::Coded;
 use std::io::Write;
@@ -54,7 +55,7 @@ impl<B: Backing> Store<B> {
         part.end(&mut to)?;
         let (mut records, mut next) = (0_u32, BlockIndex::default());
         let mut bytes = Vec::with_capacity(self.block_size());
-        let end = BlockIndex::behind(header.size, self.block_size() as u64);
+        let end = BlockIndex::behind(header.size, wide(self.block_size()));
         while let Some(open) = self.table().next_open(next, end) {
             for block in BlockIndex::each(open.clone()) {
                 if self.put_block(block, header, &mut part, &mut bytes)? {
@@ -129,8 +130,8 @@ impl<B: Backing> Store<B> {
             }
         };
         drop(lock);
-        let start = block.start(self.block_size() as u64);
-        let shown = (header.size - start).min(self.block_size() as u64) as usize;
+        let start = block.start(wide(self.block_size()));
+        let shown = (header.size - start).min(wide(self.block_size())) as usize;
         let is_known = match form {
             Form::Compressed(number) => header.codecs[number as usize],
             Form::Raw | Form::Wide | Form::Padded => true,

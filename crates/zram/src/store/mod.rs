@@ -13,6 +13,7 @@ use crate::codecs::Codecs;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::options::{StoreOptions, check_size};
 use std::fmt;
 use std::ops::Deref;
@@ -149,7 +150,7 @@ impl<B: Backing> Store<B> {
 
     /// Returns the block behind the last one of the store, which may be shown in part.
     pub(crate) fn end(&self) -> BlockIndex {
-        BlockIndex::behind(self.size(), self.block_size() as u64)
+        BlockIndex::behind(self.size(), wide(self.block_size()))
     }
 
     /// Makes the store larger. What is new reads as zeros.
@@ -158,7 +159,7 @@ impl<B: Backing> Store<B> {
     /// [`Error::Invalid`] if the size is smaller than it was, above the largest that was asked for,
     /// or not a multiple of 512.
     pub fn resize(&self, size: u64) -> Result<(), Error> {
-        check_size(size, self.table().end().start(self.block_size() as u64))?;
+        check_size(size, self.table().end().start(wide(self.block_size())))?;
         // Relaxed: as in `size`.
         self.size
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {

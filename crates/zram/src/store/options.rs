@@ -2,6 +2,7 @@
 
 use crate::block::dedup_index::SPARE;
 use crate::error::Error;
+use crate::ids::wide;
 use zcomp::{Algorithm, Dictionary};
 use zs_mm::{MAX_ARENA_BYTES, PageSize};
 
@@ -68,7 +69,7 @@ impl StoreOptions {
     /// or half of the memory that is available to the process now, if that is less.
     #[must_use]
     pub fn default_limit(&self) -> u64 {
-        let least = self.block_size.block_bytes() as u64;
+        let least = wide(self.block_size.block_bytes());
         let full = self.full_limit();
         full.min((zs_os::memory_available() / 2).max(least))
     }
@@ -78,7 +79,7 @@ impl StoreOptions {
     /// be.
     #[must_use]
     pub fn full_limit(&self) -> u64 {
-        let least = self.block_size.block_bytes() as u64;
+        let least = wide(self.block_size.block_bytes());
         self.size
             .saturating_add(self.size / 16 + (2 << 20))
             .clamp(least, MAX_ARENA_BYTES)
@@ -86,7 +87,7 @@ impl StoreOptions {
 
     /// Returns the blocks of the largest size.
     pub(crate) fn max_blocks(&self) -> Result<u32, Error> {
-        let block = self.block_size.bytes() as u64;
+        let block = wide(self.block_size.bytes());
         // Words have numbers of 32 bits; with deduplication there are two for each block, and some.
         let spare = if self.dedup { SPARE } else { 0 };
         let most = u64::from(u32::MAX / 2 - spare) * block;
@@ -106,7 +107,7 @@ impl StoreOptions {
     /// Returns the limit in bytes, and how much address space it may grow to: enough for the
     /// largest size and the largest limit that the store can be given later.
     pub(crate) fn limits(&self) -> Result<(u64, u64), Error> {
-        let least = self.block_size.block_bytes() as u64;
+        let least = wide(self.block_size.block_bytes());
         let limit = match self.limit {
             Some(limit) if limit < least || limit > MAX_ARENA_BYTES => {
                 return Err(Error::Invalid(format!(

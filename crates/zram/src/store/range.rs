@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
@@ -23,18 +24,18 @@ impl<B: Backing> Store<B> {
         offset: u64,
         len: usize,
     ) -> Result<impl Iterator<Item = Piece> + use<B>, Error> {
-        self.check_range(offset, len as u64)?;
+        self.check_range(offset, wide(len))?;
         let block_size = self.block_size();
         let mut done = 0;
         Ok(std::iter::from_fn(move || {
             if done == len {
                 return None;
             }
-            let at = offset + done as u64;
-            let start = (at % block_size as u64) as usize;
+            let at = offset + wide(done);
+            let start = (at % wide(block_size)) as usize;
             let part = (block_size - start).min(len - done);
             let piece = Piece {
-                block: BlockIndex::of_byte(at, block_size as u64),
+                block: BlockIndex::of_byte(at, wide(block_size)),
                 inside: start..start + part,
                 request: done..done + part,
             };
@@ -54,7 +55,7 @@ impl<B: Backing> Store<B> {
 
     /// Returns how much of a block the store shows.
     pub(crate) fn shown(&self, block: BlockIndex) -> usize {
-        let start = block.start(self.block_size() as u64);
-        (self.size() - start.min(self.size())).min(self.block_size() as u64) as usize
+        let start = block.start(wide(self.block_size()));
+        (self.size() - start.min(self.size())).min(wide(self.block_size())) as usize
     }
 }

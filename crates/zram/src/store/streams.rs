@@ -4,6 +4,7 @@
 use crate::block::content::MAX_PRIORITY;
 use crate::codecs::Codec;
 use crate::error::Error;
+use crate::ids::wide;
 use crate::store::Store;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -43,7 +44,7 @@ impl<B: Backing> Store<B> {
         let streams = Streams::with_dictionary(algorithm, block, threads, dictionary.as_ref())?;
         let dictionary_bytes = dictionary.as_ref().map_or(0, Dictionary::memory);
         let bytes = streams.stream_bytes() + dictionary_bytes;
-        let charge = self.arena().charge(bytes as u64)?;
+        let charge = self.arena().charge(wide(bytes))?;
         let codec = Codec {
             algorithm,
             dictionary,
@@ -63,7 +64,7 @@ impl<B: Backing> Store<B> {
     pub(crate) fn reserve_frames(&self) {
         let mut counted = self.codecs.counted();
         if counted.reserve.is_none() {
-            let frame = self.block_size() as u64;
+            let frame = wide(self.block_size());
             let share = self.limit() / RESERVED_SHARE;
             let bytes = share.clamp(RESERVED_LEAST * frame, RESERVED_FRAMES * frame);
             counted.reserve = self.arena().charge(bytes).ok();
@@ -96,7 +97,7 @@ impl<B: Backing> Store<B> {
         let codec = self.codecs.get(number).ok_or_else(|| {
             Error::Invalid(format!("no algorithm has priority {number}: set one first"))
         })?;
-        Ok(codec.streams.lock_if(|bytes| self.may_grow(bytes as u64)))
+        Ok(codec.streams.lock_if(|bytes| self.may_grow(wide(bytes))))
     }
 
     /// Counts one stream more; false if there are enough.

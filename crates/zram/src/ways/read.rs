@@ -16,6 +16,7 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use zs_mm::Backing;
 use zs_sync::Ordering;
@@ -42,8 +43,8 @@ impl<B: Backing> Store<B> {
     pub fn read_unless_zeroes(&self, offset: u64, buffer: &mut [u8]) -> Result<bool, Error> {
         let len = buffer.len();
         self.read_timed(len, || {
-            self.check_range(offset, len as u64)?;
-            if self.is_zeroes(offset, len as u64) {
+            self.check_range(offset, wide(len))?;
+            if self.is_zeroes(offset, wide(len)) {
                 return Ok(false);
             }
             self.read_pieces(offset, buffer).map(|()| true)
@@ -59,7 +60,7 @@ impl<B: Backing> Store<B> {
         match &outcome {
             Ok(_) => {
                 self.counters.add(Event::Reads, 1);
-                self.counters.add(Event::BytesRead, len as u64);
+                self.counters.add(Event::BytesRead, wide(len));
             }
             Err(_) => self.counters.add(Event::FailedReads, 1),
         }

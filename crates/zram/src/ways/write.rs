@@ -11,6 +11,7 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::{BlockLock, Coded};
 use crate::store::range::Piece;
@@ -81,7 +82,7 @@ impl<B: Backing> Store<B> {
         match &outcome {
             Ok(()) => {
                 self.counters.add(Event::Writes, 1);
-                self.counters.add(Event::BytesWritten, len as u64);
+                self.counters.add(Event::BytesWritten, wide(len));
             }
             Err(_) => self.counters.add(Event::FailedWrites, 1),
         }

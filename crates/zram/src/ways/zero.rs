@@ -12,6 +12,7 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::BlockLock;
 use std::ops::Range;
@@ -74,7 +75,7 @@ impl<B: Backing> Store<B> {
         may_round: bool,
     ) -> Result<(), Error> {
         self.check_range(offset, len)?;
-        let block_size = self.block_size() as u64;
+        let block_size = wide(self.block_size());
         let end = offset + len;
         let mut at = offset;
         while at < end {
@@ -85,7 +86,7 @@ impl<B: Backing> Store<B> {
                 self.zero_blocks(block, block.plus(whole), zeroes)?;
                 at += u64::from(whole) * block_size;
             } else {
-                let part = (end - at).min(block_size - inside as u64);
+                let part = (end - at).min(block_size - wide(inside));
                 match self.zero_part(block, inside..inside + part as usize, zeroes) {
                     Err(Error::NoMemory) if may_round => {}
                     outcome => outcome?,

@@ -250,8 +250,11 @@ impl Driver {
             self.pool(number).shrink(frames.into()).map_err(failed)?
         };
         let after = self.arena.info().map_err(failed)?.held;
-        let gone = (before + list).checked_sub(after);
-        if gone.is_none_or(|gone| given + list < gone) || (frames == 0 && given != 0) {
+        // An object in use stays, and keeps its frame; those beside it may have got another one.
+        let open = (self.views.len() + self.maps.len()) * self.model.page.bytes();
+        let more = list + open as u64;
+        let gone = (before + more).checked_sub(after);
+        if gone.is_none_or(|gone| given + more < gone) || (frames == 0 && given != 0) {
             return Err(format!(
                 "shrink by, or maintain of, {frames} gave {given}: {before} to {after}"
             ));

@@ -5,6 +5,7 @@ use crate::backing::{Advice, Backing, RegionKind};
 use crate::error::Error;
 use crate::frame::cache::FrameBatch;
 use crate::frame::descriptor::{Descriptor, LOCKED};
+use crate::size::wide;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::block::BlockId;
 use crate::zone::{CommitPlan, FrameRun, Zone};
@@ -188,9 +189,9 @@ impl<B: Backing> Arena<B> {
 
     /// Charges as much of a run as the limit allows; the rest of it is free again.
     pub(crate) fn charge_run(&self, run: FrameRun) -> Result<FrameRun, Error> {
-        let page = self.options.page_size.bytes() as u64;
-        let unit = page.max(self.backing.granule() as u64);
-        let charged = self.budget.charge_up_to(run.len as u64 * page, unit);
+        let page = wide(self.options.page_size.bytes());
+        let unit = page.max(wide(self.backing.granule()));
+        let charged = self.budget.charge_up_to(wide(run.len) * page, unit);
         let len = (charged / page) as usize;
         if len < run.len {
             let rest = FrameRun {
@@ -224,9 +225,9 @@ impl<B: Backing> Arena<B> {
             // Relaxed: see `usage`.
             Ok(()) => drop(
                 self.usage
-                    .fetch_add(run.len as u64 * ONE_COMMITTED, Ordering::Relaxed),
+                    .fetch_add(wide(run.len) * ONE_COMMITTED, Ordering::Relaxed),
             ),
-            Err(_) => self.budget.refund(len as u64),
+            Err(_) => self.budget.refund(wide(len)),
         }
         if huge && outcome.is_err() {
             self.advise(run.block, Advice::Small);

@@ -3,6 +3,7 @@
 use crate::arena::{Arena, ONE_COMMITTED};
 use crate::backing::{Advice, Backing, RegionKind};
 use crate::frame::mask::{FrameMask, MAX_RUNS};
+use crate::size::wide;
 use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, NO_BLOCK};
 use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::ptr::NonNull;
@@ -114,7 +115,7 @@ impl<B: Backing> Arena<B> {
                 }
             }
         }
-        (gone * self.options.page_size.bytes()) as u64
+        wide(gone * self.options.page_size.bytes())
     }
 
     /// Decommits the runs of a set of frames that nobody else has; returns those that are gone.
@@ -145,10 +146,10 @@ impl<B: Backing> Arena<B> {
             left = left.get(done + 1..).unwrap_or_default();
         }
         self.budget
-            .refund((gone.count() * self.options.page_size.bytes()) as u64);
+            .refund(wide(gone.count() * self.options.page_size.bytes()));
         // Relaxed: see `usage`.
         self.usage
-            .fetch_sub(gone.count() as u64 * ONE_COMMITTED, Ordering::Relaxed);
+            .fetch_sub(wide(gone.count()) * ONE_COMMITTED, Ordering::Relaxed);
         gone
     }
 

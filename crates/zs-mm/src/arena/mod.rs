@@ -25,6 +25,7 @@ use crate::frame::descriptor::Descriptor;
 use crate::meta::budget::Budget;
 use crate::meta::table::MetaTable;
 use crate::options::ArenaOptions;
+use crate::size::wide;
 use crate::size::{BLOCK_BYTES, FrameId, MAX_ZONES, POOL_WORDS, ZoneId};
 use crate::zone::block::{BlockId, Blocks};
 use crate::zone::{FrameRun, Zone};
@@ -138,7 +139,7 @@ impl<B: Backing> Arena<B> {
         options.check(backing.granule()).map_err(Error::Invalid)?;
         let frames = options.page_size.frames_per_block();
         let block_bytes = options.page_size.block_bytes();
-        let count = options.capacity().div_ceil(block_bytes as u64) as usize;
+        let count = options.capacity().div_ceil(wide(block_bytes)) as usize;
         let budget = Budget::new(options.limit, options.capacity());
         let id = next_id();
         let records = MetaTable::reserve(&backing, id, Blocks::cells(count, frames))?;
@@ -164,7 +165,7 @@ impl<B: Backing> Arena<B> {
                 return Err(error);
             }
         };
-        let _ = budget.charge(size_of::<Self>() as u64);
+        let _ = budget.charge(wide(size_of::<Self>()));
         let bound = |zone: usize| BlockId::at(options.zones.blocks_before(zone, count));
         let now = host.now_ns();
         Ok(Self {

@@ -16,6 +16,7 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::frame::descriptor::{Descriptor, FrameType};
 use crate::frame::mask::FrameMask;
+use crate::size::wide;
 use crate::zone::block::{BlockId, Blocks, FLAG_RESERVED};
 use crate::zone::{FrameRun, Zone};
 use core::ops::Range;
@@ -113,7 +114,7 @@ impl<B: Backing> Reserved<'_, B> {
             );
         }
         // Relaxed: see `usage`.
-        let taken = run.len as u64 * ONE_IN_USE;
+        let taken = wide(run.len) * ONE_IN_USE;
         arena.usage.fetch_add(taken, Ordering::Relaxed);
     }
 
@@ -121,8 +122,8 @@ impl<B: Backing> Reserved<'_, B> {
     /// free again already are the error; the others may have memory or not.
     fn commit(&self, block: BlockId, bare: FrameMask) -> Result<(), FrameMask> {
         let arena = self.arena;
-        let page = arena.options.page_size.bytes() as u64;
-        if arena.charge(bare.count() as u64 * page).is_err() {
+        let page = wide(arena.options.page_size.bytes());
+        if arena.charge(wide(bare.count()) * page).is_err() {
             return Err(FrameMask::default());
         }
         // From here on the frames carry the charge.
@@ -131,7 +132,7 @@ impl<B: Backing> Reserved<'_, B> {
             let frames = FrameMask::range(start, len);
             left = left.without(frames);
             if arena.commit_frames(FrameRun { block, start, len }).is_err() {
-                arena.budget.refund(left.count() as u64 * page);
+                arena.budget.refund(wide(left.count()) * page);
                 return Err(frames);
             }
         }

@@ -4,6 +4,7 @@ use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::frame::descriptor::{Descriptor, FrameType};
 use crate::size::FrameId;
+use crate::size::wide;
 use crate::zone::Zone;
 use crate::zone::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
 use crate::zone::state::ZoneState;
@@ -80,7 +81,7 @@ impl<B: Backing> Arena<B> {
         // Relaxed: see `usage`.
         let usage = self.usage.load(Ordering::Relaxed);
         let (committed, in_use) = (usage >> 32, usage & u64::from(u32::MAX));
-        let page = self.options.page_size.bytes() as u64;
+        let page = wide(self.options.page_size.bytes());
         let (limit, charged) = self.budget.limit_and_held();
         let ballooned = self.ballooned.load(Ordering::Relaxed) * page;
         ArenaStats {
@@ -93,7 +94,7 @@ impl<B: Backing> Arena<B> {
             cached: (committed - in_use) * page,
             metadata: self.descriptors.committed_bytes()
                 + self.blocks.table().committed_bytes()
-                + size_of::<Self>() as u64,
+                + wide(size_of::<Self>()),
         }
     }
 
@@ -112,12 +113,12 @@ impl<B: Backing> Arena<B> {
             let state = zone.lock(self.host);
             committed += self.validate_zone(zone, &state)?;
         }
-        let frames = committed * self.options.page_size.bytes() as u64;
+        let frames = committed * wide(self.options.page_size.bytes());
         let metadata = self.stats().metadata + foreign;
         expect("bytes held", 0, self.stats().held, frames + metadata)?;
         let stats = self.stats();
         expect("frame bytes", 0, stats.in_use + stats.cached, frames)?;
-        let in_use = self.frames_in_use() * self.options.page_size.bytes() as u64;
+        let in_use = self.frames_in_use() * wide(self.options.page_size.bytes());
         expect("bytes in use", 0, stats.in_use + stats.ballooned, in_use)?;
         // Relaxed: nobody else is at work.
         let offline = self.offline.load(Ordering::Relaxed);
@@ -133,13 +134,13 @@ impl<B: Backing> Arena<B> {
         let (mut committed, mut ready) = (0, 0);
         for block in BlockId::each(zone.opened(state)) {
             self.validate_block(block)?;
-            committed += self.blocks.committed(block).count() as u64;
+            committed += wide(self.blocks.committed(block).count());
             ready += self.blocks.available(block);
             if let Some(list) = self.blocks.list_of(block) {
                 listed[list] += 1;
             }
         }
-        expect("zone's ready frames", 0, state.ready() as u64, ready as u64)?;
+        expect("zone's ready frames", 0, wide(state.ready()), wide(ready))?;
         let low_beyond = state.low() > state.ready();
         expect("zone's low-water mark beyond", 0, 0, low_beyond.into())?;
         for (list, &count) in listed.iter().enumerate() {
@@ -157,13 +158,13 @@ impl<B: Backing> Arena<B> {
                 expect(
                     "block's list",
                     block.number(),
-                    list as u64,
-                    if right { list as u64 } else { u64::MAX },
+                    wide(list),
+                    if right { wide(list) } else { u64::MAX },
                 )?;
                 (previous, block) = (block, next);
                 found += 1;
             }
-            expect("blocks in list", list as u64, count, found)?;
+            expect("blocks in list", wide(list), count, found)?;
         }
         Ok(committed)
     }
@@ -175,7 +176,7 @@ impl<B: Backing> Arena<B> {
             let id = self.blocks.frame(block, frame).index();
             let word = self.descriptors.at(id).load(Ordering::Relaxed);
             let is_free = Descriptor(word).frame_type() == FrameType::Free;
-            let at = id as u64;
+            let at = wide(id);
             expect(
                 "free bit against type",
                 at,
@@ -199,9 +200,9 @@ impl<B: Backing> Arena<B> {
         }
         let counts = self.blocks.counts(block);
         let at = block.number();
-        expect("free frames", at, counts.free as u64, free.count() as u64)?;
-        let ready = free.and(committed).count() as u64;
-        expect("ready frames", at, counts.ready as u64, ready)?;
+        expect("free frames", at, wide(counts.free), wide(free.count()))?;
+        let ready = wide(free.and(committed).count());
+        expect("ready frames", at, wide(counts.ready), ready)?;
         let flags = self.blocks.flags(block);
         expect("advice under way", at, flags & FLAG_ADVISING, 0)?;
         expect("block reserved", at, flags & FLAG_RESERVED, 0)?;
@@ -228,6 +229,6 @@ impl<B: Backing> Arena<B> {
             self.frame_descriptor(FrameId(frame as u32))
                 .is_some_and(|descriptor| counts(descriptor.frame_type()))
         };
-        frames.filter(in_use).count() as u64
+        wide(frames.filter(in_use).count())
     }
 }

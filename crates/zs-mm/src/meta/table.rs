@@ -3,6 +3,7 @@
 use crate::backing::{Backing, RegionKind};
 use crate::error::Error;
 use crate::meta::budget::Budget;
+use crate::size::wide;
 use core::ops::Range;
 use core::ptr::NonNull;
 use zs_sync::{AtomicU64, Ordering, Peek, Table, TableCell};
@@ -79,8 +80,8 @@ impl<T: TableCell> MetaTable<T> {
         budget: &Budget,
         index: usize,
     ) -> Result<(), Error> {
-        let end = ((index + 1) * size_of::<T>()).next_multiple_of(backing.granule()) as u64;
-        debug_assert!(end <= self.reserved as u64);
+        let end = wide(((index + 1) * size_of::<T>()).next_multiple_of(backing.granule()));
+        debug_assert!(end <= wide(self.reserved));
         // Acquire pairs with the Release in `publish`: what is found committed may be written to.
         let start = self.committed.peek(Ordering::Acquire);
         if start >= end {
@@ -132,17 +133,17 @@ impl<T: TableCell> MetaTable<T> {
         cells: Range<usize>,
     ) -> Result<(), Error> {
         let (place, bytes) = self.piece(backing, cells);
-        if !budget.charge(bytes as u64) {
+        if !budget.charge(wide(bytes)) {
             return Err(Error::NoMemory);
         }
         // SAFETY: both ends are multiples of the granule, and inside this table's region.
         let outcome = unsafe { backing.commit(RegionKind::Table, place, bytes) };
         if outcome.is_err() {
-            budget.refund(bytes as u64);
+            budget.refund(wide(bytes));
             return Err(Error::NoMemory);
         }
         // Relaxed: a sum; the owner publishes the piece itself.
-        self.committed.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.committed.fetch_add(wide(bytes), Ordering::Relaxed);
         Ok(())
     }
 
@@ -161,9 +162,9 @@ impl<T: TableCell> MetaTable<T> {
             return 0;
         }
         // Relaxed: as in `commit_cells`.
-        self.committed.fetch_sub(bytes as u64, Ordering::Relaxed);
-        budget.refund(bytes as u64);
-        bytes as u64
+        self.committed.fetch_sub(wide(bytes), Ordering::Relaxed);
+        budget.refund(wide(bytes));
+        wide(bytes)
     }
 
     /// Returns the memory of some cells: granules that they fill, but for the end of the table.

@@ -1,5 +1,6 @@
 //! Batches of frames to be copied, and who copies them.
 
+use crate::size::wide;
 use core::fmt;
 use zs_sync::{AtomicU32, Ordering, Payload};
 
@@ -80,7 +81,7 @@ impl<'a> CopyBatch<'a> {
 
     /// Returns the number of bytes of the batch.
     pub fn bytes(&self) -> u64 {
-        (self.plans.len() * self.bytes) as u64
+        wide(self.plans.len() * self.bytes)
     }
 
     /// Returns the next frame that nobody has taken yet.

@@ -13,6 +13,7 @@ use crate::arena::move_counters::count;
 use crate::backing::Backing;
 use crate::frame_status::FrameStatus;
 use crate::size::FrameId;
+use crate::size::wide;
 
 /// Frames of one batch: as many as are isolated at a time.
 const BATCH: usize = if cfg!(zs_loom) { 2 } else { 128 };
@@ -83,7 +84,7 @@ impl<B: Backing> Arena<B> {
                 break;
             }
         }
-        run.report.not_moved += frames.len().saturating_sub(begun) as u64;
+        run.report.not_moved += wide(frames.len().saturating_sub(begun));
         self.count_reason(options.reason, run.report.moved);
         run.report
     }

@@ -22,6 +22,7 @@ use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::movable::{MigrateEnd, MigrateMode, MigrateOptions, Movable, PIECE};
 use crate::policy::scanner::FreeScanner;
+use crate::size::wide;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::block::{BlockId, Blocks, FLAG_SKIP};
 use crate::zone::compaction::Scan;
@@ -240,7 +241,7 @@ impl<B: Backing> Arena<B> {
         if moved.end == MigrateEnd::Done {
             let status = &status[..frames.len()];
             let failed = status.iter().filter(|status| !status.is_gone());
-            report.frames_failed += failed.count() as u64;
+            report.frames_failed += wide(failed.count());
         }
         match moved.end {
             MigrateEnd::Done => Ok(()),

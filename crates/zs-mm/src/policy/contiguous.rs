@@ -13,6 +13,7 @@ use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::movable::Movable;
 use crate::policy::clear::in_the_way;
 use crate::size::FrameId;
+use crate::size::wide;
 use crate::zone::FrameRun;
 use crate::zone::block::BlockId;
 use zs_sync::{Ordering, assert_may_block};
@@ -155,7 +156,7 @@ impl<B: Backing> Arena<B> {
             );
         }
         // Relaxed: see `usage`.
-        let freed = run.len as u64 * ONE_IN_USE;
+        let freed = wide(run.len) * ONE_IN_USE;
         self.usage.fetch_sub(freed, Ordering::Relaxed);
         let frames = FrameMask::range(run.start, run.len);
         self.zone_of(run.block)

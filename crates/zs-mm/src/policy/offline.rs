@@ -17,6 +17,7 @@ use crate::frame::mask::FrameMask;
 use crate::frame_status::{FrameStatus, MigrateReason};
 use crate::movable::Movable;
 use crate::policy::clear::in_the_way;
+use crate::size::wide;
 use crate::size::{FrameId, ZoneId};
 use crate::zone::block::{BlockId, Blocks, FLAG_ADVISING, FLAG_HUGE};
 use crate::zone::state::ZoneLife;
@@ -100,7 +101,7 @@ impl<B: Backing> Arena<B> {
             );
         }
         // Relaxed: see `offline_bytes`.
-        self.offline.fetch_add(run.len as u64, Ordering::Relaxed);
+        self.offline.fetch_add(wide(run.len), Ordering::Relaxed);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::movable::{MigrateMode, Movable};
 use crate::policy::compaction::{CompactEnd, CompactOptions, CompactReport};
 use crate::size::ZoneId;
+use crate::size::wide;
 use crate::zone::Zone;
 use crate::zone::block::BlockId;
 
@@ -31,9 +32,9 @@ impl<B: Backing> Arena<B> {
                 break;
             };
             let frames = look.free.count();
-            free += frames as u64;
+            free += wide(frames);
             if frames == self.blocks.frames {
-                whole += frames as u64;
+                whole += wide(frames);
             }
         }
         let scattered = (free - whole) * 100;

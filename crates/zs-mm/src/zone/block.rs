@@ -13,6 +13,7 @@
 use crate::frame::mask::{FrameMask, MASK_WORDS};
 use crate::meta::table::MetaTable;
 use crate::size::FrameId;
+use crate::size::wide;
 use core::fmt;
 use core::ops::Range;
 use zs_sync::Guarded64;
@@ -256,7 +257,7 @@ impl Blocks {
     }
 
     fn set_counts(&self, block: BlockId, counts: Counts) {
-        let counts = (counts.free as u64) << FREE_SHIFT | (counts.ready as u64) << READY_SHIFT;
+        let counts = (wide(counts.free)) << FREE_SHIFT | (wide(counts.ready)) << READY_SHIFT;
         let state = self.state(block);
         state.set(state.get() & FLAGS | counts);
     }

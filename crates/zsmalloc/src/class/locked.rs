@@ -6,6 +6,7 @@
 use super::context::ClassContext;
 use super::lists::{ClosedSet, Cursor, FULLNESS_GROUPS, Lists};
 use crate::geometry::MAX_CHAIN;
+use crate::ids::wide;
 use crate::ids::{EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::record::{FrameState, Record};
 use crate::word::Place;
@@ -46,7 +47,7 @@ pub(crate) struct Released {
 impl Released {
     /// Returns how many frames.
     pub(crate) fn frames(&self) -> u64 {
-        self.frames.iter().flatten().count() as u64
+        wide(self.frames.iter().flatten().count())
     }
 }
 
@@ -200,7 +201,7 @@ impl<B: Backing> LockedClass<'_, B> {
         let change = |record: Record<'_>| record.take(slot, index);
         self.state.lists.change(self.context, zspage, change);
         self.state.objects += 1;
-        self.state.payload += len as u64;
+        self.state.payload += wide(len);
         let (first, last) = self.context.frames_of_slot(slot);
         let touched =
             |spare: &FrameEntry| spare.zspage == zspage && (first..=last).contains(&spare.entry);

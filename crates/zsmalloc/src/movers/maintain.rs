@@ -9,6 +9,7 @@
 //! what each costs just then copied a third more: `docs/decisions/0020-movable-pages.md`.)
 
 use crate::client::Client;
+use crate::ids::wide;
 use crate::movers::compact::{CompactBudget, CompactEnd};
 use crate::pool::Pool;
 use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId};
@@ -164,7 +165,7 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
 
     /// Moves objects of the pool together.
     fn move_objects(&self, run: &mut Run<'_>) -> Result<(), MaintainEnd> {
-        let page = self.geometry.page_size().bytes() as u64;
+        let page = wide(self.geometry.page_size().bytes());
         loop {
             // No object is larger than a frame.
             let budget = CompactBudget::objects((run.room()? / page).max(1));
@@ -191,7 +192,7 @@ impl<A: ArenaRef + Sync, C: Client> Pool<A, C> {
         zone: ZoneId,
         mode: MigrateMode,
     ) -> Result<(), MaintainEnd> {
-        let page = self.geometry.page_size().bytes() as u64;
+        let page = wide(self.geometry.page_size().bytes());
         let options = CompactOptions {
             frames: (run.room()? / page).max(1),
             go_on: run.go_on,

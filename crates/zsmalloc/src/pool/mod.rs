@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::handle_table::HandleTable;
+use crate::ids::wide;
 use crate::ids::{CLASSES, ClassIndex, WordIndex};
 use crate::pool::compactor::Compactor;
 use crate::pool::drains::Drains;
@@ -126,7 +127,7 @@ impl<A: ArenaRef> Pool<A, HandleTable> {
             let fit = arena
                 .options()
                 .limit
-                .div_ceil(smallest as u64)
+                .div_ceil(wide(smallest))
                 .min(MAX_WORDS);
             match options.max_objects {
                 Some(0) => Err(Error::Invalid("max_objects is 0: at least 1 is needed")),
@@ -152,7 +153,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let name = Name::new(options.name)?;
         let place = arena.arena();
         let page = place.options().page_size;
-        let frames = place.capacity().div_ceil(page.bytes() as u64) as usize;
+        let frames = place.capacity().div_ceil(wide(page.bytes())) as usize;
         let units = (frames * UNITS_PER_FRAME)
             .next_power_of_two()
             .clamp(SET_UNITS, Layout::max_zspages(page));

@@ -14,6 +14,7 @@
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::ids::ZspageId;
+use crate::ids::wide;
 use core::ops::Range;
 use zs_mm::{
     Arena, Backing, Error, MetaTable, OpenedPages, PageStates, PagedTable, TablePage, Transit,
@@ -280,9 +281,9 @@ impl RecordAlloc {
     /// Says whether so few of the open pages' units are in use that moving records down would close
     /// most of the pages.
     pub(crate) fn is_sparse(&self, host: &dyn Host) -> bool {
-        let open = self.cells().committed_bytes() / UNIT_BYTES as u64;
+        let open = self.cells().committed_bytes() / wide(UNIT_BYTES);
         let in_use = self.state.lock(host).in_use * SPARSE;
-        (in_use as u64) < open
+        (wide(in_use)) < open
     }
 
     /// Says whether all of a run is in use.
@@ -318,10 +319,10 @@ impl RecordAlloc {
                 return Err("a closed record page has free units");
             }
         }
-        if bytes as u64 > self.cells().committed_bytes() {
+        if wide(bytes) > self.cells().committed_bytes() {
             return Err("an open record page is not committed");
         }
-        if in_use != state.in_use || in_use as u64 != units {
+        if in_use != state.in_use || wide(in_use) != units {
             return Err("the units in use are not those of the zspages");
         }
         Ok(())

@@ -4,6 +4,7 @@ use crate::class::FULLNESS_GROUPS;
 use crate::client::Client;
 use crate::geometry::SizeClass;
 use crate::ids::ClassIndex;
+use crate::ids::wide;
 use crate::pool::Pool;
 use zs_mm::ArenaRef;
 
@@ -98,7 +99,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             stats.zspages += u64::from(class.zspages);
             stats.frames += u64::from(class.frames);
         }
-        stats.frame_bytes = stats.frames * self.geometry.page_size().bytes() as u64;
+        stats.frame_bytes = stats.frames * wide(self.geometry.page_size().bytes());
         stats
     }
 

@@ -2,6 +2,7 @@
 
 use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
+use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::drains::Drain;
@@ -247,7 +248,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if !self.records.units.is_in_use(zspage, units) {
             return wrong("its record's units are free");
         }
-        count.units += units as u64;
+        count.units += wide(units);
         Ok(())
     }
 
@@ -287,8 +288,8 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
     /// old frame, each isolated one its promise.
     fn validate_drains(&self, isolated: u64, draining: u64) -> Result<(), Invalid> {
         let (rows, promised) = self.drains.len(self.host());
-        check(None, "promised rows", promised as u64, isolated)?;
-        check(None, "draining frames", rows as u64, draining)?;
+        check(None, "promised rows", wide(promised), isolated)?;
+        check(None, "draining frames", wide(rows), draining)?;
         for at in 0..rows {
             let drain = self.drains.row(at);
             let wrong = |what| {

@@ -27,6 +27,7 @@ use crate::block::content::{Extent, UNIT};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::store::Store;
 pub use pass::{RecordForm, WritebackEnd, WritebackReport, WritebackRequest};
 use std::sync::Arc;
@@ -43,9 +44,9 @@ impl<B: Backing> Store<B> {
     /// record, or longer than 512 GiB (see [`BackingFile::limited_to`]); [`Error::NoMemory`] if
     /// the limit has no room for its bits.
     pub fn set_backing(&self, file: BackingFile) -> Result<(), Error> {
-        let units = (file.capacity / UNIT as u64).min(u32::MAX.into()) as u32;
+        let units = (file.capacity / wide(UNIT)).min(u32::MAX.into()) as u32;
         let least = usize::from(units_for(self.block_size())) * UNIT;
-        if file.capacity < least as u64 || file.capacity > MOST_BYTES {
+        if file.capacity < wide(least) || file.capacity > MOST_BYTES {
             return Err(Error::Invalid(format!(
                 "a backing of {} bytes: one block needs {least}, and {MOST_BYTES} can be used",
                 file.capacity,
@@ -82,7 +83,7 @@ impl<B: Backing> Store<B> {
         let reserved = buffer.try_reserve_exact(extent.bytes());
         reserved.map_err(|_| Error::NoMemory)?;
         buffer.resize(extent.bytes(), 0);
-        let offset = u64::from(extent.start) * UNIT as u64;
+        let offset = u64::from(extent.start) * wide(UNIT);
         read_all(&*attached.place.file.file, &mut buffer, offset)
             .map_err(Error::io("reading a block back"))?;
         self.counters.add(Event::BackingReads, 1);

@@ -15,6 +15,7 @@ use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::wide;
 use crate::passes::scan::BlockFilter;
 use crate::store::Store;
 use std::io;
@@ -105,7 +106,7 @@ pub struct WritebackReport {
 
 impl WritebackReport {
     fn fail(&mut self, blocks: usize, error: Error) {
-        self.failed += blocks as u64;
+        self.failed += wide(blocks);
         self.first_error.get_or_insert(error);
     }
 }
@@ -156,7 +157,7 @@ impl<B: Backing> Store<B> {
             return Ok(self.all_blocks());
         };
         self.check_range(range.start, range.end.saturating_sub(range.start))?;
-        let block_size = self.block_size() as u64;
+        let block_size = wide(self.block_size());
         let start = BlockIndex::of_byte(range.start, block_size);
         let end = match range.is_empty() {
             true => start,
@@ -314,7 +315,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
 
     /// Returns a place for a record, and its bytes taken off the limit.
     fn reserve(&mut self, units: u16) -> Option<Extent> {
-        let bytes = u64::from(units) * UNIT as u64;
+        let bytes = u64::from(units) * wide(UNIT);
         if !self.store.writeback.debit(bytes) {
             self.report.end = WritebackEnd::Limit;
             return None;
@@ -335,7 +336,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
 
     fn give_back(&self, extent: Extent) {
         self.attached.place.free(extent);
-        self.store.writeback.refund(extent.bytes() as u64);
+        self.store.writeback.refund(wide(extent.bytes()));
     }
 
     fn submit(&mut self, is_last: bool) {
@@ -391,7 +392,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
             return;
         }
         for (block, extent) in &places {
-            self.report.bytes += extent.bytes() as u64;
+            self.report.bytes += wide(extent.bytes());
             if self.store.switch(*block, *extent) {
                 self.report.blocks += 1;
             } else {
@@ -399,7 +400,7 @@ impl<B: Backing> Run<'_, '_, '_, B> {
                 self.report.changed += 1;
             }
         }
-        let written = places.len() as u64;
+        let written = wide(places.len());
         self.store.counters.add(Event::BackingWrites, written);
     }
 

@@ -6,6 +6,7 @@ use crate::backing::{Backing, RegionKind};
 use crate::error::Error;
 use crate::frame::descriptor::{Descriptor, LOCKED};
 use crate::size::FrameId;
+use crate::size::wide;
 use crate::zone::FrameRun;
 use zs_sync::Ordering;
 
@@ -19,7 +20,7 @@ impl<B: Backing> Arena<B> {
             .ok_or(Error::NoMemory)??;
         let run = self.charge_run(plan)?;
         // Relaxed: see `usage`.
-        self.ballooned.fetch_add(run.len as u64, Ordering::Relaxed);
+        self.ballooned.fetch_add(wide(run.len), Ordering::Relaxed);
         Ok(run)
     }
 
@@ -69,7 +70,7 @@ impl<B: Backing> Arena<B> {
         let run = self.run_of(frame);
         // Relaxed: see `usage`.
         self.ballooned.fetch_sub(1, Ordering::Relaxed);
-        self.budget.refund(self.options.page_size.bytes() as u64);
+        self.budget.refund(wide(self.options.page_size.bytes()));
         self.zone_of(run.block)
             .finish_commit(self.host, &self.blocks, run, false);
     }

@@ -4,6 +4,7 @@ use super::report::CompactReport;
 use super::sparse::{BYTES, FEW_FRAMES, MOVES, SparseZspages, frames_needed};
 use crate::class::{ClassContext, Released};
 use crate::client::Client;
+use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::word::{Place, Target, Word};
@@ -61,7 +62,7 @@ impl Batch {
 
     /// Gives the batch up unless it has so many moves.
     pub(super) fn only_if_whole(&mut self, moves: u64) {
-        self.given_up = (self.len as u64) < moves;
+        self.given_up = (wide(self.len)) < moves;
     }
 
     /// Says whether one hold of the lock may go on. Objects that are in use cost a look each.
@@ -174,7 +175,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 Room::Slot(slot) => (slot, None),
                 Room::Extended(slot, entry) => match supply.take() {
                     Some(frame) => (slot, Some((entry, frame))),
-                    None => return Planned::NeedsFrame((batch.most - batch.len) as u64),
+                    None => return Planned::NeedsFrame(wide(batch.most - batch.len)),
                 },
                 Room::None => {
                     sparse.full(destination);
@@ -351,7 +352,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             self.give_back(class, planned.released);
             if planned.done {
                 report.objects_moved += 1;
-                report.bytes_moved += planned.len as u64;
+                report.bytes_moved += wide(planned.len);
             } else {
                 // In a batch that was given up it is the others that were in use.
                 report.objects_busy += u64::from(!batch.given_up);

@@ -25,6 +25,7 @@ mod smallest;
 mod sparse;
 
 use crate::client::Client;
+use crate::ids::wide;
 use crate::ids::{CLASSES, ClassIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::compactor::Worker;
@@ -149,7 +150,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         if frames == 0 || self.arena().is_forked() {
             return 0;
         }
-        let wanted = frames.saturating_mul(self.geometry.page_size().bytes() as u64);
+        let wanted = frames.saturating_mul(wide(self.geometry.page_size().bytes()));
         let free = self.trim();
         if free >= wanted {
             return free;
