@@ -36,8 +36,8 @@ use zs_mm::Backing;
 impl<B: Backing> Store<B> {
     /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A
     /// bit for each 128 bytes of it, and some 20th of that, is kept in memory, within the
-    /// limit. A thread gives storage back that holds nothing any more ([`BlockFile::punch`]),
-    /// once a second.
+    /// limit. A thread gives storage back that holds nothing any more
+    /// ([`BlockFile::punch`](crate::BlockFile::punch)), once a second.
     ///
     /// # Errors
     /// [`Error::Busy`] if it has one; [`Error::Invalid`] if this one is shorter than one block's
