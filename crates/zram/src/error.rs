@@ -10,9 +10,9 @@ pub enum Error {
     /// The request reaches beyond the end.
     #[error("{len} bytes at {offset} reach beyond the end of the store, at {size}")]
     OutOfRange {
-        /// Where it begins, in bytes.
+        /// Its begin, in bytes.
         offset: u64,
-        /// How long it is, in bytes.
+        /// Its length in bytes.
         len: u64,
         /// The store's size, in bytes.
         size: u64,
@@ -26,12 +26,12 @@ pub enum Error {
     /// It cannot be done while something else goes on; the text says what.
     #[error("busy: {0}")]
     Busy(&'static str),
-    /// What is stored of a block is no page any more.
+    /// The stored bytes of a block are no page any more.
     #[error("block {block} is damaged: {what}")]
     Corrupt {
         /// The block.
         block: u32,
-        /// What does not hold.
+        /// The rule that is broken.
         what: String,
     },
     /// The compression library failed.
@@ -40,7 +40,7 @@ pub enum Error {
     /// The backing file, or a snapshot's file, failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
         /// The system's answer.
         source: io::Error,

@@ -19,7 +19,7 @@ pub const ZS_ARENA_HUGE_PAGES: u64 = 1;
 /// Have a thread of the library give free memory back while the program is idle.
 pub const ZS_ARENA_DECAY_THREAD: u64 = 2;
 
-/// What an arena is to be. Set all of it to zero first: a field of 0 is the default.
+/// The options of an arena. Set all of it to zero first: a field of 0 is the default.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_arena_options {
@@ -43,7 +43,7 @@ unsafe impl Versioned for zs_arena_options {
 
 pub(crate) type SharedArena = Arc<Arena<AnonBacking>>;
 
-/// What a `zs_arena *` names.
+/// The object that a `zs_arena *` names.
 pub(crate) struct ArenaEntry {
     pub(crate) arena: SharedArena,
     decay: Option<DecayThread>,
@@ -98,7 +98,7 @@ impl ArenaEntry {
         Ok(Self { arena, decay })
     }
 
-    /// Whether pools lie in the arena.
+    /// Pools lie in the arena.
     fn has_pools(&self) -> bool {
         Arc::strong_count(&self.arena) > 1 + usize::from(self.decay.is_some())
     }

@@ -9,7 +9,7 @@ use core::mem::size_of;
 use core::sync::atomic::Ordering;
 use zsmalloc::{CLASSES, ClassIndex, FULLNESS_GROUPS};
 
-/// What an arena holds, in bytes.
+/// The contents of an arena, in bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_arena_info {
@@ -38,7 +38,7 @@ unsafe impl Versioned for zs_arena_info {
 }
 const _: () = assert!(size_of::<zs_arena_info>() == 64);
 
-/// What a pool holds.
+/// The contents of a pool.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_pool_info {
@@ -78,7 +78,7 @@ const _: () = assert!(size_of::<zs_pool_info>() == 88);
 pub const ZS_FULLNESS_GROUPS: usize = 12;
 const _: () = assert!(ZS_FULLNESS_GROUPS == FULLNESS_GROUPS);
 
-/// What one size class of a pool holds.
+/// The contents of one size class of a pool.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_class_info {
@@ -111,7 +111,7 @@ unsafe impl Versioned for zs_class_info {
 }
 const _: () = assert!(size_of::<zs_class_info>() == 168);
 
-/// What an arena holds: `size` is `sizeof *info`. Takes no lock.
+/// Tells the contents of an arena: `size` is `sizeof *info`. Takes no lock.
 ///
 /// Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`.
 ///

@@ -21,7 +21,7 @@ pub enum zs_maintain_end {
     ZS_MAINTAIN_PAUSED = 2,
 }
 
-/// What a maintenance did.
+/// The outcome of one maintenance.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_maintain_report {

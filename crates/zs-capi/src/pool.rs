@@ -23,7 +23,7 @@ pub type zs_pool_t = zs_pool;
 /// Overwrite the bytes of objects with zeros when they are freed, replaced or moved.
 pub const ZS_POOL_ZERO_FREED: u64 = 1;
 
-/// What a pool is to be. Set all of it to zero first: a field of 0 is the default.
+/// The options of a pool. Set all of it to zero first: a field of 0 is the default.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_pool_options {
@@ -45,7 +45,7 @@ unsafe impl Versioned for zs_pool_options {
 /// A pool, as C programs use it.
 pub(crate) type CPool = HandlePool<SharedArena>;
 
-/// What a `zs_pool_t *` names.
+/// The object that a `zs_pool_t *` names.
 pub(crate) struct PoolEntry {
     pub(crate) pool: CPool,
     /// Frames that compactions have freed, for the kernel's statistics.

@@ -17,7 +17,7 @@ use zs_os::{
     own_cgroup,
 };
 
-/// What is watched for want of memory.
+/// A source of signs that memory is short.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum zs_pressure_source {
@@ -29,7 +29,7 @@ pub enum zs_pressure_source {
     ZS_PRESSURE_GROUP_EVENTS = 2,
 }
 
-/// What to watch, and how closely. Set all of it to zero first: a field of 0 is the default.
+/// The options of a watcher. Set all of it to zero first: a field of 0 is the default.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_pressure_options {
@@ -52,7 +52,7 @@ unsafe impl Versioned for zs_pressure_options {
     const NAME: &str = "zs_pressure_options";
 }
 
-/// What a call is about.
+/// The reason of a call.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum zs_pressure_kind {
@@ -64,7 +64,7 @@ pub enum zs_pressure_kind {
     ZS_PRESSURE_ENDED = 2,
 }
 
-/// What has happened. Later versions may add fields at the end.
+/// One event. Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_pressure {
@@ -95,7 +95,7 @@ pub type zs_pressure_fn =
 #[derive(Debug)]
 pub struct zs_watcher(());
 
-/// What a `zs_watcher *` names.
+/// The object that a `zs_watcher *` names.
 struct WatcherEntry {
     watcher: PressureWatcher,
     /// The process that has the thread.

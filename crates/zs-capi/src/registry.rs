@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// Up to `N` values of a type that C names by pointers.
 pub(crate) struct Registry<T, const N: usize> {
     slots: [AtomicPtr<T>; N],
-    /// Where the search for a free slot begins.
+    /// The slot at which the search for a free one begins.
     next: AtomicUsize,
 }
 
@@ -64,7 +64,7 @@ impl<T: Send + Sync, const N: usize> Registry<T, N> {
         }
     }
 
-    /// What a pointer names.
+    /// The object that a pointer names.
     ///
     /// # Safety
     /// If it names something, nobody [takes](Self::take) that during `'a`.

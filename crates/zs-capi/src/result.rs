@@ -1,4 +1,4 @@
-//! What a call answers, and its text.
+//! The result of a call, and its text.
 
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_int};

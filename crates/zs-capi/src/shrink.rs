@@ -26,7 +26,7 @@ pub enum zs_compact_end {
     ZS_COMPACT_ELSEWHERE = 3,
 }
 
-/// What a compaction did.
+/// The outcome of one compaction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_compact_report {

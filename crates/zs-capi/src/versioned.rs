@@ -78,7 +78,7 @@ impl<T: Versioned> Answer<T> {
         Ok(Self { place, size })
     }
 
-    /// How many bytes of the struct both sides know.
+    /// The bytes of the struct that both sides know.
     pub(crate) fn known(&self) -> u64 {
         self.size.min(size_of::<T>()) as u64
     }

@@ -13,7 +13,7 @@ pub enum RegionKind {
     Table,
 }
 
-/// How the operating system may map a range of payload.
+/// The size of pages by which the operating system may map a range of payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advice {
     /// By a huge page: every frame of the pageblock is in use.

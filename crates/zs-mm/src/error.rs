@@ -41,7 +41,7 @@ pub enum Error {
     InTheWay {
         /// The frame.
         frame: FrameId,
-        /// What is the matter with it.
+        /// The state that it was found in.
         status: FrameStatus,
     },
     /// This process is a forked child of the one that made the arena: it may look at the payload,
@@ -60,7 +60,7 @@ pub enum Error {
     NotGivenBack,
 }
 
-/// What is wrong with the options of an arena.
+/// A fault in the options of an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidArena {

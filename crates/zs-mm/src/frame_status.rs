@@ -3,7 +3,7 @@
 use crate::size::FrameId;
 use core::fmt;
 
-/// What became of one frame.
+/// The outcome of an attempt to move one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FrameStatus {
     /// The call ended before it was its turn.
@@ -56,7 +56,7 @@ impl fmt::Display for FrameStatus {
     }
 }
 
-/// What a migration is for.
+/// The purpose of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrateReason {
     /// Somebody's own list of frames.
@@ -75,6 +75,6 @@ pub enum MigrateReason {
 }
 
 impl MigrateReason {
-    /// How many there are.
+    /// The number of them.
     pub const COUNT: usize = 6;
 }

@@ -6,7 +6,7 @@ use crate::size::wide;
 use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
 use crate::zone_spec::ZoneSpecs;
 
-/// What an arena is to be. Start from [`ArenaOptions::new`].
+/// The options of an arena. Start from [`ArenaOptions::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArenaOptions {
     /// The size of a frame, and of the largest object. Default: 4 KiB.

@@ -32,7 +32,7 @@ const FULL_BYTES: u64 = 64 << 10;
 /// Bytes that a batch takes, at most: what is read, and replies.
 pub(crate) const BATCH_BYTES: usize = SMALL + ROOM;
 
-/// What follows the requests that were cut.
+/// The bytes after the requests that were cut off.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// The batch is full.
@@ -47,14 +47,14 @@ pub(crate) enum Next {
     Gone { cut: bool },
 }
 
-/// Who works on a connection's requests, and how fast.
+/// The threads of a connection, and the device's service time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crew<'a> {
     pub(crate) service_time: &'a ServiceTime,
     pub(crate) threads: usize,
 }
 
-/// What was read and not cut yet, for the next one who reads on.
+/// Bytes that were read and not cut off yet, for the next thread that reads.
 #[derive(Debug, Default)]
 pub(crate) struct Carry {
     bytes: Vec<u8>,
@@ -87,7 +87,7 @@ struct Taken {
 pub(crate) struct Batch {
     account: Account,
     input: Vec<u8>,
-    /// Where what has not been cut yet begins and ends.
+    /// The begin and the end of the bytes that were not cut off yet.
     begin: usize,
     end: usize,
     /// Of a large request whose head was cut already.
@@ -139,8 +139,9 @@ impl Batch {
     }
 
     /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as
-    /// make a batch. `read` is told since when a part of such is here. It returns how many bytes it
-    /// read, none at the end. After an error it may be asked again.
+    /// make a batch. `read` gets the time at which the first part of such a request came, and
+    /// returns the number of bytes that it read: none at the end. After an error it may be called
+    /// again.
     pub(crate) fn fill<E>(
         &mut self,
         session: &Session,
@@ -333,7 +334,7 @@ pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
     Ok(bytes)
 }
 
-/// What bytes begin with.
+/// The kind of request at the front of some bytes.
 enum Measure {
     /// A part of a request.
     Part,

@@ -65,7 +65,7 @@ impl Sender<'_> {
 struct Inward {
     /// Once the server ends: bytes that had arrived then, and have not been read yet.
     last: Option<u64>,
-    /// What was read from the socket and is still encrypted.
+    /// Bytes from the socket that are still encrypted.
     raw: Raw,
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// How a connection ended.
+/// The reason for which a connection ended.
 #[derive(Debug)]
 pub enum CloseReason {
     /// The client said goodbye.
@@ -14,7 +14,7 @@ pub enum CloseReason {
     /// The client was gone; `cut` if that was in the middle of a request, which then never
     /// happened.
     Gone {
-        /// Whether a part of a request had come.
+        /// A part of a request had come.
         cut: bool,
     },
     /// The client did what the protocol has no answer to.

@@ -40,7 +40,7 @@ mod tests;
 /// them back.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a connection may take.
+/// The bounds of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) handshake: Duration,
@@ -52,7 +52,7 @@ pub(crate) struct Bounds {
     pub(crate) lender: Arc<Lender>,
 }
 
-/// Who decides about places in service.
+/// The owner of the places in service.
 pub(crate) trait Door {
     /// Lets the client in, or says why not. Another one may have to go for it.
     fn admit(&self) -> Result<(), CloseReason>;
@@ -91,7 +91,7 @@ fn receive(
     Ok(CloseReason::Goodbye)
 }
 
-/// What came of a client's wish.
+/// The outcome of a client's wish.
 enum Served {
     /// It was told that it may begin, and has come to its end.
     ToItsEnd(Result<CloseReason, CloseReason>),
@@ -154,7 +154,7 @@ fn begin(
     Ok(granted)
 }
 
-/// What has been read and belongs to nobody yet.
+/// Bytes that were read, and that no thread has taken.
 #[derive(Debug)]
 struct Inbox {
     carry: Carry,

@@ -102,7 +102,7 @@ pub trait Device: Send + Sync {
     ) -> Result<(), Errno>;
 }
 
-/// What a read found.
+/// The outcome of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Bytes, all of them in the buffer.
@@ -111,7 +111,7 @@ pub enum Content {
     Zeroes,
 }
 
-/// What becomes of the space under zeroes that are written.
+/// The space under zeroes that are written: kept, or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
     /// The range may become a hole.
@@ -142,7 +142,7 @@ impl Default for BlockSizes {
     }
 }
 
-/// What a block status is about.
+/// The context of a block status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// `base:allocation`: [`Extents::DATA`], [`Extents::ZERO`] or [`Extents::HOLE`].

@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Dialogue<'a> {
     stage: Stage<'a>,
-    /// What the handshake has not taken yet.
+    /// Bytes that the handshake has not taken yet.
     pending: Vec<u8>,
 }
 
@@ -28,7 +28,7 @@ enum Stage<'a> {
     Over,
 }
 
-/// Whether a dialogue goes on.
+/// The state of a dialogue: it goes on, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// It waits for more.

@@ -53,7 +53,7 @@ pub enum EndpointError {
     Unix {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A TCP port that somebody else bound is of no use.
@@ -64,7 +64,7 @@ pub enum EndpointError {
     Tcp {
         /// The address and port.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -67,7 +67,7 @@ impl fmt::Debug for Export {
 /// Longest string of the protocol, in bytes.
 pub(crate) const MAX_STRING: usize = 4096;
 
-/// What is wrong with an export, or with a set of them.
+/// A fault of an export, or of a set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidExport {
     /// Too long, or with a NUL.
@@ -86,7 +86,7 @@ pub enum InvalidExport {
 #[derive(Clone, Debug)]
 pub struct Exports {
     list: Vec<Export>,
-    /// Where in the list the export of a name is.
+    /// The place in the list of each export, by its name.
     by_name: HashMap<String, usize>,
 }
 

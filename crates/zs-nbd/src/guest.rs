@@ -26,19 +26,19 @@ impl From<Dismissal> for CloseReason {
     }
 }
 
-/// What is to be known of a client.
+/// The facts about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientInfo {
     /// The number of its connection, from 1.
     pub number: u64,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
-    /// Which export it got; `None` before the end of its handshake.
+    /// Its export; `None` before the end of its handshake.
     pub export: Option<String>,
-    /// How long it is connected.
+    /// The time since it connected.
     pub connected: Duration,
-    /// How long it has neither sent nor taken a byte.
+    /// The time since it last sent or took a byte.
     pub idle: Duration,
     /// Its requests so far.
     pub requests: u64,

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is lent to whom: decisions alone.
+/// The loans of each client: decisions alone.
 #[derive(Debug, Default)]
 struct Ledger {
     total: usize,
@@ -83,7 +83,7 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct Lender(Mutex<Ledger>);
 
-/// What one client borrows by.
+/// A client's right to borrow.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     lender: Arc<Lender>,

@@ -6,14 +6,14 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Who has a share: a user at unix sockets, an address at TCP.
+/// The holder of a share: a user at unix sockets, an address at TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Peer {
     User(u32),
     Address(IpAddr),
 }
 
-/// Where a client comes from.
+/// The origin of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A process of this machine, at a unix socket.

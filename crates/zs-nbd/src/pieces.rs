@@ -56,7 +56,7 @@ impl Job {
     }
 }
 
-/// What is left of a large request to be taken up.
+/// The pieces of a large request that no thread has taken up.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     job: Arc<Job>,

@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// How many places there are.
+/// The number of places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     /// In service.

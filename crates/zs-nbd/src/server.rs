@@ -47,7 +47,7 @@ const RETRY: Timespec = Timespec {
 /// How long threads get whose sockets were shut down, and who are with the device maybe.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
-/// How a server came to its end.
+/// The way in which a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Stopped {
@@ -60,7 +60,7 @@ pub enum Stopped {
     Stuck(usize),
 }
 
-/// What came of asking a client in.
+/// The outcome of an attempt to let a client in.
 enum Accepted {
     /// One came, and was let in or not.
     Client,

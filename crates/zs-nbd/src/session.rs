@@ -10,7 +10,7 @@ const MAX_EXTENTS: usize = 4096;
 /// Bytes from which on a command without payload may take long.
 const LONG: u64 = 1 << 20;
 
-/// What a connection's requests are about.
+/// The export of a connection, and the way to speak about it.
 #[derive(Debug)]
 pub(crate) struct Session {
     agreement: Agreement,

@@ -1,4 +1,4 @@
-//! The word that the server ends, for all threads that read.
+//! The server's end, told to all threads that read.
 
 use std::io;
 use std::net::Shutdown;

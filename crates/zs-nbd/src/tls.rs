@@ -24,7 +24,7 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         source: rustls::pki_types::pem::Error,
     },
     /// No certificate in it.

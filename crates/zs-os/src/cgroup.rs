@@ -21,7 +21,7 @@ pub enum CgroupError {
     Read {
         /// The file.
         path: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The process is in no group of version 2.

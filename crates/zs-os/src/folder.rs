@@ -157,7 +157,7 @@ fn leads_out() -> io::Error {
     )
 }
 
-/// How names of drafts begin; the number of the process and the time follow.
+/// The start of a draft's name; the number of the process and the time follow.
 const DRAFT: &str = ".zs-draft-";
 
 /// Says whether this is the name of a draft.

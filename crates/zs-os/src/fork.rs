@@ -28,7 +28,7 @@ static CHILD_COUNT: AtomicU32 = AtomicU32::new(0);
 /// The numbers that were given to this process and its forebears.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-/// What the thread that is forking holds meanwhile.
+/// The locks of the thread that is forking.
 struct Forking {
     children: MutexGuard<'static, Vec<OwnedFd>>,
     pipe: Option<(OwnedFd, OwnedFd)>,
@@ -160,7 +160,7 @@ pub(crate) fn is_unshared() -> bool {
     children.is_empty()
 }
 
-/// How a watch ends.
+/// The end of a watch.
 enum Ended {
     /// Nobody has the writing end any more.
     Gone,

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use rustix::mm::ProtFlags;
 use zs_mm::{Advice, Backing, BackingError, RegionKind};
 
-/// What a commit of payload does beyond taking the memory.
+/// The work of a commit of payload, beyond taking the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemfdCommit {
     /// Maps the pages too: no later page fault, and resident at once.

@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct MemoryInfo {
     /// Usable memory altogether.
     pub total: u64,
-    /// What could be had without swapping, as the kernel estimates it.
+    /// The kernel's estimate of what could be had without swapping.
     pub available: u64,
 }
 

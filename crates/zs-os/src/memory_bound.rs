@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What bounds the memory that a process could still take.
+/// The bound of the memory that a process could still take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemoryBound {
     /// The memory of the system.
@@ -23,6 +23,6 @@ pub enum MemoryBound {
 pub struct AvailableMemory {
     /// In bytes.
     pub bytes: u64,
-    /// Which of all bounds is the tightest.
+    /// The tightest of all bounds.
     pub bound: MemoryBound,
 }

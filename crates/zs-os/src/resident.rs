@@ -9,7 +9,7 @@ const SMAPS: &str = "/proc/self/smaps";
 /// Bytes read at a time; a longer line (no kernel writes one) loses its tail.
 const BUFFER: usize = 32 << 10;
 
-/// What the mappings of this process hold in memory, in bytes.
+/// The memory of this process's mappings, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resident {
     /// The proportional set size: pages that several processes map are shared out between them.
@@ -27,7 +27,7 @@ pub enum ResidentError {
     Read {
         /// The file.
         path: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not what Linux writes.
@@ -131,7 +131,7 @@ fn sum(
 
 struct Parser<'a> {
     without: &'a [Range<usize>],
-    /// Whether the mapping at hand is not to be counted.
+    /// The mapping at hand is not counted.
     left_out: bool,
     seen: bool,
     total: Resident,

@@ -35,7 +35,7 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 pub struct ZonedBacking {
     anon: AnonBacking,
     shared: SharedRanges,
-    /// Whether `shared` ever had a range: a look at it without its lock.
+    /// `shared` had a range at some time: a look at it without its lock.
     is_shared: AtomicBool,
     files: Mutex<VecDeque<OwnedFd>>,
     numa: &'static dyn Numa,

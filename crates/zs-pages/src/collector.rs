@@ -10,10 +10,10 @@ use zs_mm::PageSize;
 /// Bytes moved at a time: whole pages of every size.
 const CHUNK: usize = 1 << 20;
 
-/// What one source came to.
+/// The outcome of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Where it came from.
+    /// Its origin.
     pub path: PathBuf,
     /// Its bytes, unpacked; 0 if it was empty and adds no page.
     pub bytes: u64,
@@ -21,7 +21,7 @@ pub struct Source {
     pub padding: u64,
     /// Of its bytes, those in holes: zeros that were neither read nor written.
     pub holes: u64,
-    /// Whether it was a `.zst` file, and was unpacked.
+    /// It was a `.zst` file, and was unpacked.
     pub unpacked: bool,
 }
 

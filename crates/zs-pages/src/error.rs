@@ -1,4 +1,4 @@
-//! What can go wrong on the way from a source to pages.
+//! Errors on the way from a source to pages.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub enum Error {
     Open {
         /// The source.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The source is something that has no end, or no bytes of its own.
@@ -21,7 +21,7 @@ pub enum Error {
     NotRegular {
         /// The source.
         path: PathBuf,
-        /// What it is, with its article: `a directory`.
+        /// The kind of thing, with its article: `a directory`.
         kind: &'static str,
     },
     /// The source could not be read to its end.
@@ -29,7 +29,7 @@ pub enum Error {
     Read {
         /// The source.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A `.zst` file is cut short, damaged, or none.
@@ -37,7 +37,7 @@ pub enum Error {
     Unpack {
         /// The source.
         path: PathBuf,
-        /// What the decoder said.
+        /// The decoder's error.
         source: io::Error,
     },
     /// No file for the pages could be made.
@@ -52,17 +52,17 @@ pub enum Error {
     NoRoom {
         /// The source that did not fit.
         path: PathBuf,
-        /// Where the file is.
+        /// The path of the file.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file for the pages could not be written or prepared.
     #[error("the file for the pages, in {folder:?}: {source}")]
     Write {
-        /// Where the file is.
+        /// The path of the file.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file that was handed over is no page file; the text says why.
@@ -89,7 +89,7 @@ pub enum Error {
     Start {
         /// Its name or path.
         command: OsString,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file that pages were to be written to is there already.
@@ -102,7 +102,7 @@ pub enum Error {
     Output {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The page file could not be looked at or mapped.

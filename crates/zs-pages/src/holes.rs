@@ -1,4 +1,4 @@
-//! Which parts of a file hold data, and which are holes: zeros that take no room on the disk.
+//! The parts of a file that hold data, and the holes: zeros that take no room on the disk.
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;

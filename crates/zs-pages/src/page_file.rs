@@ -155,7 +155,7 @@ fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>>
 pub(crate) struct Extent {
     /// The number of its first page among all pages of data.
     pub(crate) first: usize,
-    /// Where they lie in the file.
+    /// Their place in the file.
     pub(crate) pages: Range<usize>,
 }
 

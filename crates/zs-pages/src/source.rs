@@ -13,7 +13,7 @@ use zs_mm::PageSize;
 pub(crate) enum Reader {
     Plain {
         file: File,
-        /// Where the next byte is read.
+        /// The offset of the next byte to read.
         at: u64,
         /// The bytes up to here are no hole.
         data_end: u64,
@@ -21,7 +21,7 @@ pub(crate) enum Reader {
     Zstd(Box<zstd::Decoder<'static, io::BufReader<File>>>),
 }
 
-/// What a reader found next.
+/// The next item that a reader found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// So many bytes, now in the buffer. No whole number of pages: the file ends here.

@@ -5,7 +5,7 @@
 use crate::LockName;
 use std::sync::OnceLock;
 
-/// Where in a hold of a lock the hook is called.
+/// The moment in a hold of a lock at which the hook is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldEvent {
     /// The lock was just taken; the wait for it is over.

@@ -1,4 +1,4 @@
-//! How the tool ends.
+//! The end of the tool: its exit codes, and the text of a failure.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -23,13 +23,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// What a remark begins with.
+/// The first word of a remark.
 pub(crate) const NOTE: &str = "zs: note: ";
 
 /// Takes a remark.
 type Notes = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Where remarks go, if not to standard error at once.
+/// The taker of remarks, if they do not go to standard error at once.
 static NOTES: OnceLock<Notes> = OnceLock::new();
 
 /// Hands all remarks from now on to `to`: a server must not wait until somebody reads its standard

@@ -1,4 +1,4 @@
-//! Where pages come from: files, processes, a command.
+//! The sources of pages: files, processes, a command.
 
 use crate::cli::SourceArgs;
 use crate::failure::Failure;
@@ -26,13 +26,13 @@ pub(crate) struct Gathered {
     pub(crate) origin: Origin,
 }
 
-/// Where pages come from.
+/// The sources of pages.
 pub(crate) enum Origin {
     Files(Vec<Source>),
     Processes(Box<Live>),
 }
 
-/// What was sampled of processes.
+/// The sample of processes.
 pub(crate) struct Live {
     pub(crate) processes: Vec<SampledProcess>,
     pub(crate) unread: Vec<Unread>,

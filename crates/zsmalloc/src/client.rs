@@ -22,7 +22,7 @@ use zs_sync::AtomicU64;
 ///    pool to another.
 /// 3. `emptied` returns a word without an object: free, or in one of the client's states.
 pub unsafe trait Client: Send + Sync {
-    /// What a user names an object by.
+    /// The name that a user has for an object.
     type Key: Copy;
 
     /// Returns the word that `key` names, and what it must look like; `None` if it can name none.
@@ -52,7 +52,7 @@ pub unsafe trait Client: Send + Sync {
     /// of [`Pool::validate`](crate::Pool::validate).
     ///
     /// # Errors
-    /// What does not hold.
+    /// The rule that is broken.
     fn validate<B: Backing>(&self, _arena: &Arena<B>) -> Result<(), &'static str> {
         Ok(())
     }

@@ -81,7 +81,7 @@ pub(crate) const ONE_READER: u64 = 1 << READERS_SHIFT;
 /// The mover's pin, for a fetch-and-and.
 pub(crate) const MOVER_PIN: u64 = MOVER;
 
-/// Where the fields of a pool's words lie; fixed when the pool is made.
+/// The places of the fields in a pool's words; fixed when the pool is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     zspage_shift: u32,
@@ -158,7 +158,7 @@ impl Layout {
     }
 }
 
-/// Where an object's bytes are: a zspage, a slot of it, and the part of the slot not in use.
+/// The place of an object's bytes: a zspage, a slot of it, and the part of the slot not in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) zspage: ZspageId,
@@ -167,7 +167,7 @@ pub(crate) struct Place {
     pub(crate) slack: u32,
 }
 
-/// What a word must look like for an operation to be about the caller's object.
+/// The form of a word that names the caller's object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub(crate) index: WordIndex,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zs_mm::{Arena, Backing, Charge};
 use zs_os::PeriodicThread;
 
-/// How often holes are punched.
+/// The time between two rounds of punching holes.
 const PUNCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a store that lets its backing go waits for a hole that is being punched. Mostly it is
@@ -36,7 +36,7 @@ pub(crate) enum Pass {
     Writeback,
 }
 
-/// What the records of one writeback have in common.
+/// The numbers that all records of one writeback carry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     pub(crate) salt: u32,

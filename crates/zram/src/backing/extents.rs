@@ -32,7 +32,7 @@ pub(crate) struct Extents {
     units: u32,
     /// Units of extents.
     used: u32,
-    /// Where the next search begins.
+    /// The unit at which the next search begins.
     hint: u32,
     /// No run of so many units is free.
     missing: u32,
@@ -40,18 +40,18 @@ pub(crate) struct Extents {
     freed: u64,
 }
 
-/// How far a search has come: from the hint to the end, and then from the start to the hint.
+/// The progress of a search: from the hint to the end, and then from the start to the hint.
 #[derive(Debug)]
 pub(crate) struct Search {
     units: u32,
     at: u32,
-    /// Where it began; once it has begun again from the start, it ends there.
+    /// The unit at which it began; once it has begun again from the start, it ends there.
     first: u32,
     again: bool,
     freed: u64,
 }
 
-/// Where a search is after one go.
+/// The state of a search after one go.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Run(u32),

@@ -158,7 +158,7 @@ impl BackingFile {
     }
 }
 
-/// What the system knows a file or device by, whatever its path.
+/// The system's name of a file or device, whatever its path.
 #[derive(Debug, Clone, Copy)]
 pub struct FileId {
     inode: (u64, u64),

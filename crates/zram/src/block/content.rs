@@ -38,13 +38,13 @@ const PATTERN_BITS: u32 = 56;
 /// Both halves of a pattern that is wider than that.
 const TWICE: u64 = 1 << PATTERN_BITS;
 
-/// How many codes of forms there are.
+/// The number of forms.
 pub(crate) const FORMS: usize = 7;
 
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
 
-/// How an object's bytes are to be read.
+/// The form of an object's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// By the algorithm of this number, 0 to 3.
@@ -78,7 +78,7 @@ impl Form {
     }
 }
 
-/// What is known of an object beside its bytes.
+/// The flags of an object, beside its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ObjectFlags {
     pub(crate) form: Form,
@@ -170,7 +170,7 @@ impl Extent {
     }
 }
 
-/// What a block holds.
+/// The contents of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Hole,
@@ -252,7 +252,7 @@ fn twice(half: u32) -> u64 {
     u64::from(half) << 32 | u64::from(half)
 }
 
-/// What blocks are counted by.
+/// The kinds by which blocks are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hole = 0,
@@ -262,7 +262,7 @@ pub(crate) enum Kind {
     Shared = 4,
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 pub(crate) const KINDS: usize = 5;
 
 #[cfg(test)]

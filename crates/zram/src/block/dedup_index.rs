@@ -38,7 +38,7 @@ pub(crate) struct DedupIndex {
     growth: RawLock,
 }
 
-/// What the lock guards, beside the entries.
+/// The state that the lock guards, beside the entries.
 #[derive(Debug)]
 struct Index {
     by_hash: HashMap<u32, SharedIndex>,

@@ -38,13 +38,13 @@ pub(crate) struct BlockTable {
     pub(crate) shares: Option<DedupIndex>,
 }
 
-/// What a word belongs to.
+/// The owner of a word.
 enum Owner {
     Block(BlockIndex),
     Shared(SharedIndex),
 }
 
-/// What of a table there is to be.
+/// The options of a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TableOptions {
     pub(crate) blocks: u32,

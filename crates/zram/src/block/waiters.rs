@@ -20,7 +20,7 @@ pub(crate) struct Waiters(Box<[Bucket]>);
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
-    /// How often sleepers were woken.
+    /// The number of times that sleepers were woken.
     turn: AtomicU32,
     sleepers: AtomicU32,
 }

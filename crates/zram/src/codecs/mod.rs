@@ -38,7 +38,7 @@ pub(crate) struct Codecs {
     pub(crate) lacks_reserve: AtomicBool,
 }
 
-/// What the arena counts for streams, and for what recompression needs at the limit.
+/// The charges for streams, and for the frames that recompression needs at the limit.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     pub(crate) charges: Vec<Charge>,

@@ -6,7 +6,7 @@ pub(crate) const BUCKETS: usize = 40;
 /// one. The last has all that are longer, too.
 pub type Histogram = [u64; BUCKETS];
 
-/// What is timed.
+/// A kind of request that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timed {
     Read,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS: usize = 8;
 
-/// What is counted beside the kinds of blocks.
+/// An event that is counted, beside the kinds of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Reads,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zs_mm::Backing;
 use zs_sync::Ordering;
 
-/// Which blocks are to be marked idle.
+/// The blocks to mark idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdleRule {
     /// All.

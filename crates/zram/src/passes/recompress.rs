@@ -30,13 +30,13 @@ const MOST_SORTED: usize = 1 << 16;
 const MOVED: u64 = 1024;
 const IN_VAIN: u32 = 64;
 
-/// What is to be recompressed.
+/// A request to recompress blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recompress {
     /// The secondary algorithm, 1 to 3. Blocks that have it, or a higher one, or for which it was
     /// tried without gain since they were written, are left.
     pub priority: u8,
-    /// Which blocks.
+    /// The blocks.
     pub which: BlockFilter,
     /// Only objects of at least so many bytes.
     pub threshold: usize,
@@ -45,7 +45,7 @@ pub struct Recompress {
     pub max_blocks: Option<usize>,
 }
 
-/// What a recompression did.
+/// The outcome of a recompression.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct RecompressReport {

@@ -8,7 +8,7 @@ use crate::store::Store;
 use std::ops::Range;
 use zs_mm::Backing;
 
-/// Which blocks a recompression or a writeback takes.
+/// The blocks that a recompression or a writeback takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockFilter {
     /// All that are compressed or raw, and in memory.

@@ -8,7 +8,7 @@ use crate::store::Store;
 use zcomp::Algorithm;
 use zs_mm::Backing;
 
-/// What one algorithm compressed.
+/// The blocks of one algorithm, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlgorithmStats {
@@ -22,7 +22,7 @@ pub struct AlgorithmStats {
     pub bytes: u64,
 }
 
-/// What a store holds, and what was done with it. The kernel's names in brackets.
+/// The contents of a store, and its work, in figures. The kernel's names in brackets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -80,13 +80,13 @@ pub struct StoreStats {
     pub backing_used: u64,
     /// Bytes of it that may be used; 0 without one.
     pub backing_size: u64,
-    /// How long reads took that were answered.
+    /// The times of reads that were answered.
     pub read_latency: Histogram,
-    /// How long writes took that were answered.
+    /// The times of writes that were answered.
     pub write_latency: Histogram,
-    /// How long discards and writes of zeros took that were answered.
+    /// The times of discards and writes of zeros that were answered.
     pub discard_latency: Histogram,
-    /// How long reads, writes and discards took, each all together, in nanoseconds.
+    /// The time of all reads, of all writes and of all discards, in nanoseconds.
     pub latency_sums: [u64; 3],
 }
 

@@ -8,7 +8,7 @@ use crate::ids::wide;
 use crate::store::Store;
 use zs_mm::Backing;
 
-/// What a range holds.
+/// The contents of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RangeKind {
     /// Bytes that were written.
@@ -24,7 +24,7 @@ pub enum RangeKind {
 pub struct RangeStatus {
     /// Bytes, at least 1.
     pub len: u64,
-    /// What they hold.
+    /// Their contents.
     pub kind: RangeKind,
 }
 

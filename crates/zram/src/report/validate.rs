@@ -8,7 +8,7 @@ use crate::store::Store;
 use zs_mm::Backing;
 use zsmalloc::WordIndex;
 
-/// What is counted anew.
+/// The figures that are counted anew.
 #[derive(Default)]
 struct Recount {
     kinds: [u64; KINDS],
@@ -23,7 +23,7 @@ impl<B: Backing> Store<B> {
     /// reads every block's word.
     ///
     /// # Errors
-    /// What does not hold first.
+    /// The first rule that is broken.
     pub fn validate(&self) -> Result<(), String> {
         let mut found = Recount::default();
         let mut next = BlockIndex::default();

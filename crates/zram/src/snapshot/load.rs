@@ -18,7 +18,7 @@ use zs_mm::{Backing, PageSize};
 use zs_os::{AnonBacking, HOST};
 use zs_sync::Host;
 
-/// What a loaded store is to be, as far as the snapshot does not say.
+/// The options of a loaded store that are not in its snapshot.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SnapshotOptions {

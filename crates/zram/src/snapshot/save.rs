@@ -32,7 +32,7 @@ impl Part {
     }
 }
 
-/// What the header says, by which the records have to go.
+/// The header's figures, which the records have to follow.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     size: u64,

@@ -344,7 +344,7 @@ impl<B: Backing> Drop for BlockLock<'_, B> {
     }
 }
 
-/// What is to be stored of a block.
+/// The bytes to store of a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Coded<'a> {
     /// One 8-byte word, repeated.

@@ -9,7 +9,7 @@ use zs_mm::{MAX_ARENA_BYTES, PageSize};
 /// The unit of sizes, in bytes.
 const SECTOR: u64 = 512;
 
-/// What a store is to be. Start from [`StoreOptions::new`].
+/// The options of a store. Start from [`StoreOptions::new`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StoreOptions {
@@ -21,7 +21,7 @@ pub struct StoreOptions {
     /// What is compressed as one. Larger blocks compress better, and cost more for small requests.
     /// Default: 4 KiB.
     pub block_size: PageSize,
-    /// How blocks are compressed when they are written. Default: LZ4.
+    /// The algorithm for blocks when they are written. Default: LZ4.
     pub algorithm: Algorithm,
     /// A dictionary for it: zstd only.
     pub dictionary: Option<Dictionary>,

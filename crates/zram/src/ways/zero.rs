@@ -18,7 +18,7 @@ use crate::store::lock::BlockLock;
 use std::ops::Range;
 use zs_mm::Backing;
 
-/// What zeros become.
+/// The form that zeros get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zeroes {
     /// Holes: as if never written.

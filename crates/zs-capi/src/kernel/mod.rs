@@ -27,7 +27,7 @@ use zsmalloc::{CompactBudget, MAX_NAME, MapMode, PoolOptions};
 /// Allocation flags: accepted, and without a meaning here.
 pub type gfp_t = c_uint;
 
-/// How an object is mapped.
+/// The access that a mapping gives.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum zs_mapmode {
@@ -39,7 +39,7 @@ pub enum zs_mapmode {
     ZS_MM_WO = 2,
 }
 
-/// What has happened to a pool.
+/// The events of a pool, counted.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct zs_pool_stats {
@@ -306,7 +306,7 @@ pub unsafe extern "C" fn zs_lookup_class_index(pool: *mut zs_pool, size: c_uint)
     })
 }
 
-/// What has happened to a pool. Not a pool, or no place: `EINVAL`.
+/// Tells the events of a pool, counted. Not a pool, or no place: `EINVAL`.
 ///
 /// # Safety
 /// `stats` is NULL or has room for the struct; nobody destroys the pool meanwhile.

@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::backing::Backing;
 
-/// How a pool holds its arena: its own, by reference, or (with `alloc`) by `Arc`.
+/// A pool's hold of its arena: its own, by reference, or (with `alloc`) by `Arc`.
 ///
 /// Sealed: a pool relies on it that every call gives the same arena.
 pub trait ArenaRef: sealed::Sealed {

@@ -12,7 +12,7 @@ pub struct BlockState {
     pub zone: ZoneId,
     /// Its first frame.
     pub first: FrameId,
-    /// How many it has.
+    /// The number of its frames.
     pub frames: u32,
     /// Those that nobody has.
     pub free: u32,

@@ -9,7 +9,7 @@ use crate::zone::{FrameRun, LOOK_AT, Zone};
 use core::ptr::NonNull;
 use zs_sync::{Host, Ordering};
 
-/// What a look for frames to give back found.
+/// The outcome of a look for frames to give back.
 #[derive(Debug)]
 pub(crate) enum Surplus {
     /// These frames: decommit them, then call `finish_surplus`.

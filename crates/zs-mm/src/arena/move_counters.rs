@@ -24,7 +24,7 @@ pub(crate) struct MoveCounters {
     reasons: [AtomicU64; MigrateReason::COUNT],
 }
 
-/// How frames of one zone were moved.
+/// The moves of one zone's frames, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ZoneMoves {
     /// Frames that are isolated now: 0 when nobody moves any.
@@ -38,7 +38,7 @@ pub struct ZoneMoves {
     pub moved_out: u64,
     /// Frames that could not be moved.
     pub failed: u64,
-    /// How often a frame had to be tried again.
+    /// Attempts to move a frame that were made again.
     pub retried: u64,
     /// Whole pageblocks that were moved as one.
     pub blocks_moved: u64,

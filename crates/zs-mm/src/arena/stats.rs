@@ -11,7 +11,7 @@ use crate::zone::state::ZoneState;
 use core::fmt;
 use zs_sync::Ordering;
 
-/// What an arena holds, in bytes.
+/// The contents of an arena, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArenaStats {
     /// The hard limit.
@@ -34,16 +34,16 @@ pub struct ArenaStats {
     pub metadata: u64,
 }
 
-/// What [`Arena::validate`] found wrong first.
+/// The first fault that [`Arena::validate`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidState {
-    /// What does not hold.
+    /// The rule that is broken.
     pub what: &'static str,
     /// The pageblock, frame or byte count it was found at.
     pub at: u64,
-    /// What was recorded.
+    /// The recorded value.
     pub recorded: u64,
-    /// What was found by counting.
+    /// The counted value.
     pub found: u64,
 }
 

@@ -12,7 +12,7 @@
 //! whether it can be moved; all else is changed by the one thread that holds the frame, for a
 //! zspage's frame under its class lock. (`docs/words.md`)
 
-/// What a frame is in use for. Fixed from its allocation to its free.
+/// The use of a frame. Fixed from its allocation to its free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameType {

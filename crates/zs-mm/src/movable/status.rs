@@ -93,7 +93,7 @@ pub struct MigrateReport {
     pub freed: u64,
     /// Frames that are where they were: all others but those that were free.
     pub not_moved: u64,
-    /// How often a frame had to be tried again.
+    /// Attempts to move a frame that were made again.
     pub retried: u64,
     /// Bytes that were copied.
     pub bytes_copied: u64,

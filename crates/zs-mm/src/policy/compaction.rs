@@ -30,7 +30,7 @@ use crate::zone::{LOOK_AT, Zone};
 use core::fmt;
 use zs_sync::{Host, assert_may_block};
 
-/// How a zone is to be compacted. Start from [`CompactOptions::new`].
+/// The options of a compaction of a zone. Start from [`CompactOptions::new`].
 #[derive(Clone, Copy)]
 pub struct CompactOptions<'a> {
     /// How much a move may wait for owners who are busy. An asynchronous pass leaves blocks alone
@@ -87,7 +87,7 @@ pub enum CompactEnd {
     Busy,
 }
 
-/// What a compaction did.
+/// The outcome of one compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CompactReport {
     /// Frames whose contents were moved.
@@ -123,7 +123,7 @@ struct Pass<'a> {
     is_over: bool,
 }
 
-/// What a look for a block to empty found.
+/// The outcome of a look for a block to empty.
 enum Source {
     Block(BlockId),
     LookBelow,

@@ -24,7 +24,7 @@ pub(crate) struct FreeScanner<'a, B: Backing> {
     commits: bool,
 }
 
-/// What a look for free frames found.
+/// The outcome of a look for free frames.
 enum Found {
     /// These, with memory.
     Ready(FrameBatch),

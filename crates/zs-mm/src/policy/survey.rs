@@ -26,7 +26,7 @@ pub(crate) struct Window {
     pub(crate) first: FrameId,
 }
 
-/// What a survey found.
+/// The outcome of a survey.
 #[derive(Debug)]
 pub(crate) struct Survey {
     /// The best first.

@@ -93,7 +93,7 @@ const FLAGS: u64 = 0xffff;
 const FREE_SHIFT: u32 = 16;
 const READY_SHIFT: u32 = 32;
 
-/// What is asked of a block most often.
+/// The two figures of a block that are asked for most often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Free frames.

@@ -2,7 +2,7 @@
 
 use crate::zone::block::BlockId;
 
-/// Where the scanners of a zone are, from one call to the next.
+/// The places of a zone's scanners, from one call to the next.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scan {
     /// The block that free frames are taken from next.

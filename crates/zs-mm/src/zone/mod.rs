@@ -25,7 +25,7 @@ pub(crate) struct Zone {
     state: Mutex<ZoneState>,
 }
 
-/// What the caller must do next to have memory committed.
+/// The caller's next step to have memory committed.
 #[derive(Debug)]
 pub(crate) enum CommitPlan {
     /// Commit this run, then call `finish_commit`. The frames are taken.

@@ -4,7 +4,7 @@ use crate::frame::mask::FrameMask;
 use crate::zone::block::{BlockId, Blocks, EMPTY_LIST, LISTS, NO_BLOCK, READY_LISTS};
 use crate::zone::compaction::{Deferral, Scan};
 
-/// Whether a zone hands anything out.
+/// The life of a zone: it hands frames out, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ZoneLife {
     /// It does.
@@ -15,7 +15,7 @@ pub(crate) enum ZoneLife {
     Offline,
 }
 
-/// What the lock guards, beside the records of the zone's blocks.
+/// The state that a zone's lock guards, beside the records of its blocks.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
     heads: [BlockId; LISTS],
@@ -31,7 +31,7 @@ pub(crate) struct ZoneState {
     last_tick_ns: u64,
     /// Somebody compacts the zone.
     compacting: bool,
-    /// Where its scanners are between two calls; `None` if the last pass is over.
+    /// The places of its scanners between two calls; `None` if the last pass is over.
     scan: Option<Scan>,
     deferral: Deferral,
 }

@@ -43,7 +43,7 @@ pub(super) mod item {
     pub(in crate::proto) const BLOCK_SIZE: u16 = 3;
 }
 
-/// Where the answers to an option go.
+/// The buffer for the answers to an option.
 #[derive(Debug)]
 pub(super) struct Answers<'a> {
     pub(super) option: u32,

@@ -24,7 +24,7 @@ pub(crate) use handshake::{Agreement, Handshake, Security, Step, Wish};
 pub(crate) use reply::Replies;
 pub(crate) use request::{Command, Head, flag};
 
-/// How a connection's requests and replies look.
+/// The format of a connection's requests and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Neither side asked for more.
@@ -35,7 +35,7 @@ pub(crate) enum Mode {
     Extended,
 }
 
-/// What a client did that the protocol has no answer to: its connection ends.
+/// A breach of the protocol to which it has no answer: the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Flags of the handshake that nobody offered.

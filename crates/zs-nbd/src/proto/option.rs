@@ -4,7 +4,7 @@ use super::Violation;
 use super::wire::Reader;
 use crate::export::MAX_STRING;
 
-/// What options begin with.
+/// The head of an option.
 pub(super) const I_HAVE_OPT: u64 = 0x4948_4156_454f_5054;
 /// Most bytes of data that an option has.
 const MAX_DATA: u32 = 64 << 10;
@@ -62,7 +62,7 @@ pub(super) fn next_option<'a>(
     Ok(Some((option, data)))
 }
 
-/// What is wrong with the data of an option.
+/// A fault in the data of an option.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Malformed {
     Lengths,

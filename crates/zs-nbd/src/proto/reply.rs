@@ -21,7 +21,7 @@ const ERROR: u16 = 0x8001;
 /// Zeroes are looked for in pages of this size.
 const PAGE: usize = 4096;
 
-/// Which request a reply answers.
+/// The request that a reply answers.
 #[derive(Clone, Copy, Debug)]
 struct To {
     cookie: u64,

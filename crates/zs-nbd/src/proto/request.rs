@@ -16,7 +16,7 @@ pub(crate) mod flag {
     pub(crate) const PAYLOAD_LEN: u16 = 1 << 5;
 }
 
-/// What a request asks for.
+/// The command of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Read,

@@ -4,7 +4,7 @@ use crate::batch::BATCH_BYTES;
 use crate::places::Capacity;
 use std::time::Duration;
 
-/// What clients may take.
+/// The bounds of the clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most connections in service at once. An eighth of them is not for TCP, so that who comes

@@ -14,9 +14,9 @@ pub enum PressureError {
     /// A time is too short or too long.
     #[error("{what} of {given:?}: {least:?} to {most:?} is allowed")]
     OutOfBounds {
-        /// Which time.
+        /// The name of the time.
         what: &'static str,
-        /// What was asked for.
+        /// The given value.
         given: Duration,
         /// The shortest.
         least: Duration,
@@ -87,7 +87,7 @@ pub enum PressureError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What it says, or the start of that.
+        /// Its text, or the start of that.
         text: String,
     },
     /// The system refuses something else about the file.
@@ -95,7 +95,7 @@ pub enum PressureError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The system refuses the thread, or what it waits with.

@@ -1,6 +1,6 @@
 //! What a group counts of its limits.
 
-/// How often a group met its limits.
+/// The number of times that a group met each of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryEvents {
     /// Reclaimed although below `memory.low`: the system is short, and the protection promises too

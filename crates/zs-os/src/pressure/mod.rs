@@ -48,7 +48,7 @@ pub enum PressureSource {
     GroupStalls {
         /// The group's folder.
         group: PathBuf,
-        /// How much time, within which window.
+        /// The lost time, and the window.
         trigger: StallTrigger,
     },
     /// Limits of a group, or of a group below it, met: its `memory.events`. Needs the memory

@@ -6,7 +6,7 @@ use rustix::event::PollFlags;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// What a [`PressureWatcher`](super::PressureWatcher) calls with.
+/// The event of which a [`PressureWatcher`](super::PressureWatcher) tells.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Pressure {

@@ -25,7 +25,7 @@ impl Call {
 pub enum Recorded {
     /// A reservation that succeeded.
     Reserve {
-        /// What the region is for.
+        /// The use of the region.
         kind: RegionKind,
         /// Its address.
         place: usize,
@@ -38,14 +38,14 @@ pub enum Recorded {
         place: usize,
         /// Its length in bytes.
         len: usize,
-        /// What it was to be made of.
+        /// The kind of memory that was asked for.
         kind: ZoneKind,
-        /// Where it was to be.
+        /// The node that was asked for.
         node: Option<u32>,
     },
     /// A region was taken back.
     Release {
-        /// What the region was for.
+        /// The use of the region.
         kind: RegionKind,
         /// Its address.
         place: usize,
@@ -54,7 +54,7 @@ pub enum Recorded {
     },
     /// A commit that succeeded.
     Commit {
-        /// What the region is for.
+        /// The use of the region.
         kind: RegionKind,
         /// The address of the range.
         place: usize,
@@ -63,7 +63,7 @@ pub enum Recorded {
     },
     /// A decommit that succeeded.
     Decommit {
-        /// What the region is for.
+        /// The use of the region.
         kind: RegionKind,
         /// The address of the range.
         place: usize,
@@ -76,7 +76,7 @@ pub enum Recorded {
         place: usize,
         /// Its length in bytes.
         len: usize,
-        /// How it may be mapped.
+        /// The advice.
         advice: Advice,
     },
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zs_mm::{Backing, RegionKind};
 use zs_sync::may_call_out;
 
-/// Which calls fail, counted from 1 since [`FaultControl::set`].
+/// The calls that fail, counted from 1 since [`FaultControl::set`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// None.

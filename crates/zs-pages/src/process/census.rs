@@ -23,7 +23,7 @@ pub(super) const HIDDEN: usize = 1;
 /// The stratum of pages of shared memory that were first met here.
 pub(super) const SHARED_MEMORY: usize = 2;
 
-/// Which pages lie in a stratum.
+/// The pages of a stratum.
 pub(super) fn kind_of(stratum: usize) -> Kind {
     match stratum {
         SHARED_MEMORY => Kind::SharedMemory,
@@ -44,7 +44,7 @@ pub(super) struct Stratum {
     /// In the order of their addresses.
     pub(super) runs: Vec<Run>,
     pub(super) pages: u64,
-    /// What one of them counts.
+    /// The weight of one of them.
     pub(super) weight: f64,
 }
 

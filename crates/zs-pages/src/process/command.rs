@@ -33,15 +33,15 @@ pub struct WatchedCommand {
     /// Bytes of anonymous memory, in memory or in swap, that were counted at most. Memory that a
     /// fork shares counts for each process here.
     pub largest: u64,
-    /// What was counted when the sample was taken.
+    /// The counts at the time of the sample.
     pub at_sample: u64,
     /// When that was, from the command's start.
     pub sampled_after: Duration,
-    /// How often memory was counted, and how often sampled.
+    /// The number of counts of memory, and of samples.
     pub counts: u64,
     /// See `counts`.
     pub samples: u64,
-    /// How the command ended.
+    /// The end of the command.
     pub status: ExitStatus,
     /// Processes that it left behind when it ended: number and name.
     pub left: Vec<(u32, String)>,

@@ -1,4 +1,4 @@
-//! Which processes there are.
+//! The processes that there are.
 
 use super::proc_dir::{ProcDir, Stat};
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! Which pages of a process are there, and which frames they lie in.
+//! The pages of a process that are in memory, and their frames.
 
 use super::proc_dir::ProcDir;
 use super::scan_ioctl::{Kind, Scanner};

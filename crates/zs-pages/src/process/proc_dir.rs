@@ -1,4 +1,4 @@
-//! What `/proc` says of one process.
+//! The files of one process in `/proc`.
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use std::fs;

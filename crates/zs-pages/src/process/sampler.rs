@@ -1,4 +1,4 @@
-//! Which pages are read, and their reading.
+//! Pages chosen at random, and read.
 
 use super::census::{Census, Run, STRATA, kind_of};
 use super::pagemap::Pagemap;
@@ -94,7 +94,7 @@ pub(super) enum Stop {
     Spool(Error),
 }
 
-/// What was read of a stratum.
+/// The pages that were read of a stratum.
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
     pub(super) pages: u64,
@@ -245,7 +245,7 @@ impl<'a> Sampler<'a> {
 struct Open<'a> {
     memory: File,
     map: Pagemap,
-    /// What its pages are that are being read.
+    /// The kind of its pages that are being read.
     kind: Kind,
     /// For messages.
     source: PathBuf,

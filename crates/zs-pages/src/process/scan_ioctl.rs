@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-/// Which pages are meant.
+/// A kind of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Those that somebody stored: in memory or in swap, and neither a file's nor shared memory's.
@@ -68,7 +68,7 @@ struct Scan<'a> {
 // regions at `vec`, which this borrows mutably.
 // 3. The output reads `arg` through the very pointer that `as_ptr` returned.
 unsafe impl Ioctl for Scan<'_> {
-    /// How far the walk came, and the number of regions.
+    /// The end of the walk so far, and the number of regions.
     type Output = (u64, usize);
 
     const IS_MUTATING: bool = true;
@@ -103,7 +103,7 @@ pub(super) struct Scanner {
     guard: u64,
 }
 
-/// What a page must be.
+/// The properties that a page must have.
 struct Wanted {
     all_of: u64,
     any_of: u64,
@@ -122,7 +122,7 @@ impl Scanner {
     /// frame of zeros, and guard pages, are no pages that anybody stored.
     ///
     /// # Errors
-    /// What the system said: `ENOTTY` before Linux 6.7.
+    /// The system's error: `ENOTTY` before Linux 6.7.
     pub(super) fn scan(
         &mut self,
         pagemap: &File,

@@ -15,7 +15,7 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct SeenPlaces(HashSet<u64>);
 
-/// What is known of a page's sharing.
+/// The sharing of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sharing {
     /// Nobody else's, or counted for the first time.

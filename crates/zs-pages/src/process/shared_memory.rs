@@ -1,4 +1,4 @@
-//! Which mappings are shared memory: pages of memfd, tmpfs, `shmget` and shared anonymous mappings.
+//! Mappings of shared memory: pages of memfd, tmpfs, `shmget` and shared anonymous mappings.
 
 use super::proc_dir::ProcDir;
 use super::seen::ObjectId;

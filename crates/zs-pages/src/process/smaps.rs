@@ -74,7 +74,7 @@ pub(crate) struct Mapping {
     pub(crate) skip: Option<Skip>,
 }
 
-/// What a mapping shows; zeros if that is no file.
+/// The file that a mapping shows; zeros if there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MappedFile {
     /// Major and minor number of the file system.
@@ -82,7 +82,7 @@ pub(crate) struct MappedFile {
     pub(crate) inode: u64,
     /// The byte of the file at the mapping's start.
     pub(crate) offset: u64,
-    /// Whether it is a segment of `shmget`.
+    /// It is a segment of `shmget`.
     pub(crate) is_system_v: bool,
 }
 

@@ -11,14 +11,14 @@ use crate::spool::Spool;
 use zs_mm::PageSize;
 use zs_os::os_page_size;
 
-/// How much is sampled, and by which random numbers.
+/// The size of a sample, and the seed of its random numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleOptions {
     /// The most bytes that are read, of all processes together; at least one page is.
     pub bytes: u64,
     /// With the same pages, a seed always chooses the same.
     pub seed: u64,
-    /// Whether shared memory is sampled too.
+    /// Shared memory is sampled, too.
     pub shared: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct SampledProcess {
 pub struct SampledStratum {
     /// Pages, each of which is as likely to be sampled.
     pub pages: u64,
-    /// What each counts: 1, or, of shared pages, what is left of the proportional share of all.
+    /// The weight of each: 1, or, of shared pages, the rest of the proportional share of all.
     pub weight: f64,
     /// Pages that were read.
     pub sampled: u64,

@@ -34,7 +34,7 @@ pub enum UnreadReason {
     /// All its pages are in mappings that are not read, or it has none.
     #[error("{}", nothing_anonymous(skipped, *shared_memory))]
     NothingAnonymous {
-        /// What is left out.
+        /// The memory that is left out.
         skipped: Skipped,
         /// Bytes of its shared memory, which was not asked for.
         shared_memory: u64,
@@ -66,7 +66,7 @@ pub enum UnreadReason {
     Read {
         /// The file in its folder of `/proc`.
         file: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-/// What one thread of a run does.
+/// The work of one thread of a run.
 pub type Body = Box<dyn FnOnce() + Send>;
 
-/// How a run goes.
+/// The seed and the bound of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// All that is random follows from it.
@@ -20,29 +20,29 @@ pub struct Plan {
     pub most_points: u64,
 }
 
-/// What a run was: equal for equal seeds and equal code.
+/// The figures of a run: equal for equal seeds and equal code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     /// The seed.
     pub seed: u64,
     /// Points that were passed.
     pub points: u64,
-    /// How often another thread went on.
+    /// The number of times that another thread went on.
     pub switches: u64,
-    /// How often a thread slept until somebody woke it.
+    /// The number of times that a thread slept until another woke it.
     pub parked: u64,
     /// Every point, its kind and its thread, in order.
     pub hash: u64,
 }
 
-/// Where a run failed, and why.
+/// The point at which a run failed, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The run up to there.
     pub trace: Trace,
     /// The thread that noticed, by its place among the bodies.
     pub thread: usize,
-    /// What it noticed.
+    /// The fault that it noticed.
     pub what: String,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What comes after a point.
+/// The step after a point.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Load = 1,
@@ -82,7 +82,7 @@ impl Access {
     }
 }
 
-/// What the thread at a point does.
+/// The state of the thread at a point.
 #[derive(Debug)]
 pub(super) enum Next {
     GoOn,
@@ -108,7 +108,7 @@ pub(super) struct Run {
     standing: Vec<Standing>,
     /// Those that can run.
     ready: Vec<usize>,
-    /// What each thread does when it goes on.
+    /// The next step of each thread.
     next_access: Vec<Option<Access>>,
     trace: Trace,
     failed: Option<String>,

@@ -17,7 +17,7 @@ use zs_os::{AnonBacking, HOST, ProcessMeter};
 use zs_pages::{DataPages, MappedPages, PageFile};
 use zsmalloc::{CLASSES, ClassIndex, ClassStats, Handle, HandlePool, PoolOptions};
 
-/// How often the parent hears of progress.
+/// The time between two reports of progress to the parent.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes of pages that pass through everything once before anything counts: compressed, they fill a

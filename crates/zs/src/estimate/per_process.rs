@@ -1,4 +1,4 @@
-//! What becomes of each process's pages.
+//! The saving of each process's pages.
 
 use crate::estimate::protocol::Part;
 
@@ -6,7 +6,7 @@ use crate::estimate::protocol::Part;
 /// not later, so that no measurement of memory sees it.
 #[derive(Debug)]
 pub(super) struct PerProcess {
-    /// Where each process's pages end; empty if the pages are not those of processes.
+    /// The end of each process's pages; empty if the pages are not those of processes.
     ends: Vec<usize>,
     parts: Vec<Part>,
     /// The process of the page that was counted last: pages come in ascending order, almost.

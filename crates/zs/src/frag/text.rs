@@ -87,7 +87,7 @@ fn legend(blocks_per_cell: usize, width: usize) -> String {
     })
 }
 
-/// Returns the bytes over time, in a row of signs; `most` is the highest sign. Each column shows
+/// Returns the bytes over time, as a row of bars; a full bar is `most`. Each column shows
 /// the last reading of its part of the time, or of those before.
 fn over_time(history: &[Moment], bytes: Bytes, most: u64, columns: usize) -> String {
     let last = history.last().map_or(0.0, |moment| moment.seconds);
@@ -162,7 +162,7 @@ impl Outcome {
             ),
             line("resident", |moment| moment.rss_bytes),
             line("payload", |moment| moment.payload_bytes),
-            wrap(&format!("The highest sign is {}.", Size(peak)), width),
+            wrap(&format!("A full bar is {}.", Size(peak)), width),
         ]
     }
 

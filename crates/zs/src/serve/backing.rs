@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use zram::{BackingFile, Error};
 
-/// Where a disk's blocks are written back to.
+/// The file that a disk's blocks are written back to.
 #[derive(Debug)]
 pub(super) enum Backing {
     Temporary { folder: PathBuf, size: u64 },

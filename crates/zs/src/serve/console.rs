@@ -30,13 +30,13 @@ mod tests;
 /// Most connections at once.
 const CONNECTIONS: usize = 16;
 
-/// How often a client is told that its verb is still being done.
+/// The time between two notes to a client that its order is still being carried out.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// How long a connection may say nothing.
+/// The time that a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long the system gets to have descriptors again.
+/// The time until descriptors are tried for again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The control socket, until it is stopped.

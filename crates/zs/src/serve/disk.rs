@@ -26,12 +26,12 @@ const PIECES: usize = 1024;
 pub(super) struct StoreDisk {
     name: String,
     read_only: bool,
-    /// What the first store was made with.
+    /// The options of the first store.
     options: StoreOptions,
     backing: Option<Backing>,
     store: ArcSwap<Store>,
     replacing: Mutex<()>,
-    /// Whether the contents are the last ones. Held while others come in their place.
+    /// The contents are the last ones. Held while others come in their place.
     sealed: Mutex<bool>,
     clients: AtomicU64,
     /// How often all of it was replaced or given another size: by a reset, a load, a resize.

@@ -1,4 +1,4 @@
-//! Which disks are served, and how they store: arguments, and disks made of them.
+//! The disks that are served, and their options: arguments, and disks made of them.
 
 use super::backing::Backing;
 use super::disk::{StoreDisk, as_loaded};
@@ -21,7 +21,7 @@ use zs_os::available_memory;
 /// Longest file that is read as a dictionary: none is longer than 1 MiB.
 const MAX_DICTIONARY: u64 = (1 << 20) + 1;
 
-/// Which disks, and how they store.
+/// The disks, and their options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct DiskArgs {
     /// Size of the disk, as in 8G (powers of 1024) or 8GB (powers of 1000)

@@ -60,7 +60,7 @@ impl KeepArgs {
     }
 }
 
-/// Which disk a file is given for.
+/// The disk that a file is given for.
 fn assigned(option: &str, given: &Path, names: &[&str]) -> Result<(usize, PathBuf), Failure> {
     if names.is_empty() {
         return Ok((0, given.to_owned()));

@@ -1,4 +1,4 @@
-//! How the server ends: by a signal, or with the command that it runs for.
+//! The lifetime of the server: until a signal, or until the command ends that it runs for.
 //!
 //! A thread takes the signals. The first one that asks for an end is handed on; the same again
 //! within a second is the same one, as `timeout` sends it twice; a later one ends the process at
@@ -49,7 +49,7 @@ const FORGOTTEN: Duration = Duration::from_secs(10);
 /// The process number of the first process of a system or container.
 const FIRST_PROCESS: u32 = 1;
 
-/// What ends the server.
+/// The signals and the command that end the server.
 pub(super) struct Lifetime {
     shared: Arc<Shared>,
     sender: Sender<Woken>,
@@ -68,21 +68,21 @@ struct Shared(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether there is anything to end in order.
+    /// The server has begun, and is to be ended in order.
     serving: bool,
-    /// Whether contents are to be saved at the end, which no signal may prevent.
+    /// Contents are to be saved at the end, which no signal may prevent.
     saves: bool,
     /// When an end was first asked for, of what counts.
     asked: Option<Instant>,
     /// When each signal came that was not the same as one before.
     seen: Vec<(i32, Instant)>,
-    /// Whether a keyboard's signals are those of the command.
+    /// A keyboard's signals are those of the command.
     is_at_terminal: bool,
     /// The command that the server runs for.
     command: Option<ChildId>,
 }
 
-/// What is to be done with a signal.
+/// The answer to a signal.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     HandOn,

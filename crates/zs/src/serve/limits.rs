@@ -1,4 +1,4 @@
-//! How much memory each disk may take, and why; what the limits of the process leave.
+//! The memory limit of each disk, and the reason for it; the rest that the limits of the process leave.
 //!
 //! Data model: `memory that is available -> half of it, shared by the disks without a --limit -> a
 //! limit and its reason each`.
@@ -27,7 +27,7 @@ pub(super) struct Limit {
     pub(super) reason: String,
 }
 
-/// What a disk asks for.
+/// The limit that a disk asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wish {
     /// Exactly this.

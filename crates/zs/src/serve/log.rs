@@ -25,7 +25,7 @@ const MOST: usize = 256 << 10;
 /// What is said at last gets so long to be written.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Where lines go; a clone says to the same place.
+/// The place to which lines go; a clone writes to the same place.
 #[derive(Clone)]
 pub(super) struct Log(Arc<Shared>);
 
@@ -35,10 +35,10 @@ struct Shared {
     changed: Condvar,
 }
 
-/// How much a line matters.
+/// The weight of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
-    /// What is asked for by `-v`.
+    /// A line that `-v` asks for.
     Detail,
     Important,
 }

@@ -1,4 +1,4 @@
-//! Where clients connect: sockets made, or handed over by whoever started the server.
+//! The sockets at which clients connect: made, or handed over by the program that started the server.
 
 use super::log::Log;
 use crate::control;
@@ -17,11 +17,11 @@ use zs_nbd::{Endpoint, EndpointError, Tls};
 pub(super) struct Place {
     /// Of NBD; nothing if it was handed over and has no path.
     socket: Option<PathBuf>,
-    /// Where that for `zs ctl` shall be made, if there is one.
+    /// The path of the socket for `zs ctl`, if there is one.
     control: Option<PathBuf>,
     /// That was handed over.
     inherited: Option<Vec<Endpoint>>,
-    /// Where it listens at TCP: `nbd://` or `nbds://`, and the address.
+    /// Its address at TCP: `nbd://` or `nbds://`, and the address.
     tcp: Option<String>,
     _folder: Option<TempDir>,
 }

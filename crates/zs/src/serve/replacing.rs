@@ -25,7 +25,7 @@ impl Refusal {
     }
 }
 
-/// What is said of a file that is not the known one.
+/// The text about a file that is not the known one.
 pub(super) const FOREIGN: &str =
     "somebody made or changed this file since the server began: move it away";
 
@@ -38,7 +38,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// What a file is known by, and by what a change of it is noticed.
+/// The marks by which a file is known, and by which a change of it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     file: (u64, u64),

@@ -1,4 +1,4 @@
-//! What there is to know of a disk, and of a client.
+//! The figures of a disk, and of a client.
 
 use super::disk::StoreDisk;
 use crate::control::{AlgorithmBlocks, Buckets, ClientStat, Operations, Stat};

@@ -1,4 +1,4 @@
-//! Who is at the control socket: decisions alone.
+//! The clients at the control socket: decisions alone.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

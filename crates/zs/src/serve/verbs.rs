@@ -1,4 +1,4 @@
-//! What `zs ctl` asks for, done.
+//! The orders of `zs ctl`, carried out.
 
 use super::disk::StoreDisk;
 use super::disks::dictionary_from;
@@ -17,7 +17,7 @@ use zram::{
 };
 use zs_nbd::{ClientInfo, Clients};
 
-/// What the console can reach.
+/// The disks, files and clients that the console can reach.
 pub(super) struct Reach {
     pub(super) disks: Vec<Arc<StoreDisk>>,
     pub(super) files: Files,

@@ -20,7 +20,7 @@ struct FrameEntry {
     entry: EntryIndex,
 }
 
-/// What a class lock guards.
+/// The state that a class lock guards.
 #[derive(Debug, Default)]
 pub(crate) struct ClassState {
     lists: Lists,

@@ -17,7 +17,7 @@ use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId};
 /// Rounds through all zones: others may free, and so leave holes, as fast as this moves.
 const ROUNDS: u32 = 8;
 
-/// How much a maintenance may do.
+/// The bounds of one maintenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaintainBudget {
     /// The most bytes that are copied, rounded up to a whole frame.
@@ -48,7 +48,7 @@ pub enum MaintainEnd {
     Paused,
 }
 
-/// What a maintenance did.
+/// The outcome of one maintenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MaintainReport {
     /// Why it ended.

@@ -25,7 +25,7 @@ use crate::word::{Place, State, Word};
 use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack};
 use zs_sync::{Ordering, Peek, prefetch};
 
-/// What a mover of frames sees of an object.
+/// An object, as a mover of frames sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     /// Nobody is inside.

@@ -31,7 +31,7 @@ const ID_MASK: u64 = (1 << ZSPAGE_SHIFT) - 1;
 pub(crate) struct Drain {
     /// The old frame.
     pub(crate) frame: FrameId,
-    /// Where it was.
+    /// Its former place.
     pub(crate) zspage: ZspageId,
     pub(crate) entry: EntryIndex,
     /// The slots whose objects were not seen without readers yet.

@@ -33,7 +33,7 @@ const UNITS_PER_FRAME: usize = if cfg!(zs_loom) { 1 } else { 16 };
 /// Words are numbered below 2^32 - 1, so that a back reference fits 32 bits.
 const MAX_WORDS: u64 = u32::MAX as u64 - 1;
 
-/// What a pool is to be. Start from [`PoolOptions::named`].
+/// The options of a pool. Start from [`PoolOptions::named`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolOptions<'a> {
     /// A name for reports: up to [`MAX_NAME`] bytes.
@@ -297,7 +297,7 @@ impl<A: ArenaRef, C: Client> Drop for Pool<A, C> {
     }
 }
 
-/// What a pool takes from its arena before it has words.
+/// The parts that a pool takes from its arena before it has words.
 struct Parts {
     key: PoolKey,
     records: Records,

@@ -22,7 +22,7 @@ enum Lack {
     FrameAndRecord,
 }
 
-/// What was fetched for a class with no lock held.
+/// A frame and a record, fetched for a class with no lock held.
 #[derive(Debug, Default)]
 struct Supply {
     frame: Option<Frame>,

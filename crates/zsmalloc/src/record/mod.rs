@@ -48,7 +48,7 @@ const _: () = assert!(
     "a frame number fits an entry"
 );
 
-/// What is known of an entry's frame.
+/// The state of an entry's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameState {
     /// There is none.

@@ -102,7 +102,7 @@ impl<A: ArenaRef, C: Client> fmt::Display for DestroyError<A, C> {
 
 impl<A: ArenaRef, C: Client> core::error::Error for DestroyError<A, C> {}
 
-/// Which classes of a pool hold objects. Displayed as one sentence.
+/// The classes of a pool that hold objects. Displayed as one sentence.
 #[derive(Clone, Copy)]
 pub struct DestroyReport {
     name: Name,

@@ -8,7 +8,7 @@ use crate::ids::wide;
 use crate::pool::Pool;
 use zs_mm::ArenaRef;
 
-/// What a pool holds.
+/// The contents of a pool, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
     /// Live objects, those included that are being inserted or freed; one that is being replaced
@@ -47,7 +47,7 @@ impl PoolMetadata {
     }
 }
 
-/// What one size class holds.
+/// The contents of one size class, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassStats {
     /// Its geometry.

@@ -12,7 +12,7 @@ use core::fmt;
 use zs_mm::{ArenaRef, Descriptor};
 use zs_sync::Ordering;
 
-/// What [`Pool::validate`] found wrong first.
+/// The first fault that [`Pool::validate`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -20,14 +20,14 @@ pub enum Invalid {
     Word {
         /// The word.
         index: WordIndex,
-        /// What is wrong with its place.
+        /// The fault of its place.
         what: &'static str,
     },
     /// A zspage contradicts its entries, descriptors or lists.
     Zspage {
         /// The zspage.
         zspage: ZspageId,
-        /// What does not hold.
+        /// The rule that is broken.
         what: &'static str,
     },
     /// The client's own structures contradict each other.
@@ -38,11 +38,11 @@ pub enum Invalid {
     Counter {
         /// The class, or `None` for the whole pool.
         class: Option<ClassIndex>,
-        /// Which counter.
+        /// The name of the counter.
         what: &'static str,
-        /// What was recorded.
+        /// The recorded value.
         recorded: u64,
-        /// What was counted.
+        /// The counted value.
         found: u64,
     },
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Invalid {
 
 impl core::error::Error for Invalid {}
 
-/// What the walk over one class counts.
+/// The counts of a walk over one class.
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     used: u64,

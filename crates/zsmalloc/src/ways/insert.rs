@@ -14,7 +14,7 @@ use crate::word::{Place, State, Word};
 use zs_mm::ArenaRef;
 use zs_sync::{AtomicU64, Ordering, Payload, Peek};
 
-/// What goes into a new object.
+/// The contents of a new object.
 pub(crate) enum Contents<'a> {
     Bytes(&'a [u8]),
     Zeros(usize),

@@ -14,7 +14,7 @@ use core::ops::Deref;
 use zs_mm::ArenaRef;
 use zs_sync::Ordering;
 
-/// How an object is mapped.
+/// The access that a mapping gives to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapMode {
     /// Nothing is written back. Like a reader: several at a time.

@@ -32,7 +32,7 @@ const SYNCED: usize = 2048;
 /// Batches in a row that fail before a pass gives up.
 const FAILURES: u32 = 4;
 
-/// What records hold.
+/// The form of the bytes in records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RecordForm {
     /// Blocks as they are stored: fewer bytes to write and read.
@@ -42,14 +42,14 @@ pub enum RecordForm {
     Raw,
 }
 
-/// What is to be written back.
+/// A request to write blocks back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritebackRequest {
-    /// Which blocks.
+    /// The blocks.
     pub which: BlockFilter,
     /// Only blocks of this range of bytes of the store: those that it touches.
     pub range: Option<Range<u64>>,
-    /// How.
+    /// The form of the records.
     pub form: RecordForm,
     /// At most so many blocks.
     pub max_blocks: u64,
@@ -83,7 +83,7 @@ pub enum WritebackEnd {
     Failed,
 }
 
-/// What a writeback did.
+/// The outcome of a writeback.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct WritebackReport {

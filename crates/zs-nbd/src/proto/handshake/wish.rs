@@ -4,7 +4,7 @@ use super::super::Mode;
 use crate::device::Context;
 use crate::export::Export;
 
-/// Whether a connection is encrypted.
+/// The encryption of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Security {
     /// It is not, and cannot be.
@@ -15,12 +15,12 @@ pub(crate) enum Security {
     Encrypted,
 }
 
-/// What has been agreed upon.
+/// The result of a handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct Agreement {
     pub(crate) export: Export,
     pub(crate) mode: Mode,
-    /// What block status tells.
+    /// The contexts of which block status tells.
     pub(crate) contexts: Vec<Context>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Wish {
     pub(super) told: Told,
 }
 
-/// How a wish is granted.
+/// The way in which a wish is granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Told {
     /// By the answer to `NBD_OPT_EXPORT_NAME`, which knows no refusal.
@@ -40,7 +40,7 @@ pub(super) enum Told {
     Go(Asked),
 }
 
-/// What a client wants to know of an export, beyond what it is told in any case.
+/// The facts of an export that a client asks for, beyond those that it is told in any case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) name: bool,
@@ -48,7 +48,7 @@ pub(super) struct Asked {
     pub(super) sizes: bool,
 }
 
-/// What follows upon some input.
+/// The step after some input.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// More input is wanted.

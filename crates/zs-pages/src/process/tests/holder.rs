@@ -208,7 +208,7 @@ impl Region {
     }
 }
 
-/// What a process holds.
+/// The memory of a process.
 pub(super) struct Held(Region);
 
 /// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted;

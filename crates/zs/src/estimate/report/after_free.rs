@@ -1,4 +1,4 @@
-//! What is held after a share was freed: table and sentence.
+//! The memory that is held after a share was freed: table and sentence.
 
 use super::text::{Row, fixed};
 use super::{Report, quotient};

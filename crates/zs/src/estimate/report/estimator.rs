@@ -1,4 +1,4 @@
-//! What a pool would hold, from the compressed pages of a sample, and how sure that is.
+//! The memory of a pool, estimated from the compressed pages of a sample, and its error.
 
 use super::quotient;
 use crate::estimate::protocol::{Measured, Part};

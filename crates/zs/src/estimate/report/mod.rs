@@ -1,4 +1,4 @@
-//! What was found out, as text and as JSON.
+//! The report, as text and as JSON.
 //!
 //! | module | responsibility |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What models say that others would hold.
+//! The memory of other allocators, by models of them.
 
 use super::text::fixed;
 use super::{Report, overhead, quotient};

@@ -1,4 +1,4 @@
-//! What is said of processes: a line each, and the total.
+//! The report on processes: a line each, and the total.
 
 use super::Report;
 use super::estimator::Saving;
@@ -149,7 +149,7 @@ fn total_cells(total: &Total, others: usize, is_wide: bool) -> Vec<String> {
     cells
 }
 
-/// What a process and the total have in common.
+/// The columns that a process and the total share.
 struct Middle {
     memory: f64,
     read: u64,

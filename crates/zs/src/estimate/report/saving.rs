@@ -1,4 +1,4 @@
-//! What compression would save of each process.
+//! The memory that compression would save of each process.
 
 use super::Report;
 use super::estimator::{Cost, Saving, Sum};

@@ -17,7 +17,7 @@ struct SlowFile(Arc<SlowState>);
 #[derive(Default)]
 struct SlowState {
     bytes: Mutex<Vec<u8>>,
-    /// Whether calls wait, and how many do.
+    /// Calls wait, and the number that do.
     held: Mutex<(bool, usize)>,
     changed: Condvar,
 }

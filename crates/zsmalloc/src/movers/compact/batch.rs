@@ -87,7 +87,7 @@ impl Batch {
     }
 }
 
-/// How planning ended.
+/// The reason for which planning ended.
 #[derive(Debug)]
 pub(super) enum Planned {
     /// The batch is full.
@@ -133,7 +133,7 @@ impl Supply {
     }
 }
 
-/// Where an object can go.
+/// A place to which an object can move.
 enum Room {
     Slot(SlotIndex),
     /// This slot, once this frame is attached.

@@ -41,7 +41,7 @@ const STEPS: usize = 2 * CLASSES;
 /// How often a class is looked at anew because others close its zspages, without a move between.
 const LOOK_AGAIN: usize = 16;
 
-/// What comes after a batch.
+/// The step after a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// There may be more to move from and to these zspages.

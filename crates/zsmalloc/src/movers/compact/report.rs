@@ -1,6 +1,6 @@
 //! How much a compaction may do, and what it did.
 
-/// How much a compaction may do.
+/// The bounds of one compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactBudget {
     /// The most objects that are moved.
@@ -51,7 +51,7 @@ pub enum CompactEnd {
     Elsewhere,
 }
 
-/// What a compaction did.
+/// The outcome of one compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactReport {
     /// Why it ended.

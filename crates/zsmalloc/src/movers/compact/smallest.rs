@@ -1,6 +1,6 @@
 //! A few of many, kept in order on the stack.
 
-/// How many are kept.
+/// The number of values that are kept.
 const WINDOW: usize = if cfg!(zs_loom) { 4 } else { 64 };
 
 /// The smallest few of many values, ascending.

@@ -22,7 +22,7 @@ pub(super) const MOVES: usize = if cfg!(zs_loom) { 2 } else { 32 };
 /// Bytes that are copied between two holds, if it is more than one object: others may be waiting
 /// for the pins.
 pub(super) const BYTES: usize = 128 << 10;
-/// What is not worth a record of its own.
+/// A zspage whose objects fill at most so many frames is not worth a record of its own.
 pub(super) const FEW_FRAMES: usize = 4;
 
 /// Zspages in the order in which they are emptied: the fewest objects first, as each is a move;
@@ -73,7 +73,7 @@ pub(super) struct SparseZspages {
     filled: Option<ZspageId>,
     /// All of one zspage goes to a new one.
     lowering: bool,
-    /// Whether frames may be attached to make room.
+    /// Frames may be attached to make room.
     extend: bool,
     source: Option<Source>,
 }
@@ -294,8 +294,8 @@ fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
-    /// Looks for zspages of a class that are neither full nor whole, to be emptied only those
-    /// beyond the one given.
+    /// Looks for the zspages of a class to move objects from and to. A zspage is emptied only if it
+    /// comes after `beyond` in the order of emptying.
     pub(super) fn sparse_zspages(
         &self,
         class: ClassIndex,
