@@ -4,10 +4,10 @@
 //! access that neither is ordered with is reported.
 #![cfg(zs_loom)]
 
-use loom::sync::Arc;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use zs_mm::{Arena, ArenaOptions, MetaTable, PagedTable, TablePage};
+use zs_mm::{Arena, ArenaOptions, Error, MetaTable, PagedTable, TablePage, Transit};
 use zs_os::testing::{HeapBacking, Recorded, WatchedBacking, Watcher};
 use zs_sync::{AtomicU32, Guarded64, SpinHost};
 
@@ -145,5 +145,87 @@ fn a_page_is_closed_beside_one_that_enters_if_it_is_open() {
                 .next_open(FIRST, SECOND)
                 .is_none_or(|page| page == FIRST)
         );
+    });
+}
+
+/// One place, which two threads take in hand and give back; a third takes it for good.
+#[derive(Default)]
+struct Room {
+    transit: Transit,
+    is_there: Mutex<bool>,
+}
+
+impl Room {
+    /// Takes the place in hand, if it is there, and gives it back.
+    fn travel(&self) {
+        let _way = self.transit.depart();
+        let taken = std::mem::take(&mut *self.is_there.lock().unwrap());
+        if taken {
+            thread::yield_now();
+            *self.is_there.lock().unwrap() = true;
+        }
+    }
+
+    /// Takes the place for good. There is no memory for another.
+    fn take(&self) -> Result<(), Error> {
+        let take = || match std::mem::take(&mut *self.is_there.lock().unwrap()) {
+            true => Ok(()),
+            false => Err(FIRST),
+        };
+        self.transit
+            .take_or_open(&SpinHost, take, |_| Err(Error::NoMemory))
+    }
+}
+
+/// A thread has the only place in hand, and ways begin and end that have nothing: the thread that
+/// wants the place waits for the former, and gets it.
+#[test]
+fn ways_are_waited_for_beside_others_that_end() {
+    model(|| {
+        let room = Arc::new(Room::default());
+        *room.is_there.lock().unwrap() = true;
+        let traveller = {
+            let room = Arc::clone(&room);
+            thread::spawn(move || room.travel())
+        };
+        let idle = {
+            let room = Arc::clone(&room);
+            thread::spawn(move || {
+                drop(room.transit.depart());
+                drop(room.transit.depart());
+            })
+        };
+        // The second look may meet the traveller's second part only if it did not wait for it.
+        assert_eq!(room.take(), Ok(()), "the only place was under way");
+        traveller.join().unwrap();
+        idle.join().unwrap();
+    });
+}
+
+/// A thread without room waits for a way, and finds what was done on it, by the way alone.
+#[test]
+fn ways_publish_what_was_done() {
+    model(|| {
+        let scene = Arc::new((Transit::default(), Guarded64::default()));
+        let began = Arc::new(Mutex::new(false));
+        let other = {
+            let (scene, began) = (Arc::clone(&scene), Arc::clone(&began));
+            thread::spawn(move || {
+                let way = scene.0.depart();
+                *began.lock().unwrap() = true;
+                scene.1.set(1);
+                drop(way);
+            })
+        };
+        let has_begun = *began.lock().unwrap();
+        if has_begun {
+            let waited =
+                scene
+                    .0
+                    .take_or_open::<()>(&SpinHost, || Err(FIRST), |_| Err(Error::NoMemory));
+            assert_eq!(waited, Err(Error::NoMemory));
+            assert_eq!(scene.1.get(), 1, "the way was waited for");
+        }
+        other.join().unwrap();
     });
 }

@@ -7,7 +7,7 @@
 
 use crate::arena::paged::{PageStates, PagedTable, TablePage};
 use crate::error::Error;
-use zs_sync::{AtomicU32, Host, Ordering, Peek, TableCell, assert_may_block};
+use zs_sync::{AtomicU64, Host, Ordering, Peek, TableCell, assert_may_block};
 
 /// The pages of a table that were opened so far, for an owner that opens the lowest first. Guarded
 /// by the owner's lock.
@@ -51,25 +51,92 @@ impl OpenedPages {
 /// Pages of one table on their way, of which threads without memory wait for.
 ///
 /// A thread that opens or closes a page [departs](Self::depart) before it takes the page from
-/// others, and arrives after it has given the page to them. So a thread that finds no room waits
-/// for the pages under way, and looks again, before it gives up.
+/// others, under the lock of the table's owner, and arrives after it has given the page to them. So
+/// a thread that finds no room waits for the pages under way, and looks again, before it gives up.
 #[derive(Debug, Default)]
-pub struct Transit {
-    departed: AtomicU32,
-    arrived: AtomicU32,
-}
+pub struct Transit(AtomicU64);
 
 /// A page on its way; dropping it ends the way.
 #[derive(Debug)]
 #[must_use = "a way ends when this is dropped"]
-pub struct UnderWay<'a>(&'a Transit);
+pub struct UnderWay<'a> {
+    transit: &'a Transit,
+    phase: u16,
+}
+
+/// The ways under way, counted by the phase in which they began: the last one, or the one before. A
+/// phase ends only when no way of the one before it is left, so there are never more.
+///
+/// ```text
+///  63      48 47            24 23             0
+/// +----------+----------------+----------------+
+/// |  phase   |  ways of the   |  ways of this  |
+/// |          |  one before    |  phase         |
+/// +----------+----------------+----------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ways(u64);
+
+impl Ways {
+    const COUNT_BITS: u32 = 24;
+    const COUNT: u64 = (1 << Self::COUNT_BITS) - 1;
+    const ONE_BEFORE: u64 = 1 << Self::COUNT_BITS;
+
+    fn new(phase: u16, before: u64, now: u64) -> Self {
+        Self(u64::from(phase) << (2 * Self::COUNT_BITS) | before << Self::COUNT_BITS | now)
+    }
+
+    fn phase(self) -> u16 {
+        (self.0 >> (2 * Self::COUNT_BITS)) as u16
+    }
+
+    fn before(self) -> u64 {
+        self.0 >> Self::COUNT_BITS & Self::COUNT
+    }
+
+    fn now(self) -> u64 {
+        self.0 & Self::COUNT
+    }
+
+    /// Begins a way; `None` while there are 2^24 of this phase.
+    fn begun(self) -> Option<Self> {
+        (self.now() < Self::COUNT).then_some(Self(self.0 + 1))
+    }
+
+    /// Ends a way that began in `phase`.
+    fn ended(self, phase: u16) -> Self {
+        Self(if phase == self.phase() {
+            self.0 - 1
+        } else {
+            self.0 - Self::ONE_BEFORE
+        })
+    }
+
+    /// Begins a new phase; `None` while a way of the one before is left.
+    fn turned(self) -> Option<Self> {
+        let phase = self.phase().wrapping_add(1);
+        (self.before() == 0).then(|| Self::new(phase, self.now(), 0))
+    }
+}
 
 impl Transit {
-    /// Begins a way.
+    /// Begins a way. Called before the owner's lock is taken.
     pub fn depart(&self) -> UnderWay<'_> {
-        // AcqRel: what comes after it is not seen before it; pairs with the Acquire in `wait`.
-        self.departed.fetch_add(1, Ordering::AcqRel);
-        UnderWay(self)
+        // Relaxed: a thread that finds no room has taken the owner's lock after this one, and so sees it.
+        let begun = |ways| Ways(ways).begun().map(|ways| ways.0);
+        loop {
+            let before = self
+                .0
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun);
+            if let Ok(before) = before {
+                let phase = Ways(before).phase();
+                return UnderWay {
+                    transit: self,
+                    phase,
+                };
+            }
+            core::hint::spin_loop();
+        }
     }
 
     /// Takes from an open page by `take`, which names the page to open if it finds nothing; and
@@ -99,25 +166,61 @@ impl Transit {
         }
     }
 
-    /// Waits until as many ways have ended as have begun by now.
+    /// Waits until every way has ended that has begun by now, and for no other.
     fn wait(&self, host: &dyn Host) {
-        // Acquire pairs with the Release half in `depart`.
-        let until = self.departed.peek(Ordering::Acquire);
-        // Acquire pairs with the Release in `drop`: the pages that arrived are found.
-        while until
-            .wrapping_sub(self.arrived.peek(Ordering::Acquire))
-            .cast_signed()
-            > 0
-        {
-            assert_may_block();
-            host.yield_now();
+        // Acquire, here and below, pairs with the Release in `drop`: the pages that arrived are
+        // found.
+        let mut seen = Ways(self.0.peek(Ordering::Acquire));
+        let first = seen.phase();
+        // Two phases on, the ways of the first are over, and those of the one before it.
+        while seen.phase().wrapping_sub(first) < 2 && (seen.before(), seen.now()) != (0, 0) {
+            let turned = seen.turned().map(|turned| {
+                // Relaxed on failure: looked at again.
+                self.0
+                    .compare_exchange(seen.0, turned.0, Ordering::AcqRel, Ordering::Relaxed)
+            });
+            if turned.is_none() {
+                assert_may_block();
+                host.yield_now();
+            }
+            seen = Ways(self.0.peek(Ordering::Acquire));
         }
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `wait`.
-        self.0.arrived.fetch_add(1, Ordering::Release);
+        let ended = |ways| Some(Ways(ways).ended(self.phase).0);
+        // Release pairs with the Acquire in `wait`. It never fails: there is always a next value.
+        let _ = self
+            .transit
+            .0
+            .fetch_update(Ordering::Release, Ordering::Relaxed, ended);
+    }
+}
+
+#[cfg(all(test, not(zs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_ends_when_the_one_before_has_no_way_left() {
+        let ways = Ways(0).begun().and_then(Ways::begun).expect("room");
+        let turned = ways.turned().expect("nothing is left of the one before");
+        assert_eq!((turned.phase(), turned.before(), turned.now()), (1, 2, 0));
+        let third = turned.begun().expect("room");
+        assert_eq!(third.turned(), None, "two of phase 0 are left");
+        let one = third.ended(0).ended(1);
+        assert_eq!((one.phase(), one.before(), one.now()), (1, 1, 0));
+        let none = one.ended(0).turned().expect("none is left");
+        assert_eq!((none.phase(), none.before(), none.now()), (2, 0, 0));
+    }
+
+    #[test]
+    fn phases_wrap_and_counts_are_bounded() {
+        let last = Ways::new(u16::MAX, 0, 3).turned().expect("none is left");
+        assert_eq!((last.phase(), last.before(), last.now()), (0, 3, 0));
+        assert_eq!(last.ended(u16::MAX), Ways::new(0, 2, 0));
+        assert_eq!(Ways::new(0, 0, Ways::COUNT).begun(), None);
     }
 }

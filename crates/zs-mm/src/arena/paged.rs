@@ -172,12 +172,16 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the address space cannot be reserved; the states are given back then.
+    ///
+    /// # Panics
+    /// If a page has no cell.
     pub fn new<B: Backing>(
         arena: &Arena<B>,
         len: usize,
         page_cells: usize,
         mut states: S,
     ) -> Result<Self, Error> {
+        assert!(page_cells > 0, "pages without cells");
         match arena.reserve_table(len) {
             Ok(cells) => Ok(Self {
                 cells,

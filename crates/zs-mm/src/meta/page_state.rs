@@ -61,7 +61,8 @@ impl PageState<'_> {
     /// Ends `holds` holds.
     pub(crate) fn leave(self, holds: u32) {
         // Release pairs with the Acquire in `begin_closing`: this thread's accesses are over.
-        self.0.fetch_sub(holds, Ordering::Release);
+        let before = self.0.fetch_sub(holds, Ordering::Release);
+        debug_assert!(before & HOLDS >= holds, "a hold ends that was not taken");
     }
 
     /// Sets a closed page on its way; true for the one thread that did, which commits its memory.
