@@ -18,6 +18,7 @@ mod m14_bounded_work_in_one_hold;
 mod migrate;
 mod model;
 mod offline;
+mod paged_tables;
 mod set_limit;
 mod tiers;
 mod zone_operations;
