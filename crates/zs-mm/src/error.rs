@@ -1,8 +1,7 @@
 //! What can go wrong with frames.
 
 use crate::frame_status::FrameStatus;
-use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES};
-use crate::size::{FrameId, ZoneId};
+use crate::size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, ZoneId};
 use crate::zone_spec::{ZoneRefusal, ZoneSpec};
 use core::fmt;
 

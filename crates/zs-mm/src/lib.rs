@@ -60,5 +60,7 @@ pub use options::ArenaOptions;
 pub use policy::balloon::Balloon;
 pub use policy::compaction::{CompactEnd, CompactOptions, CompactReport};
 pub use policy::contiguous::Contiguous;
-pub use size::{BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, PageSize, ZoneId};
+pub use size::{
+    BLOCK_BYTES, FrameId, MAX_ARENA_BYTES, MAX_POOLS, MAX_ZONES, PageSize, ZoneId, as_index, wide,
+};
 pub use zone_spec::{ZoneKind, ZoneRefusal, ZoneSpec, ZoneSpecs};

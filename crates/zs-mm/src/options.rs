@@ -1,9 +1,7 @@
 //! What an arena is to be.
 
 use crate::error::InvalidArena;
-use crate::size::MAX_ZONES;
-use crate::size::wide;
-use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, PageSize};
+use crate::size::{BLOCK_BYTES, MAX_ARENA_BYTES, MAX_ZONES, PageSize, wide};
 use crate::zone_spec::ZoneSpecs;
 
 /// The options of an arena. Start from [`ArenaOptions::new`].

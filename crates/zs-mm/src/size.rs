@@ -29,8 +29,21 @@ const _: () = assert!(
 
 /// Returns a length as a number of 64 bits, which every length is (see above).
 #[inline]
-pub(crate) const fn wide(len: usize) -> u64 {
+pub const fn wide(len: usize) -> u64 {
     len as u64
+}
+
+/// Returns a number as an index, which has 64 bits (see above).
+#[inline]
+pub fn as_index(number: impl Into<u64>) -> usize {
+    number.into() as usize
+}
+
+/// Returns the number of a frame, block or zone of this index: all of them have 32 bits.
+#[inline]
+pub(crate) fn narrow(index: usize) -> u32 {
+    debug_assert!(u32::try_from(index).is_ok(), "an index beyond 32 bits");
+    index as u32
 }
 
 /// The size of a frame, and so of the largest object: a parameter of the arena, whatever the
@@ -95,7 +108,7 @@ impl ZoneId {
     /// Returns the zone of this index: below [`MAX_ZONES`].
     #[inline]
     pub(crate) fn at(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX))
+        Self(narrow(index))
     }
 
     /// Returns the number as a table index.
@@ -125,7 +138,7 @@ impl FrameId {
     /// Returns the frame of this index: below 2^28 in the largest arena.
     #[inline]
     pub(crate) fn at(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX))
+        Self(narrow(index))
     }
 }
 

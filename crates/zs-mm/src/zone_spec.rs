@@ -1,7 +1,6 @@
 //! What the zones of an arena are to be made of.
 
-use crate::size::MAX_ZONES;
-use crate::size::wide;
+use crate::size::{MAX_ZONES, wide};
 use core::fmt;
 
 /// What memory a zone is made of.

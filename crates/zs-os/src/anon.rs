@@ -1,8 +1,7 @@
 //! A backing of private anonymous memory.
 
-use crate::fork;
-use crate::map;
 use crate::page::os_page_size;
+use crate::{fork, map};
 use core::ptr::NonNull;
 use rustix::mm::ProtFlags;
 use zs_mm::{Advice, Backing, BackingError, RegionKind};

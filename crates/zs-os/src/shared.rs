@@ -10,9 +10,8 @@
 //!
 //! The list has a lock of its own, held for a look.
 
-use crate::fork;
-use crate::map;
 use crate::short_lock::short_lock;
+use crate::{fork, map};
 use core::ptr::NonNull;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::io::Errno;

@@ -4,9 +4,8 @@
 //! of at most 16 frames that wastes least at its end, the shortest such; an exact chain is repeated
 //! up to 16 frames while its slots stay at most 64. Classes are not merged.
 
-use crate::ids::as_index;
 use crate::ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex};
-use zs_mm::PageSize;
+use zs_mm::{PageSize, as_index};
 
 /// The longest chain of frames of one zspage.
 pub const MAX_CHAIN: usize = 16;

@@ -35,12 +35,11 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::ids::WordIndex;
-use crate::ids::as_index;
 use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
 use lists::{FreeList, LIST_WORDS, ListIndex, Lists};
-use zs_mm::{Arena, Backing, OpenedPages, PagedTable, TablePage, Transit};
+use zs_mm::{Arena, Backing, OpenedPages, PagedTable, TablePage, Transit, as_index};
 use zs_sync::{AtomicU32, AtomicU64, LockName, Mutex, Ordering, StaticCounter};
 
 /// Names one object of one pool. Displayed in hexadecimal.

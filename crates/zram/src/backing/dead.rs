@@ -4,9 +4,8 @@
 //! taken for a hole, or written again. A bit for each page, and above them a bit for each 64 of
 //! which any is dead.
 
-use crate::ids::as_index;
-use crate::ids::wide;
 use std::ops::Range;
+use zs_mm::{as_index, wide};
 
 /// Units of a page: 4 KiB, what file systems give back.
 pub(crate) const PAGE_UNITS: u32 = 32;

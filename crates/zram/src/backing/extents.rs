@@ -11,9 +11,8 @@
 
 use super::dead::{DeadPages, PAGE_UNITS};
 use crate::block::content::{Extent, UNIT};
-use crate::ids::as_index;
-use crate::ids::wide;
 use std::ops::Range;
+use zs_mm::{as_index, wide};
 
 /// The most bytes that a backing may have: 512 GiB, of which the last unit is not used.
 pub(crate) const MOST_BYTES: u64 = (UNIT as u64) << 32;

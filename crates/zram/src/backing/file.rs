@@ -2,12 +2,12 @@
 
 use super::punching::Punching;
 use crate::error::Error;
-use crate::ids::wide;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
+use zs_mm::wide;
 
 /// A place for written-back blocks: bytes at offsets. Calls may come from several threads at once.
 pub trait BlockFile: Send + Sync {

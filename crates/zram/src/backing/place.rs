@@ -6,13 +6,12 @@
 use super::extents::{Extents, Found};
 use super::file::{BackingFile, panicked};
 use super::lock::lock;
-use crate::block::content::Extent;
-use crate::block::content::UNIT;
-use crate::ids::wide;
+use crate::block::content::{Extent, UNIT};
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use zs_mm::wide;
 
 #[derive(Debug)]
 pub(crate) struct Place {

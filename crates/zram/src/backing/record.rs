@@ -12,7 +12,7 @@
 
 use crate::block::content::{Extent, Form, UNIT};
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
+use zs_mm::as_index;
 
 pub(crate) const HEADER: usize = 16;
 

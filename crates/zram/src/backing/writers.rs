@@ -11,11 +11,11 @@
 use super::file::{BlockFile, panicked, write_all};
 use crate::block::content::{Extent, UNIT};
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, Scope};
+use zs_mm::wide;
 
 /// Batches that are written at once.
 const IN_FLIGHT: usize = 4;

@@ -12,10 +12,9 @@
 use crate::block::content::Form;
 use crate::error::Error;
 use crate::ids::SharedIndex;
-use crate::ids::as_index;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use zs_mm::{Arena, Backing, Charge, MetaTable};
+use zs_mm::{Arena, Backing, Charge, MetaTable, as_index};
 use zs_sync::{AtomicU64, Host, LockName, Mutex, MutexGuard, Ordering, RawLock};
 
 /// Numbers beside one for each block: a block that is overwritten has two, and each writer a third

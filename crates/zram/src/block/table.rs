@@ -18,10 +18,9 @@
 
 use crate::block::content::{gone, was_block_object};
 use crate::block::dedup_index::DedupIndex;
-use crate::ids::as_index;
 use crate::ids::{BlockIndex, SharedIndex};
 use std::ops::Range;
-use zs_mm::{Arena, Backing, MetaTable, PagedTable, TablePage};
+use zs_mm::{Arena, Backing, MetaTable, PagedTable, TablePage, as_index};
 use zs_sync::{AtomicU32, AtomicU64, Ordering};
 use zsmalloc::{Client, Error, Layout, Target, Word, WordIndex};
 

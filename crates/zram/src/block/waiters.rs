@@ -8,7 +8,7 @@
 //! None: `zs_sync`'s parking, as a futex has it.
 
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
+use zs_mm::as_index;
 use zs_sync::{AtomicU32, Host, Ordering, fence};
 
 /// Sleeping places; which blocks share one hardly matters.

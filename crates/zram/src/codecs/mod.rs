@@ -10,12 +10,11 @@ pub(crate) mod same;
 pub(crate) mod scratch;
 
 use crate::block::content::{ALGORITHMS, MAX_PRIORITY};
-use crate::ids::as_index;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use zcomp::{Algorithm, Dictionary, Streams};
-use zs_mm::Charge;
+use zs_mm::{Charge, as_index};
 
 /// The secondary algorithms that are set: a bit for each, that of priority 1 lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

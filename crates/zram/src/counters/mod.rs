@@ -7,9 +7,9 @@ pub(crate) mod histogram;
 
 use crate::block::content::{FORMS, Form, KINDS, Kind};
 use crate::counters::histogram::{BUCKETS, Histogram, TIMED, Timed, bucket_of};
-use crate::ids::as_index;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use zs_mm::as_index;
 
 const SHARDS: usize = 8;
 

@@ -4,10 +4,9 @@ use crate::block::content::Content;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
 use crate::store::Store;
 use zcomp::{Dictionary, MAX_DICTIONARY_LEN};
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index};
 
 /// Bytes of samples for each byte of dictionary: zstd's own advice.
 const SAMPLES: usize = 100;

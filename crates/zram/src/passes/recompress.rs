@@ -13,13 +13,12 @@ use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::passes::scan::BlockFilter;
 use crate::store::Store;
 use crate::store::lock::{BlockLock, Coded};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 use zsmalloc::CompactBudget;
 
 /// The most blocks that one call sorts by size: 1 MiB beside what the limit counts.

@@ -3,10 +3,9 @@
 use crate::block::content::{Form, Kind, MAX_PRIORITY};
 use crate::counters::Event;
 use crate::counters::histogram::{Histogram, Timed};
-use crate::ids::wide;
 use crate::store::Store;
 use zcomp::Algorithm;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 
 /// The blocks of one algorithm, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

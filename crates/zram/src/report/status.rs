@@ -1,12 +1,10 @@
 //! Which ranges hold data, zeros or nothing, and what their blocks take.
 
-use crate::block::content::Content;
-use crate::block::content::UNIT;
+use crate::block::content::{Content, UNIT};
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::store::Store;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 
 /// The contents of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

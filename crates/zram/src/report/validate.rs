@@ -1,12 +1,9 @@
 //! Whether it adds up: everything recounted from the words.
 
-use crate::block::content::UNIT;
-use crate::block::content::{Content, FORMS, Form, KINDS, Kind};
+use crate::block::content::{Content, FORMS, Form, KINDS, Kind, UNIT};
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::store::Store;
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index, wide};
 use zsmalloc::WordIndex;
 
 /// The figures that are counted anew.

@@ -6,12 +6,10 @@ use crate::codecs::padding::strip;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::Coded;
 use std::io::Write;
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index, wide};
 use zsmalloc::WordIndex;
 
 /// Bytes of one header or record, and their checksum.

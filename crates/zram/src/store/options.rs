@@ -2,9 +2,8 @@
 
 use crate::block::dedup_index::SPARE;
 use crate::error::Error;
-use crate::ids::wide;
 use zcomp::{Algorithm, Dictionary};
-use zs_mm::{MAX_ARENA_BYTES, PageSize};
+use zs_mm::{MAX_ARENA_BYTES, PageSize, wide};
 
 /// The unit of sizes, in bytes.
 const SECTOR: u64 = 512;

@@ -2,11 +2,9 @@
 
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::store::Store;
 use std::ops::Range;
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index, wide};
 
 /// The part of a request that lies in one block.
 #[derive(Debug, Clone)]

@@ -4,13 +4,11 @@
 use crate::block::content::MAX_PRIORITY;
 use crate::codecs::Codec;
 use crate::error::Error;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::store::Store;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use zcomp::{Algorithm, Dictionary, Stream, Streams};
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index, wide};
 
 /// The share of the limit that streams beyond the first ones may take.
 const SHARE: u64 = 16;

@@ -16,9 +16,8 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::store::Store;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 use zs_sync::Ordering;
 use zsmalloc::{Word, WordIndex};
 

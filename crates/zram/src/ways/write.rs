@@ -11,12 +11,11 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::{BlockLock, Coded};
 use crate::store::range::Piece;
 use zcomp::Compressed;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 
 impl<B: Backing> Store<B> {
     /// Writes `data` at `offset`, which may be any. Each block is atomic; on an error blocks before

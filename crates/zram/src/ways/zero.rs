@@ -12,12 +12,10 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::BlockLock;
 use std::ops::Range;
-use zs_mm::Backing;
+use zs_mm::{Backing, as_index, wide};
 
 /// The form that zeros get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

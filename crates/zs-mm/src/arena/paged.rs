@@ -17,6 +17,7 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::meta::page_state::{Entry, PageState};
 use crate::meta::table::MetaTable;
+use crate::size::narrow;
 use core::fmt;
 use core::ops::Range;
 use zs_sync::{AtomicU32, Host, TableCell, assert_may_block};
@@ -136,7 +137,7 @@ impl<S: PageStates> PageStates for PagedTable<AtomicU32, S> {
         let end = TablePage(self.pages());
         match self.next_open(outer, end) {
             Some(open) if open == outer => page,
-            Some(open) => TablePage(page_number(self.cells_of(open).start)),
+            Some(open) => TablePage(narrow(self.cells_of(open).start)),
             None => TablePage(u32::MAX),
         }
     }
@@ -219,12 +220,12 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
 
     /// Returns the number of pages.
     pub fn pages(&self) -> u32 {
-        page_number(self.cells.len().div_ceil(self.page_cells))
+        narrow(self.cells.len().div_ceil(self.page_cells))
     }
 
     /// Returns the page that a cell lies in.
     pub fn page_of(&self, cell: usize) -> TablePage {
-        TablePage(page_number(cell / self.page_cells))
+        TablePage(narrow(cell / self.page_cells))
     }
 
     /// Takes a hold of a page, and opens it if it is closed: it has memory until
@@ -351,12 +352,6 @@ impl<T: TableCell, S: PageStates> PagedTable<T, S> {
     fn state(&self, page: TablePage) -> PageState<'_> {
         PageState(self.states.state(page))
     }
-}
-
-/// Returns the number of a page. It fits: a page has many cells, and a table less than 2^40 of
-/// them.
-fn page_number(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// Spins, and after some looks lets other threads run.

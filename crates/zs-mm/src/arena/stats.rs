@@ -3,8 +3,7 @@
 use crate::arena::Arena;
 use crate::backing::Backing;
 use crate::frame::descriptor::{Descriptor, FrameType};
-use crate::size::FrameId;
-use crate::size::wide;
+use crate::size::{FrameId, wide};
 use crate::zone::Zone;
 use crate::zone::block::{BlockId, FLAG_ADVISING, FLAG_HUGE, FLAG_RESERVED, LISTS, NO_BLOCK};
 use crate::zone::state::ZoneState;

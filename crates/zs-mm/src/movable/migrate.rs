@@ -12,8 +12,7 @@ use crate::arena::frames::Frame;
 use crate::arena::move_counters::count;
 use crate::backing::Backing;
 use crate::frame_status::FrameStatus;
-use crate::size::FrameId;
-use crate::size::wide;
+use crate::size::{FrameId, wide};
 
 /// Frames of one batch: as many as are isolated at a time.
 const BATCH: usize = if cfg!(zs_loom) { 2 } else { 128 };

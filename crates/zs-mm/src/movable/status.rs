@@ -1,8 +1,7 @@
 //! What is asked of a migration, and what it answers.
 
 use super::copy::{CopyEngine, Inline};
-use crate::frame_status::FrameStatus;
-use crate::frame_status::MigrateReason;
+use crate::frame_status::{FrameStatus, MigrateReason};
 use core::fmt;
 
 /// How much a migration may wait.

@@ -5,8 +5,7 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::movable::{MigrateMode, Movable};
 use crate::policy::compaction::{CompactEnd, CompactOptions, CompactReport};
-use crate::size::ZoneId;
-use crate::size::wide;
+use crate::size::{ZoneId, wide};
 use crate::zone::Zone;
 use crate::zone::block::BlockId;
 

@@ -12,8 +12,7 @@
 
 use crate::frame::mask::{FrameMask, MASK_WORDS};
 use crate::meta::table::MetaTable;
-use crate::size::FrameId;
-use crate::size::wide;
+use crate::size::{FrameId, narrow, wide};
 use core::fmt;
 use core::ops::Range;
 use zs_sync::Guarded64;
@@ -29,7 +28,7 @@ impl BlockId {
     /// Returns the block of this number: less than 2^19 in the largest arena.
     #[inline]
     pub(crate) fn at(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX))
+        Self(narrow(index))
     }
 
     /// Returns the number as an index of tables.

@@ -1,8 +1,7 @@
 //! Readings of what a pool holds and what is resident, as time goes by.
 
 use super::outcome::{BlockState, Mark, Moment, Snapshot};
-use crate::failure::Failure;
-use crate::failure::failed;
+use crate::failure::{Failure, failed};
 use crate::pool::Pool;
 use std::time::{Duration, Instant};
 use zs_os::ProcessMeter;

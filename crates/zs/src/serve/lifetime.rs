@@ -10,8 +10,7 @@
 //! # Locking
 //! The state has a lock, held for a look, and while the command is started.
 
-use crate::failure::Failure;
-use crate::failure::failed;
+use crate::failure::{Failure, failed};
 use crate::output;
 use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,

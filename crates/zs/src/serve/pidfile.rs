@@ -1,7 +1,6 @@
 //! The file with the process number.
 
-use crate::failure::Failure;
-use crate::failure::failed;
+use crate::failure::{Failure, failed};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -3,8 +3,7 @@
 
 use super::log::Log;
 use crate::control;
-use crate::failure::Failure;
-use crate::failure::failed;
+use crate::failure::{Failure, failed};
 use listenfd::ListenFd;
 use std::fs::Permissions;
 use std::io;

@@ -1,8 +1,7 @@
 //! Files that `zs ctl` names: snapshots and dictionaries, below the folder of --allow-dir.
 
 use super::refused::Refused;
-use crate::failure::Failure;
-use crate::failure::failed;
+use crate::failure::{Failure, failed};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! What is known of a class and its zspages, to be looked at.
 
 use crate::geometry::{MAX_SLOTS, SizeClass};
-use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::record::{Record, Records};
-use zs_mm::{FrameOwner, PoolKey};
+use zs_mm::{FrameOwner, PoolKey, as_index};
 
 /// A size class, and where its zspages' records are.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,9 @@
 //! list
 
 use super::context::ClassContext;
-use crate::ids::as_index;
 use crate::ids::{Link, ZspageId};
 use crate::record::{Record, Summary};
+use zs_mm::as_index;
 
 /// Fullness groups of the statistics: 0 %, below 10 %, ... below 100 %, 100 % of the slots in
 /// attached frames are in use.

@@ -6,11 +6,10 @@
 use super::context::ClassContext;
 use super::lists::{ClosedSet, Cursor, FULLNESS_GROUPS, Lists};
 use crate::geometry::MAX_CHAIN;
-use crate::ids::wide;
 use crate::ids::{EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::record::{FrameState, Record};
 use crate::word::Place;
-use zs_mm::{Arena, Backing, Frame, FrameId, FrameOwner, PoolKey};
+use zs_mm::{Arena, Backing, Frame, FrameId, FrameOwner, PoolKey, wide};
 use zs_sync::MutexGuard;
 
 /// A frame of a zspage.

@@ -1,10 +1,9 @@
 //! The lists of free words: a cell each, and a summary of every 64.
 
 use crate::ids::WordIndex;
-use crate::ids::as_index;
 use core::fmt;
 use core::ops::Range;
-use zs_mm::{Arena, Backing, Error, MetaTable, PageStates, TablePage};
+use zs_mm::{Arena, Backing, Error, MetaTable, PageStates, TablePage, as_index};
 use zs_sync::{AtomicU32, AtomicU64, Guarded64, Pair};
 
 /// Words of a list.

@@ -9,10 +9,9 @@
 //! what each costs just then copied a third more: `docs/decisions/0020-movable-pages.md`.)
 
 use crate::client::Client;
-use crate::ids::wide;
 use crate::movers::compact::{CompactBudget, CompactEnd};
 use crate::pool::Pool;
-use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId};
+use zs_mm::{ArenaRef, CompactOptions, MigrateMode, Movable, ZoneId, wide};
 
 /// Rounds through all zones: others may free, and so leave holes, as fast as this moves.
 const ROUNDS: u32 = 8;

@@ -16,14 +16,14 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
-use crate::ids::CLASSES;
-use crate::ids::as_index;
-use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
+use crate::ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::drains::Drain;
 use crate::record::FrameState;
 use crate::word::{Place, State, Word};
-use zs_mm::{ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack};
+use zs_mm::{
+    ArenaRef, Frame, FrameId, FrameLock, FrameOwner, Movable, PoolKey, Prepared, PutBack, as_index,
+};
 use zs_sync::{Ordering, Peek, prefetch};
 
 /// An object, as a mover of frames sees it.

@@ -1,6 +1,6 @@
 //! The one thread that compacts a pool.
 
-use crate::ids::as_index;
+use zs_mm::as_index;
 use zs_sync::{AtomicU32, Ordering};
 
 /// The word of a pool's compactors: whether one is at work, and with which step the next begins.

@@ -12,8 +12,6 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::handle_table::HandleTable;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::ids::{CLASSES, ClassIndex, WordIndex};
 use crate::pool::compactor::Compactor;
 use crate::pool::drains::Drains;
@@ -21,7 +19,7 @@ use crate::record::units::{RecordAlloc, SET_UNITS};
 use crate::record::{Records, units_of};
 use crate::word::Layout;
 use core::fmt;
-use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey};
+use zs_mm::{Arena, ArenaRef, Backing, Charge, PoolKey, as_index, wide};
 use zs_sync::{AtomicU64, Host, LockName, Mutex};
 
 /// The longest name of a pool, in bytes.

@@ -2,12 +2,11 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
-use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, ZspageId};
 use crate::pool::Pool;
 use crate::word::Place;
 use core::ops::Range;
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, as_index};
 use zs_sync::Payload;
 
 /// The bytes of an object in the payload: at most two spans.

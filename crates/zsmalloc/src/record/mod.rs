@@ -24,10 +24,9 @@ pub(crate) mod units;
 mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
-use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::record::units::{RecordAlloc, UNIT_CELLS};
-use zs_mm::{FrameId, MetaTable};
+use zs_mm::{FrameId, MetaTable, as_index};
 use zs_sync::{AtomicU32, Dual32, Guarded32, Ordering, Peek};
 
 const IN_USE: u32 = 1 << 31;

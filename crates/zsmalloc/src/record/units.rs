@@ -14,11 +14,10 @@
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::ids::ZspageId;
-use crate::ids::as_index;
-use crate::ids::wide;
 use core::ops::Range;
 use zs_mm::{
     Arena, Backing, Error, MetaTable, OpenedPages, PageStates, PagedTable, TablePage, Transit,
+    as_index, wide,
 };
 use zs_sync::{AtomicU32, Dual32, Guarded64, Host, LockName, Mutex, Pair};
 

@@ -1,8 +1,7 @@
 //! A pool destroyed, or handed back with a report of what it still holds.
 
 use crate::client::Client;
-use crate::ids::CLASSES;
-use crate::ids::ClassIndex;
+use crate::ids::{CLASSES, ClassIndex};
 use crate::pool::{Name, Pool};
 use core::fmt;
 use zs_mm::ArenaRef;

@@ -4,9 +4,8 @@ use crate::class::FULLNESS_GROUPS;
 use crate::client::Client;
 use crate::geometry::SizeClass;
 use crate::ids::ClassIndex;
-use crate::ids::wide;
 use crate::pool::Pool;
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, wide};
 
 /// The contents of a pool, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,15 +2,13 @@
 
 use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::drains::Drain;
 use crate::record::{FrameState, Record, units_of};
 use crate::word::{State, Word};
 use core::fmt;
-use zs_mm::{ArenaRef, Descriptor};
+use zs_mm::{ArenaRef, Descriptor, as_index, wide};
 use zs_sync::Ordering;
 
 /// The first fault that [`Pool::validate`] found.

@@ -18,8 +18,7 @@ mod pass;
 
 use crate::backing::attached::Attached;
 use crate::backing::extents::{Extents, MOST_BYTES};
-use crate::backing::file::BackingFile;
-use crate::backing::file::read_all;
+use crate::backing::file::{BackingFile, read_all};
 use crate::backing::lock::lock;
 use crate::backing::place::Place;
 use crate::backing::record::{Record, units_for};
@@ -27,11 +26,10 @@ use crate::block::content::{Extent, UNIT};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::store::Store;
 pub use pass::{RecordForm, WritebackEnd, WritebackReport, WritebackRequest};
 use std::sync::Arc;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 
 impl<B: Backing> Store<B> {
     /// Gives the store a place to write blocks back to. It stays until a [`reset`](Self::reset). A

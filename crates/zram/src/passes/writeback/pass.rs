@@ -8,19 +8,17 @@
 use crate::backing::attached::{Attached, Pass, Stamp};
 use crate::backing::record::{append, units_for};
 use crate::backing::writers::{Batch, Writers, Written};
-use crate::block::content::UNIT;
-use crate::block::content::{Content, Extent, Form, ObjectFlags};
+use crate::block::content::{Content, Extent, Form, ObjectFlags, UNIT};
 use crate::codecs::Secondaries;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::counters::Event;
 use crate::error::Error;
 use crate::ids::BlockIndex;
-use crate::ids::wide;
 use crate::passes::scan::BlockFilter;
 use crate::store::Store;
 use std::io;
 use std::ops::Range;
-use zs_mm::Backing;
+use zs_mm::{Backing, wide};
 
 /// Records that are written at once, and bytes of them: two of the largest fit.
 const BATCH: usize = 32;

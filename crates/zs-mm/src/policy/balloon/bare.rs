@@ -5,8 +5,7 @@ use crate::arena::{Arena, ONE_COMMITTED, ONE_IN_USE};
 use crate::backing::{Backing, RegionKind};
 use crate::error::Error;
 use crate::frame::descriptor::{Descriptor, LOCKED};
-use crate::size::FrameId;
-use crate::size::wide;
+use crate::size::{FrameId, wide};
 use crate::zone::FrameRun;
 use zs_sync::Ordering;
 

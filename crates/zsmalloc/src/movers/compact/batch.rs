@@ -4,12 +4,10 @@ use super::report::CompactReport;
 use super::sparse::{BYTES, FEW_FRAMES, MOVES, SparseZspages, frames_needed};
 use crate::class::{ClassContext, Released};
 use crate::client::Client;
-use crate::ids::as_index;
-use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
 use crate::word::{Place, Target, Word};
-use zs_mm::{Arena, ArenaRef, Backing, Frame};
+use zs_mm::{Arena, ArenaRef, Backing, Frame, as_index, wide};
 use zs_sync::{Ordering, Peek, prefetch};
 
 /// Objects that are looked at in one hold.

@@ -4,8 +4,7 @@
 //! -> a new zspage there -> all of the objects, in one batch or not at all
 
 use super::batch::{Batch, Supply};
-use super::sparse::SparseZspages;
-use super::sparse::frames_needed;
+use super::sparse::{SparseZspages, frames_needed};
 use super::{CompactEnd, Run};
 use crate::client::Client;
 use crate::ids::{ClassIndex, ZspageId};

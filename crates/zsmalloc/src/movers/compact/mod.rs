@@ -25,14 +25,13 @@ mod smallest;
 mod sparse;
 
 use crate::client::Client;
-use crate::ids::wide;
 use crate::ids::{CLASSES, ClassIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::compactor::Worker;
 use batch::{Batch, Planned, Supply};
 pub use report::{CompactBudget, CompactEnd, CompactReport};
 use sparse::{SparseZspages, frames_needed};
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, wide};
 
 /// The steps of a whole compaction: each class's objects are moved together; then, if most of the
 /// records' pages are nearly unused, each class's small zspages to records in lower pages.

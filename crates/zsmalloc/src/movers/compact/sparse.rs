@@ -6,12 +6,11 @@ use super::smallest::Smallest;
 use crate::class::{ClassContext, ClosedSet, Cursor};
 use crate::client::Client;
 use crate::geometry::{Geometry, SizeClass};
-use crate::ids::as_index;
 use crate::ids::{ClassIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::Record;
 use core::cmp::Reverse;
-use zs_mm::ArenaRef;
+use zs_mm::{ArenaRef, as_index};
 
 /// Zspages that are looked at in one hold of the class lock.
 const LOOK_AT: usize = 64;
