@@ -11,7 +11,7 @@
 //! | `zone` | a range of pageblocks under one lock: records, lists, counters | the above |
 //! | `arena` | the whole: frames in and out, tables for owners, reserves, counters | the above |
 //! | `movable` | frames moved while they are in use | the above |
-//! | `policy` | compaction, contiguous ranges, zones that go offline, balloons | the above |
+//! | `policy` | compaction, contiguous ranges, zones that go offline, balloons, tiers | the above |
 //!
 //! # Locking
 //!

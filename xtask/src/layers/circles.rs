@@ -1,34 +1,20 @@
-//! Import circles between the files of a crate: there are none.
+//! No import circles between the files of a crate, and folders in the order that it says.
 //!
-//! source file -> its `use` trees and qualified paths -> the file that defines each name -> files
-//! that import one another in a circle
+//! source files -> imports (`imports`) -> files that import one another in a circle
 //!
-//! A name that a parent only hands on (`pub use`) counts as its file's. Code under `#[cfg(test)]`
-//! does not count.
+//! A crate whose documentation has a table of folders lists them in order: a folder imports only
+//! from its own row and those above.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemUse, UseTree};
-
 use super::Findings;
+use super::imports::{Crate, Module, module_of, shown};
 use crate::workspace::Workspace;
+use anyhow::{Context as _, Result};
 
-/// A module's path within its crate: empty for the root.
-type Module = Vec<String>;
-/// A name and the module that it is taken from.
-type Name = (Module, String);
-
-/// The files of one crate.
-#[derive(Debug, Default)]
-struct Crate {
-    /// What each module names, as it is written there.
-    paths: BTreeMap<Module, Vec<Vec<String>>>,
-    /// What each module hands on: the name there, and the path that it has.
-    exports: BTreeMap<Name, Vec<String>>,
-}
+/// The heading of a table of folders.
+const FOLDERS: &str = "//! | folder |";
 
 /// Checks every crate; returns the number of modules.
 pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize> {
@@ -43,8 +29,14 @@ pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize
         let source = crates.entry(root.to_owned()).or_default();
         let read = source.read(&module, &text);
         read.with_context(|| name.to_string())?;
+        if inside == "lib.rs" {
+            source.rows = rows_of(&text);
+        }
     }
     for (root, source) in &crates {
+        for wrong in upward(source) {
+            found.errors.push(format!("{root}/src: {wrong}"));
+        }
         for circle in circles(&source.imports()) {
             let files: Vec<String> = circle.iter().map(shown).collect();
             found.errors.push(format!(
@@ -56,181 +48,49 @@ pub(super) fn check(workspace: &Workspace, found: &mut Findings) -> Result<usize
     Ok(crates.values().map(|source| source.paths.len()).sum())
 }
 
-/// Returns the module that a file below `src` defines.
-fn module_of(file: &Path) -> Module {
-    let mut module: Module = file
-        .with_extension("")
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect();
-    let is_root = module.len() == 1 && ["lib", "main"].contains(&module[0].as_str());
-    if is_root || module.last().is_some_and(|last| last == "mod") {
-        module.pop();
-    }
-    module
-}
-
-fn shown(module: &Module) -> String {
-    if module.is_empty() {
-        "the root".to_owned()
-    } else {
-        module.join("/")
-    }
-}
-
-impl Crate {
-    /// Reads the source of a module.
-    fn read(&mut self, module: &Module, text: &str) -> Result<()> {
-        let file = syn::parse_file(text)?;
-        let mut reader = Reader::default();
-        reader.visit_file(&file);
-        for (path, handed_on) in reader.uses {
-            match (handed_on, path.last()) {
-                (true, Some(name)) => {
-                    let name = name.clone();
-                    self.exports.insert((module.clone(), name), path);
-                }
-                _ => reader.paths.push(path),
-            }
+/// Returns the rows of a table of folders, by the names in its first column.
+fn rows_of(text: &str) -> BTreeMap<String, usize> {
+    let table = text.lines().skip_while(|line| !line.starts_with(FOLDERS));
+    let lines = table.take_while(|line| line.starts_with("//! |"));
+    let mut rows = BTreeMap::new();
+    for (row, line) in lines.enumerate() {
+        let names = line.split('|').nth(1).unwrap_or_default();
+        // Every second part lies between backticks.
+        for name in names.split('`').skip(1).step_by(2) {
+            rows.insert(name.to_owned(), row);
         }
-        self.paths.insert(module.clone(), reader.paths);
-        Ok(())
     }
+    rows
+}
 
-    /// Returns the modules that each module imports from.
-    fn imports(&self) -> BTreeMap<Module, BTreeSet<Module>> {
-        let of = |(module, paths): (&Module, &Vec<Vec<String>>)| {
-            let is_test = module.iter().any(|part| part == "tests");
-            let targets = paths
-                .iter()
-                .filter_map(|path| self.target(module, path))
-                .filter(|target| target != module && !is_test);
-            (module.clone(), targets.collect())
+/// Returns each import from a lower row of the table of folders, and each module in no row.
+fn upward(source: &Crate) -> Vec<String> {
+    if source.rows.is_empty() {
+        return Vec::new();
+    }
+    let row = |module: &Module| source.rows.get(module.first()?);
+    let mut wrong = Vec::new();
+    for (module, targets) in source.imports() {
+        let is_test = module.iter().any(|part| part == "tests");
+        if module.is_empty() || is_test {
+            continue;
+        }
+        let Some(own) = row(&module) else {
+            wrong.push(format!(
+                "{} is in no row of the table of folders",
+                shown(&module)
+            ));
+            continue;
         };
-        self.paths.iter().map(of).collect()
-    }
-
-    /// Returns the module that defines what a path in a module names; `None` beyond the crate.
-    fn target(&self, module: &Module, path: &[String]) -> Option<Module> {
-        let mut name = self.resolve(module, path)?;
-        // No name is handed on more often than a crate has modules.
-        for _ in 0..self.paths.len() {
-            let Some(next) = self.exports.get(&name) else {
-                break;
-            };
-            match self.resolve(&name.0, next) {
-                Some(found) if found != name => name = found,
-                _ => break,
-            }
-        }
-        Some(name.0)
-    }
-
-    /// Follows a path through the modules; returns the last of them, and the name in it.
-    fn resolve(&self, module: &Module, path: &[String]) -> Option<Name> {
-        let mut rest = path;
-        let mut at = match rest.first()?.as_str() {
-            "crate" => Module::new(),
-            "self" | "super" => module.clone(),
-            first => {
-                let child = child(module, first);
-                self.paths.contains_key(&child).then(|| module.clone())?
-            }
-        };
-        while let [first, others @ ..] = rest {
-            match first.as_str() {
-                "crate" | "self" => {}
-                "super" => {
-                    at.pop();
-                }
-                part if self.paths.contains_key(&child(&at, part)) => at.push(part.to_owned()),
-                _ => break,
-            }
-            rest = others;
-        }
-        Some((at, path.last()?.clone()))
-    }
-}
-
-fn child(module: &Module, name: &str) -> Module {
-    let mut child = module.clone();
-    child.push(name.to_owned());
-    child
-}
-
-/// The paths that a file names, without those of its tests.
-#[derive(Debug, Default)]
-struct Reader {
-    paths: Vec<Vec<String>>,
-    /// Paths of `use`, and whether the name is handed on.
-    uses: Vec<(Vec<String>, bool)>,
-}
-
-impl Reader {
-    fn add_tree(&mut self, tree: &UseTree, before: &[String], handed_on: bool) {
-        let with = |ident: &syn::Ident| {
-            let mut path = before.to_vec();
-            path.push(ident.to_string());
-            path
-        };
-        match tree {
-            UseTree::Path(path) => self.add_tree(&path.tree, &with(&path.ident), handed_on),
-            UseTree::Name(name) => self.uses.push((with(&name.ident), handed_on)),
-            UseTree::Rename(rename) => self.uses.push((with(&rename.ident), handed_on)),
-            UseTree::Glob(_) => self.uses.push((before.to_vec(), false)),
-            UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.add_tree(tree, before, handed_on);
-                }
-            }
+        let above = |target: &&Module| row(target).is_none_or(|row| row > own);
+        for target in targets.iter().filter(above) {
+            let (from, to) = (shown(&module), shown(target));
+            wrong.push(format!(
+                "{from} imports from {to}, which is below it in the table of folders"
+            ));
         }
     }
-}
-
-impl<'ast> Visit<'ast> for Reader {
-    fn visit_item(&mut self, item: &'ast Item) {
-        // Paths in an inline module begin there: such modules are tests, or seal a trait.
-        if !matches!(item, Item::Mod(_)) && !is_for_tests(attributes(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        let handed_on = !matches!(item.vis, syn::Visibility::Inherited);
-        self.add_tree(&item.tree, &[], handed_on);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<String> = path
-            .segments
-            .iter()
-            .map(|part| part.ident.to_string())
-            .collect();
-        if segments.len() > 1 && ["crate", "super"].contains(&segments[0].as_str()) {
-            self.paths.push(segments);
-        }
-        visit::visit_path(self, path);
-    }
-}
-
-fn attributes(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Use(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        _ => &[],
-    }
-}
-
-/// Says whether an item is compiled for tests only.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| match &attribute.meta {
-        syn::Meta::List(list) if list.path.is_ident("cfg") => {
-            let condition = list.tokens.to_string();
-            condition == "test" || condition.starts_with("all (test")
-        }
-        _ => false,
-    })
+    wrong
 }
 
 /// Returns the modules of each circle: those that reach one another.
@@ -294,6 +154,39 @@ mod tests {
             ("c.rs", "pub struct C; fn f(_: crate::A) {}"),
         ];
         assert_eq!(circles_of(&files), ["a/inner b c"]);
+    }
+
+    #[test]
+    fn a_folder_imports_from_its_row_and_those_above() {
+        let lib = "//! | folder | what |\n//! |---|---|\n//! | `ids`, `error` | numbers |\n\
+                   //! | `low` | a |\n//! | `high` | b |\nmod ids; mod error; mod low; mod high; mod odd;";
+        let mut source = Crate::default();
+        let files = [
+            ("lib.rs", lib),
+            ("ids.rs", "use crate::error::Error; pub struct Id(Error);"),
+            ("error.rs", "pub struct Error;"),
+            ("low/mod.rs", "mod part;"),
+            ("low/part.rs", "use crate::ids::Id; use crate::high::High;"),
+            (
+                "high.rs",
+                "use crate::low::part::Part; use crate::ids::Id; pub struct High;",
+            ),
+            ("odd.rs", ""),
+        ];
+        for (file, text) in files {
+            source
+                .read(&module_of(Path::new(file)), text)
+                .expect("source");
+        }
+        source.rows = rows_of(lib);
+        assert_eq!(
+            upward(&source),
+            [
+                "low/part imports from high, which is below it in the table of folders",
+                "odd is in no row of the table of folders"
+            ]
+        );
+        assert!(rows_of("//! no table\n//! | `a` | b |").is_empty());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! | module | rules |
 //! |---|---|
-//! | [`circles`] | the files of a crate import one another in no circle |
+//! | [`circles`] | the files of a crate import one another in no circle, and folders in one direction |
+//! | [`imports`] | the imports of a crate's files |
 //! | [`order`] | dependencies point down the list of crates; every crate takes the workspace's lints |
 //! | [`source`] | atomics only in zs-sync, system calls only in zs-os, unsafe only where listed, lengths |
 //! | [`tokens`] | Rust source as tokens: comments and strings do not count |
 
 mod circles;
+mod imports;
 mod order;
 mod source;
 mod tokens;

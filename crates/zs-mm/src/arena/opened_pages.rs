@@ -122,7 +122,8 @@ impl Ways {
 impl Transit {
     /// Begins a way. Called before the owner's lock is taken.
     pub fn depart(&self) -> UnderWay<'_> {
-        // Relaxed: a thread that finds no room has taken the owner's lock after this one, and so sees it.
+        // Relaxed: a thread that finds no room has taken the owner's lock after this one, and so
+        // sees it.
         let begun = |ways| Ways(ways).begun().map(|ways| ways.0);
         loop {
             let before = self

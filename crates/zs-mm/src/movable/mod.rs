@@ -12,7 +12,6 @@
 //! | `status` | what is asked of a migration, and what it answers |
 //! | `migrate` | lists of frames moved, in batches and passes |
 //! | `steps` | the same in three steps, for callers who copy themselves |
-//! | `tiers` | from zone to zone: cold and hot frames, whole pageblocks |
 //! | `destination` | where frames go |
 //! | `counting` | what is isolated, draining, moved, by zone |
 //!
@@ -32,7 +31,6 @@ mod lock;
 mod migrate;
 mod status;
 mod steps;
-mod tiers;
 mod token;
 
 pub use contract::{Movable, Prepared, PutBack};

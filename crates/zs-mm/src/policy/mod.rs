@@ -1,4 +1,4 @@
-//! What uses movers: compaction, contiguous ranges, zones that go offline, balloons.
+//! What uses movers: compaction, contiguous ranges, zones that go offline, balloons, tiers.
 
 pub(crate) mod balloon;
 pub(crate) mod clear;
@@ -8,3 +8,4 @@ pub(crate) mod offline;
 pub(crate) mod proactive;
 pub(crate) mod scanner;
 pub(crate) mod survey;
+pub(crate) mod tiers;

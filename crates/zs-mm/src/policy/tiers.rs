@@ -1,9 +1,6 @@
 //! Frames from zone to zone: cold ones to a slower zone, hot ones to a faster one, whole
 //! pageblocks.
 
-use super::contract::Movable;
-use super::destination::{Destination, InZone};
-use super::status::{MigrateEnd, MigrateMode, MigrateOptions, MigrateReport};
 use crate::arena::Arena;
 use crate::arena::frames::Frame;
 use crate::arena::move_counters::count;
@@ -11,11 +8,15 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::frame::descriptor::FrameOwner;
 use crate::frame_status::MigrateReason;
+use crate::movable::{
+    Destination, InZone, MigrateEnd, MigrateMode, MigrateOptions, MigrateReport, Movable, PIECE,
+};
+use crate::policy::contiguous::Contiguous;
 use crate::size::{FrameId, ZoneId};
 use core::fmt;
 
 /// Frames that are looked at between two moves.
-const LOOK_AT: usize = super::PIECE;
+const LOOK_AT: usize = PIECE;
 
 /// The most frames of a pageblock.
 const MOST: usize = 512;
@@ -216,7 +217,7 @@ impl<B: Backing> Arena<B> {
     }
 
     /// Takes the next pageblock of a zone that was never used.
-    fn alloc_unopened_block(&self, zone: ZoneId) -> Result<crate::Contiguous, Error> {
+    fn alloc_unopened_block(&self, zone: ZoneId) -> Result<Contiguous, Error> {
         let unopened = self
             .zone(zone)?
             .unopened(self.host)
