@@ -895,6 +895,9 @@ enum zs_result zs_pool_can_compact(zs_pool_t *pool, uint64_t *frames);
  * Gives page frames back to the system, about `frames` of them if so many can be spared: free ones
  * first, then those that compaction empties. `bytes`, if not NULL, becomes how many bytes went.
  *
+ * While views or mappings are open it may take a frame and free none: an object in use stays and
+ * keeps its frame, when those beside it have moved to another.
+ *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_FORKED`.
  *
  * # Safety

@@ -87,7 +87,7 @@ impl Held {
         let before = held::get();
         debug_assert!(
             before == 0,
-            "lock order: {name:?} taken while holding locks {before:#b}"
+            "one lock at a time: {name:?} is taken by a thread that holds {before:#b}"
         );
         held::set(before | name.bit());
         Self(name, PhantomData)
