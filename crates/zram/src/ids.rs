@@ -4,6 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use zsmalloc::WordIndex;
 
+/// Returns a number as an index, which has 64 bits: `zs-mm` refuses other systems.
+#[inline]
+pub(crate) fn as_index(number: impl Into<u64>) -> usize {
+    number.into() as usize
+}
+
 /// Returns a length as a number of 64 bits, which every length is: `zs-mm` refuses other systems.
 #[inline]
 pub(crate) const fn wide(len: usize) -> u64 {

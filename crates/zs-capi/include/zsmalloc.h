@@ -151,7 +151,7 @@ typedef enum zs_maintain_end {
 } zs_maintain_end;
 
 /**
- * What is watched for want of memory.
+ * A source of signs that memory is short.
  */
 typedef enum zs_pressure_source {
   /**
@@ -169,7 +169,7 @@ typedef enum zs_pressure_source {
 } zs_pressure_source;
 
 /**
- * What a call is about.
+ * The reason of a call.
  */
 typedef enum zs_pressure_kind {
   /**
@@ -204,7 +204,7 @@ typedef struct zs_pool zs_pool;
 typedef struct zs_watcher zs_watcher;
 
 /**
- * What an arena is to be. Set all of it to zero first: a field of 0 is the default.
+ * The options of an arena. Set all of it to zero first: a field of 0 is the default.
  */
 typedef struct zs_arena_options {
   /**
@@ -228,7 +228,7 @@ typedef struct zs_arena_options {
 } zs_arena_options;
 
 /**
- * What an arena holds, in bytes.
+ * The contents of an arena, in bytes.
  */
 typedef struct zs_arena_info {
   /**
@@ -271,7 +271,7 @@ typedef struct zs_arena_info {
 typedef struct zs_pool zs_pool_t;
 
 /**
- * What a pool holds.
+ * The contents of a pool.
  */
 typedef struct zs_pool_info {
   /**
@@ -322,7 +322,7 @@ typedef struct zs_pool_info {
 } zs_pool_info;
 
 /**
- * What one size class of a pool holds.
+ * The contents of one size class of a pool.
  */
 typedef struct zs_class_info {
   /**
@@ -368,7 +368,7 @@ typedef struct zs_class_info {
 } zs_class_info;
 
 /**
- * What a maintenance did.
+ * The outcome of one maintenance.
  */
 typedef struct zs_maintain_report {
   /**
@@ -415,7 +415,7 @@ typedef struct zs_maintain_report {
 typedef uint64_t zs_handle;
 
 /**
- * What a pool is to be. Set all of it to zero first: a field of 0 is the default.
+ * The options of a pool. Set all of it to zero first: a field of 0 is the default.
  */
 typedef struct zs_pool_options {
   /**
@@ -434,7 +434,7 @@ typedef struct zs_pool_options {
 } zs_pool_options;
 
 /**
- * What to watch, and how closely. Set all of it to zero first: a field of 0 is the default.
+ * The options of a watcher. Set all of it to zero first: a field of 0 is the default.
  */
 typedef struct zs_pressure_options {
   /**
@@ -461,7 +461,7 @@ typedef struct zs_pressure_options {
 } zs_pressure_options;
 
 /**
- * What has happened. Later versions may add fields at the end.
+ * One event. Later versions may add fields at the end.
  */
 typedef struct zs_pressure {
   /**
@@ -503,7 +503,7 @@ typedef struct zs_pressure {
 typedef void (*zs_pressure_fn)(void *context, const struct zs_pressure *pressure);
 
 /**
- * What a compaction did.
+ * The outcome of one compaction.
  */
 typedef struct zs_compact_report {
   /**
@@ -631,7 +631,7 @@ enum zs_result zs_arena_trim(struct zs_arena *arena, uint64_t *bytes);
 enum zs_result zs_arena_decay(struct zs_arena *arena, uint64_t *bytes);
 
 /**
- * What an arena holds: `size` is `sizeof *info`. Takes no lock.
+ * Tells the contents of an arena: `size` is `sizeof *info`. Takes no lock.
  *
  * Answers `ZS_NULL`, `ZS_GONE`, `ZS_INVALID`, `ZS_FORKED`.
  *

@@ -34,7 +34,7 @@
 #endif
 
 /**
- * How an object is mapped.
+ * The access that a mapping gives.
  */
 enum zs_mapmode {
   /**
@@ -57,7 +57,7 @@ enum zs_mapmode {
 typedef unsigned int gfp_t;
 
 /**
- * What has happened to a pool.
+ * The events of a pool, counted.
  */
 struct zs_pool_stats {
   /**
@@ -198,7 +198,7 @@ size_t zs_huge_class_size(zs_pool *pool);
 unsigned int zs_lookup_class_index(zs_pool *pool, unsigned int size);
 
 /**
- * What has happened to a pool. Not a pool, or no place: `EINVAL`.
+ * Tells the events of a pool, counted. Not a pool, or no place: `EINVAL`.
  *
  * # Safety
  * `stats` is NULL or has room for the struct; nobody destroys the pool meanwhile.

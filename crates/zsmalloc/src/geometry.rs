@@ -4,6 +4,7 @@
 //! of at most 16 frames that wastes least at its end, the shortest such; an exact chain is repeated
 //! up to 16 frames while its slots stay at most 64. Classes are not merged.
 
+use crate::ids::as_index;
 use crate::ids::{CLASSES, ClassIndex, EntryIndex, SlotIndex};
 use zs_mm::PageSize;
 
@@ -118,7 +119,7 @@ impl Geometry {
     pub fn huge_threshold(&self) -> usize {
         let shared = |class: &&SizeClass| class.slots > class.chain;
         let largest = self.classes.iter().rev().find(shared);
-        largest.map_or(0, |class| class.size as usize)
+        largest.map_or(0, |class| as_index(class.size))
     }
 
     /// Returns the shape of a class.
@@ -135,7 +136,7 @@ impl Geometry {
     #[inline]
     pub fn frames_of_slot(&self, class: SizeClass, slot: SlotIndex) -> (EntryIndex, EntryIndex) {
         let start = class.start_of(slot);
-        let end = start + class.size as usize - 1;
+        let end = start + as_index(class.size) - 1;
         let entry = |byte| EntryIndex::of_byte(byte, self.page);
         (entry(start), entry(end))
     }
@@ -144,10 +145,10 @@ impl Geometry {
     /// least.
     #[inline]
     pub fn slots_of_frame(&self, class: SizeClass, entry: EntryIndex) -> u128 {
-        let (size, shift) = (class.size as usize, self.page.shift());
+        let (size, shift) = (as_index(class.size), self.page.shift());
         let first = (entry.index() << shift) / size;
         let last = (((entry.index() + 1) << shift) - 1) / size;
-        let last = last.min(class.slots as usize - 1);
+        let last = last.min(as_index(class.slots) - 1);
         let up_to_last = u128::MAX >> (MAX_SLOTS - 1 - last);
         up_to_last & (u128::MAX << first)
     }

@@ -35,6 +35,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::ids::WordIndex;
+use crate::ids::as_index;
 use crate::word::{Layout, Target, Word};
 use core::fmt;
 use core::num::NonZeroU64;
@@ -107,7 +108,7 @@ impl HandleTable {
         let lists = Lists::new(arena, max_objects)?;
         let page_words = lists.page_words();
         Ok(Self {
-            words: PagedTable::new(arena, max_objects as usize, page_words, lists)?,
+            words: PagedTable::new(arena, as_index(max_objects), page_words, lists)?,
             layout,
             tag: next_tag(),
             bound: AtomicU32::new(0),

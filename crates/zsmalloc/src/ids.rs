@@ -6,6 +6,12 @@ use zs_mm::PageSize;
 /// Classes of a geometry. Models make do with fewer: their stacks are small.
 pub const CLASSES: usize = if cfg!(zs_loom) { 8 } else { 128 };
 
+/// Returns a number as an index, which has 64 bits: `zs-mm` refuses other systems.
+#[inline]
+pub(crate) fn as_index(number: impl Into<u64>) -> usize {
+    number.into() as usize
+}
+
 /// Returns a length as a number of 64 bits, which every length is: `zs-mm` refuses other systems.
 #[inline]
 pub(crate) const fn wide(len: usize) -> u64 {

@@ -4,6 +4,7 @@
 //! taken for a hole, or written again. A bit for each page, and above them a bit for each 64 of
 //! which any is dead.
 
+use crate::ids::as_index;
 use crate::ids::wide;
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ pub(crate) struct DeadPages {
 
 impl DeadPages {
     fn words(pages: u32) -> (usize, usize) {
-        let words = pages.div_ceil(64) as usize;
+        let words = as_index(pages.div_ceil(64));
         (words, words.div_ceil(64))
     }
 
@@ -44,13 +45,13 @@ impl DeadPages {
     }
 
     pub(crate) fn insert(&mut self, page: u32) {
-        let word = page as usize / 64;
+        let word = as_index(page) / 64;
         self.pages[word] |= 1 << (page % 64);
         self.any[word / 64] |= 1 << (word % 64);
     }
 
     pub(crate) fn remove(&mut self, page: u32) {
-        let word = page as usize / 64;
+        let word = as_index(page) / 64;
         self.pages[word] &= !(1 << (page % 64));
         if self.pages[word] == 0 {
             self.any[word / 64] &= !(1 << (word % 64));
@@ -58,14 +59,14 @@ impl DeadPages {
     }
 
     fn contains(&self, page: u32) -> bool {
-        let word = self.pages.get(page as usize / 64);
+        let word = self.pages.get(as_index(page) / 64);
         word.is_some_and(|word| word >> (page % 64) & 1 != 0)
     }
 
     /// Takes the first dead pages in a row, at most so many.
     pub(crate) fn take(&mut self, most: u32) -> Option<Range<u32>> {
         let group = self.any.iter().position(|any| *any != 0)?;
-        let word = group * 64 + self.any[group].trailing_zeros() as usize;
+        let word = group * 64 + as_index(self.any[group].trailing_zeros());
         let first = word as u32 * 64 + self.pages[word].trailing_zeros();
         let mut end = first;
         while end - first < most && self.contains(end) {

@@ -11,6 +11,7 @@
 
 use super::dead::{DeadPages, PAGE_UNITS};
 use crate::block::content::{Extent, UNIT};
+use crate::ids::as_index;
 use crate::ids::wide;
 use std::ops::Range;
 
@@ -61,7 +62,7 @@ pub(crate) enum Found {
 
 impl Extents {
     fn words(units: u32) -> (usize, usize) {
-        let words = units.div_ceil(64) as usize;
+        let words = as_index(units.div_ceil(64));
         (words, words.div_ceil(64))
     }
 
@@ -113,7 +114,7 @@ impl Extents {
     fn mark(&mut self, start: u32, units: u32, taken: bool) {
         let (mut at, end) = (start, start + units);
         while at < end {
-            let index = at as usize / 64;
+            let index = as_index(at) / 64;
             let here = (64 - at % 64).min(end - at);
             let mask = (u64::MAX >> (64 - here)) << (at % 64);
             let word = &mut self.bits[index];
@@ -185,7 +186,7 @@ impl Extents {
 
     /// One look, which moves the search on: the run where it is then, if that is long enough.
     fn look(&self, search: &mut Search) -> Option<u32> {
-        let free = !self.bits[search.at as usize / 64] >> (search.at % 64);
+        let free = !self.bits[as_index(search.at) / 64] >> (search.at % 64);
         if free == 0 {
             search.at = self.behind_full(search.at / 64 + 1);
             return None;
@@ -201,7 +202,7 @@ impl Extents {
     /// Returns the unit where the full words from this one on end; at the latest where its 64 words
     /// do.
     fn behind_full(&self, word: u32) -> u32 {
-        let (group, at) = (word as usize / 64, word % 64);
+        let (group, at) = (as_index(word) / 64, word % 64);
         let open = self.full.get(group).map_or(0, |full| !full >> at);
         let full = if open == 0 {
             64 - at
@@ -217,7 +218,7 @@ impl Extents {
         let mut run = 0;
         while run < most && (at + run) < self.units {
             let unit = at + run;
-            let free = (self.bits[unit as usize / 64] >> (unit % 64)).trailing_zeros();
+            let free = (self.bits[as_index(unit) / 64] >> (unit % 64)).trailing_zeros();
             let here = free.min(64 - unit % 64);
             run += here;
             if here < 64 - unit % 64 {
@@ -232,7 +233,7 @@ impl Extents {
         let mut run = 0;
         while run < most && run < at {
             let last = at - run - 1;
-            let free = (self.bits[last as usize / 64] << (63 - last % 64)).leading_zeros();
+            let free = (self.bits[as_index(last) / 64] << (63 - last % 64)).leading_zeros();
             let here = free.min(last % 64 + 1);
             run += here;
             if here < last % 64 + 1 {

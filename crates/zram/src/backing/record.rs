@@ -12,6 +12,7 @@
 
 use crate::block::content::{Extent, Form, UNIT};
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 
 pub(crate) const HEADER: usize = 16;
 
@@ -50,7 +51,7 @@ impl Record {
         };
         let header = || Some((word(0)?, word(4)?, word(8)?, word(12)?));
         let (found, owner, len, rest) = header().ok_or("its record is cut short")?;
-        let end = HEADER.saturating_add(len as usize);
+        let end = HEADER.saturating_add(as_index(len));
         let covered = buffer.get(4..end).ok_or("its record has no such length")?;
         if checksum(salt, covered) != found {
             return Err("its record's checksum is wrong");
@@ -65,7 +66,7 @@ impl Record {
         Ok(Self {
             form,
             buffer,
-            len: len as usize,
+            len: as_index(len),
         })
     }
 }

@@ -43,6 +43,8 @@ pub(crate) const FORMS: usize = 7;
 
 /// Secondary algorithms have numbers 1 to this.
 pub(crate) const MAX_PRIORITY: u8 = 3;
+/// The primary algorithm, and the secondary ones.
+pub(crate) const ALGORITHMS: usize = MAX_PRIORITY as usize + 1;
 
 /// The form of an object's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 use crate::block::content::Form;
 use crate::error::Error;
 use crate::ids::SharedIndex;
+use crate::ids::as_index;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use zs_mm::{Arena, Backing, Charge, MetaTable};
@@ -75,7 +76,7 @@ impl Index {
 
     /// Each number that is taken may come into the map.
     fn needs_places(&self) -> bool {
-        self.by_hash.capacity() <= self.taken as usize
+        self.by_hash.capacity() <= as_index(self.taken)
     }
 }
 
@@ -91,7 +92,7 @@ impl DedupIndex {
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, blocks: u32) -> Result<Self, zsmalloc::Error> {
         let most = blocks + SPARE;
         Ok(Self {
-            cells: arena.reserve_table(most as usize * 2)?,
+            cells: arena.reserve_table(as_index(most) * 2)?,
             piece: (arena.granule() / (2 * size_of::<u64>())).max(1) as u32,
             most,
             hasher: RandomState::new(),
@@ -115,11 +116,11 @@ impl DedupIndex {
     }
 
     pub(crate) fn word(&self, number: SharedIndex) -> Option<&AtomicU64> {
-        self.cells.get(number.number() as usize * 2)
+        self.cells.get(as_index(number.number()) * 2)
     }
 
     fn entry(&self, number: SharedIndex) -> &AtomicU64 {
-        self.cells.at(number.number() as usize * 2 + 1)
+        self.cells.at(as_index(number.number()) * 2 + 1)
     }
 
     /// Returns the references, and the hash.
@@ -208,7 +209,7 @@ impl DedupIndex {
                 return Err(Error::NoMemory);
             }
             let end = room.saturating_add(self.piece).min(self.most);
-            arena.commit_cells(&self.cells, room as usize * 2..end as usize * 2)?;
+            arena.commit_cells(&self.cells, as_index(room) * 2..as_index(end) * 2)?;
             self.index.lock(arena.host()).room = end;
         }
         if wants_places {
@@ -290,7 +291,7 @@ impl DedupIndex {
         drop(index);
         let charged = self.charged.swap(0, Ordering::Relaxed);
         // Nobody has a number, and who wants one waits for `growth`.
-        let bytes = arena.decommit_cells(&self.cells, 0..old.room as usize * 2);
+        let bytes = arena.decommit_cells(&self.cells, 0..as_index(old.room) * 2);
         if bytes == 0 {
             // Refused: the memory is there still. What entries hold does not matter below `fresh`,
             // and words are 0.

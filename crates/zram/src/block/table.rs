@@ -18,6 +18,7 @@
 
 use crate::block::content::{gone, was_block_object};
 use crate::block::dedup_index::DedupIndex;
+use crate::ids::as_index;
 use crate::ids::{BlockIndex, SharedIndex};
 use std::ops::Range;
 use zs_mm::{Arena, Backing, MetaTable, PagedTable, TablePage};
@@ -56,11 +57,11 @@ impl BlockTable {
     pub(crate) fn new<B: Backing>(arena: &Arena<B>, options: TableOptions) -> Result<Self, Error> {
         let page_blocks = (arena.granule() / size_of::<u64>()).max(1);
         let page_states = (arena.granule() / size_of::<u32>()).max(1);
-        let pages = (options.blocks as usize).div_ceil(page_blocks);
+        let pages = as_index(options.blocks).div_ceil(page_blocks);
         let states = arena.reserve_table(pages.div_ceil(page_states))?;
         let states = PagedTable::new(arena, pages, page_states, states)?;
         let stride = if options.times { 2 } else { 1 };
-        let cells = options.blocks as usize * stride;
+        let cells = as_index(options.blocks) * stride;
         let mut table = Self {
             words: PagedTable::new(arena, cells, page_blocks * stride, states)?,
             stride,
@@ -86,13 +87,13 @@ impl BlockTable {
 
     /// Returns the page that a block lies in.
     fn page_of(&self, block: BlockIndex) -> TablePage {
-        self.words.page_of(block.number() as usize * self.stride)
+        self.words.page_of(as_index(block.number()) * self.stride)
     }
 
     /// Returns the first block of a page, or the end of all blocks.
     fn start_of(&self, page: TablePage) -> BlockIndex {
         let start = self.words.cells_of(page).start / self.stride;
-        BlockIndex::new(start.min(self.blocks as usize) as u32)
+        BlockIndex::new(start.min(as_index(self.blocks)) as u32)
     }
 
     /// Returns the word of a shared object.
@@ -141,7 +142,7 @@ impl BlockTable {
         }
         self.words
             .cells()
-            .get(block.number() as usize * self.stride)
+            .get(as_index(block.number()) * self.stride)
     }
 
     /// Ends an `enter`: `before` and `after` say whether the block had content then, and has now.
@@ -193,7 +194,7 @@ impl BlockTable {
         }
         self.words
             .cells()
-            .get(block.number() as usize * self.stride + 1)
+            .get(as_index(block.number()) * self.stride + 1)
     }
 
     /// Returns the number of blocks with content, by the pages' counts; for `validate`, with no
@@ -208,7 +209,7 @@ impl BlockTable {
             let pages = states.cells_of(outer);
             let open = pages.filter(|&page| self.words.is_open(TablePage::new(page as u32)));
             let (open, counted) = (open.count(), states.holds(outer));
-            if open != counted as usize {
+            if open != as_index(counted) {
                 return Err(format!(
                     "states {outer}: {counted} counted, {open} pages open"
                 ));

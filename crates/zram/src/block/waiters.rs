@@ -8,6 +8,7 @@
 //! None: `zs_sync`'s parking, as a futex has it.
 
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use zs_sync::{AtomicU32, Host, Ordering, fence};
 
 /// Sleeping places; which blocks share one hardly matters.
@@ -33,7 +34,7 @@ impl Default for Waiters {
 
 impl Waiters {
     fn of(&self, block: BlockIndex) -> &Bucket {
-        &self.0[block.number() as usize % BUCKETS]
+        &self.0[as_index(block.number()) % BUCKETS]
     }
 
     /// Sleeps until the block is unlocked; may return early.

@@ -9,7 +9,8 @@ pub(crate) mod padding;
 pub(crate) mod same;
 pub(crate) mod scratch;
 
-use crate::block::content::MAX_PRIORITY;
+use crate::block::content::{ALGORITHMS, MAX_PRIORITY};
+use crate::ids::as_index;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,7 +31,7 @@ pub(crate) struct Codec {
 
 #[derive(Debug)]
 pub(crate) struct Codecs {
-    pub(crate) slots: [OnceLock<Codec>; MAX_PRIORITY as usize + 1],
+    pub(crate) slots: [OnceLock<Codec>; ALGORITHMS],
     pub(crate) threads: NonZeroUsize,
     counted: Mutex<Counted>,
     /// A hint that the reserve was used up, and nobody is about to use it: who frees memory looks
@@ -60,7 +61,7 @@ impl Codecs {
     }
 
     pub(crate) fn get(&self, number: u8) -> Option<&Codec> {
-        self.slots.get(number as usize)?.get()
+        self.slots.get(as_index(number))?.get()
     }
 
     /// Returns the secondary algorithms that are set.

@@ -7,6 +7,7 @@ pub(crate) mod histogram;
 
 use crate::block::content::{FORMS, Form, KINDS, Kind};
 use crate::counters::histogram::{BUCKETS, Histogram, TIMED, Timed, bucket_of};
+use crate::ids::as_index;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
@@ -94,7 +95,7 @@ impl Counters {
     }
 
     fn objects(&self, form: Form, objects: i64, bytes: i64) {
-        let (shard, code) = (&self.0[own_shard()], form.code() as usize);
+        let (shard, code) = (&self.0[own_shard()], as_index(form.code()));
         shard.objects[code].fetch_add(objects, Ordering::Relaxed);
         shard.bytes[code].fetch_add(bytes, Ordering::Relaxed);
     }
@@ -102,7 +103,7 @@ impl Counters {
     /// Objects of a form, and their bytes.
     pub(crate) fn of_form(&self, form: Form) -> (u64, u64) {
         let sum = |of: fn(&Shard) -> &[AtomicI64; FORMS]| {
-            let one = |shard| of(shard)[form.code() as usize].load(Ordering::Relaxed);
+            let one = |shard| of(shard)[as_index(form.code())].load(Ordering::Relaxed);
             self.0.iter().map(one).sum::<i64>().max(0).unsigned_abs()
         };
         (sum(|shard| &shard.objects), sum(|shard| &shard.bytes))

@@ -4,6 +4,7 @@ use crate::block::content::Content;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use crate::store::Store;
 use zcomp::{Dictionary, MAX_DICTIONARY_LEN};
 use zs_mm::Backing;
@@ -29,7 +30,7 @@ impl<B: Backing> Store<B> {
         }
         let block_size = self.block_size();
         let wanted = max_len * SAMPLES / block_size + 1;
-        let objects = self.pool.stats().objects as usize;
+        let objects = as_index(self.pool.stats().objects);
         let every = (objects / wanted).max(1);
         let (mut samples, mut lengths, mut seen) = (Vec::new(), Vec::new(), 0);
         self.each_object(self.all_blocks(), |block, _| {

@@ -3,6 +3,7 @@
 use crate::block::content::UNIT;
 use crate::block::content::{Content, FORMS, Form, KINDS, Kind};
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::store::Store;
 use zs_mm::Backing;
@@ -103,7 +104,7 @@ impl<B: Backing> Store<B> {
     ) -> Result<(), String> {
         let guard = self.pool.read(index);
         let guard = guard.map_err(|error| format!("object {index}: {error}"))?;
-        let (objects, bytes) = &mut found.forms[form.code() as usize];
+        let (objects, bytes) = &mut found.forms[as_index(form.code())];
         *objects += 1;
         *bytes += wide(guard.len());
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
 use crate::backing::file::BackingFile;
-use crate::block::content::{Form, MAX_PRIORITY};
+use crate::block::content::{ALGORITHMS, Form};
 use crate::codecs::scratch::with_scratch;
 use crate::error::Error;
 use crate::ids::BlockIndex;
@@ -244,7 +244,7 @@ type Codec = Option<(Algorithm, Option<Dictionary>)>;
 struct Header {
     block_size: PageSize,
     size: u64,
-    algorithms: [Codec; MAX_PRIORITY as usize + 1],
+    algorithms: [Codec; ALGORITHMS],
 }
 
 impl Header {
@@ -264,7 +264,7 @@ impl Header {
             .find(|page| page.bytes() == block_size)
             .ok_or_else(|| bad(format!("blocks of {block_size} bytes")))?;
         let size = u64::from_le_bytes(from.array()?);
-        let mut algorithms = [const { None }; MAX_PRIORITY as usize + 1];
+        let mut algorithms = [const { None }; ALGORITHMS];
         for codec in &mut algorithms {
             *codec = Self::read_codec(from)?;
         }

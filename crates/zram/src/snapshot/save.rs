@@ -1,11 +1,12 @@
 //! A store written to a file.
 
 use super::{MAGIC, TAG_END, TAG_OBJECT, TAG_SAME, VERSION};
-use crate::block::content::{Content, Form, MAX_PRIORITY, ObjectFlags};
+use crate::block::content::{ALGORITHMS, Content, Form, ObjectFlags};
 use crate::codecs::padding::strip;
 use crate::codecs::scratch::{Scratch, with_scratch};
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::Coded;
@@ -37,7 +38,7 @@ impl Part {
 struct Header {
     size: u64,
     /// Algorithms by number.
-    codecs: [bool; MAX_PRIORITY as usize + 1],
+    codecs: [bool; ALGORITHMS],
 }
 
 impl<B: Backing> Store<B> {
@@ -74,7 +75,7 @@ impl<B: Backing> Store<B> {
     fn put_header(&self, part: &mut Part) -> Header {
         let mut header = Header {
             size: self.size(),
-            codecs: [false; MAX_PRIORITY as usize + 1],
+            codecs: [false; ALGORITHMS],
         };
         part.put(&MAGIC);
         part.put(&VERSION.to_le_bytes());
@@ -133,7 +134,7 @@ impl<B: Backing> Store<B> {
         let start = block.start(wide(self.block_size()));
         let shown = (header.size - start).min(wide(self.block_size())) as usize;
         let is_known = match form {
-            Form::Compressed(number) => header.codecs[number as usize],
+            Form::Compressed(number) => header.codecs[as_index(number)],
             Form::Raw | Form::Wide | Form::Padded => true,
         };
         if is_known && shown == self.block_size() {

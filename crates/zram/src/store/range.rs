@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::store::Store;
 use std::ops::Range;
@@ -32,7 +33,7 @@ impl<B: Backing> Store<B> {
                 return None;
             }
             let at = offset + wide(done);
-            let start = (at % wide(block_size)) as usize;
+            let start = as_index(at % wide(block_size));
             let part = (block_size - start).min(len - done);
             let piece = Piece {
                 block: BlockIndex::of_byte(at, wide(block_size)),

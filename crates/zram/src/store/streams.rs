@@ -4,6 +4,7 @@
 use crate::block::content::MAX_PRIORITY;
 use crate::codecs::Codec;
 use crate::error::Error;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::store::Store;
 use std::sync::MutexGuard;
@@ -30,7 +31,7 @@ impl<B: Backing> Store<B> {
         dictionary: Option<Dictionary>,
     ) -> Result<(), Error> {
         let codecs = &self.codecs;
-        let slot = codecs.slots.get(number as usize).ok_or_else(|| {
+        let slot = codecs.slots.get(as_index(number)).ok_or_else(|| {
             Error::Invalid(format!(
                 "priority {number}: 1 to {MAX_PRIORITY} are allowed"
             ))

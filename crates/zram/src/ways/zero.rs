@@ -12,6 +12,7 @@ use crate::counters::Event;
 use crate::counters::histogram::Timed;
 use crate::error::Error;
 use crate::ids::BlockIndex;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::store::Store;
 use crate::store::lock::BlockLock;
@@ -80,14 +81,14 @@ impl<B: Backing> Store<B> {
         let mut at = offset;
         while at < end {
             let block = BlockIndex::of_byte(at, block_size);
-            let inside = (at % block_size) as usize;
+            let inside = as_index(at % block_size);
             let whole = ((end - at) / block_size) as u32;
             if inside == 0 && whole > 0 {
                 self.zero_blocks(block, block.plus(whole), zeroes)?;
                 at += u64::from(whole) * block_size;
             } else {
                 let part = (end - at).min(block_size - wide(inside));
-                match self.zero_part(block, inside..inside + part as usize, zeroes) {
+                match self.zero_part(block, inside..inside + as_index(part), zeroes) {
                     Err(Error::NoMemory) if may_round => {}
                     outcome => outcome?,
                 }

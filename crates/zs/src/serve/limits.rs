@@ -1,4 +1,5 @@
-//! The memory limit of each disk, and the reason for it; the rest that the limits of the process leave.
+//! The memory limit of each disk, and the reason for it; the rest that the limits of the process
+//! leave.
 //!
 //! Data model: `memory that is available -> half of it, shared by the disks without a --limit -> a
 //! limit and its reason each`.

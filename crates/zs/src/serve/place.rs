@@ -1,4 +1,5 @@
-//! The sockets at which clients connect: made, or handed over by the program that started the server.
+//! The sockets at which clients connect: made, or handed over by the program that started the
+//! server.
 
 use super::log::Log;
 use crate::control;

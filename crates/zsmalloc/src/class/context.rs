@@ -1,6 +1,7 @@
 //! What is known of a class and its zspages, to be looked at.
 
 use crate::geometry::{MAX_SLOTS, SizeClass};
+use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::record::{Record, Records};
 use zs_mm::{FrameOwner, PoolKey};
@@ -71,7 +72,7 @@ impl<'a> ClassContext<'a> {
             return None;
         }
         let (attached, unusable) = (record.attached(), !record.usable());
-        let slots = u128::MAX >> (MAX_SLOTS - self.class.slots as usize);
+        let slots = u128::MAX >> (MAX_SLOTS - as_index(self.class.slots));
         SlotIndex::of_set(slots & unusable).find_map(|slot| {
             let (first, last) = self.frames_of_slot(slot);
             let missing = (first.bit() | last.bit()) & !attached;

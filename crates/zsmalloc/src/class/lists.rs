@@ -4,6 +4,7 @@
 //! list
 
 use super::context::ClassContext;
+use crate::ids::as_index;
 use crate::ids::{Link, ZspageId};
 use crate::record::{Record, Summary};
 
@@ -113,7 +114,7 @@ fn group_of(used: u32, usable: u32) -> usize {
     if used == 0 {
         0
     } else {
-        (used * 10 / usable) as usize + 1
+        as_index(used * 10 / usable) + 1
     }
 }
 

@@ -54,7 +54,7 @@ impl HandleTable {
 
     /// Checks that a list holds each of its free words once, and that the summary knows.
     fn check_open(&self, list: ListIndex, free: FreeList) -> Result<(), &'static str> {
-        let mut listed = [0_u64; (LIST_WORDS / 64) as usize];
+        let mut listed = [0_u64; LIST_WORDS as usize / 64];
         let (mut next, mut last) = (free.head, 0);
         for _ in 0..free.free {
             let Some(in_list) = next.checked_sub(1) else {

@@ -1,6 +1,7 @@
 //! The lists of free words: a cell each, and a summary of every 64.
 
 use crate::ids::WordIndex;
+use crate::ids::as_index;
 use core::fmt;
 use core::ops::Range;
 use zs_mm::{Arena, Backing, Error, MetaTable, PageStates, TablePage};
@@ -42,7 +43,7 @@ impl ListIndex {
 
     /// Returns the index of the list's cell: a summary leads every 64.
     fn cell(self) -> usize {
-        (self.0 + self.summary() + 1) as usize
+        as_index(self.0 + self.summary() + 1)
     }
 }
 
@@ -137,9 +138,9 @@ impl Lists {
     /// Makes the lists of a table of `words` words, all closed.
     pub(super) fn new<B: Backing>(arena: &Arena<B>, words: u32) -> Result<Self, Error> {
         let lists = words.div_ceil(LIST_WORDS);
-        let list_bytes = LIST_WORDS as usize * size_of::<AtomicU64>();
+        let list_bytes = as_index(LIST_WORDS) * size_of::<AtomicU64>();
         Ok(Self {
-            cells: arena.reserve_table((lists + lists.div_ceil(SUMMARY)) as usize)?,
+            cells: arena.reserve_table(as_index(lists + lists.div_ceil(SUMMARY)))?,
             lists,
             page_lists: (arena.granule() / list_bytes).max(1) as u32,
         })
@@ -147,7 +148,7 @@ impl Lists {
 
     /// Returns the number of words of a page.
     pub(super) fn page_words(&self) -> usize {
-        (self.page_lists * LIST_WORDS) as usize
+        as_index(self.page_lists * LIST_WORDS)
     }
 
     /// Returns the lists of a page.
@@ -183,7 +184,7 @@ impl Lists {
     /// Returns the bits of the lists that a summary covers: set for those with a free word.
     #[inline]
     fn summary(&self, summary: u32) -> &Guarded64 {
-        &self.cells.at((summary * (SUMMARY + 1)) as usize).1
+        &self.cells.at(as_index(summary * (SUMMARY + 1))).1
     }
 
     /// Returns the lowest list with a free word that some summaries cover.

@@ -17,6 +17,7 @@
 use crate::class::ClassContext;
 use crate::client::Client;
 use crate::ids::CLASSES;
+use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::pool::drains::Drain;
@@ -51,7 +52,7 @@ unsafe impl<A: ArenaRef + Sync, C: Client> Movable for Pool<A, C> {
     }
 
     fn isolate(&self, lock: &FrameLock<'_>, owner: FrameOwner) -> bool {
-        if owner.class as usize >= CLASSES || !self.drains.promise(self.arena()) {
+        if as_index(owner.class) >= CLASSES || !self.drains.promise(self.arena()) {
             return false;
         }
         let isolated = self.isolate_entry(lock.frame(), owner);
@@ -261,7 +262,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let start = entry.index() << page.shift();
         for slot in SlotIndex::of_set(touching & !context.record(zspage).used()) {
             let slot_start = context.class.start_of(slot);
-            let slot_end = slot_start + context.class.size as usize;
+            let slot_end = slot_start + as_index(context.class.size);
             let from = slot_start.max(start);
             let to = slot_end.min(start + page.bytes());
             let at = (frame.index() << page.shift()) + from - start;

@@ -1,5 +1,6 @@
 //! The one thread that compacts a pool.
 
+use crate::ids::as_index;
 use zs_sync::{AtomicU32, Ordering};
 
 /// The word of a pool's compactors: whether one is at work, and with which step the next begins.
@@ -23,7 +24,7 @@ impl Compactor {
         // Made only if this one works: its end says that nobody does.
         (before & WORKING == 0).then(|| Worker {
             compactor: self,
-            step: before as usize,
+            step: as_index(before),
         })
     }
 }

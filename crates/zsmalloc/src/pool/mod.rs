@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::handle_table::HandleTable;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::ids::{CLASSES, ClassIndex, WordIndex};
 use crate::pool::compactor::Compactor;
@@ -110,7 +111,7 @@ impl Name {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+        core::str::from_utf8(&self.bytes[..as_index(self.len)]).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::class::ClassContext;
 use crate::client::Client;
+use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, ZspageId};
 use crate::pool::Pool;
 use crate::word::Place;
@@ -85,7 +86,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let class = class.expect("the zspage of a held word is in use");
         (
             class,
-            (self.geometry.class(class).size - place.slack) as usize,
+            as_index(self.geometry.class(class).size - place.slack),
         )
     }
 

@@ -24,6 +24,7 @@ pub(crate) mod units;
 mod entries;
 
 use crate::geometry::{Geometry, MAX_CHAIN, MAX_SLOTS, SizeClass};
+use crate::ids::as_index;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::record::units::{RecordAlloc, UNIT_CELLS};
 use zs_mm::{FrameId, MetaTable};
@@ -63,7 +64,7 @@ pub(crate) enum FrameState {
 
 /// Returns the number of units of a record of this class.
 pub(crate) fn units_of(class: SizeClass) -> usize {
-    (FIXED_CELLS + class.chain as usize + class.slots as usize).div_ceil(UNIT_CELLS)
+    (FIXED_CELLS + as_index(class.chain) + as_index(class.slots)).div_ceil(UNIT_CELLS)
 }
 
 impl SizeClass {
@@ -180,7 +181,7 @@ impl Record<'_> {
     }
 
     fn links_at(&self) -> usize {
-        1 + self.class.chain as usize
+        1 + as_index(self.class.chain)
     }
 
     fn summary_at(&self) -> usize {
@@ -248,7 +249,7 @@ impl Record<'_> {
 
     /// Returns the slots whose frames are all attached, from the entries.
     pub(crate) fn slots_with_frames(&self) -> u128 {
-        let all = u128::MAX >> (MAX_SLOTS - self.class.slots as usize);
+        let all = u128::MAX >> (MAX_SLOTS - as_index(self.class.slots));
         EntryIndex::of_chain(self.class.chain)
             .filter(|&entry| self.frame(entry).is_none())
             .fold(all, |slots, absent| {

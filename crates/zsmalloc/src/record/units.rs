@@ -14,6 +14,7 @@
 
 use crate::geometry::{MAX_CHAIN, MAX_SLOTS};
 use crate::ids::ZspageId;
+use crate::ids::as_index;
 use crate::ids::wide;
 use core::ops::Range;
 use zs_mm::{
@@ -170,7 +171,7 @@ impl RecordAlloc {
     fn find(&self, host: &dyn Host, units: usize) -> Result<ZspageId, TablePage> {
         let mut state = self.state.lock(host);
         let end = self.sets_below(state.pages.end());
-        for set in state.lowest[units] as usize..end {
+        for set in as_index(state.lowest[units])..end {
             let cell = self.free_units(set);
             if let Some(first) = lowest_run(cell.get(), units) {
                 cell.set(cell.get() & !run(first, units));
@@ -300,7 +301,7 @@ impl RecordAlloc {
     pub(crate) fn validate(&self, host: &dyn Host, units: u64) -> Result<(), &'static str> {
         let state = self.state.lock(host);
         let no_run_below = |units: usize| {
-            (0..state.lowest[units] as usize)
+            (0..as_index(state.lowest[units]))
                 .all(|set| lowest_run(self.free_units(set).get(), units).is_none())
         };
         if !(1..=MAX_UNITS).all(no_run_below) {
@@ -313,7 +314,7 @@ impl RecordAlloc {
             if self.table.is_open(page) {
                 bytes += sets.len() * SET_UNITS * UNIT_BYTES;
                 in_use += sets
-                    .map(|set| SET_UNITS - self.free_units(set).get().count_ones() as usize)
+                    .map(|set| SET_UNITS - as_index(self.free_units(set).get().count_ones()))
                     .sum::<usize>();
             } else if sets.any(|set| self.free_units(set).get() != 0) {
                 return Err("a closed record page has free units");
@@ -337,7 +338,7 @@ fn run(first: usize, units: usize) -> u64 {
 /// Returns the lowest run of `units` set bits.
 fn lowest_run(free: u64, units: usize) -> Option<usize> {
     let starts = (1..units).fold(free, |starts, shift| starts & free >> shift);
-    (starts != 0).then(|| starts.trailing_zeros() as usize)
+    (starts != 0).then(|| as_index(starts.trailing_zeros()))
 }
 
 #[cfg(all(test, not(zs_loom)))]

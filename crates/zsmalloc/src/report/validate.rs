@@ -2,6 +2,7 @@
 
 use crate::class::{ClassContext, LockedClass};
 use crate::client::Client;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, Link, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
@@ -171,7 +172,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
             return wrong("its slot refers to another word");
         }
         let len = u64::from(context.class.size - place.slack);
-        if self.geometry.lookup(len as usize) != Some(class) {
+        if self.geometry.lookup(as_index(len)) != Some(class) {
             return wrong("its length belongs to another class");
         }
         Ok(Some((class, len)))

@@ -4,6 +4,7 @@ use super::report::CompactReport;
 use super::sparse::{BYTES, FEW_FRAMES, MOVES, SparseZspages, frames_needed};
 use crate::class::{ClassContext, Released};
 use crate::client::Client;
+use crate::ids::as_index;
 use crate::ids::wide;
 use crate::ids::{ClassIndex, EntryIndex, SlotIndex, WordIndex, ZspageId};
 use crate::pool::Pool;
@@ -67,7 +68,7 @@ impl Batch {
 
     /// Says whether one hold of the lock may go on. Objects that are in use cost a look each.
     fn has_room_for(&self, len: usize) -> bool {
-        let looks = self.len + self.busy as usize;
+        let looks = self.len + as_index(self.busy);
         let fits = self.len == 0 || self.bytes + len <= BYTES;
         self.len < self.most && looks < LOOKS && fits
     }
@@ -158,7 +159,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
         let frames_to_win = u64::from(locked.frames()) > needed;
         sparse.forget(locked.closed());
         let mut emptied = None;
-        while batch.has_room_for(context.class.size as usize) {
+        while batch.has_room_for(as_index(context.class.size)) {
             let next = sparse.next(context, frames_to_win);
             let Some((source, slot, destination)) = next else {
                 return Planned::Over;
@@ -195,7 +196,7 @@ impl<A: ArenaRef, C: Client> Pool<A, C> {
                 batch.attached += 1;
             }
             let from = pinned.place(&self.layout);
-            let len = (context.class.size - from.slack) as usize;
+            let len = as_index(context.class.size - from.slack);
             locked.take(destination, to_slot, index, len);
             let to = Place {
                 zspage: destination,

@@ -6,6 +6,7 @@ use super::smallest::Smallest;
 use crate::class::{ClassContext, ClosedSet, Cursor};
 use crate::client::Client;
 use crate::geometry::{Geometry, SizeClass};
+use crate::ids::as_index;
 use crate::ids::{ClassIndex, SlotIndex, ZspageId};
 use crate::pool::Pool;
 use crate::record::Record;
@@ -283,14 +284,14 @@ impl SparseZspages {
 /// Says whether the objects would fit a few frames: so few are moved to win no more than their
 /// record.
 fn is_nearly_empty(context: ClassContext<'_>, used: u32) -> bool {
-    let bytes = used as usize * context.class.size as usize;
+    let bytes = as_index(used) * as_index(context.class.size);
     bytes <= FEW_FRAMES * context.records.geometry.page_size().bytes()
 }
 
 /// Says whether one batch takes them all.
 fn fit_a_batch(context: ClassContext<'_>, used: u32) -> bool {
-    let bytes = used as usize * context.class.size as usize;
-    used as usize <= MOVES && (used == 1 || bytes <= BYTES)
+    let bytes = as_index(used) * as_index(context.class.size);
+    as_index(used) <= MOVES && (used == 1 || bytes <= BYTES)
 }
 
 impl<A: ArenaRef, C: Client> Pool<A, C> {
