@@ -1,5 +1,5 @@
-//! A disk of plain memory at a unix socket, until standard input ends: `memory-disk SOCKET SIZE
-//! [THREADS]`.
+//! Serves a disk of plain memory on a unix socket until standard input ends: `memory-disk SOCKET
+//! SIZE [THREADS]`.
 
 use std::error::Error;
 use std::io::Read as _;

@@ -1,11 +1,12 @@
-//! Whole requests, cut from what was read, and the replies to them.
+//! Whole requests, cut from the bytes that were read, and their replies.
 //!
 //! Data model: `bytes -> one buffer -> requests, or pieces of large ones, with their payloads ->
-//! replies`. The buffers of a batch do not grow with the length of a request: [`SMALL`] for what is
-//! read, and twice that for replies; another one for a large reply in one piece, if that is lent.
+//! replies`. The buffers of a batch have a fixed size, whatever the length of a request:
+//! [`INPUT_BYTES`] for the bytes read, and [`REPLY_BYTES`] for replies. A large reply that must not
+//! be split gets one more buffer, if that is lent.
 
 use crate::lender::Account;
-use crate::pieces::{Job, PIECE, Pieces};
+use crate::pieces::{Job, PIECE, PIECE_BYTES, Pieces};
 use crate::proto::{Command, Head, Mode, Replies, Violation};
 use crate::service_time::{FULL_REQUESTS, ServiceTime};
 use crate::session::Session;
@@ -22,49 +23,49 @@ mod unanswered;
 use large::{read_piece, read_unbroken};
 pub(crate) use unanswered::Unanswered;
 
-/// Bytes of a buffer: a piece, and heads.
-const SMALL: usize = PIECE as usize + (4 << 10);
-/// Bytes of the buffer for replies: those that make a batch full, and then one more reply, of which
-/// the longest are 4096 extents in each of two contexts.
-const ROOM: usize = 2 * SMALL;
-/// A batch is full with so many bytes of payload, in and out.
+/// The bytes of the input buffer: one piece of a large request, and the heads of requests.
+const INPUT_BYTES: usize = PIECE_BYTES + (4 << 10);
+/// The bytes of the reply buffer: those of a full batch, and one more reply. The longest reply has
+/// 4096 extents in each of two contexts.
+const REPLY_BYTES: usize = 2 * INPUT_BYTES;
+/// A batch is full with this many bytes of payload, in and out.
 const FULL_BYTES: u64 = 64 << 10;
-/// Bytes that a batch takes, at most: what is read, and replies.
-pub(crate) const BATCH_BYTES: usize = SMALL + ROOM;
+/// The bytes of both buffers of a batch.
+pub(crate) const BATCH_BYTES: usize = INPUT_BYTES + REPLY_BYTES;
 
-/// The bytes after the requests that were cut off.
+/// The reason why a batch ends, and the state of the bytes behind it.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// The batch is full.
     Full,
-    /// A part of a request, or nothing.
+    /// A part of a request follows, or nothing.
     Part,
-    /// The client wants to end.
+    /// The client ends the connection.
     Goodbye,
-    /// Something else than a request.
+    /// The bytes that follow are no request.
     Broken(Violation),
-    /// Nothing more comes; `cut` if that was in the middle of a request.
+    /// No more bytes come; `cut` if the last request is not whole.
     Gone { cut: bool },
 }
 
-/// The threads of a connection, and the device's service time.
+/// The number of a connection's threads, and the device's service time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crew<'a> {
     pub(crate) service_time: &'a ServiceTime,
     pub(crate) threads: usize,
 }
 
-/// Bytes that were read and not cut off yet, for the next thread that reads.
+/// The bytes that were read but not cut into requests, handed to the next thread that reads.
 #[derive(Debug, Default)]
 pub(crate) struct Carry {
     bytes: Vec<u8>,
     pieces: Option<Pieces>,
-    /// Since when a part of a request is here, if its reader gave up.
+    /// The time at which the first bytes of an unfinished request came, if its reader gave up.
     begun: Option<Instant>,
 }
 
 impl Carry {
-    /// Returns what a handshake left over.
+    /// Makes a carry of the bytes that followed a handshake.
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
@@ -74,38 +75,38 @@ impl Carry {
     }
 }
 
-/// A request, or a piece of one.
+/// A request, or a piece of a large one.
 #[derive(Debug)]
-struct Taken {
+struct Request {
     head: Head,
     payload: Range<usize>,
     job: Option<Arc<Job>>,
 }
 
-/// Requests with their payloads where they were read to, and their replies.
+/// Requests, with their payloads in the input buffer, and their replies.
 #[derive(Debug)]
 pub(crate) struct Batch {
     account: Account,
     input: Vec<u8>,
-    /// The begin and the end of the bytes that were not cut off yet.
+    /// The range of the bytes in `input` that were not cut into requests yet.
     begin: usize,
     end: usize,
-    /// Of a large request whose head was cut already.
+    /// The rest of a large request whose head was cut already.
     pieces: Option<Pieces>,
-    /// Since when a part of a request is here that could not be read to its end.
+    /// The time at which the first bytes of an unfinished request came, if reading it failed.
     begun: Option<Instant>,
-    requests: Vec<Taken>,
+    requests: Vec<Request>,
     weight: u64,
     long: bool,
     replies: Replies,
 }
 
 impl Batch {
-    /// Begins an empty one, with all buffers that it needs.
+    /// Makes an empty batch with all its buffers.
     pub(crate) fn new(mode: Mode, account: Account) -> Result<Self, TryReserveError> {
         Ok(Self {
             account,
-            input: zeroed(SMALL)?,
+            input: zeroed(INPUT_BYTES)?,
             begin: 0,
             end: 0,
             pieces: None,
@@ -113,12 +114,12 @@ impl Batch {
             requests: Vec::new(),
             weight: 0,
             long: false,
-            replies: Replies::new(mode, ROOM)?,
+            replies: Replies::new(mode, REPLY_BYTES)?,
         })
     }
 
-    /// Takes what somebody else read: what another batch unloaded, or a handshake left over, which
-    /// is less.
+    /// Takes the bytes that another batch unloaded, or that followed a handshake. Both fit into the
+    /// input buffer.
     pub(crate) fn load(&mut self, carry: &mut Carry) {
         self.input[..carry.bytes.len()].copy_from_slice(&carry.bytes);
         (self.begin, self.end) = (0, carry.bytes.len());
@@ -127,7 +128,7 @@ impl Batch {
         self.begun = carry.begun.take();
     }
 
-    /// Gives away what was read beyond the requests, if there is memory to put it into.
+    /// Moves the bytes behind the requests into `carry`, if there is memory for them.
     pub(crate) fn unload(&mut self, carry: &mut Carry) -> Result<(), TryReserveError> {
         let rest = &self.input[self.begin..self.end];
         carry.bytes.try_reserve_exact(rest.len())?;
@@ -138,10 +139,10 @@ impl Batch {
         Ok(())
     }
 
-    /// Reads until there is a whole request, or a piece of a large one, and cuts off as many as
-    /// make a batch. `read` gets the time at which the first part of such a request came, and
-    /// returns the number of bytes that it read: none at the end. After an error it may be called
-    /// again.
+    /// Reads until there is a whole request, or a piece of a large one, then cuts off as many as a
+    /// batch holds. `read` gets the time at which the first bytes of the unfinished request came,
+    /// if there is one. It returns the number of bytes read, 0 at the end. After an error, `fill`
+    /// may be called again.
     pub(crate) fn fill<E>(
         &mut self,
         session: &Session,
@@ -179,8 +180,8 @@ impl Batch {
         }
     }
 
-    /// Cuts requests off the front of what was read, until the next one is not all there; or says
-    /// why there is none.
+    /// Cuts whole requests off the front of the input, until the next one is not whole. Returns the
+    /// reason as an error if the batch ends before that.
     fn cut(&mut self, session: &Session, most: usize) -> Result<(), Next> {
         loop {
             if let Some(pieces) = &self.pieces {
@@ -213,7 +214,7 @@ impl Batch {
         }
     }
 
-    /// Says whether one more fits into the batch.
+    /// Checks that one more request fits into the batch.
     fn room_for(&self, session: &Session, head: &Head, most: usize) -> Result<(), Next> {
         let begun = !self.requests.is_empty();
         let full = self.weight >= FULL_BYTES || self.requests.len() >= most;
@@ -228,10 +229,10 @@ impl Batch {
         self.long = session.may_take_long(&head);
         let payload = self.begin..self.begin + payload;
         self.begin = payload.end;
-        self.requests.push(Taken { head, payload, job });
+        self.requests.push(Request { head, payload, job });
     }
 
-    /// Returns how many requests make a batch.
+    /// Returns the most requests for this batch.
     fn share(&self, session: &Session, crew: Crew<'_>) -> usize {
         if self.pieces.is_some() || !crew.service_time.is_long(FULL_REQUESTS) {
             return FULL_REQUESTS;
@@ -249,20 +250,20 @@ impl Batch {
         self.requests.len()
     }
 
-    /// Returns the number of bytes of payload, in and out.
+    /// Returns the bytes of payload, in and out.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// Says whether the device may take long for it, whatever it took for others.
+    /// Says whether the device may take long for this batch, whatever its usual service time.
     pub(crate) fn is_long(&self) -> bool {
         self.long
     }
 
-    /// Lets the device do all of it. Replies are handed to `send` when they are many, and at the
-    /// end; it is told whether the next ones must follow these. After an error the rest is not
-    /// done. Between pieces of a large request the system may let another thread run first: large
-    /// requests of many clients would keep every CPU from who asks for little.
+    /// Executes all requests on the device. Passes the replies to `send`, when they are many and at
+    /// the end, and tells it whether the next bytes must follow directly. After an error the rest
+    /// is not executed. The thread yields between pieces of large requests. Otherwise large
+    /// requests of many clients would take all CPUs from clients with small ones.
     pub(crate) fn execute<E>(
         &mut self,
         session: &Session,
@@ -278,16 +279,17 @@ impl Batch {
             replies.clear();
             sent.map_err(Unanswered::Unsent)
         };
-        for Taken { head, payload, job } in &self.requests {
+        for Request { head, payload, job } in &self.requests {
             let payload = &self.input[payload.clone()];
             let expected = session.answer_len(head);
-            if replies.bytes().len() + expected > SMALL {
+            if replies.bytes().len() + expected > INPUT_BYTES {
                 flush(replies, false)?;
             }
             match job {
                 Some(job) if head.command == Command::Read => {
                     let done = read_piece(session, job, head, replies);
-                    // Before the end of the reply, which another thread may find to be its own.
+                    // Sent before the piece is noted: after that, another thread may send the end
+                    // of the reply.
                     flush(replies, false)?;
                     std::thread::yield_now();
                     if let Some(outcome) = job.note(head.length, done) {
@@ -303,7 +305,7 @@ impl Batch {
                         session.finish(job.head(), outcome, replies);
                     }
                 }
-                None if expected > SMALL && session.check(head).is_ok() => {
+                None if expected > INPUT_BYTES && session.check(head).is_ok() => {
                     let loan = self.account.lend(expected.div_ceil(BATCH_BYTES));
                     let lent = loan
                         .as_ref()
@@ -326,7 +328,7 @@ impl Batch {
     }
 }
 
-/// So many zeroes, if there is memory for them.
+/// Returns a vector of `len` zeroes, if there is memory for it.
 pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len)?;
@@ -338,9 +340,9 @@ pub(crate) fn zeroed(len: usize) -> Result<Vec<u8>, TryReserveError> {
 enum Measure {
     /// A part of a request.
     Part,
-    /// The head of a request that is done in pieces, and whether it has a payload.
+    /// The head of a request that is executed in pieces, and whether it has a payload.
     Large(Head, bool),
-    /// A request with so many bytes of payload.
+    /// A whole request, and the length of its payload in bytes.
     Whole(Head, usize),
 }
 

@@ -1,14 +1,15 @@
-//! A socket, in clear or encrypted: one thread reads while another writes.
+//! A socket, in clear or encrypted with TLS. One thread may read while another one writes.
 //!
 //! # Locking
-//! `inward` is held while reading, over the call on the socket; `outward` by a [`Sender`], so that
-//! records are sent in the order in which they were made, and a reply that is sent in parts stays
-//! in one piece: the device may be called meanwhile. `tls` is held while bytes are encrypted or
-//! decrypted, never over a call on the socket. In this order.
+//! Locks are taken in this order. `inward` is held while reading, also during the call on the
+//! socket. `outward` is held by a [`Sender`], so that TLS records are sent in the order in which
+//! they were made, and no other bytes come between the parts of a reply. The device may be called
+//! while it is held. `tls` is held while bytes are encrypted or decrypted, and never during a call
+//! on the socket.
 
 use crate::batch::zeroed;
 use crate::socket::Socket;
-use crate::stop::Stop;
+use crate::stop_signal::StopSignal;
 use rustix::event::PollFlags;
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, Read as _, Write as _};
@@ -17,25 +18,26 @@ use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes of TLS that are read at once.
-const RAW: usize = 64 << 10;
-/// Bytes that are encrypted under one hold of the lock: what the state keeps unsent by itself.
-const PIECE: usize = 32 << 10;
-/// How long the other side gets, at the end, to take what was sent to it.
+/// The bytes of the buffer for encrypted input.
+const RAW_BYTES: usize = 64 << 10;
+/// The bytes that are encrypted under one hold of the lock. The TLS state keeps at most this many
+/// unsent bytes.
+const ENCRYPTED_AT_ONCE: usize = 32 << 10;
+/// The time that the client gets, at the end, to receive the last bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket, and TLS on it once that began.
+/// A socket, and the TLS state once TLS has begun.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Socket,
-    stop: Arc<Stop>,
+    stop: Arc<StopSignal>,
     tls: Option<Mutex<ServerConnection>>,
     inward: Mutex<Inward>,
-    /// Records that are being sent.
+    /// The TLS records that are being sent.
     outward: Mutex<Vec<u8>>,
 }
 
-/// The side that writes, of one thread at a time.
+/// The writing side, owned by one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Sender<'a> {
     channel: &'a Channel,
@@ -46,30 +48,31 @@ impl Sender<'_> {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if they were not taken in time.
+    /// [`io::ErrorKind::TimedOut`] if the client did not receive them before `deadline`; or the
+    /// system's error.
     pub(crate) fn write(&mut self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         let channel = self.channel;
         let Some(tls) = &channel.tls else {
             return channel.socket.send(bytes, deadline);
         };
-        for piece in bytes.chunks(PIECE) {
-            lock(tls).writer().write_all(piece)?;
+        for part in bytes.chunks(ENCRYPTED_AT_ONCE) {
+            lock(tls).writer().write_all(part)?;
             channel.send_pending(tls, &mut self.records, deadline)?;
         }
         Ok(())
     }
 }
 
-/// The side that reads.
+/// The reading side.
 #[derive(Debug, Default)]
 struct Inward {
-    /// Once the server ends: bytes that had arrived then, and have not been read yet.
+    /// Set once the server ends: the bytes that had arrived by then and were not read yet.
     last: Option<u64>,
-    /// Bytes from the socket that are still encrypted.
+    /// Bytes that were read from the socket and are still encrypted.
     raw: Raw,
 }
 
-/// Encrypted bytes.
+/// A buffer of encrypted bytes.
 #[derive(Debug, Default)]
 struct Raw {
     bytes: Vec<u8>,
@@ -78,8 +81,8 @@ struct Raw {
 }
 
 impl Raw {
-    /// Decrypts as much as `buf` takes, and says how much that was: 0 at the end, `None` if more
-    /// bytes are wanted first.
+    /// Decrypts bytes into `buf` and returns their number. Returns 0 at the end, and `None` if more
+    /// encrypted bytes are needed first.
     fn decrypt(
         &mut self,
         state: &mut ServerConnection,
@@ -95,8 +98,8 @@ impl Raw {
                     if rest.is_empty() {
                         return Ok((filled > 0).then_some(filled));
                     }
-                    // The state holds one record or so: it was emptied before it gets more. Behind
-                    // a goodbye it takes nothing.
+                    // The TLS state holds about one record, so it is emptied before it gets more.
+                    // After a close alert it takes no more bytes.
                     let len = state.read_tls(&mut rest)?;
                     if len == 0 {
                         return Ok(Some(filled));
@@ -112,7 +115,7 @@ impl Raw {
 }
 
 impl Channel {
-    pub(crate) fn new(socket: Socket, stop: Arc<Stop>) -> Self {
+    pub(crate) fn new(socket: Socket, stop: Arc<StopSignal>) -> Self {
         Self {
             socket,
             stop,
@@ -126,22 +129,22 @@ impl Channel {
         &self.socket
     }
 
-    /// Encrypts from now on. The handshake of TLS comes with the first read.
+    /// Encrypts from now on. The first [`read`](Self::read) runs the TLS handshake.
     ///
     /// # Errors
-    /// [`io::ErrorKind::OutOfMemory`] if there is no memory for what is read. What rustls allocates
-    /// itself, here and for each record, is out of our hands: it has no way to say that it got
-    /// none, and the process ends.
+    /// [`io::ErrorKind::OutOfMemory`] if there is no memory for the input buffer. rustls allocates
+    /// memory itself, here and for each record. It cannot report a failure of that: the process is
+    /// aborted then.
     pub(crate) fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
-        let raw = zeroed(RAW)?;
+        let raw = zeroed(RAW_BYTES)?;
         let state = ServerConnection::new(config).map_err(io::Error::other)?;
         self.tls = Some(Mutex::new(state));
         lock(&self.inward).raw.bytes = raw;
         Ok(())
     }
 
-    /// Deadlines of [`read`](Self::read) are looked at this often, where waiting for them exactly
-    /// would cost a system call more: at a unix socket.
+    /// Sets how often a [`read`](Self::read) on a unix socket checks its deadline. An exact wait
+    /// would cost one more system call for each read.
     pub(crate) fn look_up_every(&self, time: Option<Duration>) -> io::Result<()> {
         match &self.socket {
             Socket::Unix(socket) => socket.set_read_timeout(time),
@@ -149,11 +152,12 @@ impl Channel {
         }
     }
 
-    /// Reads some bytes, at least one; none at the end. Once the server ends, that is behind what
-    /// had arrived then.
+    /// Reads at least one byte, or returns 0 at the end. Once the server ends, the input ends
+    /// behind the bytes that had arrived by then.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if nothing came in time, however often a part of a record did.
+    /// [`io::ErrorKind::TimedOut`] if no byte came in time. A part of a TLS record does not count
+    /// as one.
     pub(crate) fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         let inward = &mut *lock(&self.inward);
         let Some(tls) = &self.tls else {
@@ -166,8 +170,8 @@ impl Channel {
                 (tls.is_handshaking(), raw.decrypt(&mut tls, buf))
             };
             if handshake || plain.is_err() {
-                // Nobody writes during a handshake; and an alert is the last that is sent, unless
-                // somebody is sending.
+                // No other thread writes during a TLS handshake. An alert after an error is sent
+                // too, unless another thread is sending at this moment.
                 if let Ok(mut records) = self.outward.try_lock() {
                     let patience = deadline.unwrap_or_else(|| Instant::now() + LINGER);
                     self.send_pending(tls, &mut records, Some(patience))?;
@@ -178,7 +182,8 @@ impl Channel {
             }
             let len = self.recv(&mut inward.last, &mut raw.bytes, deadline)?;
             if len == 0 {
-                // Cut off without a goodbye: the end, as without TLS.
+                // The client closed the socket without a close alert. This counts as the end, as
+                // without TLS.
                 return Ok(0);
             }
             (raw.begin, raw.end) = (0, len);
@@ -193,12 +198,12 @@ impl Channel {
         deadline: Option<Instant>,
     ) -> io::Result<usize> {
         loop {
-            if last.is_none() && self.stop.is_said() {
+            if last.is_none() && self.stop.is_set() {
                 *last = Some(self.socket.arrived()?);
             }
             if let Some(last) = last {
                 let most = buf.len().min(usize::try_from(*last).unwrap_or(usize::MAX));
-                // Nothing is waited for any more: what has not come by now is cut off.
+                // Nothing is waited for any more. Bytes that have not come by now are cut off.
                 let len = match self.socket.recv_now(&mut buf[..most]) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     len => len?,
@@ -207,7 +212,7 @@ impl Channel {
                 return Ok(len);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                // What has come is in time, however late this thread looks.
+                // Bytes that are here came in time, however late this thread looks.
                 return match self.socket.recv_now(buf) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         Err(io::ErrorKind::TimedOut.into())
@@ -216,8 +221,8 @@ impl Channel {
                 };
             }
             if self.socket.is_unix() {
-                // One call where two would be exact. At the end it is shut down for reading, which
-                // wakes who waits here.
+                // One system call, where an exact deadline would take two. At the end the server
+                // shuts the socket down for reading, which wakes a thread that waits here.
                 match self.socket.recv(buf) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     done => return done,
@@ -233,7 +238,8 @@ impl Channel {
         }
     }
 
-    /// Waits until nobody else sends: what is written through it follows itself.
+    /// Waits until no other thread sends, and returns the writing side. No other bytes come between
+    /// its writes.
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender {
             channel: self,
@@ -241,14 +247,15 @@ impl Channel {
         }
     }
 
-    /// Says goodbye and ends both directions. With `linger` the other side gets a little time to
-    /// take what was sent to it: a TCP socket that is closed with unread bytes in it takes back
-    /// what is still on its way.
+    /// Sends a close alert if TLS is on, and ends both directions. With `linger`, waits up to 1
+    /// second for the client to close its side, and drops the bytes that it sends meanwhile. This
+    /// is needed for TCP: a socket that is closed with unread bytes in it resets the connection,
+    /// and replies on their way are lost.
     pub(crate) fn close(&self, linger: bool) {
         let deadline = Instant::now() + LINGER;
         if let Some(tls) = &self.tls {
             lock(tls).send_close_notify();
-            // Whoever is gone needs no goodbye.
+            // A client that is gone needs no close alert.
             let _ = self.send_pending(tls, &mut lock(&self.outward), Some(deadline));
         }
         self.socket.shutdown(Shutdown::Write);

@@ -1,4 +1,4 @@
-//! How a connection ended.
+//! The reason why a connection ended.
 
 use crate::device::Errno;
 use crate::proto::Violation;
@@ -6,32 +6,32 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// The reason for which a connection ended.
+/// The reason why a connection ended, or why a client was not served.
 #[derive(Debug)]
 pub enum CloseReason {
     /// The client said goodbye.
     Goodbye,
-    /// The client was gone; `cut` if that was in the middle of a request, which then never
-    /// happened.
+    /// The client closed the connection without a goodbye.
     Gone {
-        /// A part of a request had come.
+        /// The last request was cut off, and was not executed.
         cut: bool,
     },
-    /// The client did what the protocol has no answer to.
+    /// The client broke the protocol in a way that cannot be answered.
     Violation(Violation),
-    /// The device did not take the client.
+    /// The device refused the client.
     KeptOut(Errno),
-    /// The handshake took too long; or the rest of a request, or taking replies, at TCP.
+    /// The handshake took longer than this; or, at TCP, the rest of a request or receiving replies
+    /// did.
     Slow(Duration),
-    /// It neither sent nor took a byte for too long.
+    /// The client neither sent nor received a byte for this time.
     Idle(Duration),
-    /// The client was through with its handshake and found no place: so many are taken.
+    /// All places were taken when the handshake ended. Holds their number.
     TooMany(usize),
-    /// Another client needed the place.
+    /// Another client needed its place.
     Displaced,
-    /// By [`Clients::disconnect`](crate::Clients::disconnect).
+    /// [`Clients::disconnect`](crate::Clients::disconnect) ended it.
     Disconnected,
-    /// The device failed in the middle of a reply that has no place for an error.
+    /// The device failed in the middle of a reply, where an error cannot be sent any more.
     Failed(Errno),
     /// There is no memory for the connection's buffers.
     NoMemory,
@@ -48,7 +48,7 @@ impl From<Violation> for CloseReason {
 }
 
 impl CloseReason {
-    /// Of a socket that failed, maybe because this time was over, or for want of memory.
+    /// Makes the reason of a failed call on a socket. `time` is the limit that a timeout exceeded.
     pub(crate) fn of(error: io::Error, time: Duration) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => Self::Slow(time),

@@ -1,30 +1,30 @@
 //! One connection: the handshake, then batches of requests.
 //!
-//! Data model: `socket -> batch of whole requests -> device -> replies -> socket`. A payload is
-//! read from the socket to where the device takes it from, and by the device to where it is sent
-//! from.
+//! Data model: `socket -> batch of whole requests -> device -> replies -> socket`. A payload is not
+//! copied: it is read from the socket into the buffer that the device writes from, and by the
+//! device into the buffer that the reply is sent from.
 //!
-//! A thread reads what has arrived, takes a batch of whole requests, and, if the device is slow,
-//! leaves reading to the next thread while it works. With one quick request in flight nothing is
-//! ever handed over. Replies are sent a batch at a time, in any order. See
-//! `docs/decisions/0022-nbd-event-loop.md`. The first thread has buffers of the connection's own;
-//! those of others are lent, see `docs/decisions/0027-shares-of-clients.md`.
+//! A thread reads the bytes that have arrived and takes a batch of whole requests. If the device is
+//! slow, it lets another thread read on while it works. With one quick request in flight, no thread
+//! ever hands over to another. Replies are sent a batch at a time, in any order. See
+//! `docs/decisions/0022-nbd-event-loop.md`. The first thread uses buffers of the connection; the
+//! buffers of further threads are lent, see `docs/decisions/0027-shares-of-clients.md`.
 //!
 //! # Locking
-//! `inbox`: a turn, had while reading, and, if nothing else is there to do, while working. The
-//! channel's locks come after it.
+//! `inbox` is a turn. A thread has it while it reads, and also while it works if no other thread is
+//! needed to read. The channel's locks are taken after it.
 
 use crate::batch::{Batch, Carry, Unanswered};
 use crate::channel::Channel;
+use crate::client::Client;
 use crate::close_reason::CloseReason;
-use crate::guest::Guest;
-use crate::handshake::Lobby;
+use crate::handshake::SocketHandshake;
 use crate::lender::{Account, Lender, Loan};
 use crate::proto::Wish;
 use crate::service_time::ServiceTime;
 use crate::session::Session;
 use crate::socket::Socket;
-use crate::turn::{Held, Turn};
+use crate::turn::{Turn, TurnGuard};
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -36,15 +36,15 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-/// How long a thread with borrowed buffers waits, for its turn or for its client, before it gives
-/// them back.
+/// The time that a thread with borrowed buffers waits, for its turn or for its client, before it
+/// gives the buffers back.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The bounds of a connection.
+/// The limits of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) handshake: Duration,
-    /// Of TCP alone.
+    /// For TCP only.
     pub(crate) request: Duration,
     pub(crate) idle: Option<Duration>,
     pub(crate) in_flight: u64,
@@ -52,79 +52,81 @@ pub(crate) struct Bounds {
     pub(crate) lender: Arc<Lender>,
 }
 
-/// The owner of the places in service.
-pub(crate) trait Door {
-    /// Lets the client in, or says why not. Another one may have to go for it.
+/// Gives places in service to clients.
+pub(crate) trait Admission {
+    /// Gives the client a place in service, or returns the reason for refusing it. Another client
+    /// may be displaced for it.
     fn admit(&self) -> Result<(), CloseReason>;
-    /// A client that was not let in was told why.
+    /// Notes that a client was told why it is not served.
     fn denied(&self, why: CloseReason);
 }
 
-/// Serves a connection to its end, whose handshake begins in `lobby`.
+/// Serves a connection from its handshake to its end. Returns the reason for the end.
 pub(crate) fn serve(
     mut channel: Channel,
-    mut lobby: Lobby<'_>,
+    mut handshake: SocketHandshake<'_>,
     bounds: &Bounds,
-    guest: &Guest,
-    door: &impl Door,
+    client: &Client,
+    admission: &impl Admission,
 ) -> CloseReason {
-    let end = receive(&mut channel, &mut lobby, bounds, guest, door);
+    let end = receive(&mut channel, &mut handshake, bounds, client, admission);
     let end = end.unwrap_or_else(|end| end);
     channel.close(!matches!(end, CloseReason::Goodbye));
     end
 }
 
-/// Asks for the client's wish, until one is granted and has come to its end.
+/// Takes the client's wishes until one is granted, and serves that one to its end.
 fn receive(
     channel: &mut Channel,
-    lobby: &mut Lobby<'_>,
+    handshake: &mut SocketHandshake<'_>,
     bounds: &Bounds,
-    guest: &Guest,
-    door: &impl Door,
+    client: &Client,
+    admission: &impl Admission,
 ) -> Result<CloseReason, CloseReason> {
-    while let Some(wish) = lobby.next(channel)? {
-        match attend(channel, lobby, &wish, (bounds, guest, door)) {
+    while let Some(wish) = handshake.next(channel)? {
+        match attend(channel, handshake, &wish, (bounds, client, admission)) {
             Served::ToItsEnd(end) => return end,
-            Served::Not(why) => door.denied(lobby.deny(channel, &wish, why)?),
+            Served::Not(why) => admission.denied(handshake.deny(channel, &wish, why)?),
         }
     }
     Ok(CloseReason::Goodbye)
 }
 
-/// The outcome of a client's wish.
+/// The outcome of one wish of a client.
 enum Served {
-    /// It was told that it may begin, and has come to its end.
+    /// The wish was granted, and the connection has ended.
     ToItsEnd(Result<CloseReason, CloseReason>),
-    /// It was not told so.
+    /// The wish was not granted.
     Not(CloseReason),
 }
 
-/// Serves a client that the device takes, if there is memory and a place for it.
+/// Serves a client if the device accepts it and there are memory and a place for it.
 ///
-/// The place comes last before the answer: somebody else may have to go for it, and nobody shall go
-/// for a client that cannot be served.
-fn attend<D: Door>(
+/// The place is taken last, just before the answer: another client may be displaced for it, and
+/// none should be displaced for a client that cannot be served.
+fn attend<D: Admission>(
     channel: &Channel,
-    lobby: &mut Lobby<'_>,
+    handshake: &mut SocketHandshake<'_>,
     wish: &Wish,
-    (bounds, guest, door): (&Bounds, &Guest, &D),
+    (bounds, client, admission): (&Bounds, &Client, &D),
 ) -> Served {
     let export = &wish.agreement.export;
     let mut served = None;
     let attached = export.device().attached(&mut || {
-        let account = bounds.lender.account(guest.origin.peer(), guest.number);
+        let account = bounds.lender.account(client.origin.peer(), client.number);
         let batch = Batch::new(wish.agreement.mode, account.clone());
         let prepared = batch.map_err(|_| CloseReason::NoMemory);
-        let admitted = prepared.and_then(|batch| door.admit().map(|()| batch));
+        let admitted = prepared.and_then(|batch| admission.admit().map(|()| batch));
         served = Some(match admitted {
             Err(why) => Served::Not(why),
             Ok(batch) => {
                 let converse = || {
-                    // Before the answer: who has it is listed with its export.
-                    guest.got(export.name());
-                    let (session, early) = begin(channel, lobby, wish, bounds)?;
-                    guest.touch();
-                    let of = (bounds, guest, account);
+                    // Set before the answer, so that a client that may begin is listed with its
+                    // export.
+                    client.got(export.name());
+                    let (session, early) = begin(channel, handshake, wish, bounds)?;
+                    client.touch();
+                    let of = (bounds, client, account);
                     let connection = Connection::new(channel, session, early, of);
                     std::thread::scope(|scope| connection.work(scope, batch, None));
                     Ok(connection.end())
@@ -136,37 +138,37 @@ fn attend<D: Door>(
     match (served, attached) {
         (Some(served), _) => served,
         (None, Err(errno)) => Served::Not(CloseReason::KeptOut(errno)),
-        // A device that did not call it has no use for the client.
+        // The device returned without calling the session: it does not want the client.
         (None, Ok(())) => Served::ToItsEnd(Ok(CloseReason::Gone { cut: false })),
     }
 }
 
-/// Tells a client that it may begin. Returns its session, and what it sent beyond the handshake.
+/// Grants a wish. Returns the session, and the bytes that the client sent after the handshake.
 fn begin(
     channel: &Channel,
-    lobby: &mut Lobby<'_>,
+    handshake: &mut SocketHandshake<'_>,
     wish: &Wish,
     bounds: &Bounds,
 ) -> Result<(Session, Vec<u8>), CloseReason> {
-    let granted = lobby.grant(channel, wish)?;
+    let granted = handshake.grant(channel, wish)?;
     let looks = channel.look_up_every(bounds.idle);
     looks.map_err(|error| CloseReason::of(error, bounds.handshake))?;
     Ok(granted)
 }
 
-/// Bytes that were read, and that no thread has taken.
+/// The bytes that were read and that no thread has taken yet.
 #[derive(Debug)]
 struct Inbox {
     carry: Carry,
-    /// Nothing more is read.
+    /// The reason why nothing more is read, once there is one.
     end: Option<CloseReason>,
-    /// A thread that reads at a unix socket looks up after [`LINGER`], and not only when the
-    /// client is idle for too long.
+    /// A read on a unix socket returns after [`LINGER`] without bytes, and not only when the
+    /// client was idle for too long.
     restless: bool,
 }
 
-/// Ends a connection whose device panics: a request without an answer would keep its client waiting
-/// for ever.
+/// Shuts the socket down if its thread panics. Without this, the client would wait for ever for the
+/// answer to its request.
 struct HangUp<'a>(&'a Socket);
 
 impl Drop for HangUp<'_> {
@@ -181,14 +183,15 @@ struct Connection<'a> {
     channel: &'a Channel,
     session: Session,
     bounds: &'a Bounds,
-    guest: &'a Guest,
+    client: &'a Client,
     account: Account,
     inbox: Turn<Inbox>,
-    /// Why nothing more is answered: then nothing more is done.
+    /// The reason why no more replies are sent, once there is one. Then no more requests are
+    /// executed.
     failure: OnceLock<CloseReason>,
-    /// Bytes of payload of batches that are being worked on.
+    /// The bytes of payload of the batches in progress.
     in_flight: AtomicU64,
-    /// Threads that have a batch.
+    /// The number of threads with a batch in progress.
     working: AtomicUsize,
     threads: AtomicUsize,
     service_time: ServiceTime,
@@ -199,13 +202,13 @@ impl<'a> Connection<'a> {
         channel: &'a Channel,
         session: Session,
         early: Vec<u8>,
-        (bounds, guest, account): (&'a Bounds, &'a Guest, Account),
+        (bounds, client, account): (&'a Bounds, &'a Client, Account),
     ) -> Self {
         Self {
             channel,
             session,
             bounds,
-            guest,
+            client,
             account,
             inbox: Turn::new(Inbox {
                 carry: Carry::new(early),
@@ -226,9 +229,9 @@ impl<'a> Connection<'a> {
         end.unwrap_or(CloseReason::Gone { cut: false })
     }
 
-    /// What each thread does until the connection ends, or nothing is left to do for buffers that
-    /// are lent. Orderings are relaxed: the counters are guesses at whether another thread is worth
-    /// its while, and the locks order everything else.
+    /// Runs the loop of one thread, until the connection ends or the thread's borrowed buffers are
+    /// not needed any more. The counters are relaxed: they only help to decide whether another
+    /// thread is worthwhile, and the locks order everything else.
     fn work<'s>(&'s self, scope: &'s Scope<'s, '_>, mut batch: Batch, loan: Option<Loan>) {
         let _hang_up = HangUp(self.channel.socket());
         let mut kept = None;
@@ -248,7 +251,7 @@ impl<'a> Connection<'a> {
                 return;
             }
             let weight = batch.weight();
-            self.guest.asked(batch.len() as u64, weight);
+            self.client.asked(batch.len() as u64, weight);
             let before = self.in_flight.fetch_add(weight, Ordering::Relaxed);
             self.working.fetch_add(1, Ordering::Relaxed);
             let room = before + weight < self.bounds.in_flight;
@@ -258,7 +261,7 @@ impl<'a> Connection<'a> {
                 drop(inbox);
                 self.call_helper(scope);
             } else {
-                // Nothing more is read, and nobody is woken.
+                // No other thread is woken, and nothing is read meanwhile.
                 kept = Some(inbox);
             }
             self.answer(&mut batch);
@@ -267,8 +270,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Waits until reading is this thread's; or until what it works with is due.
-    fn take_inbox(&self, batch: &mut Batch, loan: Option<&Loan>) -> Option<Held<'_, Inbox>> {
+    /// Waits for the inbox. Returns `None` when this thread's loan must be given back.
+    fn take_inbox(&self, batch: &mut Batch, loan: Option<&Loan>) -> Option<TurnGuard<'_, Inbox>> {
         if loan.is_some_and(Loan::is_due) {
             return None;
         }
@@ -277,15 +280,16 @@ impl<'a> Connection<'a> {
         Some(inbox)
     }
 
-    /// Lets the device work on a batch, sends the replies, and notes how long the device took.
+    /// Executes a batch on the device, sends the replies, and notes the device's time.
     ///
-    /// A reply that cannot be sent whole ends the connection, before another thread can send: the
-    /// client would take that for the rest of it.
+    /// A reply that cannot be sent whole ends the connection before another thread can send.
+    /// Otherwise the client would take the next bytes for the rest of that reply.
     fn answer(&self, batch: &mut Batch) {
         let begun = Instant::now();
         let mut sending = Duration::ZERO;
         let mut sender = None;
-        // Dropped before the sender, like what it does below.
+        // Dropped before the sender, so that the socket is shut down before another thread can
+        // send.
         let _hang_up = HangUp(self.channel.socket());
         let done = batch.execute(&self.session, |replies, more| {
             let begun = Instant::now();
@@ -295,11 +299,11 @@ impl<'a> Connection<'a> {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             let sent = wire.write(replies, deadline);
-            // After a part of a reply nobody else sends.
+            // The sender is kept in the middle of a reply, so that no other thread sends.
             if !more && sent.is_ok() {
                 sender = None;
             }
-            self.guest.touch();
+            self.client.touch();
             sending += begun.elapsed();
             sent
         });
@@ -314,28 +318,28 @@ impl<'a> Connection<'a> {
                 }
                 Unanswered::Failed(errno) => CloseReason::Failed(errno),
             };
-            // The first one is told. Whoever reads learns of it by reading.
+            // Only the first failure is kept. A thread that reads notices the shutdown.
             let _ = self.failure.set(end);
             self.channel.socket().shutdown(Shutdown::Both);
         }
         drop(sender);
     }
 
-    /// Returns how long a client gets for what it has to take, or to send, at once. A unix socket's
-    /// takes nothing from others meanwhile.
+    /// Returns the time that a client gets to send or to receive 128 KiB. A slow client of a unix
+    /// socket holds up no other, so only the idle limit counts there.
     fn patience(&self) -> Option<Duration> {
         let tcp = (!self.channel.socket().is_unix()).then_some(self.bounds.request);
         [tcp, self.bounds.idle].into_iter().flatten().min()
     }
 
-    /// Says whether another thread may read on when the inbox is left.
+    /// Says whether another thread may take the inbox when this one leaves it.
     fn may_have_helper(&self) -> bool {
         let most = self.bounds.threads;
         most > 1 && (self.inbox.is_awaited() || self.threads.load(Ordering::Relaxed) <= most)
     }
 
-    /// Sees to it that another thread reads on, if there can be one; if not, whoever is done first
-    /// does.
+    /// Makes sure that another thread takes the inbox: one that waits for it, or a new one if there
+    /// are memory and threads left. Otherwise the first thread that finishes its batch takes it.
     fn call_helper<'s>(&'s self, scope: &'s Scope<'s, '_>) {
         if self.inbox.is_wanted() {
             return;

@@ -1,30 +1,30 @@
-//! What a block device has to do to be served.
+//! The trait that a block device implements to be served.
 
 use std::error::Error;
 use std::fmt;
 
 /// A block device: bytes `0..size()`.
 ///
-/// The server calls it from several threads at once, and checks each range against
+/// The server calls it from several threads at once. It checks each range against
 /// [`size`](Self::size), [`block_sizes`](Self::block_sizes) and [`read_only`](Self::read_only)
-/// before. A device that shrinks meanwhile answers [`Errno::Inval`] itself. Whatever is called may
-/// block; other requests of the connection go on beside it.
+/// first. A device that shrinks in between returns [`Errno::Inval`] itself. Every method may block;
+/// other requests of the connection go on meanwhile.
 pub trait Device: Send + Sync {
-    /// Returns the number of bytes that there are. A client learns of a change when it connects
-    /// again.
+    /// Returns the size in bytes. A client learns of a change only when it connects again.
     fn size(&self) -> u64;
 
-    /// Runs a client's session, from the end of its handshake to the end of its connection. What
-    /// this does around it, the device does for each client; several sessions run at once.
+    /// Runs a client's session, from the end of its handshake to the end of its connection. A
+    /// device may do work for each client before and after it. Several sessions run at once.
     ///
     /// # Errors
-    /// Whatever keeps the client out: it is told so, and `session` was not called.
+    /// The reason for refusing the client, which is told to it. Then `session` must not have been
+    /// called.
     fn attached(&self, session: &mut dyn FnMut()) -> Result<(), Errno> {
         session();
         Ok(())
     }
 
-    /// Returns what requests have to look like.
+    /// Returns the block sizes that requests must keep to.
     fn block_sizes(&self) -> BlockSizes {
         BlockSizes::default()
     }
@@ -34,17 +34,16 @@ pub trait Device: Send + Sync {
         false
     }
 
-    /// Says whether [`write_zeroes`](Self::write_zeroes) is faster than writing zeroes, whatever
-    /// the range and [`Space`] are. Only then clients are offered to ask for nothing slower
-    /// (`NBD_CMD_FLAG_FAST_ZERO`).
+    /// Says whether [`write_zeroes`](Self::write_zeroes) is always faster than writing zeroes,
+    /// whatever the range and [`Space`]. Only then is `NBD_CMD_FLAG_FAST_ZERO` offered to clients.
     fn zeroes_fast(&self) -> bool {
         false
     }
 
-    /// Reads `buf.len()` bytes from `offset`. After [`Content::Data`] every byte of `buf` must be
-    /// written: it comes with bytes of earlier requests in it; zeroes among them are found
-    /// there, and sent as holes. After [`Content::Zeroes`] the whole range reads as zeroes, and
-    /// what is in `buf` counts for nothing.
+    /// Reads `buf.len()` bytes from `offset`. A device that returns [`Content::Data`] must have
+    /// written every byte of `buf`, which holds bytes of earlier requests at first. The server
+    /// looks for zeroes in it and sends them as holes. A device that returns [`Content::Zeroes`]
+    /// need not touch `buf`: the whole range reads as zeroes.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -68,14 +67,14 @@ pub trait Device: Send + Sync {
     /// Whatever the client shall be told.
     fn trim(&self, offset: u64, len: u64) -> Result<(), Errno>;
 
-    /// Returns when every write that has returned is as safe as this device can make it. A request
-    /// with FUA is the operation, then this.
+    /// Makes every write that has returned as safe as this device can. A request with the FUA flag
+    /// is the operation, then a flush.
     ///
     /// # Errors
     /// Whatever the client shall be told.
     fn flush(&self) -> Result<(), Errno>;
 
-    /// Takes a hint that the range will be read soon.
+    /// Takes the hint that the range will be read soon.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -84,13 +83,13 @@ pub trait Device: Send + Sync {
         Ok(())
     }
 
-    /// Says whether [`block_status`](Self::block_status) knows of `context`.
-    /// [`Context::Allocation`] every device must know.
+    /// Says whether [`block_status`](Self::block_status) supports `context`. Every device must
+    /// support [`Context::Allocation`].
     fn knows(&self, context: Context) -> bool {
         context == Context::Allocation
     }
 
-    /// Pushes the state of the range from `offset` on, in order, until `extents` takes no more.
+    /// Pushes the extents of the range from `offset` on, in order, until `extents` takes no more.
     ///
     /// # Errors
     /// Whatever the client shall be told.
@@ -105,13 +104,13 @@ pub trait Device: Send + Sync {
 /// The outcome of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Bytes, all of them in the buffer.
+    /// The buffer holds the bytes.
     Data,
-    /// Nothing but zeroes; the buffer was left as it was, or not.
+    /// The range reads as zeroes. The contents of the buffer do not count.
     Zeroes,
 }
 
-/// The space under zeroes that are written: kept, or given up.
+/// The storage of a range of zeroes: kept, or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
     /// The range may become a hole.
@@ -123,16 +122,16 @@ pub enum Space {
 /// Sizes of blocks, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSizes {
-    /// Offsets and lengths are multiples of it: a power of two, at most 64 KiB.
+    /// Offsets and lengths must be multiples of this: a power of two, at most 64 KiB.
     pub minimum: u32,
-    /// Requests do best in multiples of it: a power of two, at least 512.
+    /// Requests are fastest in multiples of this: a power of two, at least 512.
     pub preferred: u32,
-    /// Most bytes that one read or write carries.
+    /// The most bytes of one read or write.
     pub maximum: u32,
 }
 
 impl Default for BlockSizes {
-    /// Any byte, 4 KiB, 32 MiB: what every client takes.
+    /// Returns 1 byte, 4 KiB and 32 MiB, which every client supports.
     fn default() -> Self {
         Self {
             minimum: 1,
@@ -147,14 +146,14 @@ impl Default for BlockSizes {
 pub enum Context {
     /// `base:allocation`: [`Extents::DATA`], [`Extents::ZERO`] or [`Extents::HOLE`].
     Allocation,
-    /// `x-zs:stored-size`: bytes that the extent takes as it is stored.
+    /// `x-zs:stored-size`: the bytes that the extent takes in storage.
     StoredSize,
 }
 
 impl Context {
     pub(crate) const ALL: [Self; 2] = [Self::Allocation, Self::StoredSize];
 
-    /// Its name in the protocol.
+    /// Returns its name in the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -163,7 +162,7 @@ impl Context {
         }
     }
 
-    /// Its identifier in replies.
+    /// Returns its identifier in replies.
     pub(crate) const fn id(self) -> u32 {
         match self {
             Self::Allocation => 1,
@@ -172,17 +171,17 @@ impl Context {
     }
 }
 
-/// A piece of a device and its state.
+/// A range of a device, and its status in one context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes; never 0.
+    /// The length in bytes; never 0.
     pub len: u64,
-    /// What the context says of them. Clients without extended headers are told [`u32::MAX`] in
-    /// place of more.
+    /// The status in the context. Clients without extended headers get [`u32::MAX`] in place of a
+    /// larger one.
     pub status: u64,
 }
 
-/// The states of consecutive pieces, as many as a reply takes.
+/// Consecutive extents, as many as a reply holds.
 #[derive(Debug)]
 pub struct Extents {
     list: Vec<Extent>,
@@ -192,14 +191,14 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Bytes that somebody wrote.
+    /// Allocated bytes.
     pub const DATA: u64 = 0;
-    /// Allocated, and known to read as zeroes.
+    /// Allocated bytes that are known to be zeroes.
     pub const ZERO: u64 = 2;
-    /// Not allocated; reads as zeroes.
+    /// Bytes that are not allocated, and read as zeroes.
     pub const HOLE: u64 = 3;
 
-    /// For `len` bytes and at most `most` pieces.
+    /// Makes an empty list for `len` bytes and at most `most` extents.
     #[must_use]
     pub fn new(len: u64, most: usize, context: Context) -> Self {
         Self {
@@ -210,9 +209,9 @@ impl Extents {
         }
     }
 
-    /// Adds the next `len` bytes, cut at the end of the range. Neighbours of one allocation state
-    /// become one piece. Returns whether more is wanted: not beyond what the reply takes, nor
-    /// what there is memory for.
+    /// Adds an extent of the next `len` bytes, cut at the end of the range. Neighbours with the
+    /// same allocation status become one extent. Returns whether more extents are wanted: not after
+    /// the end of the range, nor when the reply is full or there is no memory for it.
     pub fn push(&mut self, len: u64, status: u64) -> bool {
         let len = len.min(self.left);
         let full = self.list.len() == self.most || self.list.try_reserve(1).is_err();
@@ -226,20 +225,20 @@ impl Extents {
         self.left > 0
     }
 
-    /// Returns the number of bytes of the range that nobody has said anything about.
+    /// Returns the bytes of the range for which no extent was pushed yet.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Returns what there is so far.
+    /// Returns the extents so far.
     #[must_use]
     pub fn list(&self) -> &[Extent] {
         &self.list
     }
 }
 
-/// An error as the protocol knows it.
+/// An error of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errno {
     /// Not permitted.
@@ -284,7 +283,7 @@ impl fmt::Display for Errno {
 }
 
 impl Errno {
-    /// Returns the same in words.
+    /// Returns its text.
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Perm => "not permitted",

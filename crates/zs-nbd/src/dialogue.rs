@@ -10,14 +10,14 @@ use crate::session::Session;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// One connection in clear, as a function from bytes to bytes: for transports that are no sockets,
-/// for tests and fuzzing.
+/// One connection in clear, as a function from bytes to bytes. It is for transports other than
+/// sockets, for tests and for fuzzing.
 ///
-/// What comes out does not depend on how the input is cut into pieces.
+/// The output does not depend on how the input is divided between calls.
 #[derive(Debug)]
 pub struct Dialogue<'a> {
     stage: Stage<'a>,
-    /// Bytes that the handshake has not taken yet.
+    /// The bytes that the handshake has not taken yet.
     pending: Vec<u8>,
 }
 
@@ -28,18 +28,18 @@ enum Stage<'a> {
     Over,
 }
 
-/// The state of a dialogue: it goes on, or not.
+/// The state of a dialogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It waits for more.
+    /// It waits for more bytes.
     Open,
-    /// The client said goodbye; or the device failed in the middle of a reply that has no place for
-    /// an error; or there is no memory for the buffers.
+    /// It has ended: the client said goodbye; or the device failed in the middle of a reply, where
+    /// an error cannot be sent any more; or there is no memory for the buffers.
     Over,
 }
 
 impl<'a> Dialogue<'a> {
-    /// Begins one; `out` gets the greeting.
+    /// Begins a dialogue. Appends the greeting to `out`.
     pub fn new(exports: &'a Exports, out: &mut Vec<u8>) -> Self {
         let refusals = Arc::new(Refusals::untold());
         let handshake = Handshake::new(exports, Security::Clear, Arc::clone(&refusals), out);
@@ -49,11 +49,11 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// Takes bytes of the client, and appends the answers.
+    /// Takes bytes of the client, and appends the answers to `out`.
     ///
     /// # Errors
-    /// [`Violation`] if the protocol has no answer: the connection has to be closed. What has been
-    /// appended is still to be sent.
+    /// [`Violation`] if the client broke the protocol in a way that cannot be answered. The
+    /// connection must be closed, after the bytes in `out` were sent.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, Violation> {
         let Stage::Handshake(handshake, refusals) = &mut self.stage else {
             return self.requests(bytes, out);
@@ -70,7 +70,8 @@ impl<'a> Dialogue<'a> {
                     return Ok(Progress::Over);
                 }
                 Step::Begin(wish) => {
-                    let Ok(batch) = Batch::new(wish.agreement.mode, Account::poor()) else {
+                    let Ok(batch) = Batch::new(wish.agreement.mode, Account::without_loans())
+                    else {
                         self.stage = Stage::Over;
                         return Ok(Progress::Over);
                     };
@@ -127,5 +128,5 @@ impl<'a> Dialogue<'a> {
     }
 }
 
-/// More bytes are wanted than there are.
+/// The error of a read without bytes left: more must come first.
 struct Wanting;

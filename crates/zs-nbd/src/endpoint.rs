@@ -1,14 +1,14 @@
-//! Where clients connect: unix sockets and TCP.
+//! Endpoints: unix sockets and TCP ports that listen for clients.
 //!
-//! A unix socket is for its owner (and root): its file has mode 0600 from its first moment on, and
-//! who connects is asked for their user. It is made under a name of its own and linked to the one
-//! that was asked for, when it listens already: so of servers that start at once one gets the name,
-//! and whoever finds it can connect. A file that a server left behind is replaced; one in use is
-//! not. Only for that the folder is locked, and nobody waits for the lock: anyone may hold one on a
-//! folder like `/tmp`, for ever.
+//! A unix socket is for its owner and for root only. Its file has mode 0600 from the start, and the
+//! user of each connecting process is checked. The socket is made under a temporary name, starts
+//! listening, and is then linked to its final name. So only one of several servers that start at
+//! once gets the name, and a client that finds the file can connect. A file left by a server that
+//! is gone is replaced; a file in use is not. The folder is locked for a replacement only. Nothing
+//! waits for that lock, because any user may hold a lock on a folder like `/tmp` for ever.
 //!
 //! # Locking
-//! A listener's file has a lock, held while it is removed.
+//! A listener's file has a lock, held while the file is removed.
 
 use crate::socket::Socket;
 use crate::tls::Tls;
@@ -25,27 +25,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tempfile::NamedTempFile;
 
-/// Bytes of replies that the system takes in before their client does, at most (it counts its own
-/// records, too, and is asked for half of that): several replies of 128 KiB, where its default is
-/// not much more than one.
+/// The bytes of the send buffer that the system is asked for. It holds several replies of 128 KiB;
+/// the default holds hardly more than one. (Linux doubles the number, and counts its own records in
+/// it.)
 const SEND_BUFFER: usize = 512 << 10;
-/// Connections that wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Why nobody can connect there.
+/// The reason why an endpoint could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// A server answers there.
     #[error("{}: in use by another server", .0.display())]
     InUse(PathBuf),
-    /// Something else than a socket has that name.
+    /// A file that is no socket has that name.
     #[error("{}: there is a file of this name that is no socket", .0.display())]
     NoSocket(PathBuf),
-    /// A server that is gone left its socket, and somebody has locked the folder: another server
-    /// that replaces it at this moment, or somebody who wants to keep this one from it.
+    /// A server that is gone left its socket, and another process has locked the folder. It may be
+    /// another server that is replacing the socket, or a process that wants to prevent this.
     #[error("{}: left by a server that is gone, and its folder is locked: try again, or remove it", .0.display())]
     Locked(PathBuf),
-    /// TCP beyond this machine, without TLS.
+    /// A TCP address beyond this machine, without TLS.
     #[error("{0}: beyond this machine only with TLS and certificates of clients")]
     NeedsTls(SocketAddr),
     /// A unix socket could not be made.
@@ -56,10 +56,10 @@ pub enum EndpointError {
         /// The system's error.
         source: io::Error,
     },
-    /// A TCP port that somebody else bound is of no use.
+    /// A TCP port that was handed over cannot be used.
     #[error("a TCP port that was handed over: {0}")]
     Inherited(io::Error),
-    /// A TCP port could not be had.
+    /// A TCP port could not be opened.
     #[error("{address}: {source}")]
     Tcp {
         /// The address and port.
@@ -69,7 +69,7 @@ pub enum EndpointError {
     },
 }
 
-/// A place where clients connect, listening.
+/// A listening unix socket or TCP port.
 #[derive(Debug)]
 pub struct Endpoint {
     listener: Listener,
@@ -83,7 +83,7 @@ enum Listener {
 }
 
 impl Endpoint {
-    /// Listens at a unix socket at `path`. Its file goes when the endpoint does.
+    /// Listens at a unix socket at `path`. Dropping the endpoint removes the file.
     ///
     /// # Errors
     /// [`EndpointError::InUse`], [`EndpointError::NoSocket`] or [`EndpointError::Unix`].
@@ -100,11 +100,12 @@ impl Endpoint {
         })
     }
 
-    /// Takes over a unix socket that somebody else made and will remove, as in socket activation.
-    /// Its permissions are theirs; who connects must still be the server's user, or root.
+    /// Takes over a unix socket that another process made and will remove, as in socket activation.
+    /// That process chooses the permissions of its file. A client must still be the server's user,
+    /// or root.
     ///
     /// # Errors
-    /// If it does not listen, or cannot be made non-blocking.
+    /// The error if the socket does not listen, or cannot be made non-blocking.
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
         must_listen(&listener)?;
         listener.set_nonblocking(true)?;
@@ -118,7 +119,7 @@ impl Endpoint {
         })
     }
 
-    /// Takes over a TCP port that somebody else bound; as in [`tcp`](Self::tcp).
+    /// Takes over a TCP port that another process bound. The rules of [`tcp`](Self::tcp) hold.
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`], [`EndpointError::Inherited`] or [`EndpointError::Tcp`].
@@ -136,8 +137,8 @@ impl Endpoint {
         })
     }
 
-    /// Listens at a TCP port; with `tls`, nobody gets further without. On loopback without TLS any
-    /// user of the machine comes in.
+    /// Listens at a TCP port. With `tls`, each client must use TLS. On loopback without TLS, any
+    /// user of the machine may connect.
     ///
     /// # Errors
     /// [`EndpointError::NeedsTls`] or [`EndpointError::Tcp`].
@@ -150,7 +151,7 @@ impl Endpoint {
         Self::inherited_tcp(listener, tls)
     }
 
-    /// Address and port of a TCP endpoint.
+    /// Returns the address and port of a TCP endpoint.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.listener {
@@ -163,8 +164,8 @@ impl Endpoint {
         self.tls.as_ref()
     }
 
-    /// Returns a connection that waits; [`io::ErrorKind::WouldBlock`] if none does,
-    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed.
+    /// Returns a waiting connection. Fails with [`io::ErrorKind::WouldBlock`] if none waits, and
+    /// with [`io::ErrorKind::PermissionDenied`] for a connection of another user, which is closed.
     pub(crate) fn accept(&self) -> io::Result<Socket> {
         match &self.listener {
             Listener::Unix(listener) => {
@@ -189,19 +190,19 @@ impl AsFd for Endpoint {
     }
 }
 
-/// A unix socket for the server's user and root, listening; its file has mode 0600 from its first
-/// moment on, and goes when this is dropped, if it is still the same.
+/// A listening unix socket for the server's user and root. Its file has mode 0600 from the start.
+/// Dropping the listener removes the file, if it is still the same one.
 #[derive(Debug)]
 pub struct PrivateListener {
-    /// None of somebody else's. Dropped first: while the socket listens, nobody takes its name,
-    /// nor its inode's number.
+    /// `None` if another process owns the file. Dropped before the socket: while the socket
+    /// listens, no other server takes its name, and its inode number is not used again.
     file: Mutex<Option<SocketFile>>,
     listener: UnixListener,
 }
 
 impl PrivateListener {
-    /// Makes the socket. A file that a server left behind is replaced, one in use is not. Waits for
-    /// nobody.
+    /// Makes the socket. Replaces a file that a server left behind, but not one in use. Never
+    /// waits.
     ///
     /// # Errors
     /// [`EndpointError::InUse`], [`EndpointError::NoSocket`], [`EndpointError::Locked`] or
@@ -214,20 +215,20 @@ impl PrivateListener {
         })
     }
 
-    /// Ends it: nobody connects any more, its file goes, and [`accept`](Self::accept) fails from
-    /// now on, where it waits, too.
+    /// Stops listening and removes the file. From now on [`accept`](Self::accept) fails, also a
+    /// call that waits.
     pub fn stop(&self) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         drop(file.take());
-        // Of a socket that listens it cannot fail. On Linux it wakes who accepts.
+        // It cannot fail for a listening socket. On Linux it wakes threads that wait in `accept`.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
 
-    /// Waits for the next connection.
+    /// Waits for the next connection, and returns it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] for one of another user, which is closed; or what the
-    /// system says.
+    /// [`io::ErrorKind::PermissionDenied`] for a connection of another user, which is closed; or
+    /// the system's error.
     pub fn accept(&self) -> io::Result<UnixStream> {
         let (socket, _) = self.listener.accept()?;
         let peer = nix::sys::socket::getsockopt(&socket, PeerCredentials)?.uid();
@@ -241,7 +242,7 @@ impl PrivateListener {
     }
 }
 
-/// The file of a unix socket, removed when this is dropped, if it is still the same.
+/// The file of a unix socket. Dropping this removes the file, if it is still the same one.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -255,7 +256,8 @@ impl SocketFile {
             path: path.to_owned(),
             source,
         };
-        // The name beside it may be shorter than this one, to which nobody could connect.
+        // The temporary name may be shorter than `path`. A path too long for an address must be
+        // refused first.
         SocketAddrUnix::new(path).map_err(|errno| failed(errno.into()))?;
         let made = listen_beside(path).map_err(failed)?;
         let found = fs::symlink_metadata(made.path()).map_err(failed)?;
@@ -268,7 +270,7 @@ impl SocketFile {
             named => named,
         };
         let socket = named.map_err(|refused| match refused.error.kind() {
-            // Somebody was quicker, behind the removal.
+            // Another server took the name after the removal.
             io::ErrorKind::AlreadyExists => EndpointError::InUse(path.to_owned()),
             _ => failed(refused.error),
         })?;
@@ -287,15 +289,16 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Between the look and the removal nobody else takes the name: the socket still listens.
+        // No other server takes the name between the check and the removal, because the socket
+        // still listens.
         if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
-            // Nobody is left to be told; the next server replaces it.
+            // An error can be reported to nobody here. The next server replaces the file.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Refuses a socket at which nobody can arrive: it would be waited at for ever.
+/// Refuses a socket that does not listen: waiting for a connection would last for ever.
 fn must_listen(socket: impl AsFd) -> io::Result<()> {
     if rustix::net::sockopt::socket_acceptconn(socket)? {
         return Ok(());
@@ -313,20 +316,20 @@ fn folder(path: &Path) -> io::Result<&Path> {
     }
 }
 
-/// Returns a socket that listens, beside `path` under a name that nobody uses; its file goes when
-/// it is dropped.
+/// Returns a listening socket with an unused name in the folder of `path`. Dropping it removes its
+/// file.
 fn listen_beside(path: &Path) -> io::Result<NamedTempFile<OwnedFd>> {
     let folder = folder(path)?;
     let mut unique = tempfile::Builder::new();
     unique.prefix(".").make_in(folder, |made| {
-        // As long as the path that was asked for: an address has room for 107 bytes.
+        // The path is built from `folder` as it was given: an address has room for 107 bytes only.
         let name = made.file_name().unwrap_or(made.as_os_str());
         Ok(listen(&folder.join(name))?)
     })
 }
 
-/// Says whether what is at `path` may be removed: the socket of a server that is gone. Nobody else
-/// replaces it while the folder that is returned is open.
+/// Checks that the file at `path` may be removed: it is the socket of a server that is gone.
+/// Returns the locked folder; no other server replaces the file while the folder is open.
 fn may_replace(path: &Path) -> Result<File, EndpointError> {
     let failed = |source: io::Error| EndpointError::Unix {
         path: path.to_owned(),
@@ -352,7 +355,7 @@ fn may_replace(path: &Path) -> Result<File, EndpointError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(EndpointError::Locked(path.to_owned())),
         locked => locked.map_err(|errno| failed(errno.into()))?,
     }
-    // Somebody else may have replaced it before it was locked.
+    // Another server may have replaced the file before the folder was locked.
     if is_abandoned(path).map_err(failed)? {
         return Ok(folder);
     }
@@ -364,8 +367,8 @@ fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// Says whether nobody listens at the socket: a connection is refused. It is not waited for, so
-/// that a server whose queue is full counts as one.
+/// Says whether no server listens at the socket, because a connection is refused. Does not wait: a
+/// server with a full queue counts as listening.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
     let address = SocketAddrUnix::new(path)?;
     match rustix::net::connect(unix_socket(SocketFlags::NONBLOCK)?, &address) {
@@ -377,8 +380,8 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
 
 fn listen(path: &Path) -> rustix::io::Result<OwnedFd> {
     let socket = unix_socket(SocketFlags::empty())?;
-    // On Linux a socket's own mode, less the umask, becomes that of its file: there is no moment in
-    // which it is another.
+    // On Linux the file gets the mode of the socket, less the umask. So the file never has another
+    // mode.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;

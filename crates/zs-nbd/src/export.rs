@@ -18,7 +18,8 @@ impl Export {
     /// Makes a device under a name.
     ///
     /// # Errors
-    /// If the name or the description is longer than 4096 bytes, or has a NUL in it.
+    /// [`InvalidExport::Text`] if the name or the description is longer than 4096 bytes or has a
+    /// NUL in it.
     pub fn new(
         name: impl Into<String>,
         description: impl Into<String>,
@@ -36,13 +37,13 @@ impl Export {
         })
     }
 
-    /// Returns what clients ask for.
+    /// Returns the name that clients ask for.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// For people; may be empty.
+    /// Returns the description, for people; it may be empty.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
@@ -64,29 +65,29 @@ impl fmt::Debug for Export {
     }
 }
 
-/// Longest string of the protocol, in bytes.
+/// The longest string of the protocol, in bytes.
 pub(crate) const MAX_STRING: usize = 4096;
 
 /// A fault of an export, or of a set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidExport {
-    /// Too long, or with a NUL.
+    /// A text is too long, or has a NUL in it.
     #[error("names and descriptions of exports have at most {MAX_STRING} bytes, and no NUL")]
     Text,
-    /// Two of one name.
+    /// Two exports have the same name.
     #[error("two exports have one name")]
     Twice,
-    /// None at all.
+    /// There is no export.
     #[error("there is no export")]
     None,
 }
 
-/// All exports of a server. The first is the default one, which clients get that ask for an empty
-/// name.
+/// All exports of a server. The first one is the default: a client that asks for an empty name gets
+/// it.
 #[derive(Clone, Debug)]
 pub struct Exports {
     list: Vec<Export>,
-    /// The place in the list of each export, by its name.
+    /// The index in the list of each export, by its name.
     by_name: HashMap<String, usize>,
 }
 
@@ -109,13 +110,14 @@ impl Exports {
         Ok(Self { list, by_name })
     }
 
-    /// Returns all of them.
+    /// Returns all exports, the default one first.
     #[must_use]
     pub fn list(&self) -> &[Export] {
         &self.list
     }
 
-    /// Returns the export of that name; of an empty name that none has, the first.
+    /// Returns the export with this name. Returns the first export for an empty name, unless one
+    /// has it.
     pub(crate) fn find(&self, name: &str) -> Option<&Export> {
         let default = || name.is_empty().then_some(0);
         let index = self.by_name.get(name).copied().or_else(default)?;

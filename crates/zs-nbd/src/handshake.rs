@@ -1,4 +1,4 @@
-//! The handshake at a socket, within its time.
+//! The handshake on a socket, within its time.
 
 use crate::channel::Channel;
 use crate::close_reason::CloseReason;
@@ -10,8 +10,8 @@ use crate::tls::Tls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A handshake under way: a client wishes to begin, as often as its wish is denied.
-pub(crate) struct Lobby<'a> {
+/// A handshake in progress. A client wishes to begin, and may do so again after a denial.
+pub(crate) struct SocketHandshake<'a> {
     handshake: Handshake<'a>,
     refusals: Arc<Refusals>,
     tls: Option<&'a Tls>,
@@ -21,8 +21,8 @@ pub(crate) struct Lobby<'a> {
     out: Vec<u8>,
 }
 
-impl<'a> Lobby<'a> {
-    /// Begins one. What the client is refused, `refusals` tells.
+impl<'a> SocketHandshake<'a> {
+    /// Begins a handshake that may take `time`. Each refused option is noted in `refusals`.
     pub(crate) fn open(
         exports: &'a Exports,
         tls: Option<&'a Tls>,
@@ -43,7 +43,8 @@ impl<'a> Lobby<'a> {
         }
     }
 
-    /// Returns the next wish to begin; none, if the client does not want to go on.
+    /// Returns the client's next wish to begin, or `None` if the client ends the handshake. Blocks
+    /// until then.
     pub(crate) fn next(&mut self, channel: &mut Channel) -> Result<Option<Wish>, CloseReason> {
         let time = self.time;
         let looks = channel.look_up_every(Some(time));
@@ -51,7 +52,8 @@ impl<'a> Lobby<'a> {
         let mut buf = [0; 4096];
         loop {
             let advanced = self.handshake.advance(&self.input, &mut self.out);
-            // What came before a violation is answered; whether that arrives matters to nobody.
+            // Options before a violation are answered. It does not matter whether these answers
+            // arrive.
             let sent = self.send(channel);
             let (taken, step) = advanced?;
             sent?;
@@ -60,7 +62,8 @@ impl<'a> Lobby<'a> {
             let failed = |error| CloseReason::of(error, time);
             let goes_on = !matches!(step, Step::End | Step::Begin(_));
             if goes_on && Instant::now() >= deadline {
-                // Also of a client that is never waited for: nothing else bounds its options.
+                // Checked also for a client that sends without a pause: nothing else limits its
+                // options.
                 return Err(CloseReason::Slow(time));
             }
             match step {
@@ -82,7 +85,7 @@ impl<'a> Lobby<'a> {
         }
     }
 
-    /// Tells the client that it may begin. Returns its session, and what was read beyond the
+    /// Tells the client that it may begin. Returns its session, and the bytes that followed the
     /// handshake.
     pub(crate) fn grant(
         &mut self,
@@ -95,8 +98,8 @@ impl<'a> Lobby<'a> {
         Ok((session, std::mem::take(&mut self.input)))
     }
 
-    /// Tells the client that it may not begin now, and why, which is returned; if it cannot be
-    /// told, that is its end.
+    /// Tells the client why it may not begin now, and returns that reason. Returns it as an error
+    /// if this kind of handshake has no such answer: then the connection ends.
     pub(crate) fn deny(
         &mut self,
         channel: &Channel,
@@ -119,8 +122,8 @@ impl<'a> Lobby<'a> {
         self.begun + self.allowed()
     }
 
-    /// Returns the time that the client has: a tenth more for each export that was listed, since
-    /// they are asked about one by one, over a slow line maybe.
+    /// Returns the time that the client has for its handshake. It gets a tenth more for each listed
+    /// export, because it may ask about them one by one over a slow line.
     fn allowed(&self) -> Duration {
         let listed = u32::try_from(self.handshake.listed()).unwrap_or(u32::MAX);
         let more = (self.time / 10).saturating_mul(listed);

@@ -1,20 +1,21 @@
-//! Memory for requests that are worked on beside each other, lent by shares.
+//! Memory for further threads of a connection, lent by shares.
 //!
 //! Data model: `Lender -> Account of a client -> Loan -> the buffers of one more thread, or of a
-//! reply that is in one piece`.
+//! large reply that must not be split`.
 //!
-//! Each connection has buffers of its own for one thread, so that nobody needs a loan to get on,
-//! and nobody waits for one. A loan makes a connection faster. A client gets no more than its share
-//! of its peer's share, both of them so small that the next client, and the next peer, finds one.
+//! Each connection has its own buffers for one thread. So no connection needs a loan to make
+//! progress, and none waits for one: a loan only makes it faster. A client gets at most its share
+//! of the share of its peer. The shares are small enough that one is always left for the next
+//! client and for the next peer.
 //!
 //! # Locking
-//! The ledger has a lock, held for a look.
+//! The ledger has a lock, held for a few instructions.
 
 use crate::peer::Peer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The loans of each client: decisions alone.
+/// The loans of each client. Decisions only.
 #[derive(Debug, Default)]
 struct Ledger {
     total: usize,
@@ -23,8 +24,8 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Most that a peer may have, and most that a client of it may: one share is always left for
-    /// whoever comes next.
+    /// Returns the most units for a peer, and the most for this client of it. One share is always
+    /// left for the next newcomer.
     fn shares(&self, peer: Peer, client: u64) -> (usize, usize) {
         let clients = self.peers.get(&peer);
         let new_peer = usize::from(clients.is_none());
@@ -54,8 +55,8 @@ impl Ledger {
         may
     }
 
-    /// Says whether a client has more than its share by now, since others have come. The first of
-    /// its loans it may keep.
+    /// Says whether a client has more than its share, because other clients have come since. It may
+    /// keep its first loan in any case.
     fn has_too_much(&self, peer: Peer, client: u64) -> bool {
         let (of_peer, of_client) = self.shares(peer, client);
         let (all, own) = self.has(peer, client);
@@ -79,7 +80,7 @@ impl Ledger {
     }
 }
 
-/// Memory in units of one size.
+/// Lends memory in units of one size.
 #[derive(Debug)]
 pub(crate) struct Lender(Mutex<Ledger>);
 
@@ -91,7 +92,7 @@ pub(crate) struct Account {
     client: u64,
 }
 
-/// Memory, as long as this lives.
+/// A number of units, given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Loan {
     account: Account,
@@ -114,7 +115,7 @@ impl Lender {
         }
     }
 
-    /// Returns how much is lent at the moment.
+    /// Returns the number of units lent now.
     #[cfg(test)]
     pub(crate) fn lent(&self) -> usize {
         self.lock().lent
@@ -126,12 +127,12 @@ impl Lender {
 }
 
 impl Account {
-    /// One to which nothing is lent.
-    pub(crate) fn poor() -> Self {
+    /// Makes an account that gets no loans.
+    pub(crate) fn without_loans() -> Self {
         Arc::new(Lender::new(0)).account(Peer::User(0), 0)
     }
 
-    /// Returns a loan; `None` if it is more than the client's share, together with what it has.
+    /// Borrows units. Returns `None` if the client would then have more than its share.
     pub(crate) fn lend(&self, units: usize) -> Option<Loan> {
         let lent = self.lender.lock().lend(self.peer, self.client, units);
         lent.then(|| Loan {
@@ -142,7 +143,8 @@ impl Account {
 }
 
 impl Loan {
-    /// Says whether its client has more than its share by now.
+    /// Says whether the client has more than its share by now, so that the loan should be given
+    /// back.
     pub(crate) fn is_due(&self) -> bool {
         let Account {
             lender,
@@ -208,13 +210,13 @@ mod tests {
     fn without_memory_nothing_is_lent() {
         let lender = Arc::new(Lender::new(0));
         assert!(lender.account(Peer::User(1), 1).lend(1).is_none());
-        assert!(Account::poor().lend(1).is_none());
+        assert!(Account::without_loans().lend(1).is_none());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// The sums are those of the loans that live, and never more than there is.
+        /// The sums in the ledger are those of the living loans, and never more than the total.
         #[test]
         fn the_ledger_adds_up(
             total in 0..20_usize,

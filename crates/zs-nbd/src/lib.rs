@@ -1,7 +1,7 @@
-//! A server of the NBD protocol: block devices in user space, for whoever speaks NBD.
+//! An NBD server: it serves block devices that live in user space to any NBD client.
 //!
-//! Data model: `Endpoint -> connection -> Handshake -> Export -> Device`. The server knows nothing
-//! of what a [`Device`] does with its bytes; the protocol knows nothing of sockets.
+//! Data model: `Endpoint -> connection -> Handshake -> Export -> Device`. The server does not know
+//! how a [`Device`] stores its bytes. The protocol code does not know about sockets.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -17,40 +17,42 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `device` | what a device has to do |
+//! | `device` | the trait that a block device implements |
 //! | `export` | devices by name |
-//! | `memory` | a device of plain memory |
+//! | `memory_device` | a device of plain memory |
 //! | `proto` | the protocol: bytes in, bytes out |
-//! | `refusals` | options and requests that were answered with an error, each kind told once |
-//! | `session` | one request after the other, against the device |
-//! | `batch` | whole requests, cut from what was read, and their replies |
-//! | `pieces` | large requests, done in pieces |
-//! | `lender` | memory for more threads, by shares |
-//! | `service_time` | how fast the device is, and how work is shared out because of that |
+//! | `refusals` | errors that a client was answered with, reported once a kind |
+//! | `session` | executes one request on the device |
+//! | `batch` | whole requests, cut from the bytes that were read, and their replies |
+//! | `pieces` | large requests, executed in pieces |
+//! | `lender` | memory for more threads, lent by shares |
+//! | `lengths` | lengths, between the types of memory and those of the protocol |
+//! | `service_time` | the device's time for a request, and the batch size that follows from it |
 //! | `dialogue` | the whole protocol without a socket |
 //! | `tls` | certificates on both sides |
-//! | `socket` | a socket of either kind, with deadlines |
-//! | `channel` | a socket, in clear or encrypted |
-//! | `endpoint` | unix sockets and TCP ports to connect to |
-//! | `handshake` | the handshake at a socket |
+//! | `socket` | a unix or TCP socket, with deadlines |
+//! | `channel` | a socket, in clear or encrypted with TLS |
+//! | `endpoint` | unix sockets and TCP ports that listen |
+//! | `handshake` | the handshake on a socket, within its time |
 //! | `connection` | one connection and its threads |
-//! | `turn` | a value that threads have in turn |
-//! | `close_reason` | the reason for which a connection ended |
-//! | `peer` | the other side of a connection, and whose it is |
-//! | `guest` | who a client is, and what it did |
-//! | `rate` | how fast clients are let in |
-//! | `places` | who has a place, and who has to make room |
-//! | `stop` | the word that the server ends |
-//! | `server` | accepting, limits, the end |
+//! | `turn` | a value that threads own in turn |
+//! | `close_reason` | the reason why a connection ended |
+//! | `peer` | the origin of a connection, and its owner |
+//! | `client` | the facts and counters of one client |
+//! | `accept_rate` | the rate at which connections are accepted |
+//! | `places` | the limited places for connections, and the choice of a client to displace |
+//! | `stop_signal` | the signal that the server ends |
+//! | `server` | accepts connections, keeps limits, ends |
 //!
 //! # Locking
 //!
-//! Locks are those of `connection`, `channel`, `pieces`, `lender`, `refusals` and `server`,
-//! described there; those of the last four are held for a look. A device is called with `inbox`
-//! held at most, and, in the middle of a reply that must stay in one piece, the channel's
-//! `outward`.
+//! The locks belong to `connection`, `channel`, `pieces`, `lender`, `refusals` and `server`; each
+//! module describes its own. The last four hold theirs for a few instructions only. While a device
+//! is called, at most two locks are held: the connection's `inbox`, and, in the middle of a reply
+//! that must not be split, the channel's `outward`.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::cast_possible_truncation)]
 
 // Before the modules whose tests use it.
 #[cfg(test)]
@@ -58,39 +60,40 @@
 #[path = "../tests/client/quiet.rs"]
 mod quiet;
 
+mod accept_rate;
 mod batch;
 mod channel;
+mod client;
 mod close_reason;
 mod connection;
 mod device;
 mod dialogue;
 mod endpoint;
 mod export;
-mod guest;
 mod handshake;
 mod lender;
-mod memory;
+mod lengths;
+mod memory_device;
 mod peer;
 mod pieces;
 mod places;
 mod proto;
-mod rate;
 mod refusals;
 mod server;
 mod service_time;
 mod session;
 mod socket;
-mod stop;
+mod stop_signal;
 mod tls;
 mod turn;
 
+pub use client::ClientInfo;
 pub use close_reason::CloseReason;
 pub use device::{BlockSizes, Content, Context, Device, Errno, Extent, Extents, Space};
 pub use dialogue::{Dialogue, Progress};
 pub use endpoint::{Endpoint, EndpointError, PrivateListener};
 pub use export::{Export, Exports, InvalidExport};
-pub use guest::ClientInfo;
-pub use memory::MemoryDevice;
+pub use memory_device::MemoryDevice;
 pub use peer::Origin;
 pub use proto::Violation;
 pub use refusals::Declined;

@@ -1,4 +1,4 @@
-//! The other side of a connection, and whose it is.
+//! The origin of a connection, and its owner.
 
 use crate::socket::Socket;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -6,22 +6,22 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The holder of a share: a user at unix sockets, an address at TCP.
+/// The owner of connections, for fair shares: a user for unix sockets, an address for TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Peer {
     User(u32),
     Address(IpAddr),
 }
 
-/// The origin of a client.
+/// The other end of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A process of this machine, at a unix socket.
+    /// A process of this machine, through a unix socket.
     Unix {
-        /// The user that it ran as when it connected.
+        /// The user of the process when it connected.
         user: u32,
-        /// Its number at that moment; none if it is outside of the namespace of this process, as
-        /// it may be where a container serves its host.
+        /// The process number when it connected. `None` if the process is outside the pid
+        /// namespace of this process, for example the host of a container that serves it.
         process: Option<u32>,
     },
     /// An address and port.
@@ -42,8 +42,8 @@ impl Origin {
         })
     }
 
-    /// Whose connection it is. A machine has a network of IPv6 addresses to itself, so the first
-    /// half counts.
+    /// Returns the owner of the connection. A machine usually has a whole /64 network of IPv6
+    /// addresses, so the first 64 bits count.
     pub(crate) fn peer(&self) -> Peer {
         match self {
             Self::Unix { user, .. } => Peer::User(*user),
@@ -74,7 +74,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Returns the number of a process that the system knows here.
+/// Returns a process number; `None` for 0 or less, which means that it is unknown here.
 fn known(process: i32) -> Option<u32> {
     u32::try_from(process).ok().filter(|number| *number != 0)
 }

@@ -1,32 +1,36 @@
-//! Large requests, done in pieces: what they need of memory does not depend on their length.
+//! Large requests, executed in pieces. Their memory does not depend on their length.
 //!
-//! Data model: `Head -> Job -> pieces of at most 128 KiB, by whatever threads -> one answer, when
-//! the last one is done`.
+//! Data model: `Head -> Job -> pieces of at most 128 KiB, on any threads -> one answer, after the
+//! last piece`.
 //!
 //! # Locking
-//! A job has a lock, held for a look.
+//! A job has a lock, held for a few instructions.
 
 use crate::device::Errno;
+use crate::lengths::to_usize;
 use crate::proto::Head;
 use crate::session::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Most bytes of a piece; no request of so many is done in pieces.
-pub(crate) const PIECE: u64 = 128 << 10;
-/// Pieces end at multiples of it: no block of a device is larger, so none is written by halves.
+/// The most bytes of a piece. Only longer requests are executed in pieces.
+pub(crate) const PIECE: u64 = PIECE_BYTES as u64;
+/// The same as a length of memory.
+pub(crate) const PIECE_BYTES: usize = 128 << 10;
+/// Pieces end at multiples of this number. No block of a device is larger, so no block is written
+/// in two parts.
 const GRAIN: u64 = 64 << 10;
 
-/// A large request, as far as it is done.
+/// A large request in progress.
 #[derive(Debug)]
 pub(crate) struct Job {
     head: Head,
-    state: Mutex<State>,
+    progress: Mutex<JobProgress>,
 }
 
 #[derive(Debug)]
-struct State {
+struct JobProgress {
     left: u64,
-    /// Why it fails: the first reason that was found.
+    /// The first error of a piece, if there was one.
     refusal: Option<Refusal>,
 }
 
@@ -35,49 +39,50 @@ impl Job {
         &self.head
     }
 
-    /// Says whether it failed already, so that the rest need not be done.
+    /// Says whether the request has failed already. Then the rest need not be executed.
     pub(crate) fn has_failed(&self) -> bool {
         self.lock().refusal.is_some()
     }
 
-    /// So many bytes are done or not, by what `done` says. Returns the outcome of all of it if they
-    /// were the last.
+    /// Notes the outcome of a piece of `bytes` bytes. Returns the outcome of the whole request
+    /// after the last piece.
     pub(crate) fn note(&self, bytes: u64, done: Result<(), Errno>) -> Option<Result<(), Refusal>> {
-        let mut state = self.lock();
+        let mut progress = self.lock();
         if let Err(errno) = done {
-            state.refusal.get_or_insert_with(|| errno.into());
+            progress.refusal.get_or_insert_with(|| errno.into());
         }
-        state.left -= bytes;
-        (state.left == 0).then(|| state.refusal.take().map_or(Ok(()), Err))
+        progress.left -= bytes;
+        (progress.left == 0).then(|| progress.refusal.take().map_or(Ok(()), Err))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, JobProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The pieces of a large request that no thread has taken up.
+/// The pieces of a large request that no thread has taken yet.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     job: Arc<Job>,
-    /// The rest of it.
+    /// The part of the request that was not taken yet.
     rest: Head,
-    /// Whether it comes with a payload: a write, or another one in extended headers that says so.
+    /// The request has a payload: it is a write, or another command whose extended header says so.
     carries: bool,
 }
 
 impl Pieces {
-    /// Returns those of a request that comes with a payload or not. `checked` says whether it is
-    /// done at all; the payload of one that is not is taken off the stream all the same.
+    /// Splits a request. `carries` says whether it has a payload. `checked` is the outcome of its
+    /// checks: a request that failed them is not executed, but its payload is still taken from the
+    /// stream.
     pub(crate) fn new(head: Head, carries: bool, checked: Result<(), Refusal>) -> Self {
-        let state = State {
+        let progress = JobProgress {
             left: head.length,
             refusal: checked.err(),
         };
         Self {
             job: Arc::new(Job {
                 head,
-                state: Mutex::new(state),
+                progress: Mutex::new(progress),
             }),
             rest: head,
             carries,
@@ -97,17 +102,17 @@ impl Pieces {
         })
     }
 
-    /// Returns the number of bytes of payload that the next piece comes with.
+    /// Returns the bytes of payload of the next piece.
     pub(crate) fn payload(&self) -> usize {
         let piece = self.next().filter(|_| self.carries);
-        piece.map_or(0, |piece| piece.length as usize)
+        piece.map_or(0, |piece| to_usize(piece.length))
     }
 
     /// Takes up the next piece.
     pub(crate) fn take(&mut self) -> Option<(Head, Arc<Job>)> {
         let piece = self.next()?;
         self.rest.length -= piece.length;
-        // One that is out of range is refused, and what it wraps to is not used.
+        // A request out of range was refused already, so a wrapped offset is never used.
         self.rest.offset = self.rest.offset.wrapping_add(piece.length);
         Some((piece, Arc::clone(&self.job)))
     }
@@ -145,7 +150,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// They follow each other without a gap, are never too long, and never end within a block.
+        /// Pieces follow each other without a gap, are never too long, and never end inside a
+        /// block.
         #[test]
         fn pieces_make_the_whole(offset in 0..1_u64 << 40, length in PIECE + 1..33 << 20) {
             let mut pieces = Pieces::new(head(offset, length), true, Ok(()));

@@ -1,7 +1,7 @@
-//! Options and requests that were answered with an error, each kind told once.
+//! Options and requests that were answered with an error. Each kind is reported once for a client.
 //!
 //! # Locking
-//! The set of kinds has a lock, held for a look.
+//! The set of kinds has a lock, held for a few instructions.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,14 +20,14 @@ impl fmt::Display for Declined {
     }
 }
 
-/// Tells what one client is refused.
+/// Reports the errors that one client was answered with.
 pub(crate) struct Refusals {
     tell: Box<dyn Fn(Declined) + Send + Sync>,
     told: Mutex<HashSet<(&'static str, &'static str)>>,
 }
 
 impl Refusals {
-    /// Tells the first refusal of each kind to `tell`.
+    /// Makes a reporter that calls `tell` with the first refusal of each kind.
     pub(crate) fn new(tell: impl Fn(Declined) + Send + Sync + 'static) -> Self {
         Self {
             tell: Box::new(tell),
@@ -35,14 +35,14 @@ impl Refusals {
         }
     }
 
-    /// Tells nobody.
+    /// Makes a reporter that reports nothing.
     pub(crate) fn untold() -> Self {
         Self::new(|_| ())
     }
 
-    /// Tells that the option or request `asked` was refused, unless one of its kind was told
-    /// before. Both `asked` and `kind` come from short lists, whatever clients send: so what is
-    /// remembered is bounded.
+    /// Reports that the option or request `asked` was refused, unless this kind was reported
+    /// before. Both `asked` and `kind` come from short fixed lists, so the memory of a client is
+    /// bounded.
     pub(crate) fn note(&self, asked: &'static str, kind: &'static str, detail: &str) {
         let is_new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,24 +1,24 @@
-//! The server: one thread that accepts, and the threads of each connection.
+//! The server: one thread that accepts connections, and the threads of each connection.
 //!
 //! # Locking
-//! The list of guests has a lock, held for a look only. Those who have a place there are another
-//! matter: `places`.
+//! The table of clients has a lock, held for a few instructions. `places` decides which clients are
+//! in it.
 
+use crate::accept_rate::AcceptRate;
 use crate::batch::BATCH_BYTES;
 use crate::channel::Channel;
+use crate::client::{Client, Dismissal};
 use crate::close_reason::CloseReason;
-use crate::connection::{self, Bounds, Door};
+use crate::connection::{self, Admission, Bounds};
 use crate::endpoint::Endpoint;
 use crate::export::Exports;
-use crate::guest::{Dismissal, Guest};
-use crate::handshake::Lobby;
+use crate::handshake::SocketHandshake;
 use crate::lender::Lender;
 use crate::peer::Origin;
-use crate::places::{Full, Given, Places};
-use crate::rate::Rate;
+use crate::places::{NoPlace, Placement, Places};
 use crate::refusals::Refusals;
 use crate::socket::Socket;
-use crate::stop::Stop;
+use crate::stop_signal::StopSignal;
 use crate::tls::Tls;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::BTreeMap;
@@ -38,43 +38,44 @@ pub use clients::Clients;
 pub use event::Event;
 pub use limits::Limits;
 
-/// How long the system gets to have descriptors and memory again.
+/// The pause after the system had no descriptor or memory for a connection.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// How long threads get whose sockets were shut down, and who are with the device maybe.
+/// The time that threads get to end after their sockets were shut down. They may be inside a call
+/// of the device.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
-/// The way in which a server ended.
+/// The outcome of stopping a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Stopped {
-    /// Each connection was through with its requests.
+    /// Each connection finished its requests in time.
     InTime,
-    /// Some clients did not take their replies in time, and were cut off.
+    /// Some clients did not take their replies in time. They were cut off.
     CutOff,
-    /// So many connections are still there, since the device does not return from a call. It may be
-    /// called on.
+    /// This many connections are still there, because the device has not returned from a call. The
+    /// device may still be called by them.
     Stuck(usize),
 }
 
-/// The outcome of an attempt to let a client in.
+/// The outcome of an attempt to accept a connection.
 enum Accepted {
-    /// One came, and was let in or not.
+    /// A connection came. It was let in or refused.
     Client,
     Nobody,
-    /// The system has nothing left for it.
+    /// The system has no descriptor or memory for it.
     Failed,
 }
 
-/// Told of all that happens, by the thread that it happens in. If it panics, what it was told is
-/// lost, and nothing else.
+/// A callback for the events of a server, called on the thread that causes each event. If it
+/// panics, that event is lost, and nothing else happens.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// A server that runs. It stops when it is dropped, without waiting for clients that do not take
-/// their replies.
+/// A running server. Dropping it stops it, without waiting for clients that do not take their
+/// replies.
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -84,31 +85,31 @@ struct Shared {
     exports: Exports,
     observer: Observer,
     bounds: Bounds,
-    stop: Arc<Stop>,
-    guests: Mutex<Guests>,
+    stop: Arc<StopSignal>,
+    table: Mutex<ClientTable>,
     closed: Condvar,
 }
 
-/// Clients by their numbers, and their places.
+/// The clients by their connection numbers, and their places.
 #[derive(Debug)]
-struct Guests {
+struct ClientTable {
     places: Places,
-    list: BTreeMap<u64, Arc<Guest>>,
+    list: BTreeMap<u64, Arc<Client>>,
 }
 
-impl Guests {
+impl ClientTable {
     fn dismiss(&self, number: Option<u64>, why: Dismissal) {
-        if let Some(guest) = number.and_then(|number| self.list.get(&number)) {
-            guest.dismiss(why);
+        if let Some(client) = number.and_then(|number| self.list.get(&number)) {
+            client.dismiss(why);
         }
     }
 }
 
 impl Server {
-    /// Starts to serve `exports` at `endpoints`.
+    /// Starts serving `exports` at `endpoints`.
     ///
     /// # Errors
-    /// If the system has no thread or descriptor for it.
+    /// The system's error if it has no thread or descriptor left.
     pub fn start(
         exports: Exports,
         endpoints: Vec<Endpoint>,
@@ -123,7 +124,7 @@ impl Server {
             threads: limits.threads.max(1),
             lender: Arc::new(Lender::new(limits.memory / BATCH_BYTES)),
         };
-        let guests = Guests {
+        let table = ClientTable {
             places: Places::new(limits.capacity()),
             list: BTreeMap::new(),
         };
@@ -131,8 +132,8 @@ impl Server {
             exports,
             bounds,
             observer,
-            stop: Arc::new(Stop::new()?),
-            guests: Mutex::new(guests),
+            stop: Arc::new(StopSignal::new()?),
+            table: Mutex::new(table),
             closed: Condvar::new(),
         });
         let acceptor = {
@@ -146,33 +147,34 @@ impl Server {
         })
     }
 
-    /// Connections in service at the moment.
+    /// Returns the number of connections in service now.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.lock().places.serving()
     }
 
-    /// Its clients.
+    /// Returns a handle for listing and disconnecting clients.
     #[must_use]
     pub fn clients(&self) -> Clients {
         Clients::of(&self.shared)
     }
 
-    /// Ends: nobody connects any more, sockets' files go; whole requests that have arrived are
-    /// finished and answered; then connections are closed, after `grace` also those whose clients
-    /// do not take their replies. Blocks for `grace` and two seconds at most.
+    /// Stops the server. New connections are refused and socket files are removed. Requests that
+    /// have arrived whole are finished and answered, then their connections are closed. After
+    /// `grace`, connections whose clients do not take their replies are closed too. Blocks for at
+    /// most `grace` plus 2 seconds.
     pub fn stop(mut self, grace: Duration) -> Stopped {
         self.end(grace)
     }
 
     fn end(&mut self, grace: Duration) -> Stopped {
-        self.shared.stop.say();
+        self.shared.stop.set();
         if let Some(acceptor) = self.acceptor.take() {
-            // It ends without a panic; if not, its endpoints are gone all the same.
+            // It does not panic. If it did, its endpoints would be gone all the same.
             let _ = acceptor.join();
         }
-        // TCP is woken by the word alone: shut down for reading, it would go on to take bytes, and
-        // could not be drained.
+        // TCP connections are woken by the stop signal alone. A TCP socket that is shut down for
+        // reading goes on to receive bytes, so it could not be drained.
         self.shared.hang_up(Shutdown::Read, Socket::is_unix);
         if self.shared.wait(grace) == 0 {
             return Stopped::InTime;
@@ -203,13 +205,13 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ClientTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, event: &Event) {
-        // Whoever observes is somebody else's code: a panic there was printed, and ends nothing
-        // here.
+        // The observer is code of the embedding program. A panic in it was printed already, and
+        // must not end this thread.
         let _ = catch_unwind(AssertUnwindSafe(|| (self.observer)(event)));
     }
 
@@ -217,8 +219,8 @@ impl Shared {
         let begun = Instant::now();
         let gates = endpoints
             .iter()
-            .map(|endpoint| (endpoint, Rate::new(begun)));
-        let mut gates: Vec<(&Endpoint, Rate)> = gates.collect();
+            .map(|endpoint| (endpoint, AcceptRate::new(begun)));
+        let mut gates: Vec<(&Endpoint, AcceptRate)> = gates.collect();
         loop {
             let now = Instant::now();
             let waits = gates.iter().map(|(_, rate)| rate.wait(now));
@@ -233,9 +235,9 @@ impl Shared {
                 .collect();
             polled.push(PollFd::new(&*self.stop, PollFlags::IN));
             let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
-            // Interrupted, or no memory: looked at again.
+            // After an interruption, or without memory, the loop polls again.
             let _ = rustix::event::poll(&mut polled, pause.as_ref());
-            if self.stop.is_said() {
+            if self.stop.is_set() {
                 return;
             }
             let mut failed = false;
@@ -247,15 +249,15 @@ impl Shared {
                 }
             }
             if failed {
-                // No descriptor or memory for it: the client goes on waiting, and is asked in again
-                // a little later.
+                // Without a descriptor or memory for it, the connection stays in the system's queue
+                // until the next try.
                 let mut polled = [PollFd::new(&*self.stop, PollFlags::IN)];
                 let _ = rustix::event::poll(&mut polled, Some(&RETRY));
             }
         }
     }
 
-    /// Lets the next client in, if there is one.
+    /// Accepts the next connection, if one waits.
     fn accept_one(self: &Arc<Self>, endpoint: &Endpoint) -> Accepted {
         match endpoint.accept() {
             Ok(socket) => {
@@ -283,100 +285,102 @@ impl Shared {
             let clone = socket.try_clone()?;
             Ok(self.register(origin, clone))
         });
-        let guest = match registered {
-            Ok(Ok(guest)) => guest,
-            Ok(Err(Full(left))) => return self.tell(&Event::TooMany(left)),
+        let client = match registered {
+            Ok(Ok(client)) => client,
+            Ok(Err(NoPlace(left))) => return self.tell(&Event::TooMany(left)),
             Err(error) => return self.tell(&Event::Refused(error)),
         };
-        let thread = std::thread::Builder::new().name(format!("nbd-{}", guest.number));
-        let entry = Entry {
+        let thread = std::thread::Builder::new().name(format!("nbd-{}", client.number));
+        let registration = Registration {
             shared: Arc::clone(self),
-            guest,
+            client,
         };
         let tls = tls.cloned();
-        let spawned = thread.spawn(move || entry.serve(socket, tls.as_ref()));
+        let spawned = thread.spawn(move || registration.serve(socket, tls.as_ref()));
         if let Err(error) = spawned {
             self.tell(&Event::Refused(error));
         }
     }
 
-    fn register(&self, origin: Origin, socket: Socket) -> Result<Arc<Guest>, Full> {
-        let mut guests = self.lock();
-        let Given { number, displaced } = guests.places.enter(&origin)?;
-        guests.dismiss(displaced, Dismissal::Displaced);
-        let guest = Arc::new(Guest::new(number, origin, socket));
-        guests.list.insert(number, Arc::clone(&guest));
-        Ok(guest)
+    fn register(&self, origin: Origin, socket: Socket) -> Result<Arc<Client>, NoPlace> {
+        let mut table = self.lock();
+        let Placement { number, displaced } = table.places.enter(&origin)?;
+        table.dismiss(displaced, Dismissal::Displaced);
+        let client = Arc::new(Client::new(number, origin, socket));
+        table.list.insert(number, Arc::clone(&client));
+        Ok(client)
     }
 
     fn hang_up(&self, how: Shutdown, whom: impl Fn(&Socket) -> bool) {
-        for guest in self.lock().list.values() {
-            if whom(guest.socket()) {
-                guest.socket().shutdown(how);
+        for client in self.lock().list.values() {
+            if whom(client.socket()) {
+                client.socket().shutdown(how);
             }
         }
     }
 
-    /// Waits until there is no connection; returns how many there are after that time.
+    /// Waits until there is no connection, for `time` at most. Returns the number that is left.
     fn wait(&self, time: Duration) -> usize {
-        let guests = self.lock();
+        let table = self.lock();
         let waited = self
             .closed
-            .wait_timeout_while(guests, time, |guests| !guests.list.is_empty());
+            .wait_timeout_while(table, time, |table| !table.list.is_empty());
         waited.unwrap_or_else(PoisonError::into_inner).0.list.len()
     }
 }
 
-/// A client's place in the list, taken off when it is dropped.
-struct Entry {
+/// A client's entry in the table, removed when this is dropped.
+struct Registration {
     shared: Arc<Shared>,
-    guest: Arc<Guest>,
+    client: Arc<Client>,
 }
 
-impl Entry {
+impl Registration {
     fn serve(self, socket: Socket, tls: Option<&Tls>) {
-        let (shared, guest) = (&self.shared, &self.guest);
-        shared.tell(&Event::Opened(guest.number, guest.origin));
+        let (shared, client) = (&self.shared, &self.client);
+        shared.tell(&Event::Opened(client.number, client.origin));
         let channel = Channel::new(socket, Arc::clone(&shared.stop));
-        let (told, number) = (Arc::clone(shared), guest.number);
+        let (told, number) = (Arc::clone(shared), client.number);
         let refusals = Refusals::new(move |declined| told.tell(&Event::Declined(number, declined)));
         let served = catch_unwind(AssertUnwindSafe(|| {
-            let lobby = Lobby::open(&shared.exports, tls, refusals, shared.bounds.handshake);
-            connection::serve(channel, lobby, &shared.bounds, guest, &self)
+            let handshake =
+                SocketHandshake::open(&shared.exports, tls, refusals, shared.bounds.handshake);
+            connection::serve(channel, handshake, &shared.bounds, client, &self)
         }));
-        let end = match guest.dismissal() {
+        let end = match client.dismissal() {
             Some(why) => why.into(),
             None => served.unwrap_or(CloseReason::Panicked),
         };
-        shared.tell(&Event::Closed(guest.number, end));
+        shared.tell(&Event::Closed(client.number, end));
     }
 }
 
-impl Door for Entry {
+impl Admission for Registration {
     fn admit(&self) -> Result<(), CloseReason> {
-        let guests = &mut *self.shared.lock();
-        let list = &guests.list;
+        let table = &mut *self.shared.lock();
+        let list = &table.list;
         let idle = |number| {
-            let guest = list.get(&number);
-            guest.map_or(Duration::ZERO, |guest| guest.last_moved().elapsed())
+            let client = list.get(&number);
+            client.map_or(Duration::ZERO, |client| client.last_moved().elapsed())
         };
-        let given = guests.places.admit(self.guest.number, idle);
-        let Given { displaced, .. } = given.map_err(|Full(taken)| CloseReason::TooMany(taken))?;
-        guests.dismiss(displaced, Dismissal::Displaced);
+        let placement = table.places.admit(self.client.number, idle);
+        let Placement { displaced, .. } =
+            placement.map_err(|NoPlace(taken)| CloseReason::TooMany(taken))?;
+        table.dismiss(displaced, Dismissal::Displaced);
         Ok(())
     }
 
     fn denied(&self, why: CloseReason) {
-        self.shared.tell(&Event::Denied(self.guest.number, why));
+        self.shared.tell(&Event::Denied(self.client.number, why));
     }
 }
 
-impl Drop for Entry {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut guests = self.shared.lock();
-        guests.places.leave(self.guest.number);
-        guests.list.remove(&self.guest.number);
-        drop(guests);
+        let mut table = self.shared.lock();
+        table.places.leave(self.client.number);
+        table.list.remove(&self.client.number);
+        drop(table);
         self.shared.closed.notify_all();
     }
 }

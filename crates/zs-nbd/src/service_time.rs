@@ -1,20 +1,23 @@
-//! How fast the device is, and how requests are shared out among threads because of that.
+//! The device's time for a request, and the number of requests for each thread that follows from
+//! it.
 
+use crate::lengths::to_usize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Work that is worth waking another thread to read on: several times what a wake-up costs.
-const HAND_OVER: u64 = Duration::from_micros(50).as_nanos() as u64;
-/// Most requests of a batch.
+/// The nanoseconds of work for which waking another thread is worthwhile: several times the cost of
+/// a wake-up.
+const HAND_OVER: u64 = 50_000;
+/// The most requests of a batch.
 pub(crate) const FULL_REQUESTS: usize = 32;
 
-/// Nanoseconds that the device takes for a request. A guess: relaxed, and nothing depends on it but
-/// speed.
+/// The nanoseconds that the device takes for a request. It is a guess that only speed depends on,
+/// so its accesses are relaxed.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceTime(AtomicU64);
 
 impl ServiceTime {
-    /// Notes how long it took for so many requests.
+    /// Notes the time that the device took for `requests` requests.
     pub(crate) fn note(&self, took: Duration, requests: usize) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let took = took / requests.max(1) as u64;
@@ -22,22 +25,22 @@ impl ServiceTime {
         self.0.store(guess, Ordering::Relaxed);
     }
 
-    /// Says whether so many requests take long enough for another thread to read on meanwhile.
+    /// Says whether `requests` requests take so long that another thread should read on meanwhile.
     pub(crate) fn is_long(&self, requests: usize) -> bool {
         self.0.load(Ordering::Relaxed) * requests as u64 >= HAND_OVER
     }
 
-    /// Returns how many requests make a batch, with `waiting` of them at hand and so many threads:
-    /// all of them work, each on something that is worth waking it.
+    /// Returns the most requests for a batch, with `waiting` requests at hand. They are divided
+    /// between `threads` threads, but each gets enough work to be worth waking.
     pub(crate) fn share(&self, waiting: usize, threads: usize) -> usize {
         let guess = self.0.load(Ordering::Relaxed).max(1);
-        let worth = HAND_OVER.div_ceil(guess).min(FULL_REQUESTS as u64) as usize;
+        let worth = to_usize(HAND_OVER.div_ceil(guess)).min(FULL_REQUESTS);
         waiting.div_ceil(threads).clamp(worth, FULL_REQUESTS)
     }
 }
 
-/// Returns the next guess: down at once, up by the double at most, since a single batch may have
-/// been slow by the scheduler's fault.
+/// Returns the next guess. It falls at once, but at most doubles, because the scheduler may have
+/// made a single batch slow.
 fn next(guess: u64, took: u64) -> u64 {
     took.min(2 * guess + 100)
 }

@@ -1,27 +1,28 @@
-//! One request after the other, against the device.
+//! Executes requests on the device, one after the other.
 
 use crate::device::{Context, Device, Errno, Extents, Space};
+use crate::lengths::to_usize;
 use crate::proto::{Agreement, Command, Head, Mode, Replies, flag};
 use crate::refusals::Refusals;
 use std::sync::Arc;
 
-/// Most pieces of one block status in one context: 64 KiB of them.
+/// The most extents of a block status reply in one context: 64 KiB of them.
 const MAX_EXTENTS: usize = 4096;
-/// Bytes from which on a command without payload may take long.
+/// The length in bytes from which a command without payload may take long.
 const LONG: u64 = 1 << 20;
 
-/// The export of a connection, and the way to speak about it.
+/// The export of a connection, and the agreed format of its requests and replies.
 #[derive(Debug)]
 pub(crate) struct Session {
     agreement: Agreement,
     refusals: Arc<Refusals>,
 }
 
-/// Why a request fails, in the protocol's words and in people's.
+/// The reason why a request fails: the protocol's error, and a text for people.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     errno: Errno,
-    /// Which of the mistakes that there are it is.
+    /// The kind of mistake, from a fixed list. Each kind is reported once for a client.
     kind: &'static str,
     text: String,
 }
@@ -36,7 +37,7 @@ impl From<Errno> for Refusal {
     }
 }
 
-/// Refuses for a reason that needs no figures.
+/// Returns a refusal whose text is its kind.
 fn refuse<T>(errno: Errno, kind: &'static str) -> Result<T, Refusal> {
     refuse_with(errno, kind, kind.to_owned())
 }
@@ -46,7 +47,8 @@ fn refuse_with<T>(errno: Errno, kind: &'static str, text: String) -> Result<T, R
 }
 
 impl Session {
-    /// Begins one with what was agreed upon. What is answered with an error, `refusals` tells.
+    /// Makes a session from the result of a handshake. Each error that is answered is noted in
+    /// `refusals`.
     pub(crate) fn new(agreement: Agreement, refusals: Arc<Refusals>) -> Self {
         Self {
             agreement,
@@ -62,7 +64,7 @@ impl Session {
         &**self.agreement.export.device()
     }
 
-    /// Returns the number of bytes of payload, in or out, that a request takes.
+    /// Returns the bytes of payload, in or out, of a request.
     pub(crate) fn weight(&self, head: &Head) -> u64 {
         match head.command {
             Command::Read | Command::Write => {
@@ -73,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Says whether a request may take long, however fast those were that only move their payload.
+    /// Says whether a request may take long, whatever the usual service time of reads and writes.
     pub(crate) fn may_take_long(&self, head: &Head) -> bool {
         let flushes = head.flags & flag::FUA != 0;
         match head.command {
@@ -86,11 +88,12 @@ impl Session {
         }
     }
 
-    /// Most bytes of the answer to a request, if they are many.
+    /// Returns the most bytes of the answer to a read, and 0 for other requests, whose answers are
+    /// short.
     pub(crate) fn answer_len(&self, head: &Head) -> usize {
         match self.weight(head) {
             len if head.command == Command::Read && len == head.length => {
-                Replies::data_len(len as usize)
+                Replies::data_len(to_usize(len))
             }
             _ => 0,
         }
@@ -101,8 +104,8 @@ impl Session {
         self.agreement.mode == Mode::Simple || head.flags & flag::DF != 0
     }
 
-    /// Returns what is wrong with a request that is done in pieces; of others than reads and
-    /// writes, that they are no such request.
+    /// Checks a request that is executed in pieces: its flags and its range. Commands other than
+    /// reads and writes are refused.
     pub(crate) fn check(&self, head: &Head) -> Result<(), Refusal> {
         self.check_flags(head)?;
         match head.command {
@@ -111,7 +114,7 @@ impl Session {
         }
     }
 
-    /// Answers a request that came in pieces, all of which are done.
+    /// Answers a request after its last piece.
     pub(crate) fn finish(&self, head: &Head, done: Result<(), Refusal>, replies: &mut Replies) {
         replies.answer(head.cookie, head.offset);
         let writes = head.command == Command::Write;
@@ -126,7 +129,7 @@ impl Session {
         }
     }
 
-    /// Answers a request whose payload is here.
+    /// Executes a request whose payload is whole, and answers it.
     pub(crate) fn execute(&self, head: &Head, payload: &[u8], replies: &mut Replies) {
         replies.answer(head.cookie, head.offset);
         if let Err(refusal) = self.attempt(head, payload, replies) {
@@ -156,9 +159,9 @@ impl Session {
                 return Ok(());
             }
             Command::Read => {
-                // At most the largest block, which has 32 bits.
+                // At most `BlockSizes::maximum`, which has 32 bits.
                 let unbroken = head.flags & flag::DF != 0;
-                out.data(len as usize, unbroken, |buf| device.read(offset, buf))?;
+                out.data(to_usize(len), unbroken, |buf| device.read(offset, buf))?;
                 return Ok(());
             }
             Command::BlockStatus => return self.block_status(head, out),
@@ -184,8 +187,8 @@ impl Session {
     }
 
     fn check_flags(&self, head: &Head) -> Result<(), Refusal> {
-        // In simple replies every read comes unbroken, and in compact headers every write says its
-        // payload's length: there these flags have one meaning, too.
+        // With simple replies every reply to a read is in one piece, and with compact headers every
+        // write has a payload of its length. So these flags change nothing there, and are allowed.
         let known = flag::FUA
             | match head.command {
                 Command::Read => flag::DF,
@@ -205,7 +208,7 @@ impl Session {
         Ok(())
     }
 
-    /// Of a command that has a range.
+    /// Checks the range of a command that has one.
     fn check_range(&self, head: &Head) -> Result<(), Refusal> {
         let device = self.device();
         let (offset, len) = (head.offset, head.length);
@@ -249,7 +252,8 @@ impl Session {
         if contexts.is_empty() {
             return refuse(Errno::Inval, "no context was agreed upon");
         }
-        // All are asked before the first is told: an error is the whole answer.
+        // All contexts are asked before the first is answered, because an error must be the whole
+        // answer.
         let mut found: Vec<(Context, Extents)> = Vec::new();
         for context in contexts {
             let mut extents = Extents::new(head.length, most, *context);

@@ -1,4 +1,4 @@
-//! A connected socket of either kind, with deadlines.
+//! A connected unix or TCP socket, with deadlines.
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags, sockopt};
@@ -8,16 +8,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// A silent TCP client is asked for a sign of life after this,
+/// The silence after which a TCP client is probed.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// then this often,
+/// The time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// and so many times, before it counts as gone.
+/// The probes without an answer after which a client counts as gone.
 const KEEPALIVE_COUNT: u32 = 6;
-/// What was sent and not acknowledged for so many milliseconds ends a TCP connection.
+/// The milliseconds without an acknowledgement after which a TCP connection ends.
 const UNACKNOWLEDGED: u32 = 120_000;
 
-/// A socket of either kind.
+/// A unix or TCP socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Unix(UnixStream),
@@ -25,8 +25,8 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Takes a TCP connection, which sends at once what there is to send, and ends when the other
-    /// machine is gone.
+    /// Takes a TCP connection. It sends bytes without delay, and ends when the other machine is
+    /// gone.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
@@ -43,14 +43,14 @@ impl Socket {
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {
-        // It fails only if the other side was quicker.
+        // It fails only if the client has closed the connection already.
         let _ = match self {
             Self::Unix(socket) => socket.shutdown(how),
             Self::Tcp(socket) => socket.shutdown(how),
         };
     }
 
-    /// The same socket once more.
+    /// Returns another descriptor of the same socket.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Unix(socket) => Self::Unix(socket.try_clone()?),
@@ -58,27 +58,29 @@ impl Socket {
         })
     }
 
-    /// Returns the bytes that have arrived.
+    /// Returns the number of bytes that have arrived and were not read.
     pub(crate) fn arrived(&self) -> io::Result<u64> {
         Ok(rustix::io::ioctl_fionread(self)?)
     }
 
-    /// Some bytes, at least one, or none at the end. Waits for them, for the socket's own time if
-    /// it has one; then [`io::ErrorKind::WouldBlock`].
+    /// Reads at least one byte, or returns 0 at the end. Waits for bytes, for the socket's read
+    /// timeout at most if it has one; then fails with [`io::ErrorKind::WouldBlock`].
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (len, _) =
             rustix::io::retry_on_intr(|| rustix::net::recv(self, &mut *buf, RecvFlags::empty()))?;
         Ok(len)
     }
 
-    /// The same without waiting: [`io::ErrorKind::WouldBlock`] if there are none.
+    /// Reads like [`recv`](Self::recv), but does not wait: fails with [`io::ErrorKind::WouldBlock`]
+    /// if there are no bytes.
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (len, _) =
             rustix::io::retry_on_intr(|| rustix::net::recv(self, &mut *buf, RecvFlags::DONTWAIT))?;
         Ok(len)
     }
 
-    /// Sends all bytes, or fails with [`io::ErrorKind::TimedOut`] if they were not taken by then.
+    /// Sends all bytes. Fails with [`io::ErrorKind::TimedOut`] if they could not be sent before
+    /// `deadline`.
     pub(crate) fn send(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let mut rest = bytes;
@@ -93,8 +95,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until the socket is ready or `wake` is readable; or fails with
-    /// [`io::ErrorKind::TimedOut`].
+    /// Waits until the socket is ready or `wake` is readable. Fails with
+    /// [`io::ErrorKind::TimedOut`] after `deadline`.
     pub(crate) fn wait(
         &self,
         ready: PollFlags,
@@ -127,7 +129,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Returns the time until then.
+/// Returns the time until `deadline`, or [`io::ErrorKind::TimedOut`].
 fn left(deadline: Instant) -> io::Result<Timespec> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -152,7 +154,7 @@ mod tests {
         assert!(sockopt::tcp_nodelay(&socket).unwrap());
     }
 
-    /// More than a socket buffers, to somebody who does not read.
+    /// More bytes than a socket buffers are sent to a peer that does not read.
     #[test]
     fn what_is_not_taken_fails_at_the_deadline() {
         let (socket, _other) = UnixStream::pair().unwrap();

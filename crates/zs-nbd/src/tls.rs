@@ -7,19 +7,19 @@ use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The server's certificate, and whose clients come in: those with a certificate of an authority.
+/// The server's certificate, and the authorities whose clients are accepted.
 ///
-/// Keys that both sides know beforehand (PSK), which some clients of NBD offer, are not: rustls has
-/// none without certificates.
+/// Pre-shared keys (PSK), which some NBD clients offer, are not supported: rustls has none without
+/// certificates.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
 }
 
-/// Why there is no TLS.
+/// The reason why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that is missing, unreadable, or without what it should hold.
+    /// A file is missing, cannot be read, or does not hold what it should.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
@@ -27,20 +27,20 @@ pub enum TlsError {
         /// The fault.
         source: rustls::pki_types::pem::Error,
     },
-    /// No certificate in it.
+    /// A file holds no certificate.
     #[error("{}: no certificate in PEM form", .0.display())]
     Empty(PathBuf),
-    /// The parts do not fit together.
+    /// The certificate, key and authorities do not fit together.
     #[error("TLS: {0}")]
     Config(#[from] rustls::Error),
-    /// The clients' authority is of no use.
+    /// The clients' authorities cannot be used.
     #[error("TLS: the clients' authority: {0}")]
     Authority(#[from] rustls::server::VerifierBuilderError),
 }
 
 impl Tls {
-    /// From files in PEM form: the server's certificate (with what leads to its authority), its
-    /// key, and the authorities of clients.
+    /// Reads files in PEM form: the server's certificate (with the certificates between it and its
+    /// authority), its key, and the authorities of clients.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.

@@ -1,11 +1,11 @@
-//! A value that threads have in turn, for as long as a call on a socket takes.
+//! A value that threads own in turn, each for as long as a call on a socket.
 //!
-//! A mutex does not do: who waits here may give up after a time, and who leaves learns whether
-//! anybody waits.
+//! A mutex is not enough: a thread that waits may give up after a time, and a thread that leaves
+//! can ask whether another one waits.
 //!
 //! # Locking
-//! The turn has a lock, held for a look; the value's own is only taken by who has the turn, so that
-//! nobody waits for it.
+//! The queue has a lock, held for a few instructions. The value has a lock that only the owner of
+//! the turn takes, so no thread ever waits for it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,22 +13,22 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) struct Turn<T> {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     free: Condvar,
     value: Mutex<T>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     taken: bool,
     waiting: usize,
-    /// Those of them who wait however long it takes.
+    /// The threads among them that wait without a time limit.
     staying: usize,
 }
 
-/// The turn; it ends when this is dropped, also by a panic.
+/// The turn. It ends when this is dropped, also during a panic.
 #[derive(Debug)]
-pub(crate) struct Held<'a, T> {
+pub(crate) struct TurnGuard<'a, T> {
     // Dropped before the turn ends.
     value: MutexGuard<'a, T>,
     _end: EndOfTurn<'a, T>,
@@ -40,56 +40,57 @@ struct EndOfTurn<'a, T>(&'a Turn<T>);
 impl<T> Turn<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
-            state: Mutex::default(),
+            queue: Mutex::default(),
             free: Condvar::new(),
             value: Mutex::new(value),
         }
     }
 
-    /// Waits for the turn, for ever or as long as `patience` says.
-    pub(crate) fn take(&self, patience: Option<Duration>) -> Option<Held<'_, T>> {
-        let mut state = lock(&self.state);
-        state.waiting += 1;
+    /// Waits for the turn, for `patience` at most. Returns `None` after that time.
+    pub(crate) fn take(&self, patience: Option<Duration>) -> Option<TurnGuard<'_, T>> {
+        let mut queue = lock(&self.queue);
+        queue.waiting += 1;
         let stays = usize::from(patience.is_none());
-        state.staying += stays;
-        let is_taken = |state: &mut State| state.taken;
-        let mut state = match patience {
+        queue.staying += stays;
+        let is_taken = |queue: &mut Queue| queue.taken;
+        let mut queue = match patience {
             None => {
-                let waited = self.free.wait_while(state, is_taken);
+                let waited = self.free.wait_while(queue, is_taken);
                 waited.unwrap_or_else(PoisonError::into_inner)
             }
             Some(time) => {
-                let waited = self.free.wait_timeout_while(state, time, is_taken);
+                let waited = self.free.wait_timeout_while(queue, time, is_taken);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        state.waiting -= 1;
-        state.staying -= stays;
-        if state.taken {
+        queue.waiting -= 1;
+        queue.staying -= stays;
+        if queue.taken {
             return None;
         }
-        state.taken = true;
-        drop(state);
-        Some(Held {
+        queue.taken = true;
+        drop(queue);
+        Some(TurnGuard {
             value: lock(&self.value),
             _end: EndOfTurn(self),
         })
     }
 
-    /// Says whether somebody has the turn, or waits for it and so will have it if it is free.
+    /// Says whether a thread has the turn or waits for it.
     pub(crate) fn is_wanted(&self) -> bool {
-        let state = lock(&self.state);
-        state.taken || state.waiting > 0
+        let queue = lock(&self.queue);
+        queue.taken || queue.waiting > 0
     }
 
-    /// Says whether somebody waits for it.
+    /// Says whether a thread waits for the turn.
     pub(crate) fn is_awaited(&self) -> bool {
-        lock(&self.state).waiting > 0
+        lock(&self.queue).waiting > 0
     }
 
-    /// Says whether somebody waits for it who does not give up: so it has a taker once it is free.
+    /// Says whether a thread waits for the turn without a time limit, so that it is taken as soon
+    /// as it is free.
     pub(crate) fn is_awaited_for_good(&self) -> bool {
-        lock(&self.state).staying > 0
+        lock(&self.queue).staying > 0
     }
 
     pub(crate) fn into_inner(self) -> T {
@@ -101,12 +102,12 @@ impl<T> Turn<T> {
 
 impl<T> Drop for EndOfTurn<'_, T> {
     fn drop(&mut self) {
-        lock(&self.0.state).taken = false;
+        lock(&self.0.queue).taken = false;
         self.0.free.notify_one();
     }
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for TurnGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -114,7 +115,7 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for TurnGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }

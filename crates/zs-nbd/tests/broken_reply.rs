@@ -1,4 +1,4 @@
-//! A reply that breaks off in the middle, with another one of the same connection behind it.
+//! A reply that breaks off in the middle, while another reply of the same connection waits.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -15,21 +15,20 @@ use zs_nbd::{Content, Context, Device, Errno, Extents, Limits, Space};
 
 const SIZE: u64 = 16 << 20;
 const SECOND_HALF: u64 = SIZE / 2;
-/// The large read is of the first half, and breaks off here when it is sent.
+/// The offset at which the large read, of the first half, breaks off when it is sent.
 const TEAR: u64 = 1 << 20;
 const LARGE: u32 = 8 << 20;
-/// What is read of each half.
+/// The byte that each half is filled with.
 const FIRST: u8 = 7;
 const SECOND: u8 = 9;
 
-/// For so long the other reply has time to go where it must not.
+/// The time in which the other reply could be sent at the wrong moment.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// A device that cannot be read a second time from [`TEAR`] on: the first time is to see whether it
-/// can, the second one is sent.
+/// A device that fails when it is read a second time at [`TEAR`]. The first read looks for an
+/// error, the second one is sent.
 ///
-/// A read of the other half ends in the middle of that: its reply is ready then, and waits to be
-/// sent.
+/// A read of the other half ends meanwhile. Its reply is then ready, and waits to be sent.
 #[derive(Debug, Default)]
 struct Torn {
     state: Mutex<State>,
@@ -71,14 +70,14 @@ impl Device for Torn {
             offset == TEAR && state.torn == 2
         };
         self.changed.notify_all();
-        // Slow enough to be worth another thread.
+        // Slow enough for another thread to be worthwhile.
         while begun.elapsed() < Duration::from_millis(1) {
             std::hint::spin_loop();
         }
         if torn {
             self.wait(|state| state.others > 0);
             let nobody = self.state.lock().unwrap();
-            // Nothing wakes it: that time passes with the reply in the middle.
+            // Nothing wakes it, so the time passes in the middle of the reply.
             let _ = self.changed.wait_timeout_while(nobody, MOMENT, |_| true);
             return Err(Errno::Io);
         }
@@ -94,13 +93,13 @@ impl Device for Torn {
     }
 }
 
-/// Simple replies, and structured ones in one piece. Several times, since the other thread may be
-/// too late to do harm.
+/// With simple replies, and with structured replies in one piece. Several rounds, because the other
+/// thread may be too late to do harm.
 #[test]
 fn nothing_follows_a_reply_that_breaks_off() {
     for (structured, head) in [(false, 16), (true, 28)].repeat(4) {
         let device = Arc::new(Torn::default());
-        // Enough for one more thread, and not for all of the large reply.
+        // Enough memory for one more thread, but not for the large reply.
         let limits = Limits {
             threads: 2,
             memory: 4 * (396 << 10),
@@ -125,12 +124,12 @@ fn nothing_follows_a_reply_that_breaks_off() {
             let reply = client.receive(head + 512);
             assert_eq!(reply[head..], [FIRST; 512]);
         }
-        // Both at once, and the other one is by another thread.
+        // Both at once, the second one on another thread.
         let large = request(READ, df, 16, 0, LARGE);
         let other = request(READ, df, 17, SECOND_HALF, 512);
         client.send(&[large, other].concat());
         let mut got = Vec::new();
-        // Cut off, maybe by an error.
+        // The connection was cut off, maybe with an error.
         let _ = client.stream.read_to_end(&mut got);
         let data = &got[head..];
         assert_eq!(data.len(), TEAR as usize, "all before it was sent");

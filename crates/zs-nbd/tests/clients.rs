@@ -1,7 +1,6 @@
-//! Clients that others wrote, where they are installed, of whatever version: qemu-img, qemu-io,
-//! nbdinfo, nbdcopy, fio. A missing one is named and skipped: every dialect is tested without them
-//! (`dialects.rs`). On Debian and Ubuntu they come with `apt-get install qemu-utils libnbd-bin
-//! fio`.
+//! Clients of other projects, in any version, where they are installed: qemu-img, qemu-io, nbdinfo,
+//! nbdcopy, fio. A missing one is named and skipped. Every dialect is tested without them in
+//! `dialects.rs`. On Debian and Ubuntu they come with `apt-get install qemu-utils libnbd-bin fio`.
 
 #![expect(
     clippy::unwrap_used,
@@ -52,7 +51,7 @@ impl Disk {
         Client::connect(&PathBuf::from(self.file("nbd")))
     }
 
-    /// An image: data, a hole, data.
+    /// Makes an image: data, a hole, data.
     fn image(&self) -> String {
         let mut bytes: Vec<u8> = (0..3 << 20)
             .map(|n: u32| (n.wrapping_mul(n) >> 7) as u8)
@@ -66,7 +65,7 @@ impl Disk {
     }
 }
 
-/// What a program prints; nothing if there is no such program.
+/// Returns the output of a program, or `None` if it is not installed.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = match Command::new(program).args(arguments).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -1,5 +1,5 @@
-//! Every dialect of the protocol, by a client of the tests' own: what works does not depend on
-//! which programs are installed.
+//! Every dialect of the protocol, spoken by the tests' own client. The result does not depend on
+//! installed programs.
 
 mod client;
 
@@ -21,7 +21,7 @@ fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(byte).collect()
 }
 
-/// What each dialect writes it reads, and so do all others.
+/// Each dialect reads what it wrote, and so do all others.
 #[test]
 fn every_dialect_is_understood() {
     let setup = Setup::memory();
@@ -86,8 +86,7 @@ fn a_write_needs_no_payload_flag() {
     );
 }
 
-/// A request of nothing has nothing to do. It does not reach the device, but it must be one that
-/// might be done.
+/// A request of 0 bytes does not reach the device, but must be a valid one.
 #[test]
 fn no_bytes_are_read_and_written_with_success() {
     let setup = Setup::memory();
@@ -105,7 +104,7 @@ fn no_bytes_are_read_and_written_with_success() {
     }
 }
 
-/// A flag that changes nothing in a dialect is no mistake there; one that nobody knows is.
+/// A flag that changes nothing in a dialect is allowed there. An unknown flag is an error.
 #[test]
 fn flags_of_one_meaning_are_taken() {
     let setup = Setup::memory();
@@ -122,8 +121,8 @@ fn flags_of_one_meaning_are_taken() {
     }
 }
 
-/// With `-v` a user learns why a client fails; and a client that fails without end does not fill
-/// the log.
+/// The first refusal of each kind is reported, so that a user learns why a client fails. A client
+/// that fails again and again does not fill the log.
 #[test]
 fn each_refusal_is_told_once_a_kind_and_client() {
     let setup = Setup::memory();

@@ -26,7 +26,7 @@ fn structured_replies() {
     assert_eq!(data[8..], payload);
     let (_, kind, _, hole) = Take(talk.say(&request(READ, 0, 6, 0, 8192))).chunk();
     assert_eq!((kind, hole), (2, &b"\0\0\0\0\0\0\0\0\0\0\x20\0"[..]));
-    // With DF, zeroes are sent.
+    // With DF, zeroes are sent as data.
     let (_, kind, _, zeroes) = Take(talk.say(&request(READ, 4, 6, 0, 8192))).chunk();
     assert_eq!((kind, zeroes.len()), (1, 8 + 8192));
     assert!(zeroes.iter().all(|byte| *byte == 0));
@@ -38,8 +38,9 @@ fn structured_replies() {
     assert_eq!(one, [1_u32, 4096, 3].map(u32::to_be_bytes).concat());
 }
 
-/// What a large read of 1000 on is answered with, by cookie 6: kind, offset and length of data and
-/// holes, neighbours of a kind joined. It is done in pieces, the end of which is told for itself.
+/// Returns the answer to a large read from offset 1000 on, with cookie 6: kind, offset and length
+/// of data and holes, with neighbours of one kind joined. The read is executed in pieces, and its
+/// end is a chunk of its own.
 fn parts(answer: &[u8], wide: bool) -> Vec<(u16, u64, u64)> {
     let mut replies = Take(answer);
     let mut joined: Vec<(u16, u64, u64)> = Vec::new();
@@ -97,7 +98,7 @@ fn holes_among_data_are_not_sent() {
         if !wide {
             talk.say(&write(5, 300_000, &[7; 10_000]));
         }
-        // From within a hole to behind the data, and a few bytes of zeroes, which are none.
+        // From inside a hole to behind the data, and a few zeroes, which are too few for a hole.
         let bytes = read(0, 1000, SIZE as u32 - 2000);
         let answer = talk.say(&bytes).to_vec();
         // Pages from 299 008 to 311 296 have data in them.
@@ -110,7 +111,7 @@ fn holes_among_data_are_not_sent() {
         ];
         assert_eq!(parts(&answer, wide), expected);
         assert!(answer.len() < 13_000);
-        // Unbroken; and data at both ends; and nothing but data.
+        // In one piece; with data at both ends; and with data only.
         for (flags, offset, len, holes) in [
             (4, 0, SIZE as u32, 0),
             (0, 309_999, 5000, 0),
@@ -126,7 +127,7 @@ fn holes_among_data_are_not_sent() {
     }
 }
 
-/// A device that knows what it stores: two contexts in one answer, with figures beyond 32 bits.
+/// A device with stored sizes: two contexts in one answer, with numbers beyond 32 bits.
 #[derive(Debug)]
 struct Sizes;
 
@@ -184,7 +185,7 @@ fn two_contexts_in_one_status() {
     assert_eq!((flags, &data[8..]), (1, &sizes[..]));
 }
 
-/// A client is offered to ask for fast zeroes alone where they are fast; elsewhere it is told so.
+/// Fast zeroes are offered only for a device that is fast at them, and refused for others.
 #[test]
 fn zeroes_are_fast_or_refused() {
     const FAST: u16 = 16;
@@ -228,7 +229,7 @@ fn bad_requests_are_answered_and_the_connection_lives() {
     assert_eq!(error(&mut talk, &write(1, u64::MAX, &[1; 4096])), 28);
     assert_eq!(error(&mut talk, &request(STATUS, 0, 1, 0, 0)), 22);
     assert_eq!(error(&mut talk, &request(READ, 0, 1, SIZE + 1, 0)), 22);
-    // Whether a payload follows, nobody can tell.
+    // The server cannot know whether a payload follows.
     assert_eq!(error(&mut talk, &request(READ, 32, 1, 0, 1)), 22);
     assert_eq!(error(&mut talk, &request(99, 0, 1, 0, 1)), 22);
     assert_eq!(error(&mut talk, &request(FLUSH, 2, 1, 0, 0)), 22);
@@ -250,7 +251,7 @@ fn hostile_requests_end() {
         Err(Violation::Payload { len, most }) if len == most + 1
     ));
     let mut talk = Talk::structured(&exports);
-    // What came before is answered.
+    // The requests before it are answered.
     let two = [request(FLUSH, 0, 8, 0, 0), vec![b'x'; 28]].concat();
     let broken = talk.dialogue.feed(&two, &mut out);
     assert_eq!(broken, Err(Violation::RequestMagic(0x7878_7878)));
@@ -284,7 +285,7 @@ fn extended_headers() {
     let mut status = Take(status);
     assert_eq!((kind, status.u32(), status.u32()), (6, 1, 1));
     assert_eq!((status.u64(), status.u64()), (SIZE, 2));
-    // A payload where none belongs is taken off the stream.
+    // A payload of a command that has none is taken off the stream.
     let mut bytes = extended(FLUSH, 32, 6, 0, 4);
     bytes.extend(b"junk");
     bytes.extend(extended(ZEROES, 0, 7, 1, u64::MAX));
@@ -306,7 +307,8 @@ fn extended_headers() {
     }
 }
 
-/// However long it is, and whatever came with it: here writes, which must not be done.
+/// The payload is skipped whatever its length and contents: here it holds writes, which must not be
+/// executed.
 #[test]
 fn the_payload_of_a_refused_large_request_is_no_request() {
     for command in [READ, TRIM, STATUS] {
@@ -334,7 +336,7 @@ fn the_payload_of_a_refused_large_request_is_no_request() {
     }
 }
 
-/// A device with blocks of 512 bytes, that fails.
+/// A device with blocks of 512 bytes whose methods fail.
 #[derive(Debug)]
 struct Failing;
 
@@ -395,11 +397,11 @@ fn errors_of_the_device_reach_the_client() {
     assert_eq!(error(&mut talk, &request(READ, 0, 1, 0, 512)), 5);
 }
 
-/// A device of which the end cannot be read or written.
+/// A device whose end cannot be read or written.
 #[derive(Debug)]
 struct Torn;
 
-/// Where that begins.
+/// The offset from which it fails.
 const TEAR: u64 = 300_000;
 
 impl Device for Torn {
@@ -433,7 +435,7 @@ impl Device for Torn {
     }
 }
 
-/// Large requests that fail in the middle: their clients are told, and go on.
+/// Large requests that fail in the middle are answered with an error, and their clients go on.
 #[test]
 fn a_large_request_that_fails_in_the_middle_is_answered() {
     let exports = exports(Arc::new(Torn));
@@ -444,7 +446,7 @@ fn a_large_request_that_fails_in_the_middle_is_answered() {
             talk.ask(option, &[]);
         }
         talk.ask(GO, &go("disk", &[]));
-        // In one piece, by the simple reply's nature or by DF: an error, and nothing else.
+        // In one piece, because of a simple reply or of DF: an error and nothing else.
         let df = if option.is_some() { 4 } else { 0 };
         let mut replies = Take(talk.say(&request(READ, df, 1, 0, large)));
         match option {
@@ -452,7 +454,7 @@ fn a_large_request_that_fails_in_the_middle_is_answered() {
             Some(_) => {
                 let (flags, kind, _, data) = replies.chunk();
                 assert_eq!((flags, kind, Take(data).u32()), (1, 0x8001, 5));
-                // In pieces: those that could be read, and then the error.
+                // In pieces: the data that could be read, then the error.
                 let mut chunks = Take(talk.say(&request(READ, 0, 2, 0, large)));
                 let kinds: Vec<u16> =
                     std::iter::from_fn(|| (!chunks.0.is_empty()).then(|| chunks.chunk().1))
@@ -462,7 +464,7 @@ fn a_large_request_that_fails_in_the_middle_is_answered() {
             }
         }
         assert!(replies.0.is_empty(), "data behind an error");
-        // With FUA, which is for what was written.
+        // With FUA, which flushes what was written.
         let mut bytes = request(WRITE, 1, 3, 0, large);
         bytes.extend(vec![1; large as usize]);
         let mut replies = Take(talk.say(&bytes));

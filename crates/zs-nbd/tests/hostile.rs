@@ -1,5 +1,5 @@
-//! A good client beside hostile ones, more of them than there are places, shares and memory: it is
-//! served, and waits for nobody.
+//! A good client beside hostile ones, which are more than the places, shares and memory. The good
+//! client is served, and waits for none of them.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -23,7 +23,7 @@ fn memory(limits: Limits) -> Setup {
     Setup::new(Arc::new(MemoryDevice::new(SIZE).unwrap()), limits)
 }
 
-/// No memory beyond what each connection has, so that whoever waited for it would wait for ever.
+/// Limits without memory to lend, so that a connection that waited for a loan would wait for ever.
 fn scarce() -> Limits {
     Limits {
         memory: 0,
@@ -31,7 +31,7 @@ fn scarce() -> Limits {
     }
 }
 
-/// What a good client does: requests of all lengths, each of which is answered.
+/// Acts as a good client: sends requests of all lengths, and takes each answer.
 fn works(path: &std::path::Path) {
     let mut good = Client::connect(path);
     good.stream.set_read_timeout(Some(LONG)).unwrap();
@@ -53,7 +53,7 @@ fn silent_tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// `budget.py write`: each stalls inside a request of several MiB.
+/// Each client stalls inside a write of several MiB (`budget.py write`).
 #[test]
 fn clients_that_stall_inside_a_large_write_hold_up_nobody() {
     let setup = memory(scarce());
@@ -71,7 +71,7 @@ fn clients_that_stall_inside_a_large_write_hold_up_nobody() {
     assert_eq!(notes.matches("Gone { cut: true }").count(), 20, "{notes}");
 }
 
-/// `budget.py read`: each asks for much more than a socket buffers, and takes nothing.
+/// Each client reads much more than a socket buffers, and takes no reply (`budget.py read`).
 #[test]
 fn clients_that_take_no_replies_hold_up_nobody() {
     let setup = memory(scarce());
@@ -88,8 +88,8 @@ fn clients_that_take_no_replies_hold_up_nobody() {
     drop(hogs);
 }
 
-/// `paused.py`: who takes its replies late gets all of them, however short a TCP client's time
-/// would be; and so does who sends the rest of a request late.
+/// A client of a unix socket that receives its replies late gets all of them, however short the
+/// time for TCP clients is. So does one that sends the rest of a request late (`paused.py`).
 #[test]
 fn a_client_that_was_stopped_gets_its_answers() {
     let setup = memory(Limits {
@@ -103,7 +103,7 @@ fn a_client_that_was_stopped_gets_its_answers() {
     let whole = write(4, 0, &[6; 1 << 20]);
     let (now, later) = whole.split_at(200 << 10);
     cut.send(now);
-    // A TCP client is cut off meanwhile, by that time.
+    // A TCP client is cut off meanwhile, after that time.
     let mut slow = Client::connect_tcp(setup.address);
     slow.send(&request(WRITE, 0, 1, 0, 9));
     assert!(slow.is_over());
@@ -116,8 +116,8 @@ fn a_client_that_was_stopped_gets_its_answers() {
     assert_eq!(cut.reply(), (0, 4));
 }
 
-/// `misc.py handshake`: silent connections, more than there are places for handshakes, and each
-/// comes again.
+/// Silent connections, more than the places for handshakes, that connect again and again (`misc.py
+/// handshake`).
 #[test]
 fn silent_connections_keep_nobody_out() {
     let setup = memory(Limits {
@@ -128,7 +128,7 @@ fn silent_connections_keep_nobody_out() {
         let mut silent: Vec<_> = (0..10).map(|_| silent_tcp(setup.address)).collect();
         let mut good = Client::connect_tcp(setup.address);
         assert_eq!(good.read(0, 1), [0], "round {round}");
-        // The oldest ones made room.
+        // The oldest ones were displaced.
         assert_eq!(silent[0].read(&mut [0; 1]).unwrap_or(0), 0);
         let mut unix: Vec<_> = (0..10)
             .map(|_| UnixStream::connect(setup.path()).unwrap())
@@ -143,7 +143,7 @@ fn silent_connections_keep_nobody_out() {
     assert!(notes.contains("Displaced"), "{notes}");
 }
 
-/// An answer to an option, read off a stream.
+/// Reads an answer to an option from a stream.
 fn answer(stream: &mut impl Read) -> (u32, Vec<u8>) {
     let mut head = [0; 20];
     stream.read_exact(&mut head).unwrap();
@@ -154,7 +154,7 @@ fn answer(stream: &mut impl Read) -> (u32, Vec<u8>) {
     (kind, data)
 }
 
-/// Asks for an export by `NBD_OPT_GO`; the last answer.
+/// Asks for an export by `NBD_OPT_GO`, and returns the last answer.
 fn asks(stream: &mut (impl Read + std::io::Write)) -> (u32, String) {
     stream.write_all(&option(GO, &go("disk", &[]))).unwrap();
     loop {
@@ -165,8 +165,8 @@ fn asks(stream: &mut (impl Read + std::io::Write)) -> (u32, String) {
     }
 }
 
-/// `full64.py`: whoever is told that it may begin is served; the others are told why not, and may
-/// ask again.
+/// Each client that is told that it may begin is served. The others are told why not, and may ask
+/// again (`full64.py`).
 #[test]
 fn nobody_is_told_yes_and_not_served() {
     let setup = memory(Limits {
@@ -191,7 +191,7 @@ fn nobody_is_told_yes_and_not_served() {
     for client in &mut told_yes {
         assert_eq!(client.read(0, 1), [0]);
     }
-    // An eighth is left to unix sockets.
+    // An eighth is reserved for unix sockets.
     works(&setup.path());
     drop(told_yes.pop());
     while setup.server.connections() > 6 {
@@ -208,7 +208,7 @@ fn nobody_is_told_yes_and_not_served() {
     assert!(notes.contains("Denied(8, TooMany(7))"), "{notes}");
 }
 
-/// `idle.py`: clients that do nothing keep all places, until somebody needs one.
+/// Idle clients keep all places until another client needs one (`idle.py`).
 #[test]
 fn idle_clients_make_room_when_places_are_needed() {
     let setup = memory(Limits {
@@ -222,8 +222,8 @@ fn idle_clients_make_room_when_places_are_needed() {
     }
     let mut newcomer = Client::connect_tcp(setup.address);
     assert_eq!(newcomer.read(0, 1), [0]);
-    // One of them has gone, whichever counts as the idlest: the server notes that a reply is sent
-    // a little later than its client has it.
+    // One of them has gone. It may be either: the server notes the time of a reply a little after
+    // the client has received it.
     while setup.server.clients().list().len() > 4 {
         std::thread::yield_now();
     }
@@ -269,12 +269,12 @@ fn clients_are_listed_and_disconnected() {
     assert_eq!(notes.matches("Disconnected").count(), 3, "{notes}");
 }
 
-/// The user of this process, as the file system tells it.
+/// Returns the user of this process, from a file that it made.
 fn own_user() -> u32 {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap())
 }
 
-/// One that hangs in the device is not waited for longer than its time.
+/// A client that hangs in the device is waited for no longer than 5 seconds.
 #[test]
 fn a_client_in_the_device_is_told_of_as_still_there() {
     let probe = Probe::new(|probe, call| {
@@ -295,7 +295,7 @@ fn a_client_in_the_device_is_told_of_as_still_there() {
     });
 }
 
-/// Rubbish of each kind, one after the other, with a good client that stays.
+/// Each kind of invalid input, one after the other, beside a good client that stays.
 #[test]
 fn rubbish_ends_its_own_connection() {
     let setup = memory(Limits::default());
@@ -312,7 +312,7 @@ fn rubbish_ends_its_own_connection() {
     }
 }
 
-/// Large requests are done in pieces, and answered once: when all is done, or with the first error.
+/// Large requests are executed in pieces and answered once: at their end, or with the first error.
 #[test]
 fn large_requests_are_answered_once() {
     let probe = Probe::new(|_, _| ());
@@ -343,7 +343,7 @@ fn large_requests_are_answered_once() {
             assert_eq!(head, error);
         }
     }
-    // With FUA there is one flush, behind all of it.
+    // With FUA there is one flush, after all pieces.
     probe.calls();
     let mut bytes = request(WRITE, 1, 2, 0, 1 << 20);
     bytes.extend(vec![4; 1 << 20]);
@@ -352,7 +352,7 @@ fn large_requests_are_answered_once() {
     let calls = probe.calls();
     assert_eq!(calls.len(), 9, "{calls:?}");
     assert_eq!(calls[8], Call::Flush);
-    // Chunks of all of it, in whatever order, and then the end.
+    // Chunks of all the data, in any order, then the end.
     client.send(&request(READ, 0, 3, 0, 1 << 20));
     let (mut got, mut ended) = (0, false);
     while !ended {

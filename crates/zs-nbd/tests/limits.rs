@@ -1,4 +1,4 @@
-//! What clients may take: places, time, memory.
+//! The limits on clients: places, time, memory.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -19,7 +19,7 @@ use zs_nbd::{
     Server, Space,
 };
 
-/// A time that only clients exceed that wait for ever.
+/// A time that only clients exceed which wait for ever.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn setup(limits: Limits) -> Setup {
@@ -40,7 +40,7 @@ fn who_says_nothing_is_asked_to_leave() {
     assert!(notes.contains("Closed(1, Slow(50ms))"), "{notes}");
 }
 
-/// Nothing else bounds how many options a client may send.
+/// Nothing but the time limits the number of options.
 #[test]
 fn who_asks_without_end_is_asked_to_leave() {
     let setup = setup(Limits {
@@ -53,7 +53,7 @@ fn who_asks_without_end_is_asked_to_leave() {
     asking.write_all(&3_u32.to_be_bytes()).unwrap();
     let many = option(LIST, &[]).repeat(100);
     while asking.write_all(&many).is_ok() {}
-    // It is cut off with or without an error.
+    // The connection is cut off, with or without an error.
     let _ = taken.join().unwrap();
     while !setup.server.clients().list().is_empty() {
         std::thread::yield_now();
@@ -62,8 +62,8 @@ fn who_asks_without_end_is_asked_to_leave() {
     assert!(notes.contains("Closed(1, Slow(55ms))"), "{notes}");
 }
 
-/// A tenth of a handshake's time for each: asked about one by one, over a slow line, many take
-/// longer than a handshake may.
+/// A client gets a tenth of the handshake time more for each export. Asking about many exports one
+/// by one over a slow line takes longer than a handshake may.
 #[test]
 fn a_listing_has_time_for_each_export() {
     const EXPORTS: usize = 4000;
@@ -118,8 +118,8 @@ fn places_are_counted() {
     assert!(notes.contains("Closed(3, TooMany(2))"), "{notes}");
 }
 
-/// The rest of a request that does not come over TCP, in its head or its payload, ends that
-/// connection alone.
+/// Over TCP, a request whose rest does not come, in its head or its payload, ends its own
+/// connection only.
 #[test]
 fn a_request_that_has_begun_over_tcp_must_end() {
     let setup = setup(Limits {
@@ -130,7 +130,7 @@ fn a_request_that_has_begun_over_tcp_must_end() {
     for begun in [
         &request(READ, 0, 1, 0, 1)[..7],
         &request(WRITE, 0, 1, 0, 9),
-        // Where one piece has ended and the next has not begun.
+        // Between the end of one piece and the start of the next.
         &[&request(WRITE, 0, 1, 0, 1 << 20)[..], &[7; 128 << 10]].concat(),
     ] {
         let mut slow = Client::connect_tcp(setup.address);
@@ -150,7 +150,7 @@ fn replies_must_be_taken_over_tcp() {
         ..Limits::default()
     });
     let mut deaf = Client::connect_tcp(setup.address);
-    // Much more than sockets buffer.
+    // Much more than the sockets buffer.
     deaf.send(&request(READ, 0, 1, 0, SIZE as u32).repeat(20));
     while setup.server.connections() > 0 {
         std::thread::yield_now();
@@ -159,7 +159,7 @@ fn replies_must_be_taken_over_tcp() {
     assert!(notes.contains("Closed(1, Slow(50ms))"), "{notes}");
 }
 
-/// At both kinds of sockets, in the middle of a request and of a reply too.
+/// Holds for both kinds of sockets, also in the middle of a request and of a reply.
 #[test]
 fn who_is_idle_for_long_is_asked_to_leave() {
     let setup = setup(Limits {
@@ -182,7 +182,8 @@ fn who_is_idle_for_long_is_asked_to_leave() {
     assert_eq!(notes.matches("Slow(50ms)").count(), 1, "{notes}");
 }
 
-/// A device that takes longer than a client may be idle: the client waits for us, not we for it.
+/// A device that takes longer than the idle limit: its client waits for the server, so it is not
+/// idle.
 #[test]
 fn who_waits_for_an_answer_is_not_idle() {
     let probe = Probe::new(|probe, call| {
@@ -199,7 +200,7 @@ fn who_waits_for_an_answer_is_not_idle() {
     let mut waiting = Client::connect(&setup.path());
     waiting.send(&request(FLUSH, 0, 7, 0, 0));
     probe.wait_for(Call::Flush, 1);
-    // Each of these goes after that time at the earliest, one after the other.
+    // Each of these is ended after that time at the earliest, one after the other.
     for _ in 0..3 {
         assert!(Client::connect(&setup.path()).is_over());
     }
@@ -207,7 +208,7 @@ fn who_waits_for_an_answer_is_not_idle() {
     assert_eq!(waiting.reply(), (0, 7));
 }
 
-/// Memory that takes no more clients from some moment on.
+/// A device of memory that refuses clients from some moment on.
 #[derive(Debug)]
 struct Closing {
     disk: MemoryDevice,
@@ -245,7 +246,7 @@ impl Device for Closing {
     }
 }
 
-/// Nobody has to go for a client that gets nothing by it.
+/// No client is displaced for a client that is not served in the end.
 #[test]
 fn a_client_that_the_device_refuses_displaces_nobody() {
     let disk = MemoryDevice::new(SIZE).unwrap();
@@ -270,7 +271,7 @@ fn a_client_that_the_device_refuses_displaces_nobody() {
     for client in &mut idle {
         assert_eq!(client.read(0, 1), [0]);
     }
-    // It has no place, and may ask again.
+    // The client has no place, and may ask again.
     device.closed.store(false, Ordering::SeqCst);
     assert_eq!(refused.option(GO, &go("disk", &[])), Ok(()));
     drop((idle, refused));

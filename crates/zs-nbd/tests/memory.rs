@@ -1,4 +1,4 @@
-//! A server that gets no memory for buffers: it tells its clients, and goes on.
+//! A server that gets no memory for buffers tells its clients so, and goes on.
 
 #[macro_use]
 mod client;
@@ -21,17 +21,17 @@ use zs_nbd::{
     Stopped, Tls,
 };
 
-/// The system's memory, but for what is large while [`scarce`] is held.
+/// The system's allocator, which fails large allocations while [`scarce`] is held.
 struct Scarce;
 
-/// Allocations of so many bytes or more fail.
+/// Allocations of this many bytes or more fail.
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Of two tests at once one would have the other's want.
+/// A lock, because a second test at the same time would fail for want of memory too.
 static TURN: Mutex<()> = Mutex::new(());
 
-// SAFETY: memory comes from `System` and goes back to it, untouched; null is what an allocator
-// returns that has none.
+// SAFETY: memory comes from `System` and goes back to it unchanged. Null is the result of an
+// allocator without memory.
 unsafe impl GlobalAlloc for Scarce {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() >= MOST.load(Ordering::SeqCst) {
@@ -54,10 +54,10 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory is there again when it is dropped.
+/// Dropping this makes memory available again.
 struct Want;
 
-/// From now on there is no memory for buffers.
+/// Makes allocations of buffers fail from now on.
 fn scarce() -> Want {
     MOST.store(64 << 10, Ordering::SeqCst);
     Want
@@ -91,8 +91,8 @@ fn without_memory_a_client_is_told_no_and_may_ask_again() {
     assert!(notes.contains("Closed(1, Goodbye)"), "{notes}");
 }
 
-/// Another thread would have buffers of its own: where there are none, the one that is there does
-/// all of it, and what it reads ahead is not lost. A large reply goes out in parts.
+/// Another thread would need buffers of its own. Without them the first thread does everything,
+/// loses no bytes that it read ahead, and sends a large reply in parts.
 #[test]
 fn without_memory_one_thread_does_everything() {
     let _turn = turn();
@@ -155,7 +155,7 @@ fn without_memory_tls_does_not_begin() {
     assert!(notes.contains("Closed(1, NoMemory)"), "{notes}");
 }
 
-/// A disk whose every byte has another state than the one before it.
+/// A disk whose status changes at every byte.
 #[derive(Debug)]
 struct Motley;
 
@@ -176,14 +176,14 @@ impl Device for Motley {
     }
     fn block_status(&self, _: u64, extents: &mut Extents, _: Context) -> Result<(), Errno> {
         let states = [Extents::DATA, Extents::HOLE].into_iter().cycle();
-        // That it takes no more is the end.
+        // The device stops when no more extents are taken.
         let _ = states.take(10_000).all(|state| extents.push(1, state));
         Ok(())
     }
 }
 
-/// A batch that is full but for a little, and then the longest answer that there is: it never asks
-/// for memory beyond what it began with.
+/// A batch that is almost full gets the longest answer possible. It needs no more memory than it
+/// had at the start.
 #[test]
 fn the_longest_answers_have_room() {
     let _turn = turn();

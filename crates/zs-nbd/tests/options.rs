@@ -48,7 +48,7 @@ fn options_refuse() {
             (ERR + 3, "a name that is not UTF-8")
         );
     }
-    // Contexts without structured replies can be listed, but not selected.
+    // Without structured replies, contexts can be listed but not selected.
     assert_eq!(talk.ask(LIST_CONTEXT, &queries("disk", &[])).len(), 2);
     assert_eq!(talk.error_of(SET_CONTEXT, &queries("disk", &[])), ERR + 3);
     talk.ask(EXTENDED, &[]);
@@ -132,7 +132,8 @@ fn exports_have_names() {
     assert!(Exports::new(twice).is_err());
 }
 
-/// Once, more than 1000 options ended a connection: too few to ask about each of 500 exports.
+/// A client may ask about each of many exports. Once, more than 1000 options ended a connection,
+/// which was too few for 500 exports.
 #[test]
 fn as_many_exports_as_there_are_can_be_asked_about() {
     const EXPORTS: usize = 20_000;

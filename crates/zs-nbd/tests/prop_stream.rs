@@ -1,5 +1,5 @@
-//! Streams of requests, cut anywhere: the answers are those of the stream in one piece, and those
-//! of a plain array.
+//! Streams of requests, cut anywhere. The answers are the same as for the whole stream at once, and
+//! the same as from a plain array.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -28,7 +28,7 @@ enum Request {
 fn requests() -> impl Strategy<Value = Vec<Request>> {
     let at = 0..SIZE + 5000;
     let len = prop_oneof![0..10_000_u32, Just(4096), Just(200_000), Just(u32::MAX)];
-    // Now and then one that needs a buffer of its own.
+    // Now and then a request that needs a buffer of its own.
     let payload = prop_oneof![
         9 => prop::collection::vec(1..=255_u8, 0..9000),
         1 => (130_000..200_000_usize).prop_map(|len| (0..len).map(|n| n as u8 | 1).collect()),
@@ -83,7 +83,7 @@ fn opening(mode: u32) -> Vec<u8> {
     bytes
 }
 
-/// All answers to a stream that arrives in pieces of these lengths, again and again.
+/// Returns all answers to a stream that arrives in parts of these lengths, repeated.
 fn talk(stream: &[u8], pieces: &[usize]) -> Vec<u8> {
     let exports = exports(Arc::new(MemoryDevice::new(SIZE).unwrap()));
     let mut out = Vec::new();
@@ -100,7 +100,7 @@ fn talk(stream: &[u8], pieces: &[usize]) -> Vec<u8> {
     out
 }
 
-/// What a plain array says to reads; and to writes whether they are in it.
+/// Returns the answer of a plain array: the data of a read, or whether a write is in range.
 fn check(list: &[Request], replies: &[u8]) {
     let mut array = vec![0_u8; SIZE as usize];
     let mut replies = Take(replies);

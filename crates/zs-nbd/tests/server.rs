@@ -1,4 +1,4 @@
-//! The server at real sockets: connections beside each other, hostile ones too.
+//! The server with real sockets: several connections at once, also hostile ones.
 
 mod client;
 
@@ -71,8 +71,8 @@ fn a_write_that_is_cut_never_happened() {
     assert_eq!(cut.count(), 6, "{notes:?}");
 }
 
-/// Data in clear that comes with STARTTLS would be taken for encrypted by a careless server; here
-/// TLS is not even offered.
+/// A careless server would take clear bytes behind STARTTLS for encrypted ones. Here TLS is not
+/// even offered.
 #[test]
 fn starttls_is_refused_without_certificates() {
     let setup = Setup::memory();

@@ -1,4 +1,4 @@
-//! Sockets and their files: who comes in, whose name it is, what is inherited.
+//! Sockets and their files: the users that may connect, the owner of a name, inherited sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use zs_nbd::{Endpoint, EndpointError, Limits, MemoryDevice, Server, Stopped};
 
-/// How a child finds its socket, and knows that it is one.
+/// The variable that tells a child process its socket.
 const CHILD: &str = "ZS_NBD_TEST_CHILD";
 
 fn serve(endpoints: Vec<Endpoint>) -> (Server, Arc<std::sync::Mutex<Vec<String>>>) {
@@ -29,8 +29,7 @@ fn serve(endpoints: Vec<Endpoint>) -> (Server, Arc<std::sync::Mutex<Vec<String>>
     (server.unwrap(), notes)
 }
 
-/// Whoever looks into the folder while sockets are made, without a umask, never finds one that
-/// others may open.
+/// While sockets are made without a umask, the folder never shows a socket that others may open.
 #[test]
 fn a_socket_is_its_owners_from_its_first_moment_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +79,7 @@ fn abandoned_sockets_are_replaced_and_other_files_are_not() {
     assert!(path.exists(), "std leaves the file");
     let endpoint = Endpoint::unix(&path).unwrap();
     assert!(UnixStream::connect(&path).is_ok());
-    // Somebody else's by now: it stays.
+    // The file is another server's by now, so it stays.
     fs::remove_file(&path).unwrap();
     fs::write(&path, "precious").unwrap();
     drop(endpoint);
@@ -97,7 +96,7 @@ fn abandoned_sockets_are_replaced_and_other_files_are_not() {
     }
 }
 
-/// A name that was taken away and given to another server stays that server's.
+/// A name that another server has taken meanwhile stays that server's.
 #[test]
 fn a_name_that_is_somebody_elses_by_now_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,8 +108,8 @@ fn a_name_that_is_somebody_elses_by_now_stays() {
     assert!(UnixStream::connect(&path).is_ok());
 }
 
-/// Anyone may lock a folder that all can write to, for ever. Only who replaces a socket needs to be
-/// alone, and is told so.
+/// Any user may lock a shared folder for ever. Only a server that replaces a socket needs the lock,
+/// and it gets an error that says so.
 #[test]
 fn a_locked_folder_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,9 +149,9 @@ fn of_servers_that_start_at_once_one_wins() {
     }
 }
 
-/// The file goes before the socket does. In the other order a successor may take the name, and even
-/// the number of its inode, before its predecessor removes it. Here somebody watches a connection
-/// that nobody accepts, until it is reset.
+/// The file is removed before the socket is closed. In the other order, a successor may take the
+/// name, and even the inode number, before its predecessor removes the file. The test watches a
+/// connection that is never accepted, until it is reset.
 #[test]
 fn the_file_goes_before_the_socket() {
     let folder = tempfile::tempdir().unwrap();
@@ -200,7 +199,7 @@ fn inherited_sockets_and_tcp() {
     assert!(matches!(open, Err(EndpointError::NeedsTls(_))));
 }
 
-/// This program again, for the test below that is none by itself.
+/// Returns a command that runs this program again, for one test below that is only run as a child.
 fn child(folder: &Path, test: &str) -> Command {
     let program = folder.join("child");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -211,8 +210,8 @@ fn child(folder: &Path, test: &str) -> Command {
     command
 }
 
-/// Another user, whom the file's mode lets connect: closed without a greeting, and told to the
-/// observer.
+/// A connection of another user, allowed by the file's mode, is closed without a greeting and
+/// reported to the observer.
 #[test]
 fn other_users_are_turned_away() {
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! The end of a server: what is finished, who is cut off, who is told.
+//! The end of a server: requests that are finished, clients that are cut off, events.
 
 mod client;
 
@@ -25,7 +25,7 @@ fn what_has_arrived_is_finished() {
     let path = setup.path();
     let notes = std::thread::scope(|scope| {
         let stopping = scope.spawn(|| setup.stop());
-        // Nobody is let in from the moment on when the file is gone.
+        // From the moment when the file is gone, no client is accepted.
         while path.exists() {
             std::thread::yield_now();
         }
@@ -40,8 +40,8 @@ fn what_has_arrived_is_finished() {
     assert!(notes.iter().any(gone), "{notes:?}");
 }
 
-/// A client that goes on sending is not listened to for ever, and takes each reply to what was
-/// heard.
+/// A client that goes on sending is not read for ever. It gets a reply to each request that was
+/// read.
 #[test]
 fn a_tcp_client_that_goes_on_is_cut_off_behind_a_reply() {
     let setup = Setup::memory();
@@ -83,7 +83,7 @@ fn clients_that_take_no_replies_are_cut_off() {
     assert_eq!(setup.server.stop(Duration::ZERO), Stopped::CutOff);
 }
 
-/// A device that does not return: the end is told so, instead of waiting with it.
+/// A device that does not return is reported, and the end does not wait for it.
 #[test]
 fn a_device_that_hangs_is_not_waited_for() {
     let probe = Probe::new(|probe, _| probe.pass());
@@ -113,7 +113,7 @@ fn a_device_that_panics_ends_its_connection() {
     );
 }
 
-/// An observer with a fault: nothing ends by it, neither connections nor the thread that accepts.
+/// An observer that panics ends neither connections nor the accepting thread.
 #[test]
 fn an_observer_that_panics_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +127,7 @@ fn an_observer_that_panics_ends_nothing() {
     let observer = Arc::new(|_: &_| panic!("an observer with a fault"));
     let server = Server::start(exports(disk), vec![endpoint], limits, observer).unwrap();
     let mut first = Client::connect(&path);
-    // Too many: told in the middle of a handshake.
+    // One too many: refused in its handshake.
     let mut second = std::os::unix::net::UnixStream::connect(&path).unwrap();
     second.write_all(&3_u32.to_be_bytes()).unwrap();
     second.write_all(&option(EXPORT_NAME, b"")).unwrap();

@@ -1,4 +1,4 @@
-//! TLS: certificates on both sides, and no way down.
+//! TLS: certificates on both sides, and no downgrade.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -25,7 +25,7 @@ struct Setup {
     notes: Arc<Mutex<Vec<String>>>,
 }
 
-/// An authority, and a certificate of it for each name, as files `NAME.pem` and `NAME.key`.
+/// Makes an authority, and a certificate of it for each name, as files `NAME.pem` and `NAME.key`.
 fn certificates(folder: &Path, authority: &str, names: &[&str]) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -50,7 +50,7 @@ fn limited(limits: Limits) -> Setup {
     certificates(folder.path(), "ca.pem", &["server", "client"]);
     certificates(folder.path(), "others.pem", &["stranger"]);
     let tls = Tls::from_files(&file("server.pem"), &file("server.key"), &file("ca.pem")).unwrap();
-    // Everywhere: that is what TLS is for.
+    // Beyond this machine: that is what TLS is for.
     let endpoint = Endpoint::tcp("0.0.0.0:0".parse().unwrap(), Some(tls)).unwrap();
     let port = endpoint.tcp_address().unwrap().port();
     let device = Arc::new(MemoryDevice::new(64 << 20).unwrap());
@@ -74,12 +74,12 @@ impl Setup {
     }
 }
 
-/// In clear, beyond STARTTLS.
+/// Returns a connection in clear, after STARTTLS.
 fn start_tls(address: SocketAddr) -> TcpStream {
     try_start_tls(address).unwrap()
 }
 
-/// Nothing if the server is through with it.
+/// Returns `None` if the server has closed the connection.
 fn try_start_tls(address: SocketAddr) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).unwrap();
     let mut bytes = 3_u32.to_be_bytes().to_vec();
@@ -125,14 +125,14 @@ fn with_a_certificate_everything_works() {
     client.write(12_345, &bytes);
     assert!(client.read(12_345, bytes.len() as u32) == bytes);
     client.send(&client::request(client::DISCONNECT, 0, 0, 0, 0));
-    // A goodbye, not a cut: rustls would report one.
+    // A close alert was received. rustls would report a missing one.
     assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(setup.server.stop(Duration::from_secs(60)), Stopped::InTime);
     let notes = setup.notes.lock().unwrap().join("\n");
     assert!(notes.contains("Goodbye"), "{notes}");
 }
 
-/// The end, while a client waits for nothing in particular: a goodbye, not a cut.
+/// At the end, an idle client gets a close alert.
 #[test]
 fn the_end_says_goodbye() {
     let setup = setup();
@@ -147,7 +147,7 @@ fn the_end_says_goodbye() {
     });
 }
 
-/// Behind a goodbye of TLS nothing counts, however much it is, and it holds up nobody.
+/// Bytes behind a close alert of TLS are ignored, however many, and hold up no other client.
 #[test]
 fn bytes_behind_a_goodbye_are_the_end() {
     let setup = setup();
@@ -167,22 +167,21 @@ fn bytes_behind_a_goodbye_are_the_end() {
     assert!(notes.contains("Closed(1, Gone { cut: false })"), "{notes}");
 }
 
-/// A record that comes byte by byte gains no time: the limit is for the handshake, not for each
-/// byte of it.
+/// A record that comes byte by byte gains no time. The limit is for the handshake, not for each
+/// byte.
 #[test]
 fn a_byte_now_and_then_is_not_enough() {
     let setup = limited(Limits {
         handshake: Duration::from_millis(500),
         ..Limits::default()
     });
-    // Whoever is too slow for that may come again.
+    // A client that is too slow for it may connect again.
     let mut stream = loop {
         if let Some(stream) = try_start_tls(setup.address) {
             break stream;
         }
     };
-    // A record of 16 KiB of a handshake, of which a byte comes whenever nothing came back for a
-    // while.
+    // A handshake record of 16 KiB, sent byte by byte with pauses.
     stream.write_all(&[22, 3, 1, 64, 0]).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_millis(20)))
@@ -238,7 +237,7 @@ fn there_is_no_way_down() {
     assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
 }
 
-/// What is sent in clear behind STARTTLS must not count as encrypted.
+/// Clear bytes behind STARTTLS must not count as encrypted.
 #[test]
 fn bytes_behind_starttls_end_the_connection() {
     let setup = setup();

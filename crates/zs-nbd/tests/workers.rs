@@ -1,4 +1,4 @@
-//! Several threads for one connection: what is done at once, and what waits for nothing.
+//! Several threads for one connection: requests that run at once, and requests that need not wait.
 
 mod client;
 
@@ -19,8 +19,8 @@ fn threads(count: usize) -> Limits {
     }
 }
 
-/// A client of a device that has been slow for long enough for that to be its pace, and meets at
-/// `wanted` calls from then on.
+/// Returns a client of a device that was slow for long enough to count as slow. From then on its
+/// calls wait until `wanted` of them are inside.
 fn slow(limits: Limits, wanted: usize) -> (Setup, Arc<Probe>, Client<UnixStream>) {
     let learned = Arc::new(AtomicBool::new(false));
     let probe = {
@@ -44,7 +44,7 @@ fn slow(limits: Limits, wanted: usize) -> (Setup, Arc<Probe>, Client<UnixStream>
     (setup, probe, client)
 }
 
-/// Batches of 64 KiB, each by a thread of its own, that only end together.
+/// Batches of 64 KiB, each on a thread of its own, that only end together.
 #[test]
 fn large_requests_are_worked_on_at_once() {
     let (_setup, _probe, mut client) = slow(threads(4), 4);
@@ -62,7 +62,7 @@ fn large_requests_are_worked_on_at_once() {
     assert_eq!(cookies, [0, 1, 2, 3]);
 }
 
-/// Fifteen small ones fill no batch, and are shared out all the same.
+/// Fifteen small requests do not fill a batch, but are shared between threads.
 #[test]
 fn small_requests_are_worked_on_at_once() {
     let (_setup, _probe, mut client) = slow(threads(4), 4);
@@ -73,7 +73,7 @@ fn small_requests_are_worked_on_at_once() {
     }
 }
 
-/// Of four reads of 64 KiB two are within the limit, though there are threads for all.
+/// Two of four reads of 64 KiB are within the limit, though there are threads for all.
 #[test]
 fn what_is_in_flight_is_bounded() {
     let limits = Limits {
@@ -90,8 +90,8 @@ fn what_is_in_flight_is_bounded() {
     assert_eq!(probe.most(), 2);
 }
 
-/// Each command that may take long, held up in the device: a read behind it is answered meanwhile,
-/// and so is one before it.
+/// While a long command is held up in the device, a read behind it is answered, and so is one
+/// before it.
 #[test]
 fn what_takes_long_holds_nothing_up() {
     let long = [
@@ -160,8 +160,8 @@ fn fua_is_a_flush_behind_the_write() {
     assert_eq!(client.reply(), (0, 1));
 }
 
-/// A client that is gone while its first request is worked on: none of those behind it is done, and
-/// the end says why.
+/// A client goes while its first request is in progress. The requests behind it are not executed,
+/// and the close reason says why.
 #[test]
 fn nothing_is_done_for_a_client_that_is_gone() {
     let probe = Probe::new(|probe, call| {

@@ -1,21 +1,23 @@
 //! A backing of private anonymous memory.
 
-use crate::page::os_page_size;
+use crate::page_size::os_page_size;
 use crate::{fork, map};
 use core::ptr::NonNull;
 use rustix::mm::ProtFlags;
 use zs_mm::{Advice, Backing, BackingError, RegionKind};
 
-/// Private anonymous memory: payload and tables alike.
+/// A backing of private anonymous memory, for payload and tables.
 ///
-/// Reserved without swap reservation, left out of core dumps, and kept from huge pages until the
-/// arena advises otherwise. Committed by `MADV_POPULATE_WRITE`, so that a lack of memory is an
-/// error; on a kernel before 5.14 by touching each page, where it is not. A memory cgroup at its
-/// limit may call its out-of-memory killer in either case: choose the arena's limit by
-/// [`memory_available`](crate::memory_available). Given back by `MADV_DONTNEED`.
+/// Memory is reserved without swap reservation, left out of core dumps, and kept from huge pages
+/// until the arena advises otherwise. It is committed by `MADV_POPULATE_WRITE`, so that a lack of
+/// memory is an error. A kernel before 5.14 lacks that call: there each page is touched, and a lack
+/// of memory is no error. In both cases a memory cgroup at its limit may call its out-of-memory
+/// killer, so choose the arena's limit by [`memory_available`](crate::memory_available). Memory is
+/// given back by `MADV_DONTNEED`.
 ///
-/// After a fork the child has a copy, which it may read; moves pause in the parent while it has.
-/// Where overcommit is forbidden (`vm.overcommit_memory` 2), reserving counts in full.
+/// After a fork the child has a copy, which it may read. Moves in the parent pause while the child
+/// has it. Where overcommit is forbidden (`vm.overcommit_memory` is 2), a reservation counts in
+/// full.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnonBacking;
 
@@ -44,35 +46,35 @@ unsafe impl Backing for AnonBacking {
     ) -> Result<NonNull<u8>, BackingError> {
         fork::watch();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let place = map::reserve(protection, len, align)?;
+        let base = map::reserve(protection, len, align)?;
         // SAFETY: the region was just made, and is ours.
-        unsafe { map::advise_region(place, len) };
-        Ok(place)
+        unsafe { map::advise_region(base, len) };
+        Ok(base)
     }
 
-    unsafe fn release(&self, _kind: RegionKind, place: NonNull<u8>, len: usize) {
+    unsafe fn release(&self, _kind: RegionKind, base: NonNull<u8>, len: usize) {
         // SAFETY: by contract the whole of one region, which nobody uses any more.
-        unsafe { map::release(place, len) };
+        unsafe { map::release(base, len) };
     }
 
     unsafe fn commit(
         &self,
         _kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         // SAFETY: by contract whole granules (pages) of a region, which is readable and writable.
-        unsafe { map::populate(place, len) }
+        unsafe { map::populate(base, len) }
     }
 
     unsafe fn decommit(
         &self,
         _kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         // SAFETY: by contract whole granules (pages) of a region, whose contents may go.
-        unsafe { map::discard(place, len) }
+        unsafe { map::discard(base, len) }
     }
 
     unsafe fn decommit_runs(&self, _kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
@@ -84,8 +86,8 @@ unsafe impl Backing for AnonBacking {
         fork::process()
     }
 
-    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
+    unsafe fn advise(&self, base: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: by contract a pageblock of a region.
-        unsafe { map::advise_block(place, len, advice) };
+        unsafe { map::advise_block(base, len, advice) };
     }
 }

@@ -1,8 +1,8 @@
-//! Where the files of this process's control groups are: of version 2, and of version 1's memory
-//! controller.
+//! The folders of this process's control groups: of version 2, and of the memory controller of
+//! version 1.
 //!
-//! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> where a part
-//! of the hierarchy is mounted`; both `-> folder`.
+//! Data model: `/proc/self/cgroup -> path in the hierarchy`; `/proc/self/mountinfo -> mount points
+//! of the hierarchy`; both `-> folder`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 const GROUPS: &str = "/proc/self/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// Why the group of this process could not be found.
+/// The reason why the control group of this process could not be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {
@@ -38,19 +38,19 @@ pub enum CgroupError {
     },
 }
 
-/// Returns the folder of the version 2 control group that this process is in, `/sys/fs/cgroup/app`
-/// say.
+/// Returns the folder of the version 2 control group of this process, for example
+/// `/sys/fs/cgroup/app`.
 ///
-/// Reads two small files of `/proc`; the process may be moved to another group at any time.
+/// Reads two small files of `/proc`. The process may be moved to another group at any time.
 ///
 /// # Errors
-/// If there is no such group, or no folder to see it in.
+/// [`CgroupError`] if there is no such group, or if no mount shows it.
 pub fn own_cgroup() -> Result<PathBuf, CgroupError> {
     let read = |path| std::fs::read(path).map_err(|source| CgroupError::Read { path, source });
     folder(&read(GROUPS)?, &read(MOUNTS)?)
 }
 
-/// Returns the folder, from the contents of the two files.
+/// Returns the folder of the version 2 group, from the contents of the two files.
 fn folder(groups: &[u8], mounts: &[u8]) -> Result<PathBuf, CgroupError> {
     let group = lines(groups)
         .find_map(|line| Version::Two.group(line))
@@ -64,37 +64,41 @@ fn folder(groups: &[u8], mounts: &[u8]) -> Result<PathBuf, CgroupError> {
         })
 }
 
-/// The versions of control groups. A system may have both at once; memory is limited by either.
+/// A version of control groups. A system may have both at once, and each may limit memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
-    /// Its hierarchy with the memory controller.
+    /// The hierarchy with the memory controller of version 1.
     One,
     Two,
 }
 
 /// A folder with a group's files, and the topmost folder that shows groups above it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct VisibleGroup {
     pub(crate) folder: PathBuf,
     pub(crate) top: PathBuf,
 }
 
-/// Returns where the group of this process is shown that limits its memory by this version, from
-/// the contents of `/proc/self/cgroup` and `/proc/self/mountinfo`. Where only groups beside it are
-/// shown, as in some containers, their top.
-pub(crate) fn shown(groups: &[u8], mounts: &[u8], version: Version) -> Option<Shown> {
+/// Returns the group of this process in a version, from the contents of `/proc/self/cgroup` and
+/// `/proc/self/mountinfo`. In some containers no mount shows the group itself: then the top of the
+/// first mount is returned.
+pub(crate) fn visible_group(
+    groups: &[u8],
+    mounts: &[u8],
+    version: Version,
+) -> Option<VisibleGroup> {
     let group = lines(groups).find_map(|line| version.group(line))?;
     let group = Path::new(OsStr::from_bytes(group));
     let of_version = || lines(mounts).filter_map(|line| Mount::of(line, version));
     let found = of_version().find_map(|mount| {
         let folder = mount.folder(group)?;
         let top = mount.point;
-        Some(Shown { folder, top })
+        Some(VisibleGroup { folder, top })
     });
     found.or_else(|| {
         let top = of_version().next()?.point;
         let folder = top.clone();
-        Some(Shown { folder, top })
+        Some(VisibleGroup { folder, top })
     })
 }
 
@@ -126,9 +130,9 @@ struct Mount {
 }
 
 impl Mount {
-    /// From a line as in proc_pid_mountinfo(5):
-    /// `41 31 0:38 ROOT POINT rw,relatime [optional field]... - cgroup2 SOURCE rw`.
-    /// Of version 1 the type is `cgroup`, and the last field names the controllers: `rw,memory`.
+    /// Parses a line as in proc_pid_mountinfo(5): `41 31 0:38 ROOT POINT rw,relatime [optional
+    /// field]... - cgroup2 SOURCE rw`. For version 1 the type is `cgroup`, and the last field names
+    /// the controllers: `rw,memory`.
     fn of(line: &[u8], version: Version) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let root = unescaped(fields.nth(3)?);
@@ -146,20 +150,21 @@ impl Mount {
         is_ours.then_some(Self { root, point })
     }
 
-    /// Returns where this mount shows the group. A path that leads out of the process's namespace
-    /// (`/../other`) leads nowhere here.
+    /// Returns the folder in which this mount shows the group. Returns `None` for a path that leads
+    /// out of the process's namespace (`/../other`).
     fn folder(&self, group: &Path) -> Option<PathBuf> {
         let below = group.strip_prefix(&self.root).ok()?;
         let inside = below
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
-        // Pushing an empty path would end it with a slash.
+        // Pushing an empty path would append a slash.
         let folders = below.components();
         inside.then(|| self.point.components().chain(folders).collect())
     }
 }
 
-/// Space, tab, newline and backslash are written as three octal digits there: `\040`.
+/// Decodes a field in which space, tab, newline and backslash are written as three octal digits:
+/// `\040`.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut rest = field;
     let mut path = Vec::with_capacity(field.len());
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn version_1_is_found_by_its_memory_controller() {
         let of = |groups: &str, mounts: &str| {
-            shown(groups.as_bytes(), mounts.as_bytes(), Version::One)
+            visible_group(groups.as_bytes(), mounts.as_bytes(), Version::One)
                 .map(|shown| (shown.folder, shown.top))
         };
         let top = PathBuf::from("/sys/fs/cgroup/memory");

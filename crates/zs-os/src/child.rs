@@ -1,7 +1,7 @@
-//! Children that are signalled while somebody waits for them.
+//! Child processes that are signalled while a thread waits for them.
 //!
-//! A child is waited for without being reaped, so that its number stays its own, and a signal
-//! reaches nobody else.
+//! Waiting does not reap the child. So its number stays its own, and a signal cannot reach another
+//! process.
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -10,21 +10,21 @@ use rustix::process::{
 use std::io;
 use std::process::Child;
 
-/// A child by its number, until somebody reaps it.
+/// The number of a child process, valid until the child is reaped.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildId(Pid);
 
-/// Whom a signal goes to.
+/// The recipient of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// The child alone.
     Child,
-    /// All of the process group that the child leads.
+    /// All processes of the group that the child leads.
     Group,
 }
 
 impl ChildId {
-    /// Returns the number of a child that has not been waited for.
+    /// Returns the number of a child that was not reaped yet.
     pub fn of(child: &Child) -> Self {
         Self(Pid::from_child(child))
     }
@@ -33,10 +33,10 @@ impl ChildId {
         self.0.as_raw_nonzero().get()
     }
 
-    /// Waits until it has ended, and leaves it to be reaped by [`Child::wait`].
+    /// Waits until the child has ended, without reaping it: [`Child::wait`] does that.
     ///
     /// # Errors
-    /// The system's, if it is no child any more.
+    /// The system's error if the process is no child any more.
     pub fn wait(self) -> io::Result<()> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         loop {
@@ -47,10 +47,11 @@ impl ChildId {
         }
     }
 
-    /// Sends it a signal, by number. It must not have been reaped.
+    /// Sends a signal, given by its number. The child must not have been reaped.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if the number is no signal's; or the system's.
+    /// [`io::ErrorKind::InvalidInput`] if there is no signal with this number; or the system's
+    /// error.
     pub fn signal(self, signal: i32, to: Recipient) -> io::Result<()> {
         let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
         match to {

@@ -5,14 +5,13 @@ use std::num::NonZeroUsize;
 use std::thread;
 use zs_mm::{CopyBatch, CopyEngine};
 
-/// Frames of which each thread gets at least so many: for fewer, starting it costs more than they
-/// do.
+/// The least frames for each thread. For fewer, starting the thread takes longer than the copies.
 const FRAMES_PER_THREAD: usize = 16;
 
-/// A copy engine of threads, for [`MigrateMode::SyncNoCopy`](zs_mm::MigrateMode::SyncNoCopy): the
-/// calling one, and others that live as long as a batch.
+/// A copy engine for [`MigrateMode::SyncNoCopy`](zs_mm::MigrateMode::SyncNoCopy). The calling
+/// thread copies, and others that are started for each batch.
 ///
-/// Where a thread cannot be started, those that there are copy all of it.
+/// If a thread cannot be started, the others copy the whole batch.
 #[derive(Debug)]
 pub struct CopyThreads {
     threads: NonZeroUsize,
@@ -20,7 +19,7 @@ pub struct CopyThreads {
 }
 
 impl CopyThreads {
-    /// Makes an engine of at most `threads` threads, the calling one among them.
+    /// Makes an engine of at most `threads` threads, with the calling one.
     pub const fn new(threads: NonZeroUsize) -> Self {
         Self {
             threads,

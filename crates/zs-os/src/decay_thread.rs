@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use zs_mm::{Arena, Backing};
 
-/// Calls [`Arena::decay`] once in every decay interval of the arena, until it is dropped.
+/// A thread that calls [`Arena::decay`] once in each decay interval of the arena, until this is
+/// dropped.
 ///
-/// An arena in use decays by itself; one that falls idle needs this, or a program that calls
+/// An arena in use decays by itself. An idle arena needs this thread, or a program that calls
 /// `decay`. Free memory goes back between one and two intervals after it was last needed. Dropping
-/// the value wakes the thread and waits until it has ended, which takes as long as a `decay` that
-/// is under way. The thread keeps the arena alive meanwhile.
+/// the value wakes the thread and waits until it has ended, which may take as long as one call of
+/// `decay`. The thread keeps the arena alive.
 #[derive(Debug)]
 pub struct DecayThread {
     _thread: PeriodicThread,
@@ -21,7 +22,7 @@ impl DecayThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// The system's error if no thread can be started.
     pub fn spawn<B: Backing + 'static>(arena: Arc<Arena<B>>) -> io::Result<Self> {
         let interval = Duration::from_nanos(arena.options().decay_ns);
         let thread = PeriodicThread::spawn("zs-decay", interval, move |_| {

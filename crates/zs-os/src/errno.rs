@@ -1,6 +1,6 @@
 //! `errno`, for libraries whose callers are C programs.
 
-/// Why a call failed, as C says it.
+/// The reason why a call failed, as a number of C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Errno {
@@ -8,7 +8,7 @@ pub enum Errno {
     Invalid = libc::EINVAL,
     /// `ENOMEM`: no memory, or a limit is reached.
     NoMemory = libc::ENOMEM,
-    /// `ENOSPC`: what is asked for can never fit.
+    /// `ENOSPC`: the request can never fit.
     NoSpace = libc::ENOSPC,
     /// `EBUSY`: in use.
     Busy = libc::EBUSY,
@@ -18,10 +18,10 @@ pub enum Errno {
 
 /// Sets `errno` of the calling thread.
 pub fn set_errno(errno: Errno) {
-    // SAFETY: the call takes nothing, and gives the place of this thread's `errno`.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: the place is this thread's alone, and lives as long as it.
-    unsafe { *place = errno as i32 };
+    // SAFETY: the call takes nothing, and gives the location of this thread's `errno`.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: the location is this thread's alone, and lives as long as it.
+    unsafe { *location = errno as i32 };
 }
 
 #[cfg(all(test, not(zs_loom)))]

@@ -1,4 +1,4 @@
-//! Files and block devices for one user at a time.
+//! Locks on files and block devices.
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -7,10 +7,11 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Locks a file or device (`flock`) until it is closed; false if somebody else has.
+/// Locks a file or device (`flock`) until it is closed. Returns false if it is locked already.
+/// Never waits.
 ///
 /// # Errors
-/// The system's, if the file cannot be locked at all.
+/// The system's error if the file cannot be locked at all.
 pub fn lock_file(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Ok(false),
@@ -18,13 +19,13 @@ pub fn lock_file(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Opens a file or block device for reading and writing. A device is claimed until it is closed
-/// (`O_EXCL`, which the kernel gives a meaning for block devices alone: open(2)): neither mounted
-/// nor claimed otherwise meanwhile.
+/// Opens a file or block device for reading and writing. A device is claimed until it is closed, so
+/// that it can be neither mounted nor claimed meanwhile. (`O_EXCL` does this for block devices
+/// only, see open(2).)
 ///
 /// # Errors
-/// The system's; [`io::ErrorKind::ResourceBusy`] for a device that is mounted, or that somebody
-/// else has claimed.
+/// The system's error; [`io::ErrorKind::ResourceBusy`] for a device that is mounted or claimed
+/// already.
 pub fn open_claimed(path: &Path) -> io::Result<File> {
     let is_device = std::fs::metadata(path)?.file_type().is_block_device();
     let claim = if is_device {

@@ -1,8 +1,8 @@
-//! Files below one folder, whatever their names say.
+//! Files below one folder, whatever their names contain.
 //!
-//! A name is resolved by the kernel below the folder's descriptor (`openat2` with
-//! `RESOLVE_BENEATH`), so neither `..` nor a symbolic link leads out, not even one that is made
-//! while the name is looked up.
+//! The kernel resolves a name below the folder's descriptor (`openat2` with `RESOLVE_BENEATH`). So
+//! neither `..` nor a symbolic link leads out of it, not even a link that is made during the
+//! look-up.
 
 use crate::file_lock::lock_file;
 use rustix::fs::{
@@ -18,15 +18,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How often a name is looked up again at once, since something was renamed meanwhile.
+/// The number of immediate look-ups of a name. A look-up fails if a file is renamed meanwhile.
 const LOOKS: u32 = 100;
 
-/// How often, and after which pause, a file is opened again that somebody has a lease on. The first
-/// try has asked for it, and file servers give theirs up within milliseconds.
+/// The number of further tries to open a file with a lease, each after [`PAUSE`]. The first try
+/// asks the holder to give the lease up; file servers do so within milliseconds.
 const PATIENCE: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A folder below which files are named by somebody who is trusted with these files only.
+/// A folder whose files may be named by a user who is trusted with these files only.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -34,11 +34,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Returns the folder at `path`, which may be renamed from then on. Drafts in it are removed
-    /// that a process left which was killed.
+    /// Opens the folder at `path`. It may be renamed afterwards. Removes drafts that killed
+    /// processes left in it.
     ///
     /// # Errors
-    /// The system's, if there is no such folder.
+    /// The system's error if there is no such folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -47,21 +47,20 @@ impl Folder {
         Ok(Self { path, folder })
     }
 
-    /// Returns where it was when it was opened.
+    /// Returns the path of the folder when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens a file for reading. `name` is relative to the folder, or absolute and begins with its
-    /// path.
+    /// Opens a file for reading. `name` is relative to the folder, or an absolute path below it.
     ///
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] if the name leads out of the folder,
-    /// [`io::ErrorKind::InvalidInput`] if it is of something else than a file,
-    /// [`io::ErrorKind::ResourceBusy`] if somebody does not give up a lease on it within a second;
-    /// or the system's.
+    /// [`io::ErrorKind::InvalidInput`] if it names no file, [`io::ErrorKind::ResourceBusy`] if
+    /// another process does not give up its lease on the file within 1 second; or the system's
+    /// error.
     pub fn read(&self, name: &Path) -> io::Result<File> {
-        // Without NONBLOCK, to open a pipe would wait for its writer.
+        // Without NONBLOCK, opening a pipe would wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = File::from(self.beneath(self.inside(name)?, flags)?);
         if !file.metadata()?.is_file() {
@@ -71,13 +70,13 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a file, for its owner only, or replaces what has this name: by what `write` writes,
-    /// and only once all of it is written. After an error the name leads to what it did before.
-    /// A process that is killed meanwhile leaves a draft, which the next one removes that opens
-    /// the folder or makes a file beside it.
+    /// Makes a file for its owner only, with the contents that `write` writes. The file gets its
+    /// name, and replaces a file of that name, only after all of it is written. After an error the
+    /// name still leads to the old file. A process that is killed meanwhile may leave a draft. The
+    /// next process that opens the folder or makes a file in it removes the draft.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and those of `write`.
+    /// The errors of [`read`](Self::read) and of `write`.
     pub fn replace<E: From<io::Error>>(
         &self,
         name: &Path,
@@ -86,12 +85,12 @@ impl Folder {
         self.make(name, RenameFlags::empty(), write)
     }
 
-    /// Makes a file like [`replace`](Self::replace), but replaces nothing: of several who make it
-    /// at once, one does.
+    /// Makes a file like [`replace`](Self::replace), but never replaces one. If several processes
+    /// make it at once, one succeeds.
     ///
     /// # Errors
-    /// As for [`replace`](Self::replace); [`io::ErrorKind::AlreadyExists`] if something has the
-    /// name when all is written.
+    /// The errors of [`replace`](Self::replace); [`io::ErrorKind::AlreadyExists`] if the name is
+    /// taken when all is written.
     pub fn create<E: From<io::Error>>(
         &self,
         name: &Path,
@@ -122,7 +121,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Returns the part of a name that is below the folder.
+    /// Returns a name relative to the folder.
     fn inside<'a>(&self, name: &'a Path) -> io::Result<&'a Path> {
         match name.is_absolute() {
             true => name.strip_prefix(&self.path).map_err(|_| leads_out()),
@@ -135,8 +134,8 @@ impl Folder {
         let flags = flags | OFlags::CLOEXEC;
         for tries in 0..LOOKS + PATIENCE {
             match openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                // Something was renamed meanwhile, so that the kernel is not sure; or somebody has
-                // a lease on the file.
+                // A file was renamed meanwhile, so that the kernel must look again; or another
+                // process has a lease on the file.
                 Err(Errno::AGAIN) if tries < LOOKS => {}
                 Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
                 Err(Errno::XDEV) => return Err(leads_out()),
@@ -160,7 +159,7 @@ fn leads_out() -> io::Error {
 /// The start of a draft's name; the number of the process and the time follow.
 const DRAFT: &str = ".zs-draft-";
 
-/// Says whether this is the name of a draft.
+/// Says whether a name is that of a draft.
 fn is_draft(name: &[u8]) -> bool {
     let rest = name.strip_prefix(DRAFT.as_bytes());
     rest.is_some_and(|rest| {
@@ -169,10 +168,10 @@ fn is_draft(name: &[u8]) -> bool {
     })
 }
 
-/// Removes drafts whose process is gone: nobody has them locked.
+/// Removes drafts that no process has locked: their process is gone.
 fn sweep(parent: &OwnedFd) {
     let Ok(entries) = Dir::read_from(parent) else {
-        // Then drafts stay, which are in nobody's way.
+        // Then drafts stay, which does no harm.
         return;
     };
     for entry in entries.flatten() {
@@ -187,23 +186,23 @@ fn sweep(parent: &OwnedFd) {
         let file = File::from(file);
         let is_file = file.metadata().is_ok_and(|found| found.is_file());
         if is_file && lock_file(&file).is_ok_and(|alone| alone) {
-            // Somebody else may have removed it.
+            // Another process may have removed it already.
             let _ = unlinkat(parent, name, AtFlags::empty());
         }
     }
 }
 
-/// A file that is being written: without a name where the file system has such files, so that
-/// nothing is left of it when the process is killed. Otherwise under a name that nobody knows,
-/// removed unless it is published. It is locked meanwhile.
+/// A file that is being written. It has no name if the file system supports such files, so that a
+/// killed process leaves nothing. Otherwise it has a temporary name, which is removed unless the
+/// draft is published. The file is locked meanwhile.
 struct Draft<'a> {
     parent: &'a OwnedFd,
-    /// Empty if it has none.
+    /// Empty if the file has no name.
     name: String,
     file: File,
 }
 
-/// Returns where a file without a name can be linked from.
+/// Returns the path from which a file without a name can be linked.
 fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -215,8 +214,8 @@ impl<'a> Draft<'a> {
         }
         loop {
             let draft = Self::named(parent)?;
-            // Where files cannot be locked, nobody sweeps either. But a sweeper may have locked it
-            // before we did, or removed it: it took it for one that was left.
+            // Where files cannot be locked, drafts are not swept either. But a sweeper may have
+            // taken this draft for an old one, and locked or removed it before it was locked here.
             let is_ours = lock_file(&draft.file).unwrap_or(true);
             if is_ours && draft.file.metadata()?.nlink() > 0 {
                 return Ok(draft);
@@ -224,12 +223,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// `None` where there are no such files, or they could not be given a name later.
+    /// Makes a draft without a name. Returns `None` if the file system has no such files, or if it
+    /// could not get a name later.
     fn unnamed(parent: &'a OwnedFd) -> Option<Self> {
         let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
         let file = openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
         let file = File::from(file);
-        // Once it has a name, it is not to be swept.
+        // Locked, so that it is not swept once it has a name.
         let is_ours = lock_file(&file).is_ok_and(|alone| alone);
         let has_link = Path::new(&link_of(&file)).exists();
         (is_ours && has_link).then_some(Self {
@@ -258,10 +258,10 @@ impl<'a> Draft<'a> {
     }
 
     fn publish(mut self, name: &OsStr, flags: RenameFlags) -> io::Result<()> {
-        // A disk that is full may say so only now.
+        // A full disk may report its error only now.
         self.file.sync_all()?;
         if self.name.is_empty() {
-            // Only for a moment: a link never replaces what has the name.
+            // A temporary name, because a link never replaces a file. The rename follows.
             let fresh = Self::fresh_name();
             let (from, flags) = (link_of(&self.file), AtFlags::SYMLINK_FOLLOW);
             linkat(CWD, &from, self.parent, &fresh, flags)?;
@@ -269,8 +269,8 @@ impl<'a> Draft<'a> {
         }
         match renameat_with(self.parent, &self.name, self.parent, name, flags) {
             Ok(()) => self.name.clear(),
-            // A file system that knows no such flag: a link never replaces anything either. The
-            // draft's own name goes with the draft.
+            // The file system does not support the flag. A link never replaces a file either.
+            // Dropping the draft removes its own name.
             Err(Errno::INVAL) if !flags.is_empty() => {
                 linkat(self.parent, &self.name, self.parent, name, AtFlags::empty())?;
             }
@@ -283,7 +283,7 @@ impl<'a> Draft<'a> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            // Whoever asked for it is being told that something else failed.
+            // The caller gets the error that came before this.
             let _ = unlinkat(self.parent, &self.name, AtFlags::empty());
         }
     }

@@ -1,34 +1,36 @@
-//! What a fork means for an arena: which process this is, and whether a child shares the memory.
+//! Forks, as far as an arena must know of them: a number for each process, and the forked children
+//! that may still share its memory.
 //!
-//! fork -> a pipe whose writing end the child keeps -> end of file when it has exited or executed
-//! something else -> moves go on
+//! Data model: fork -> a pipe whose writing end only the child keeps -> end of file when the child
+//! has exited or executed another program -> moves go on.
 //!
 //! # Locking
 //!
-//! The list of children has a lock of its own, held for a look, and by the forking thread across
-//! the fork itself.
+//! The list of children has a lock, held for a few instructions, and by a forking thread during the
+//! fork.
 
 use crate::map;
-use crate::page::os_page_size;
+use crate::page_size::os_page_size;
 use crate::short_lock::short_lock;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mm::{Advice, ProtFlags};
 use rustix::pipe::PipeFlags;
 use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, TryLockError};
 
-/// The reading ends of the children that may still share this process's memory.
+/// The reading ends of the pipes of children that may still share this process's memory.
 static CHILDREN: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
-/// How many there are: spares everybody else the lock. A hint, so every access is relaxed.
-static CHILD_COUNT: AtomicU32 = AtomicU32::new(0);
+/// The number of children, so that most callers need not take the lock. It is a hint, so every
+/// access is relaxed.
+static CHILD_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// The numbers that were given to this process and its forebears.
+/// The last number given to this process or an ancestor.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-/// The locks of the thread that is forking.
+/// The lock and the pipe of a thread that is forking.
 struct Forking {
     children: MutexGuard<'static, Vec<OwnedFd>>,
     pipe: Option<(OwnedFd, OwnedFd)>,
@@ -38,11 +40,11 @@ thread_local! {
     static FORKING: RefCell<Option<Forking>> = const { RefCell::new(None) };
 }
 
-/// Returns a number of this process that no forebear of it had. Two loads.
+/// Returns a number of this process that no ancestor of it has. Costs two loads.
 #[inline]
 pub(crate) fn process() -> u64 {
     let cell = number();
-    // Relaxed: only a number, nothing is published with it.
+    // Relaxed: nothing else is published with the number.
     match cell.load(Ordering::Relaxed) {
         0 => first_number(cell),
         number => number,
@@ -58,8 +60,8 @@ fn first_number(cell: &AtomicU64) -> u64 {
     }
 }
 
-/// Returns the cell of the number: in a page that the kernel hands to a forked child zeroed (from
-/// Linux 4.14 on; before, the hook at fork zeroes it).
+/// Returns the cell of the number. It lies in a page that the kernel zeroes in a forked child (from
+/// Linux 4.14 on; before that, the hook at fork zeroes the cell).
 fn number() -> &'static AtomicU64 {
     static CELL: OnceLock<&'static AtomicU64> = OnceLock::new();
     static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
@@ -75,12 +77,12 @@ fn number() -> &'static AtomicU64 {
     })
 }
 
-/// Watches forks from now on. Costs a pipe a fork; its reading end stays open until the child has
-/// exited or executed another program.
+/// Watches forks from now on. Each fork costs a pipe, whose reading end stays open until the child
+/// has exited or executed another program.
 pub(crate) fn watch() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
-        // Made before there is a hook: a child must not wait for its parent to make it.
+        // Made before the hooks are set, because a child must not have to make it.
         number();
         // SAFETY: the three do nothing but take a lock, make and close descriptors, and change
         // cells; they stay loaded with this library. Without memory for the hook, moves do
@@ -89,55 +91,55 @@ pub(crate) fn watch() {
     });
 }
 
-/// Before a fork, in the thread that forks.
+/// Runs before a fork, on the forking thread.
 extern "C" fn prepare() {
     let forking = Forking {
         children: short_lock(&CHILDREN),
-        // Without descriptors for a pipe, the child goes unwatched.
+        // Without descriptors for a pipe, the child is not watched.
         pipe: rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok(),
     };
-    // A thread that forks while it ends has no such place: its child goes unwatched.
+    // A thread that forks while it ends has no thread-local cell any more: its child is not
+    // watched.
     let _ = FORKING.try_with(|held| held.replace(Some(forking)));
 }
 
-/// After it, in the parent.
+/// Runs after a fork, in the parent.
 extern "C" fn in_parent() {
     let Some(mut forking) = FORKING.try_with(RefCell::take).ok().flatten() else {
         return;
     };
-    // The writing end is closed here.
+    // Dropping the pair closes the writing end.
     if let Some((reader, _)) = forking.pipe.take() {
         forking.children.push(reader);
     }
     count(&forking.children);
 }
 
-/// After it, in the child.
+/// Runs after a fork, in the child.
 extern "C" fn in_child() {
-    // Relaxed: there is one thread.
+    // Relaxed: a forked child has one thread.
     number().store(0, Ordering::Relaxed);
     let Some(mut forking) = FORKING.try_with(RefCell::take).ok().flatten() else {
         return;
     };
     forking.children.clear();
     count(&forking.children);
-    // The writing end stays open: its end is what the parent waits for.
+    // The writing end stays open: the parent waits until it is closed.
     if let Some((_, writer)) = forking.pipe.take() {
         let _ = writer.into_raw_fd();
     }
 }
 
 fn count(children: &[OwnedFd]) {
-    CHILD_COUNT.store(children.len() as u32, Ordering::Relaxed);
+    CHILD_COUNT.store(children.len(), Ordering::Relaxed);
 }
 
 /// Says whether no forked child shares this process's memory any more.
 ///
 /// Never waits: while another thread is forking, the answer is no.
 ///
-/// A child that closes descriptors which it does not know counts as gone; one that another way of
-/// making processes made (a bare `clone`) is not known: use
-/// [`Arena::pause_moves`](zs_mm::Arena::pause_moves).
+/// A child that closes unknown descriptors counts as gone. A child that was made by a bare `clone`
+/// is not known: use [`Arena::pause_moves`](zs_mm::Arena::pause_moves) for it.
 pub(crate) fn is_unshared() -> bool {
     if CHILD_COUNT.load(Ordering::Relaxed) == 0 {
         return true;
@@ -152,7 +154,7 @@ pub(crate) fn is_unshared() -> bool {
         match ended(reader) {
             None => at += 1,
             Some(Ended::Gone) => drop(children.swap_remove(at)),
-            // The number may be somebody else's descriptor by now: it is not closed.
+            // The number may belong to another file by now, so it is not closed.
             Some(Ended::Closed) => _ = children.swap_remove(at).into_raw_fd(),
         }
     }
@@ -162,9 +164,9 @@ pub(crate) fn is_unshared() -> bool {
 
 /// The end of a watch.
 enum Ended {
-    /// Nobody has the writing end any more.
+    /// No process has the writing end any more.
     Gone,
-    /// The program closed the reading end, as one of descriptors that it did not know.
+    /// The program closed the reading end, as an unknown descriptor.
     Closed,
 }
 

@@ -7,12 +7,12 @@ use zs_sync::{AtomicU32, Host};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsHost;
 
-/// The one [`OsHost`], for an arena to refer to.
+/// The [`OsHost`] that arenas refer to.
 pub static HOST: OsHost = OsHost;
 
 impl Host for OsHost {
-    /// Returns the CPU, from `sched_getcpu`: read from memory that the kernel keeps up to date
-    /// (rseq, or the vdso); no system call.
+    /// Returns the current CPU by `sched_getcpu`. It is read from memory that the kernel updates
+    /// (rseq or the vdso), without a system call.
     #[inline]
     fn cpu(&self) -> usize {
         // SAFETY: the call takes nothing and only reads.
@@ -20,7 +20,7 @@ impl Host for OsHost {
         usize::try_from(cpu).unwrap_or(0)
     }
 
-    /// Returns the monotonic clock, in nanoseconds since boot (time asleep left out).
+    /// Returns the monotonic clock in nanoseconds since boot, without time asleep.
     #[inline]
     fn now_ns(&self) -> u64 {
         let now = rustix::time::clock_gettime(ClockId::Monotonic);
@@ -31,7 +31,7 @@ impl Host for OsHost {
     #[cfg(not(any(zs_loom, zs_schedule)))]
     fn park(&self, word: &AtomicU32, expected: u32) {
         use rustix::thread::futex;
-        // A changed value and a signal both end the wait, which may end early for any reason.
+        // A changed value or a signal ends the wait. It may also end early, for any reason.
         let _ = futex::wait(word, futex::Flags::PRIVATE, expected, None);
     }
 
@@ -39,24 +39,26 @@ impl Host for OsHost {
     #[cfg(not(any(zs_loom, zs_schedule)))]
     fn unpark(&self, word: &AtomicU32) {
         use rustix::thread::futex;
-        // A valid aligned address cannot fail; nobody to wake is no failure.
+        // It cannot fail for a valid aligned address. Waking no thread is no failure.
         let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
     }
 
-    /// Loom's words are no memory to sleep on, and a seeded schedule has sleep of its own.
+    /// Parks by [`zs_sync::SpinHost`]: loom's words are no memory to sleep on, and a seeded
+    /// schedule has its own way to sleep.
     #[cfg(any(zs_loom, zs_schedule))]
     fn park(&self, word: &AtomicU32, expected: u32) {
         zs_sync::SpinHost.park(word, expected);
     }
 
-    /// As for `park`.
+    /// Wakes by [`zs_sync::SpinHost`], as `park` does.
     #[cfg(any(zs_loom, zs_schedule))]
     fn unpark(&self, word: &AtomicU32) {
         zs_sync::SpinHost.unpark(word);
     }
 
-    /// Not while a forked child shares the memory of this process: until it has exited or executed
-    /// another program. A look at a counter, and where there are such children a system call each.
+    /// Says whether frames may move: not while a forked child shares the memory of this process,
+    /// until it has exited or executed another program. Costs a load, and one system call for each
+    /// such child.
     fn may_move(&self) -> bool {
         crate::fork::is_unshared()
     }
@@ -80,7 +82,7 @@ mod tests {
     fn the_clock_goes_forward_at_the_pace_of_std() {
         let (mine, theirs) = (HOST.now_ns(), Instant::now());
         std::thread::sleep(Duration::from_millis(20));
-        let theirs = theirs.elapsed().as_nanos() as u64;
+        let theirs = u64::try_from(theirs.elapsed().as_nanos()).expect("a short time");
         let mine = HOST.now_ns() - mine;
         assert!(mine >= theirs, "{mine} against {theirs}");
         assert!(mine >= 20_000_000);

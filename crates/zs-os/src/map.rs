@@ -1,9 +1,9 @@
-//! The few calls on mappings that the backings are made of.
+//! The calls on mappings that the backings use.
 //!
-//! Everything here is unsafe in the same way: a range must belong to the caller. The backings pass
-//! on the contract of [`zs_mm::Backing`], which says so.
+//! All unsafe functions here need the same: the range must belong to the caller. The contract of
+//! [`zs_mm::Backing`] says so, and the backings pass it on.
 
-use crate::page::os_page_size;
+use crate::page_size::os_page_size;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::io::Errno;
@@ -11,23 +11,23 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::os::fd::BorrowedFd;
 use zs_mm::BackingError;
 
-/// How often a call that says "try again" is tried; the kernel says so while it is moving a page.
+/// The number of tries of a call that fails with "try again", as the kernel does while it moves a
+/// page.
 const TRIES: usize = 64;
 
-/// Cleared when the kernel turns out not to know `MADV_POPULATE_WRITE` (before Linux 5.14).
+/// False once the kernel has refused `MADV_POPULATE_WRITE` (before Linux 5.14).
 static POPULATE_KNOWN: AtomicBool = AtomicBool::new(true);
 
-/// Cleared when the kernel turns out not to take vectors of ranges of one's own (before Linux
-/// 6.14).
+/// False once the kernel has refused vectors of ranges of this process (before Linux 6.14).
 static VECTORS_KNOWN: AtomicBool = AtomicBool::new(true);
 
-/// Ranges of one call: as many as a pageblock can have.
+/// The ranges of one call: the most that a pageblock can have.
 const VECTOR: usize = 256;
 
-/// The calling process, where a descriptor of one is asked for (`linux/pidfd.h`, Linux 6.14).
+/// The calling process, in place of a process descriptor (`linux/pidfd.h`, Linux 6.14).
 const PIDFD_SELF: libc::c_int = -10000;
 
-/// Maps `len` bytes of private anonymous memory at a multiple of `align`; nothing is committed.
+/// Maps `len` bytes of private anonymous memory at a multiple of `align`, and commits none of it.
 pub(crate) fn reserve(
     protection: ProtFlags,
     len: usize,
@@ -52,29 +52,30 @@ pub(crate) fn reserve(
     let head = start.as_ptr().align_offset(align);
     let tail = slack.saturating_sub(head);
     // SAFETY: `head < align`, which is at most `slack` (or 0), so this is inside the new mapping.
-    let place = unsafe { start.add(head) };
+    let base = unsafe { start.add(head) };
     // SAFETY: as above: `head + len <= padded`.
-    let end = unsafe { place.add(len) };
-    // SAFETY: the bytes before `place` are of the new mapping, whose address nobody else has.
+    let end = unsafe { base.add(len) };
+    // SAFETY: the bytes before `base` are of the new mapping, whose address nobody else has.
     unsafe { release(start, head) };
     // SAFETY: as are the bytes behind `end`: head + len + tail is the whole of it.
     unsafe { release(end, tail) };
-    Ok(place)
+    Ok(base)
 }
 
-/// Has a range show a file from its start, readable and writable, shared with whoever else maps it.
+/// Maps a file, from its start, over a range: readable and writable, and shared with other mappings
+/// of the file.
 ///
 /// # Safety
 /// The range is page-aligned, mapped, the caller's, and its contents are not needed.
 pub(crate) unsafe fn show_file(
-    place: NonNull<u8>,
+    base: NonNull<u8>,
     len: usize,
     file: BorrowedFd<'_>,
 ) -> Result<(), BackingError> {
     // SAFETY: the range is the caller's alone, so that nothing of anybody's is replaced.
     let replaced = unsafe {
         rustix::mm::mmap(
-            place.as_ptr().cast(),
+            base.as_ptr().cast(),
             len,
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
@@ -85,27 +86,27 @@ pub(crate) unsafe fn show_file(
     replaced.map(|_| ()).map_err(|_| BackingError)
 }
 
-/// Unmaps a range; an empty one is none.
+/// Unmaps a range. Does nothing for an empty one.
 ///
 /// # Safety
 /// The range is mapped, the caller's, and nobody uses it any more.
-pub(crate) unsafe fn release(place: NonNull<u8>, len: usize) {
+pub(crate) unsafe fn release(base: NonNull<u8>, len: usize) {
     if len > 0 {
         // SAFETY: by contract. It fails only for bad arguments, or when cutting a mapping in two
         // takes one mapping too many: then the addresses stay taken, without harm.
-        let _ = unsafe { rustix::mm::munmap(place.as_ptr().cast(), len) };
+        let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };
     }
 }
 
-/// Advises a range; says again what was interrupted.
+/// Advises a range, and repeats an interrupted call.
 ///
 /// # Safety
 /// The range is mapped and the caller's; advice that drops its contents may drop them.
-pub(crate) unsafe fn advise(place: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+pub(crate) unsafe fn advise(base: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
     let mut tries = 0;
     loop {
         // SAFETY: by contract.
-        let outcome = unsafe { rustix::mm::madvise(place.as_ptr().cast(), len, advice) };
+        let outcome = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, advice) };
         tries += 1;
         match outcome {
             Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => rustix::thread::sched_yield(),
@@ -114,103 +115,103 @@ pub(crate) unsafe fn advise(place: NonNull<u8>, len: usize, advice: Advice) -> R
     }
 }
 
-/// Keeps a new region out of core dumps and away from huge pages. Hints: failure costs nothing
-/// (EINVAL where transparent huge pages are compiled out, say).
+/// Keeps a new region out of core dumps, and from huge pages. These are hints, whose errors do not
+/// matter: for example EINVAL from a kernel without transparent huge pages.
 ///
 /// # Safety
 /// The range is mapped and the caller's.
-pub(crate) unsafe fn advise_region(place: NonNull<u8>, len: usize) {
+pub(crate) unsafe fn advise_region(base: NonNull<u8>, len: usize) {
     // SAFETY: by contract; the contents stay.
-    let _ = unsafe { advise(place, len, Advice::LinuxDontDump) };
+    let _ = unsafe { advise(base, len, Advice::LinuxDontDump) };
     // SAFETY: by contract; the contents stay.
-    let _ = unsafe { advise(place, len, Advice::LinuxNoHugepage) };
+    let _ = unsafe { advise(base, len, Advice::LinuxNoHugepage) };
 }
 
-/// Advises a pageblock as the arena wishes.
+/// Advises a pageblock: huge pages or small ones.
 ///
 /// # Safety
 /// The range is mapped and the caller's.
-pub(crate) unsafe fn advise_block(place: NonNull<u8>, len: usize, wish: zs_mm::Advice) {
+pub(crate) unsafe fn advise_block(base: NonNull<u8>, len: usize, wish: zs_mm::Advice) {
     let advice = match wish {
         zs_mm::Advice::Huge => Advice::LinuxHugepage,
         zs_mm::Advice::Small => Advice::LinuxNoHugepage,
     };
     // SAFETY: by contract; the contents stay.
-    let _ = unsafe { advise(place, len, advice) };
+    let _ = unsafe { advise(base, len, advice) };
 }
 
 /// Puts memory behind every page of a range, and changes no contents.
 ///
-/// By `MADV_POPULATE_WRITE`, so that a lack of memory is an error. On a failure part of the range
-/// may have got memory; it is left there, because the range may hold what another thread has
-/// committed and written. It is harmless: it reads as before, and the next commit or release of the
-/// range takes it into account.
+/// It uses `MADV_POPULATE_WRITE`, so that a lack of memory is an error. After a failure, part of
+/// the range may have memory. It is not taken back, because another thread may have committed and
+/// written to it. It does no harm: it reads as before, and the next commit or release of the range
+/// includes it.
 ///
-/// Where the kernel lacks the call (before Linux 5.14), each page is touched. What is lost then is
-/// the error: a system that is out of memory kills a process instead.
+/// Before Linux 5.14 the kernel lacks this call, and each page is touched instead. Then a lack of
+/// memory is no error: the system kills a process.
 ///
 /// # Safety
 /// The range is page-aligned, mapped readable and writable, and the caller's.
-pub(crate) unsafe fn populate(place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
-    // Relaxed: a hint; whoever misses the change asks the kernel once more.
+pub(crate) unsafe fn populate(base: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+    // Relaxed: a hint. A thread that misses the change asks the kernel once more.
     if POPULATE_KNOWN.load(Ordering::Relaxed) {
         // SAFETY: by contract; populating keeps the contents.
-        match unsafe { advise(place, len, Advice::LinuxPopulateWrite) } {
+        match unsafe { advise(base, len, Advice::LinuxPopulateWrite) } {
             Ok(()) => return Ok(()),
-            // The range is aligned and mapped: what is invalid is the advice itself.
+            // The range is aligned and mapped, so the advice itself is what is invalid.
             Err(Errno::INVAL) => POPULATE_KNOWN.store(false, Ordering::Relaxed),
             Err(_) => return Err(BackingError),
         }
     }
     // SAFETY: by contract.
-    unsafe { touch(place, len) };
+    unsafe { touch(base, len) };
     Ok(())
 }
 
 /// Writes to each page of a range without changing it.
 ///
 /// # Safety
-/// As for [`populate`].
-unsafe fn touch(place: NonNull<u8>, len: usize) {
+/// The contract of [`populate`].
+unsafe fn touch(base: NonNull<u8>, len: usize) {
     for offset in (0..len).step_by(os_page_size()) {
         // SAFETY: `offset < len`.
-        let page = unsafe { place.add(offset) }.cast::<AtomicU64>();
+        let page = unsafe { base.add(offset) }.cast::<AtomicU64>();
         // SAFETY: 1. A page start is aligned for the atomic, and readable and writable by
         // contract. 2. The only others who may use the page at the same time are threads that have
         // committed it as well; they use atomic cells.
         let word = unsafe { page.as_ref() };
-        // An exchange of 0 for 0 writes where the page was never written, and only there; an
-        // OR with 0 might be optimised to a load, which would map the zero page.
+        // Exchanging 0 for 0 writes only to pages that were never written. An OR with 0 might be
+        // optimised to a load, which would map the zero page.
         let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
-/// Gives the memory of an anonymous range back; it then reads as zeros.
+/// Gives the memory of an anonymous range back. It then reads as zeros.
 ///
 /// # Safety
 /// The range is page-aligned, mapped, the caller's, and its contents are not needed.
-pub(crate) unsafe fn discard(place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+pub(crate) unsafe fn discard(base: NonNull<u8>, len: usize) -> Result<(), BackingError> {
     // SAFETY: by contract.
-    unsafe { advise(place, len, Advice::LinuxDontNeed) }.map_err(|_| BackingError)
+    unsafe { advise(base, len, Advice::LinuxDontNeed) }.map_err(|_| BackingError)
 }
 
-/// Gives the memory of anonymous ranges back, in order; returns how many are gone: the first so
-/// many.
+/// Gives the memory of anonymous ranges back, in order, until one fails. Returns the number of
+/// ranges given back.
 ///
-/// By `process_madvise` on oneself where the kernel takes it (from Linux 6.14 on): hundreds of
-/// ranges a call, and one flush of the translation buffers for all, took a third of the time. Else
-/// one by one.
+/// It uses `process_madvise` on this process where the kernel allows that (from Linux 6.14 on). A
+/// call takes hundreds of ranges and flushes the translation buffers once for all of them, which
+/// was measured to take a third of the time. On older kernels ranges go one by one.
 ///
 /// # Safety
-/// As for [`discard`], for each range.
+/// The contract of [`discard`], for each range.
 pub(crate) unsafe fn discard_runs(runs: &[(NonNull<u8>, usize)]) -> usize {
     let mut done = 0;
-    while let Some(&(place, len)) = runs.get(done) {
+    while let Some(&(base, len)) = runs.get(done) {
         // SAFETY: by contract.
         match unsafe { discard_vector(&runs[done..]) } {
             0 => {
                 // SAFETY: by contract.
-                if unsafe { discard(place, len) }.is_err() {
+                if unsafe { discard(base, len) }.is_err() {
                     break;
                 }
                 done += 1;
@@ -221,13 +222,13 @@ pub(crate) unsafe fn discard_runs(runs: &[(NonNull<u8>, usize)]) -> usize {
     done
 }
 
-/// Gives the first ranges back in one call; returns how many are gone, 0 where the kernel does not
+/// Gives the first ranges back in one call. Returns their number, or 0 where the kernel does not
 /// take vectors.
 ///
 /// # Safety
-/// As for [`discard_runs`].
+/// The contract of [`discard_runs`].
 unsafe fn discard_vector(runs: &[(NonNull<u8>, usize)]) -> usize {
-    // Relaxed: a hint; whoever misses the change asks the kernel once more.
+    // Relaxed: a hint. A thread that misses the change asks the kernel once more.
     if runs.len() == 1 || !VECTORS_KNOWN.load(Ordering::Relaxed) {
         return 0;
     }
@@ -236,8 +237,8 @@ unsafe fn discard_vector(runs: &[(NonNull<u8>, usize)]) -> usize {
         iov_len: 0,
     }; VECTOR];
     let len = runs.len().min(VECTOR);
-    for (entry, &(place, len)) in vector.iter_mut().zip(runs) {
-        entry.iov_base = place.as_ptr().cast();
+    for (entry, &(base, len)) in vector.iter_mut().zip(runs) {
+        entry.iov_base = base.as_ptr().cast();
         entry.iov_len = len;
     }
     // SAFETY: 1. `vector` has `len` entries. 2. Each is the caller's range, whose contents may go.
@@ -258,7 +259,7 @@ unsafe fn discard_vector(runs: &[(NonNull<u8>, usize)]) -> usize {
         }
         return 0;
     };
-    // A range that was advised in part is not gone: it is said again.
+    // A range that was given back in part does not count. The next call repeats it.
     runs.iter()
         .take_while(|(_, len)| {
             let whole = *len <= left;
@@ -278,12 +279,12 @@ mod tests {
     fn reserves_at_every_alignment() {
         for shift in 12..=22 {
             let (len, align) = (3 * os_page_size(), 1 << shift);
-            let place = reserve(RW, len, align).expect("address space");
-            assert_eq!(place.as_ptr().align_offset(align), 0, "alignment {align}");
+            let base = reserve(RW, len, align).expect("address space");
+            assert_eq!(base.as_ptr().align_offset(align), 0, "alignment {align}");
             // SAFETY: the region is ours, and writable.
-            unsafe { place.write_bytes(7, len) };
+            unsafe { base.write_bytes(7, len) };
             // SAFETY: it is not used any more.
-            unsafe { release(place, len) };
+            unsafe { release(base, len) };
         }
     }
 
@@ -294,11 +295,11 @@ mod tests {
         assert!(reserve(RW, usize::MAX - 4096, 1 << 21).is_err());
     }
 
-    fn resident_pages(place: NonNull<u8>, pages: usize) -> usize {
+    fn resident_pages(base: NonNull<u8>, pages: usize) -> usize {
         let mut map = vec![0_u8; pages];
         let len = pages * os_page_size();
         // SAFETY: the range is mapped, and `map` has a byte for each page.
-        let outcome = unsafe { libc::mincore(place.as_ptr().cast(), len, map.as_mut_ptr()) };
+        let outcome = unsafe { libc::mincore(base.as_ptr().cast(), len, map.as_mut_ptr()) };
         assert_eq!(outcome, 0);
         map.iter().filter(|&&state| state & 1 != 0).count()
     }
@@ -306,29 +307,29 @@ mod tests {
     #[test]
     fn touching_commits_as_populating_does_and_keeps_the_contents() {
         let len = 8 * os_page_size();
-        for way in [populate, |place, len| {
+        for way in [populate, |base, len| {
             // SAFETY: the contract is the same.
-            unsafe { touch(place, len) };
+            unsafe { touch(base, len) };
             Ok(())
         }] {
-            let place = reserve(RW, len, 1).expect("address space");
+            let base = reserve(RW, len, 1).expect("address space");
             // SAFETY: the region is ours.
-            unsafe { advise_region(place, len) };
-            assert_eq!(resident_pages(place, 8), 0);
+            unsafe { advise_region(base, len) };
+            assert_eq!(resident_pages(base, 8), 0);
             // SAFETY: the region is ours, and writable.
-            unsafe { place.write(9) };
+            unsafe { base.write(9) };
             // SAFETY: as above.
-            unsafe { way(place, len) }.expect("memory");
-            assert_eq!(resident_pages(place, 8), 8);
+            unsafe { way(base, len) }.expect("memory");
+            assert_eq!(resident_pages(base, 8), 8);
             // SAFETY: the region is readable.
-            assert_eq!(unsafe { place.read() }, 9);
+            assert_eq!(unsafe { base.read() }, 9);
             // SAFETY: the contents are not needed.
-            unsafe { discard(place, len) }.expect("discarded");
-            assert_eq!(resident_pages(place, 8), 0);
+            unsafe { discard(base, len) }.expect("discarded");
+            assert_eq!(resident_pages(base, 8), 0);
             // SAFETY: the region is readable.
-            assert_eq!(unsafe { place.read() }, 0);
+            assert_eq!(unsafe { base.read() }, 0);
             // SAFETY: it is not used any more.
-            unsafe { release(place, len) };
+            unsafe { release(base, len) };
         }
     }
 
@@ -338,24 +339,24 @@ mod tests {
         let pages = 4 * VECTOR;
         let len = pages * page;
         for vectors in [true, false] {
-            let place = reserve(RW, len, 1).expect("address space");
+            let base = reserve(RW, len, 1).expect("address space");
             // SAFETY: the region is ours.
-            unsafe { advise_region(place, len) };
+            unsafe { advise_region(base, len) };
             // SAFETY: as above.
-            unsafe { populate(place, len) }.expect("memory");
+            unsafe { populate(base, len) }.expect("memory");
             // Every other page, more than one call takes.
             let run = |page_number: usize| {
                 // SAFETY: within the region.
-                (unsafe { place.add(page_number * page) }, page)
+                (unsafe { base.add(page_number * page) }, page)
             };
             let runs: Vec<_> = (0..pages).step_by(2).map(run).collect();
             let known = VECTORS_KNOWN.swap(vectors, Ordering::Relaxed);
             // SAFETY: the contents are not needed.
             assert_eq!(unsafe { discard_runs(&runs) }, runs.len());
-            assert_eq!(resident_pages(place, pages), pages / 2);
+            assert_eq!(resident_pages(base, pages), pages / 2);
             VECTORS_KNOWN.store(known, Ordering::Relaxed);
             // SAFETY: nobody uses the region any more.
-            unsafe { release(place, len) };
+            unsafe { release(base, len) };
         }
     }
 }

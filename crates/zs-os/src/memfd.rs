@@ -2,28 +2,29 @@
 
 use crate::anon::AnonBacking;
 use crate::map;
-use crate::page::os_page_size;
-use crate::shared::{SharedRanges, memfd};
+use crate::page_size::os_page_size;
+use crate::shared_ranges::{SharedRanges, memfd};
 use core::ptr::NonNull;
 use rustix::mm::ProtFlags;
 use zs_mm::{Advice, Backing, BackingError, RegionKind};
 
-/// The work of a commit of payload, beyond taking the memory.
+/// Whether a commit of payload also maps the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemfdCommit {
-    /// Maps the pages too: no later page fault, and resident at once.
+    /// Allocates and maps the pages: they are resident at once, and cause no page fault later.
     #[default]
     Mapped,
-    /// Leaves mapping to the first touch: a page that this process never touches counts in the
-    /// file, but not in the process's Rss and Pss.
+    /// Allocates the pages only. A page is mapped when it is first touched: until then it counts
+    /// for the file, but not in the Rss and Pss of this process.
     Allocated,
 }
 
-/// Payload in a memfd, one for each region; tables in private anonymous memory.
+/// A backing with payload in memfds, one for each region, and tables in private anonymous memory.
 ///
-/// Committed by `fallocate`, because a write to a full tmpfs kills; given back by punching holes.
-/// No memfd is inherited by `exec`, and no payload by a fork: in a forked child every commit and
-/// decommit of payload is refused, since it would change the parent's memory.
+/// Payload is committed by `fallocate`, because a write to a full tmpfs kills the process, and
+/// given back by punching holes. A memfd is not inherited by `exec`, nor payload by a fork. In a
+/// forked child every commit and decommit of payload is refused, because it would change the
+/// parent's memory.
 #[derive(Debug)]
 pub struct MemfdBacking {
     commit: MemfdCommit,
@@ -38,7 +39,7 @@ impl Default for MemfdBacking {
 }
 
 impl MemfdBacking {
-    /// Makes a backing without any region; a memfd is made by each reservation of payload.
+    /// Makes a backing without regions. Each reservation of payload makes a memfd.
     pub fn new(commit: MemfdCommit) -> Self {
         Self {
             commit,
@@ -49,14 +50,14 @@ impl MemfdBacking {
 
     fn reserve_payload(&self, len: usize, align: usize) -> Result<NonNull<u8>, BackingError> {
         let file = memfd(len).map_err(|_| BackingError)?;
-        let place = map::reserve(ProtFlags::READ | ProtFlags::WRITE, len, align)?;
+        let base = map::reserve(ProtFlags::READ | ProtFlags::WRITE, len, align)?;
         // SAFETY: the region was just made, and is ours.
-        let shown = unsafe { self.regions.show(place, len, file) };
+        let shown = unsafe { self.regions.show(base, len, file) };
         if shown.is_err() {
             // SAFETY: nobody else has the region.
-            unsafe { map::release(place, len) };
+            unsafe { map::release(base, len) };
         }
-        shown.map(|()| place)
+        shown.map(|()| base)
     }
 }
 
@@ -83,45 +84,45 @@ unsafe impl Backing for MemfdBacking {
         }
     }
 
-    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
+    unsafe fn release(&self, kind: RegionKind, base: NonNull<u8>, len: usize) {
         if kind == RegionKind::Payload {
             if self.regions.are_lost() {
-                // A forked child never had the mapping; something else may be there.
+                // A forked child never had the mapping. Another one may be at this address.
                 return;
             }
-            self.regions.forget(place, len);
+            self.regions.forget(base, len);
         }
         // SAFETY: by contract the whole of one region, which nobody uses any more.
-        unsafe { map::release(place, len) };
+        unsafe { map::release(base, len) };
     }
 
     unsafe fn commit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         if kind == RegionKind::Payload {
-            self.regions.allocate(place, len)?;
+            self.regions.allocate(base, len)?;
             if self.commit == MemfdCommit::Allocated {
                 return Ok(());
             }
         }
         // SAFETY: by contract whole granules (pages) of a region, which is readable and writable.
-        unsafe { map::populate(place, len) }
+        unsafe { map::populate(base, len) }
     }
 
     unsafe fn decommit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         if kind == RegionKind::Table {
             // SAFETY: the contract is the same.
-            return unsafe { self.tables.decommit(kind, place, len) };
+            return unsafe { self.tables.decommit(kind, base, len) };
         }
-        self.regions.punch(place, len)
+        self.regions.punch(base, len)
     }
 
     fn process(&self) -> u64 {
@@ -132,8 +133,8 @@ unsafe impl Backing for MemfdBacking {
         false
     }
 
-    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
+    unsafe fn advise(&self, base: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: by contract a pageblock of a region.
-        unsafe { map::advise_block(place, len, advice) };
+        unsafe { map::advise_block(base, len, advice) };
     }
 }

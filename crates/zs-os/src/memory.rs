@@ -1,4 +1,4 @@
-//! How much memory there is: the system's, and the control group's share of it.
+//! Total and available memory: of the system, and within the limits of control groups.
 
 use crate::memory_bound::{AvailableMemory, MemoryBound};
 use crate::memory_group;
@@ -7,26 +7,27 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Memory of the whole system, in bytes.
+/// The memory of the whole system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryInfo {
-    /// Usable memory altogether.
+    /// All usable memory.
     pub total: u64,
-    /// The kernel's estimate of what could be had without swapping.
+    /// The kernel's estimate of the memory available without swapping.
     pub available: u64,
 }
 
 /// Returns the system's memory, from `/proc/meminfo`.
 ///
 /// # Errors
-/// If the file cannot be read, or is not what Linux writes.
+/// The system's error, or [`io::ErrorKind::InvalidData`] if the text is not that of Linux.
 pub fn memory_info() -> io::Result<MemoryInfo> {
     let text = fs::read_to_string("/proc/meminfo")?;
     parse_meminfo(&text)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo: not understood"))
 }
 
-/// Reads text in the format of `/proc/meminfo`; `None` if a figure is missing or malformed.
+/// Parses text in the format of `/proc/meminfo`. Returns `None` if a figure is missing or
+/// malformed.
 pub fn parse_meminfo(text: &str) -> Option<MemoryInfo> {
     let bytes = |key: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -38,20 +39,20 @@ pub fn parse_meminfo(text: &str) -> Option<MemoryInfo> {
     })
 }
 
-/// Returns the number of bytes that this process could still take: those of [`available_memory`].
+/// Returns the bytes that this process could still take, see [`available_memory`].
 pub fn memory_available() -> u64 {
     available_memory(Path::new("/")).bytes
 }
 
-/// Returns what this process could still take: the system's available memory, or the headroom of
-/// the tightest control group that it is in, if that is less. Groups of version 1 and 2 count, and
-/// those above them.
+/// Returns the memory that this process could still take: the system's available memory, or what
+/// its tightest control group leaves, if that is less. Groups of versions 1 and 2 count, and all
+/// groups above them.
 ///
-/// Page cache counts as available, since it would be given up. Where `/proc` is not to be had, the
-/// free memory of the system is taken, which is on the safe side. Reads a few small files; for
-/// choosing a limit, not for every operation.
+/// Page cache counts as available, because the system would give it up. Without `/proc`, the
+/// system's free memory is used, which is less than the available memory. Reads a few small files:
+/// use it to choose a limit, not for each operation.
 ///
-/// `root` is where the files are: `/`, or in tests a folder with a `proc` and a `sys` of its own.
+/// `root` is the folder with `proc` and `sys`: `/`, or another one in tests.
 pub fn available_memory(root: &Path) -> AvailableMemory {
     let info = fs::read_to_string(root.join("proc/meminfo"));
     let info = info.ok().and_then(|text| parse_meminfo(&text));
@@ -67,7 +68,7 @@ pub fn available_memory(root: &Path) -> AvailableMemory {
 
 fn free_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    // The kernel's `unsigned long`, whatever its width.
+    // An `unsigned long` of the kernel, whatever its width.
     let pages = info.freeram;
     pages.saturating_mul(u64::from(info.mem_unit))
 }

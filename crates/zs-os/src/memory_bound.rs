@@ -1,8 +1,8 @@
-//! What a process could still take, and the bound of it.
+//! The memory that a process could still take, and the limit that bounds it.
 
 use std::path::PathBuf;
 
-/// The bound of the memory that a process could still take.
+/// The limit that bounds the memory of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemoryBound {
     /// The memory of the system.
@@ -11,14 +11,14 @@ pub enum MemoryBound {
     Group {
         /// The group's folder.
         group: PathBuf,
-        /// The file in it that says the limit: `memory.max`, say.
+        /// The file in it with the limit, for example `memory.max`.
         file: &'static str,
         /// The limit in bytes.
         limit: u64,
     },
 }
 
-/// Memory that a process could still take, and the reason why it is no more.
+/// The memory that a process could still take, and its bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AvailableMemory {
     /// In bytes.

@@ -1,45 +1,45 @@
-//! How much memory the control groups of this process leave it.
+//! The memory that the control groups of this process leave to it.
 //!
 //! Data model: `root -> group of version 1, group of version 2 -> each group up to the top ->
 //! limit, usage, statistics`.
 
-use crate::cgroup::{Shown, Version, shown};
+use crate::cgroup::{Version, VisibleGroup, visible_group};
 use crate::memory_bound::{AvailableMemory, MemoryBound};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The names of a version's files.
 struct Files {
-    /// Each of these is a limit of its own.
+    /// Files with a limit. The lowest one counts.
     limits: &'static [&'static str],
     usage: &'static str,
-    /// Lines of `memory.stat`: page cache and kernel memory that the system gives up before it
-    /// kills.
+    /// Lines of `memory.stat`: page cache and kernel memory, which the system gives up before it
+    /// kills a process.
     reclaimable: &'static [&'static str],
 }
 
 const VERSION_1: Files = Files {
     limits: &["memory.limit_in_bytes"],
     usage: "memory.usage_in_bytes",
-    // With those of the groups below it, which the usage counts, too.
+    // The lines that include the groups below, as the usage does.
     reclaimable: &["total_inactive_file", "total_active_file"],
 };
 
 const VERSION_2: Files = Files {
-    // Above `high` a process is slowed down until it hardly moves.
+    // Above `memory.high` a process is slowed down until it hardly makes progress.
     limits: &["memory.max", "memory.high"],
     usage: "memory.current",
     reclaimable: &["inactive_file", "active_file", "slab_reclaimable"],
 };
 
-/// Returns the group that leaves least, of both versions and of all levels; `None` if none has a
-/// limit. `root` is `/`, or a folder that looks like it.
+/// Returns the memory left by the group that leaves the least, of both versions and all levels.
+/// Returns `None` if no group has a limit. `root` is the folder with `proc` and `sys`.
 pub(crate) fn tightest(root: &Path) -> Option<AvailableMemory> {
     let read = |path: &str| fs::read(root.join(path)).ok();
     let (groups, mounts) = (read("proc/self/cgroup")?, read("proc/self/mountinfo")?);
     let versions = [(Version::One, &VERSION_1), (Version::Two, &VERSION_2)];
     let found = versions.into_iter().flat_map(|(version, files)| {
-        let shown = shown(&groups, &mounts, version);
+        let shown = visible_group(&groups, &mounts, version);
         let levels = shown
             .into_iter()
             .flat_map(move |shown| levels(root, &shown, version));
@@ -48,13 +48,13 @@ pub(crate) fn tightest(root: &Path) -> Option<AvailableMemory> {
     found.min_by_key(|available| available.bytes)
 }
 
-/// Returns the folders of a group and of those above it whose limits hold for it, each as it is
-/// called and where it is read.
-fn levels(root: &Path, shown: &Shown, version: Version) -> Vec<(PathBuf, PathBuf)> {
+/// Returns the group and those above it whose limits hold for it: each one's path, and the folder
+/// below `root` in which it is read.
+fn levels(root: &Path, shown: &VisibleGroup, version: Version) -> Vec<(PathBuf, PathBuf)> {
     let mut levels = Vec::new();
     for group in shown.folder.ancestors() {
         let inside = root.join(group.strip_prefix("/").unwrap_or(group));
-        // Of version 1 a group may be told not to count those below it.
+        // In version 1, a group may be set not to count the groups below it.
         let counts = || read(&inside.join("memory.use_hierarchy")).is_none_or(|text| text == "1");
         if version == Version::One && !levels.is_empty() && !counts() {
             break;
@@ -72,7 +72,8 @@ fn read(path: &Path) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Returns what one group leaves; `None` if it has no limit, as `max` says, or has no such files.
+/// Returns the memory that one group leaves. Returns `None` if it has no limit (`max`), or no such
+/// files.
 fn headroom(group: &Path, inside: &Path, files: &Files) -> Option<AvailableMemory> {
     let number = |file: &str| read(&inside.join(file))?.parse::<u64>().ok();
     let limits = files
@@ -87,7 +88,7 @@ fn headroom(group: &Path, inside: &Path, files: &Files) -> Option<AvailableMemor
         files.reclaimable.contains(&name).then_some(bytes)
     });
     let reclaimable = reclaimable.fold(0, u64::saturating_add);
-    // A limit holds even where nobody says how much of it is taken.
+    // The limit counts even if the usage is not known.
     let taken = number(files.usage).unwrap_or(0);
     let taken = taken.saturating_sub(reclaimable);
     Some(AvailableMemory {
@@ -110,7 +111,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A made-up system with 8 GiB, and its groups' files.
+    /// A made-up system with 8 GiB available, and the files of its groups.
     struct System(TempDir);
 
     impl System {
@@ -131,7 +132,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        /// The files of a group of version 2, in MiB.
+        /// Writes the files of a group of version 2, in MiB.
         fn two(&self, group: &str, max: &str, current: u64, file_cache: u64) {
             let group = format!("sys/fs/cgroup{group}");
             self.write(&format!("{group}/memory.max"), &format!("{max}\n"));
@@ -147,7 +148,7 @@ mod tests {
             self.write(&format!("{group}/memory.stat"), &stat);
         }
 
-        /// The same of version 1.
+        /// Writes the files of a group of version 1.
         fn one(&self, group: &str, limit: u64, usage: u64, file_cache: u64, hierarchy: &str) {
             let group = format!("sys/fs/cgroup/memory{group}");
             let write = |file: &str, text: String| self.write(&format!("{group}/{file}"), &text);
@@ -207,7 +208,7 @@ mod tests {
             found.bound,
             by("/sys/fs/cgroup/a/b", "memory.high", 150 * MIB)
         );
-        // More is taken than allowed.
+        // The usage is above the limit.
         system.two("/a/b/c", &max(5), 10, 0);
         assert_eq!(system.available().bytes, 0);
     }
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(found.bytes, 52 * MIB);
         let pod = "/sys/fs/cgroup/memory/pod";
         assert_eq!(found.bound, by(pod, "memory.limit_in_bytes", 64 * MIB));
-        // A group that does not count those below it limits only itself.
+        // A group that does not count the groups below it limits only itself.
         system.one("/pod", 64 * MIB, 20, 8, "0");
         assert_eq!(system.available().bound, MemoryBound::System);
         system.one("/pod/app", 32 * MIB, 2, 0, "0");

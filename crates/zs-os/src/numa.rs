@@ -1,7 +1,7 @@
-//! The machine's memory nodes, and which of them a range of memory is to come from.
+//! The memory nodes of the machine, and the binding of a range of memory to one of them.
 //!
-//! Linux writes the nodes that have memory to a file, as in `0-1,4`; a machine without such a file
-//! has one node, 0. Memory is bound by `mbind`, before any is committed.
+//! Linux lists the nodes that have memory in a file, for example `0-1,4`. A machine without that
+//! file has one node, 0. A range is bound by `mbind` before any of it is committed.
 
 use core::fmt::Debug;
 use core::ops::RangeInclusive;
@@ -11,22 +11,22 @@ use zs_mm::ZoneRefusal;
 
 const HAS_MEMORY: &str = "/sys/devices/system/node/has_memory";
 
-/// More nodes than any Linux has (`CONFIG_NODES_SHIFT` is at most 10).
+/// The most nodes of any Linux (`CONFIG_NODES_SHIFT` is at most 10).
 const MOST_NODES: usize = 1024;
 
-/// What is asked of the machine; a trait, so that tests bring a machine with several nodes.
+/// The calls to the machine. A trait, so that tests can make up a machine with several nodes.
 pub(crate) trait Numa: Debug + Send + Sync {
-    /// Returns the nodes that have memory, as Linux writes them.
+    /// Returns the list of nodes that have memory, as Linux writes it.
     fn nodes(&self) -> String;
 
-    /// Has the memory of a range come from one node alone.
+    /// Binds a range to a node: its memory comes from that node only.
     ///
     /// # Safety
     /// The range is page-aligned, mapped, and the caller's.
-    unsafe fn bind(&self, place: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno>;
+    unsafe fn bind(&self, base: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno>;
 }
 
-/// The machine that this is.
+/// The real machine.
 #[derive(Debug)]
 pub(crate) struct ThisMachine;
 
@@ -35,7 +35,7 @@ impl Numa for ThisMachine {
         std::fs::read_to_string(HAS_MEMORY).unwrap_or_else(|_| "0".to_owned())
     }
 
-    unsafe fn bind(&self, place: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno> {
+    unsafe fn bind(&self, base: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno> {
         let mut mask = [0_u64; MOST_NODES / 64];
         let word = mask.get_mut(node as usize / 64).ok_or(Errno::INVAL)?;
         *word = 1 << (node % 64);
@@ -44,7 +44,7 @@ impl Numa for ThisMachine {
         let outcome = unsafe {
             libc::syscall(
                 libc::SYS_mbind,
-                place.as_ptr(),
+                base.as_ptr(),
                 len,
                 libc::MPOL_BIND,
                 mask.as_ptr(),
@@ -61,7 +61,7 @@ impl Numa for ThisMachine {
     }
 }
 
-/// Says whether a zone may be on a node.
+/// Checks that a node has memory, so that a zone may be on it.
 pub(crate) fn check(numa: &dyn Numa, node: u32) -> Result<(), ZoneRefusal> {
     let nodes = numa.nodes();
     if ranges(&nodes).any(|range| range.contains(&node)) {
@@ -71,14 +71,14 @@ pub(crate) fn check(numa: &dyn Numa, node: u32) -> Result<(), ZoneRefusal> {
     }
 }
 
-/// Has the memory of a range come from a node alone. Where there is no other, nothing is to be
-/// done, and nothing asked of a kernel that may know of no nodes.
+/// Binds a range to a node. Makes no call if it is the only node: the kernel may not support nodes
+/// then.
 ///
 /// # Safety
-/// As for [`Numa::bind`].
+/// The contract of [`Numa::bind`].
 pub(crate) unsafe fn bind(
     numa: &dyn Numa,
-    place: NonNull<u8>,
+    base: NonNull<u8>,
     len: usize,
     node: u32,
 ) -> Result<(), ZoneRefusal> {
@@ -87,15 +87,15 @@ pub(crate) unsafe fn bind(
         return Ok(());
     }
     // SAFETY: by contract.
-    match unsafe { numa.bind(place, len, node) } {
+    match unsafe { numa.bind(base, len, node) } {
         Ok(()) => Ok(()),
-        // The node has memory, but not for this process (a cpuset).
+        // The node has memory, but not for this process, because of a cpuset.
         Err(Errno::INVAL) => Err(ZoneRefusal::Node),
         Err(_) => Err(ZoneRefusal::System),
     }
 }
 
-/// Returns the ranges of a list of nodes; what is no range is left out.
+/// Returns the ranges of a list of nodes. Malformed ranges are left out.
 fn ranges(list: &str) -> impl Iterator<Item = RangeInclusive<u32>> {
     list.trim().split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -109,7 +109,7 @@ pub(crate) mod tests {
     use crate::short_lock::short_lock;
     use std::sync::Mutex;
 
-    /// A machine that a test makes up; it keeps a list of what it bound.
+    /// A made-up machine for tests. It keeps a list of the bound ranges.
     #[derive(Debug)]
     pub(crate) struct FakeMachine {
         pub(crate) nodes: &'static str,
@@ -132,8 +132,8 @@ pub(crate) mod tests {
             self.nodes.to_owned()
         }
 
-        unsafe fn bind(&self, place: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno> {
-            short_lock(&self.bound).push((place.addr().get(), len, node));
+        unsafe fn bind(&self, base: NonNull<u8>, len: usize, node: u32) -> Result<(), Errno> {
+            short_lock(&self.bound).push((base.addr().get(), len, node));
             self.answer
         }
     }
@@ -193,19 +193,20 @@ pub(crate) mod tests {
         let node = node.expect("a node with memory");
         let len = crate::os_page_size();
         let read_write = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
-        let place = crate::map::reserve(read_write, len, len);
-        let place = place.expect("address space");
+        let base = crate::map::reserve(read_write, len, len);
+        let base = base.expect("address space");
         // SAFETY: the range was just made, and is ours.
-        let bound = unsafe { ThisMachine.bind(place, len, node) };
-        // A kernel without nodes, and a container that forbids the call, are as good.
+        let bound = unsafe { ThisMachine.bind(base, len, node) };
+        // A kernel without nodes, or a container that forbids the call, is fine too.
         assert!(
             matches!(bound, Ok(()) | Err(Errno::NOSYS | Errno::PERM)),
             "{bound:?}"
         );
         // SAFETY: as above.
-        let nowhere = unsafe { ThisMachine.bind(place, len, MOST_NODES as u32) };
+        let nowhere =
+            unsafe { ThisMachine.bind(base, len, u32::try_from(MOST_NODES).expect("1024")) };
         assert_eq!(nowhere, Err(Errno::INVAL));
         // SAFETY: nobody uses the range any more.
-        unsafe { crate::map::release(place, len) };
+        unsafe { crate::map::release(base, len) };
     }
 }

@@ -1,4 +1,4 @@
-//! A thread that does one thing again and again, until it is dropped.
+//! A thread that repeats one task until it is dropped.
 
 use crate::fork;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -7,38 +7,39 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// An interval of 0 would be a thread that never rests.
+/// The shortest interval. With 0 the thread would never rest.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// A thread that does one thing again and again. Dropping it wakes it, and waits until it has
-/// ended: as long as the work takes that is under way; [`end_within`](Self::end_within) has a
-/// bound. In a forked child, where it is not, nothing is waited for.
+/// A thread that repeats one task. Dropping it wakes the thread and waits until it has ended, which
+/// may take as long as one call of its work. [`end_within`](Self::end_within) waits for a limited
+/// time. A forked child has no such thread, and does not wait.
 #[derive(Debug)]
 pub struct PeriodicThread {
-    /// The number of the process that has the thread: see `fork`.
+    /// The number of the process that has the thread, see `fork`.
     owner: u64,
     stop: Arc<Stopping>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether a background thread is to end: what its work asks, if it takes its time.
+/// The request that a background thread end. Work that takes long asks for it now and then.
 #[derive(Debug, Default)]
 pub struct Stopping {
     asked: AtomicBool,
-    /// Whether the thread has ended. Held while `asked` is set or looked at, too, so that no
-    /// wake-up falls between look and wait.
+    /// The thread has ended. This lock is also held while `asked` is set, and while it is read
+    /// before a wait, so that no wake-up is lost in between.
     ended: Mutex<bool>,
     changed: Condvar,
 }
 
-/// Says that the thread has ended, even by a panic.
-struct Ending(Arc<Stopping>);
+/// Notes the end of the thread when it is dropped, also after a panic.
+struct EndNotice(Arc<Stopping>);
 
 impl PeriodicThread {
-    /// Starts a thread that calls `work` after every interval of rest, of 1 ms at least.
+    /// Starts a thread that calls `work` again and again, after a rest of `interval` each (1 ms at
+    /// least).
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// The system's error if no thread can be started.
     pub fn spawn(
         name: &str,
         interval: Duration,
@@ -50,11 +51,11 @@ impl PeriodicThread {
         let thread = thread.spawn({
             let stop = Arc::clone(&stop);
             move || {
-                let ending = Ending(stop);
-                // Ours, so that what it holds is let go before the end is told.
+                let notice = EndNotice(stop);
+                // Moved into this scope, so that it is dropped before the end is noted.
                 let mut work = work;
-                while !ending.0.wait(interval) {
-                    work(&ending.0);
+                while !notice.0.wait(interval) {
+                    work(&notice.0);
                 }
             }
         })?;
@@ -65,9 +66,8 @@ impl PeriodicThread {
         })
     }
 
-    /// Wakes the thread, and waits until it has ended and let go what its work holds, but no longer
-    /// than `patience`. After that it ends alone, as soon as the work does that is under way.
-    /// Says whether it has ended.
+    /// Wakes the thread, and waits for at most `patience` until it has ended and dropped its work.
+    /// Returns whether it has. If not, it ends by itself after the current call of its work.
     pub fn end_within(mut self, patience: Duration) -> bool {
         if fork::process() != self.owner {
             return true;
@@ -81,7 +81,7 @@ impl PeriodicThread {
             .wait_timeout_while(ended, patience, |ended| !*ended);
         let has_ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
         if !has_ended {
-            // Let go: dropping it would wait.
+            // Detached, because dropping it would wait.
             self.thread = None;
         }
         has_ended
@@ -89,16 +89,16 @@ impl PeriodicThread {
 }
 
 impl Stopping {
-    /// Says whether the thread is to end. A load.
+    /// Says whether the thread should end. Costs a load.
     pub fn is_asked(&self) -> bool {
         // Acquire pairs with the Release in `drop`.
         self.asked.load(Ordering::Acquire)
     }
 
-    /// Waits for an interval; says, as soon as it is so, that the thread is to stop.
+    /// Waits for an interval. Returns true as soon as the thread should end.
     fn wait(&self, interval: Duration) -> bool {
         let guard = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        // A poisoned lock guards nothing that could be wrong.
+        // A poisoned lock does not matter: the flag is always valid.
         let _ = self
             .changed
             .wait_timeout_while(guard, interval, |_| !self.is_asked());
@@ -114,7 +114,7 @@ impl Stopping {
     }
 }
 
-impl Drop for Ending {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         let ended = self.0.ended.lock();
         *ended.unwrap_or_else(PoisonError::into_inner) = true;
@@ -125,12 +125,12 @@ impl Drop for Ending {
 impl Drop for PeriodicThread {
     fn drop(&mut self) {
         if fork::process() != self.owner {
-            // A forked child has no such thread, which may have held the lock.
+            // A forked child has no such thread. The lock may have been held at the fork.
             return;
         }
         self.stop.ask();
         if let Some(thread) = self.thread.take() {
-            // Work that panicked has said so on its own thread.
+            // A panic of the work was reported on its own thread.
             let _ = thread.join();
         }
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Who lets the thread go waits no longer than asked for, and the thread ends alone.
+    /// `end_within` waits no longer than asked for, and the thread then ends by itself.
     #[test]
     fn work_that_hangs_holds_nobody_up() {
         let (begun, has_begun) = mpsc::channel();
@@ -159,7 +159,7 @@ mod tests {
         assert!(!thread.unwrap().end_within(Duration::from_millis(1)));
         assert_eq!(Arc::strong_count(&held), 2);
         drop(go_on);
-        // It has ended when what it holds is gone.
+        // The thread has ended when the sender that it holds is gone.
         while has_begun.recv().is_ok() {}
     }
 

@@ -1,29 +1,29 @@
-//! A thread that compacts before anybody needs whole pageblocks.
+//! A thread that compacts before whole pageblocks are needed.
 
 use crate::periodic::{PeriodicThread, Stopping};
 use std::io;
 use std::time::Duration;
 
-/// Calls a closure after every interval of rest, until it is dropped: for the compaction of an
-/// arena whose fragmentation is to stay low.
+/// A thread that calls a closure after each interval of rest, until this is dropped. It is for
+/// compacting an arena whose fragmentation should stay low.
 ///
-/// Nothing compacts in the background unless a program has one of these. The closure calls
-/// [`Arena::compact_proactive`](zs_mm::Arena::compact_proactive), say, which looks first whether
-/// there is anything to do, and holds what that works on: an `Arc` of the arena, and of the pools
-/// whose frames may move.
+/// Nothing compacts in the background without such a thread. The closure may call
+/// [`Arena::compact_proactive`](zs_mm::Arena::compact_proactive), which first checks whether there
+/// is work. It holds an `Arc` of the arena, and of the pools whose frames may move.
 ///
-/// Dropping the value wakes the thread and waits until it has ended; a closure that takes its time
-/// asks [`Stopping::is_asked`] now and then, to end early. One that panics ends the thread.
+/// Dropping the value wakes the thread and waits until it has ended. A closure that takes long
+/// should ask [`Stopping::is_asked`] now and then, to end early. A panic of the closure ends the
+/// thread.
 #[derive(Debug)]
 pub struct ProactiveThread {
     _thread: PeriodicThread,
 }
 
 impl ProactiveThread {
-    /// Starts the thread; it rests for `interval` (1 ms at least) before each call.
+    /// Starts the thread. It rests for `interval` (1 ms at least) before each call.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// The system's error if no thread can be started.
     pub fn spawn(
         interval: Duration,
         compact: impl FnMut(&Stopping) + Send + 'static,
@@ -45,7 +45,7 @@ mod tests {
         let thread = ProactiveThread::spawn(Duration::ZERO, move |stopping| {
             number += 1;
             sender.send(number).expect("the test listens");
-            // The third would go on for ever.
+            // The third call would go on for ever.
             while number == 3 && !stopping.is_asked() {
                 std::thread::yield_now();
             }
@@ -64,7 +64,7 @@ mod tests {
         let thread = ProactiveThread::spawn(week, move |_| {
             let _ = sender.send(());
         });
-        // Would hang if it waited.
+        // This would hang if it waited for the interval.
         drop(thread.expect("a thread"));
         assert_eq!(calls.iter().next(), None);
     }

@@ -1,15 +1,14 @@
-//! Resident memory of a process that measures what it does itself.
+//! Resident memory of this process, without one mapping.
 
 use crate::resident::{ResidentError, ResidentMeter};
 use std::fs;
 use std::ops::Range;
 
-/// Measures this process but for one mapping, that of the pages that it works on.
+/// Measures the resident memory of this process, without the mapping of its source pages.
 ///
-/// Counted is the proportional set size of every mapping, anonymous and shmem alike; program code
-/// and libraries however in full. Their share would change whenever another process that runs the
-/// same files starts or ends, another copy of this program above all, and a measurement would see
-/// that as memory given or taken.
+/// Each mapping counts by its proportional set size, except program code and libraries, which count
+/// in full. Their share would change whenever a process with the same files starts or ends, such as
+/// another copy of this program, and a measurement would take that for a change of its own memory.
 #[derive(Debug)]
 pub struct ProcessMeter {
     meter: ResidentMeter,
@@ -18,14 +17,14 @@ pub struct ProcessMeter {
 }
 
 impl ProcessMeter {
-    /// Makes a meter of everything but `source`, a range of addresses. It measures once, so that it
-    /// takes no memory any more when it measures again; mappings of files that come later count by
-    /// their share.
+    /// Makes a meter that leaves out `source`, a range of addresses. It measures once, so that
+    /// later measurements take no more memory. Mappings of files that are made later count by their
+    /// share.
     ///
     /// # Errors
-    /// As for [`measure`](Self::measure).
+    /// The errors of [`measure`](Self::measure).
     pub fn new(source: Range<usize>) -> Result<Self, ResidentError> {
-        // Without the list, all code counts by its share.
+        // If the list cannot be read, code counts by its share.
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let mut source_and_code = vec![source.clone()];
         source_and_code.extend(maps.lines().filter_map(code));
@@ -38,10 +37,10 @@ impl ProcessMeter {
         Ok(meter)
     }
 
-    /// Returns the bytes resident now. Reads `/proc/self/smaps` twice.
+    /// Returns the resident bytes. Reads `/proc/self/smaps` twice.
     ///
     /// # Errors
-    /// If the system does not say, or says what is not understood.
+    /// [`ResidentError`] if `/proc/self/smaps` cannot be read or parsed.
     pub fn measure(&mut self) -> Result<u64, ResidentError> {
         let data = self.meter.measure(&self.source_and_code)?;
         let all = self.meter.measure(std::slice::from_ref(&self.source))?;
@@ -49,7 +48,7 @@ impl ProcessMeter {
     }
 }
 
-/// Returns the addresses of a mapping of a file on disk, from a line of `/proc/self/maps`.
+/// Returns the addresses of a mapping, from a line of `/proc/self/maps`, if it maps a file on disk.
 fn code(line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! The resident-memory meter: what a process really takes.
+//! The resident-memory meter: the memory that this process really takes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,20 +6,20 @@ use std::ops::Range;
 
 const SMAPS: &str = "/proc/self/smaps";
 
-/// Bytes read at a time; a longer line (no kernel writes one) loses its tail.
+/// The bytes that are read at a time. A longer line loses its end; no kernel writes one.
 const BUFFER: usize = 32 << 10;
 
 /// The memory of this process's mappings, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resident {
-    /// The proportional set size: pages that several processes map are shared out between them.
-    /// Anonymous, shmem and file pages alike. The kernel rounds each mapping down to 1 KiB.
+    /// The proportional set size: a page that several processes map counts in part for each.
+    /// Anonymous, shmem and file pages count. The kernel rounds each mapping down to 1 KiB.
     pub pss: u64,
-    /// The resident set size: every mapped page in full.
+    /// The resident set size: every mapped page counts in full.
     pub rss: u64,
 }
 
-/// Why resident memory could not be measured.
+/// The reason why resident memory could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum ResidentError {
     /// The file could not be opened or read.
@@ -30,7 +30,7 @@ pub enum ResidentError {
         /// The system's error.
         source: io::Error,
     },
-    /// The file is not what Linux writes.
+    /// The file has not the format of Linux.
     #[error("{path}: not understood: {line:?}")]
     Format {
         /// The file.
@@ -40,8 +40,8 @@ pub enum ResidentError {
     },
 }
 
-/// Measures resident memory. Keep one, made and used once before the first measurement that counts:
-/// its buffer of 32 KiB is the only memory it takes, so that it does not disturb what it measures.
+/// Measures resident memory. Make one and use it once before the first measurement that counts: its
+/// buffer of 32 KiB is the only memory that it takes, so it does not change the result.
 #[derive(Debug)]
 pub struct ResidentMeter {
     buffer: Box<[u8]>,
@@ -61,14 +61,14 @@ impl ResidentMeter {
         }
     }
 
-    /// Returns what this process holds, but for mappings that touch one of the address ranges in
-    /// `without` (source pages that are mapped from a file, say).
+    /// Returns the resident memory of this process, without the mappings that touch an address
+    /// range in `without`.
     ///
-    /// Walks the page tables: some milliseconds for each GiB. Mappings that other threads make or
-    /// change meanwhile may be missed.
+    /// The kernel walks the page tables, which takes some milliseconds for each GiB. Mappings that
+    /// other threads make or change meanwhile may be missed.
     ///
     /// # Errors
-    /// If `/proc` is not mounted, or not Linux's.
+    /// [`ResidentError`] if `/proc` is not mounted, or has not the format of Linux.
     pub fn measure(&mut self, without: &[Range<usize>]) -> Result<Resident, ResidentError> {
         let read = |source| ResidentError::Read {
             path: SMAPS,
@@ -79,7 +79,7 @@ impl ResidentMeter {
     }
 }
 
-/// Sums up a file in the format of smaps, read through `buffer`.
+/// Sums a file in the format of smaps, read through `buffer`.
 fn sum(
     mut file: impl Read,
     buffer: &mut [u8],
@@ -92,7 +92,7 @@ fn sum(
         total: Resident::default(),
     };
     let mut filled = 0;
-    // Whether the line at hand has lost its start, which was handled already.
+    // The current line has lost its start, which was parsed already.
     let mut in_tail = false;
     loop {
         let got = match file.read(&mut buffer[filled..]) {
@@ -131,7 +131,7 @@ fn sum(
 
 struct Parser<'a> {
     without: &'a [Range<usize>],
-    /// The mapping at hand is not counted.
+    /// The current mapping is not counted.
     left_out: bool,
     seen: bool,
     total: Resident,
@@ -182,8 +182,8 @@ fn not_understood(line: &[u8]) -> ResidentError {
     }
 }
 
-/// Returns the addresses of a mapping, if the line begins one: `559f50195000-559f50197000 r--p
-/// ...`.
+/// Returns the addresses of a mapping from its first line: `559f50195000-559f50197000 r--p ...`.
+/// Returns `None` for other lines.
 fn header(line: &[u8]) -> Option<Range<usize>> {
     let first = line.split(|&byte| byte == b' ').next()?;
     let (start, end) = std::str::from_utf8(first).ok()?.split_once('-')?;
@@ -191,7 +191,7 @@ fn header(line: &[u8]) -> Option<Range<usize>> {
     Some(address(start)?..address(end)?)
 }
 
-/// Returns the bytes from what follows a key: `      123 kB`.
+/// Returns the bytes of a value in the form ` 123 kB`.
 pub(crate) fn kilobytes(value: &[u8]) -> Option<u64> {
     let number = value.trim_ascii().strip_suffix(b"kB")?.trim_ascii();
     let kilobytes: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;

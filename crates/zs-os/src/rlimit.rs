@@ -1,15 +1,15 @@
-//! Limits of this process.
+//! Resource limits of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Returns the bytes of address space that this process may have (`RLIMIT_AS`); `None` if that is
-/// not limited.
+/// Returns the limit of this process's address space in bytes (`RLIMIT_AS`), or `None` if there is
+/// none.
 pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Lets this process have so many open files at once, as far as it may allow that to itself;
-/// returns how many it may have.
+/// Raises the limit of open files to `wanted`, as far as the hard limit allows. Returns the limit
+/// afterwards. Never lowers it.
 pub fn raise_open_files(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let now = limit.current.unwrap_or(u64::MAX);

@@ -1,11 +1,11 @@
-//! A lock around a look-up.
+//! A lock that is held for a few instructions only.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-/// Takes a lock that is only ever held for a few instructions; yields while somebody else has it.
+/// Takes a lock that is only ever held for a few instructions. Yields while another thread has it.
 ///
-/// Never through the contended path of `std`, which ThreadSanitizer cannot see into. A poisoned
-/// lock is taken all the same: what it guards is changed by single assignments.
+/// It never uses the contended path of `std`, which ThreadSanitizer cannot see. A poisoned lock is
+/// taken too, because its value is changed by single assignments and so always valid.
 pub(crate) fn short_lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     loop {
         match mutex.try_lock() {

@@ -1,28 +1,28 @@
-//! What this process was told about signals, and children that nobody else waits for.
+//! Ignored signals, and orphans that became children of this process.
 
 use crate::child::ChildId;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-/// Says whether a signal is ignored, by number: because whoever started the process wanted that, as
-/// `nohup` does, unless the process has changed it.
+/// Says whether a signal, given by its number, is ignored. A process may have been started like
+/// that, for example by `nohup`.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: no action is set; the present one is written to a place of the right type.
+    // SAFETY: no action is set; the present one is written to memory of the right type.
     let asked = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
     // SAFETY: zeroed bytes are a valid value, also where the call failed.
     let action = unsafe { action.assume_init() };
     asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Waits for every child that has ended, and was not started by this process but left to it, as the
-/// first process of a container gets those whose parents end. `except` is a child of its own, which
-/// somebody else waits for.
+/// Reaps every child that has ended, except `except`. It is for the first process of a container,
+/// which becomes the parent of all orphans. `except` is the process's own child, which another
+/// thread waits for: when it is found to have ended, this returns. Never blocks.
 pub fn reap_orphans(except: Option<ChildId>) {
     loop {
         let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: the place is of the right type; nothing is reaped by this call.
+        // SAFETY: the memory is of the right type; nothing is reaped by this call.
         let asked = unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), options) };
         // SAFETY: zeroed bytes are a valid value; the call has written one if it succeeded.
         let found = unsafe { found.assume_init() };
@@ -31,7 +31,7 @@ pub fn reap_orphans(except: Option<ChildId>) {
         if asked != 0 || pid == 0 || except.is_some_and(|child| child.number() == pid) {
             return;
         }
-        // SAFETY: a null place for the status is allowed.
+        // SAFETY: a null pointer for the status is allowed.
         unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
     }
 }
@@ -49,8 +49,8 @@ mod tests {
         assert!(!is_ignored(12345));
     }
 
-    /// In a process of its own, since it takes all children: this program again, as whom the
-    /// variable names.
+    /// Runs in a process of its own, because it reaps all children: this program, started again
+    /// with a variable set.
     #[test]
     fn orphans_are_reaped_and_an_own_child_is_not() {
         const ROLE: &str = "ZS_OS_TEST_REAPER";

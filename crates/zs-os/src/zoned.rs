@@ -1,10 +1,10 @@
-//! A backing whose zones are of several kinds, each where it is asked to be.
+//! A backing with zones of every kind, each on a chosen memory node.
 
 use crate::anon::AnonBacking;
 use crate::map;
 use crate::numa::{self, Numa, ThisMachine};
-use crate::page::os_page_size;
-use crate::shared::{SharedRanges, memfd, punch_hole};
+use crate::page_size::os_page_size;
+use crate::shared_ranges::{SharedRanges, memfd, punch_hole};
 use crate::short_lock::short_lock;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -16,47 +16,48 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
-/// Zones of every kind in one arena, on a memory node where one is asked for.
+/// A backing for zones of every kind in one arena, each on a memory node if one is chosen.
 ///
 /// | kind | memory |
 /// |---|---|
-/// | [`Normal`](ZoneKind::Normal) | private anonymous, as of [`AnonBacking`] |
-/// | [`Huge`](ZoneKind::Huge) | the same; the arena advises its blocks huge |
+/// | [`Normal`](ZoneKind::Normal) | private anonymous, as in [`AnonBacking`] |
+/// | [`Huge`](ZoneKind::Huge) | the same; the arena advises huge pages for its blocks |
 /// | [`Memfd`](ZoneKind::Memfd) | a memfd of the zone's length |
 /// | [`File`](ZoneKind::File) | the next file of [`with_file`](Self::with_file) |
 ///
-/// Files are committed by `fallocate`, because a write to a full file system kills, and given back
-/// by punching holes. With a memfd or file, no forked child may read the arena, since no such zone
-/// is inherited; without, a child may, as with [`AnonBacking`].
+/// Files are committed by `fallocate`, because a write to a full file system kills the process, and
+/// given back by punching holes. A forked child does not inherit a memfd or file zone, so with such
+/// a zone it may not read the arena. Without one it may, as with [`AnonBacking`].
 ///
-/// A zone on a node has memory of that node or none (`MPOL_BIND`): choose its size by what the node
-/// has, for a system without memory there may call its out-of-memory killer. A file has no node.
+/// A zone on a node gets memory of that node only (`MPOL_BIND`). Choose its size by the memory of
+/// the node: when the node has none left, the system may call its out-of-memory killer. A file has
+/// no node.
 #[derive(Debug)]
 pub struct ZonedBacking {
     anon: AnonBacking,
     shared: SharedRanges,
-    /// `shared` had a range at some time: a look at it without its lock.
+    /// Set when `shared` gets its first range, so that it can be tested without its lock.
     is_shared: AtomicBool,
     files: Mutex<VecDeque<OwnedFd>>,
     numa: &'static dyn Numa,
 }
 
-/// Why a file cannot be a zone.
+/// The reason why a file cannot be a zone.
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneFileError {
-    /// A folder, device or pipe, say.
+    /// It is no regular file: a folder, device or pipe, for example.
     #[error("not a regular file")]
     NotRegular,
-    /// It was opened for one of the two.
+    /// It was not opened for both reading and writing.
     #[error("not open for reading and writing")]
     NotReadWrite,
-    /// Somebody else holds a lock on it (`flock`), as every zone does.
+    /// It is locked already (`flock`). Every zone locks its file.
     #[error("locked: in use by another arena or program")]
     InUse,
-    /// Its file system makes no holes in files, or not in this one: what is freed would stay.
+    /// Its file system cannot make holes in it, so freed memory would stay.
     #[error("no holes can be punched in it: {0}")]
     NoHoles(std::io::Error),
-    /// Another call of the system failed.
+    /// Another system call failed.
     #[error(transparent)]
     System(std::io::Error),
 }
@@ -83,18 +84,19 @@ impl ZonedBacking {
         }
     }
 
-    /// Adds a file: the first zone of kind [`File`](ZoneKind::File) takes the first one, and so on.
+    /// Adds a file. The first zone of kind [`File`](ZoneKind::File) takes the first file, and so
+    /// on.
     ///
-    /// **The zone overwrites the file**, from its start for as many bytes as the zone has; what
-    /// lies beyond stays as it is. The file must have that length already; its blocks are taken
-    /// as frames are committed, and given back with them, all of them when the arena goes.
-    /// Contents are plain bytes of objects: choose who may read the file. It is locked
-    /// (`flock`) as long as the arena lives. Nobody may shorten it meanwhile: touching what was
-    /// cut off kills the process. Likewise on file systems that write every time to a new place
-    /// (btrfs without `nodatacow`), full ones kill in spite of `fallocate`.
+    /// **The zone overwrites the file** from its start, for the length of the zone. Bytes behind
+    /// that stay. The file must be that long already. Its blocks are allocated when frames are
+    /// committed, and given back with them; all of them when the arena is dropped. The file then
+    /// holds the plain bytes of objects, so choose the users that may read it. It is locked
+    /// (`flock`) as long as the arena lives. It must not be shortened meanwhile: touching a part
+    /// that was cut off kills the process. On a file system that writes to a new block each time
+    /// (btrfs without `nodatacow`), a full disk kills the process in spite of `fallocate`.
     ///
     /// # Errors
-    /// See [`ZoneFileError`]; the file is then as it was.
+    /// [`ZoneFileError`]; the file is then unchanged.
     pub fn with_file(self, file: File) -> Result<Self, ZoneFileError> {
         let file = OwnedFd::from(file);
         let system = |errno: Errno| ZoneFileError::System(errno.into());
@@ -110,7 +112,7 @@ impl ZonedBacking {
             Err(Errno::WOULDBLOCK) => return Err(ZoneFileError::InUse),
             outcome => outcome.map_err(system)?,
         }
-        // Beyond the end, so that nothing is touched.
+        // A hole behind the end changes nothing.
         let page = os_page_size();
         let beyond = (stat.st_size as u64).next_multiple_of(page as u64);
         punch_hole(&file, beyond, page).map_err(|errno| ZoneFileError::NoHoles(errno.into()))?;
@@ -118,7 +120,7 @@ impl ZonedBacking {
         Ok(self)
     }
 
-    /// Returns the next file, with a hole in place of its first `len` bytes.
+    /// Takes the next file, and makes its first `len` bytes a hole.
     fn next_file(&self, len: usize) -> Result<OwnedFd, ZoneRefusal> {
         let file = short_lock(&self.files).pop_front();
         let file = file.ok_or(ZoneRefusal::NoFile)?;
@@ -131,11 +133,11 @@ impl ZonedBacking {
         Ok(file)
     }
 
-    fn is_file(&self, kind: RegionKind, place: NonNull<u8>) -> bool {
+    fn is_file(&self, kind: RegionKind, base: NonNull<u8>) -> bool {
         // Relaxed: set before the arena exists, and never cleared.
         kind == RegionKind::Payload
             && self.is_shared.load(Ordering::Relaxed)
-            && self.shared.contains(place)
+            && self.shared.contains(base)
     }
 }
 
@@ -161,7 +163,7 @@ unsafe impl Backing for ZonedBacking {
 
     unsafe fn place_zone(
         &self,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
         kind: ZoneKind,
         node: Option<u32>,
@@ -180,65 +182,66 @@ unsafe impl Backing for ZonedBacking {
         if let Some(file) = file {
             self.is_shared.store(true, Ordering::Relaxed);
             // SAFETY: by contract granules (pages) of a region that nobody uses yet.
-            unsafe { self.shared.show(place, len, file) }.map_err(|_| ZoneRefusal::System)?;
+            unsafe { self.shared.show(base, len, file) }.map_err(|_| ZoneRefusal::System)?;
         }
         match node {
             // SAFETY: as above.
-            Some(node) => unsafe { numa::bind(self.numa, place, len, node) },
+            Some(node) => unsafe { numa::bind(self.numa, base, len, node) },
             None => Ok(()),
         }
     }
 
-    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, len: usize) {
+    unsafe fn release(&self, kind: RegionKind, base: NonNull<u8>, len: usize) {
         if kind == RegionKind::Payload && self.is_shared.load(Ordering::Relaxed) {
             if self.shared.are_lost() {
-                // A forked child never had all of the region; something else may be there.
+                // A forked child never had all of the region. Another mapping may be at this
+                // address.
                 return;
             }
-            self.shared.forget(place, len);
+            self.shared.forget(base, len);
         }
         // SAFETY: the contract is the same; files shown in the region go with it.
-        unsafe { self.anon.release(kind, place, len) };
+        unsafe { self.anon.release(kind, base, len) };
     }
 
     unsafe fn commit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
-        if self.is_file(kind, place) {
-            self.shared.allocate(place, len)?;
+        if self.is_file(kind, base) {
+            self.shared.allocate(base, len)?;
         }
         // SAFETY: by contract whole granules (pages) of a region, all of it readable and writable.
-        unsafe { map::populate(place, len) }
+        unsafe { map::populate(base, len) }
     }
 
     unsafe fn decommit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
-        if self.is_file(kind, place) {
-            return self.shared.punch(place, len);
+        if self.is_file(kind, base) {
+            return self.shared.punch(base, len);
         }
         // SAFETY: the contract is the same.
-        unsafe { self.anon.decommit(kind, place, len) }
+        unsafe { self.anon.decommit(kind, base, len) }
     }
 
     unsafe fn decommit_runs(&self, kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
-        // Runs lie in one zone: the first says of which sort all are.
+        // All runs lie in one zone, so the first one tells its kind.
         if !runs
             .first()
-            .is_some_and(|&(place, _)| self.is_file(kind, place))
+            .is_some_and(|&(base, _)| self.is_file(kind, base))
         {
             // SAFETY: the contract is the same.
             return unsafe { self.anon.decommit_runs(kind, runs) };
         }
         let refused = runs
             .iter()
-            .position(|&(place, len)| self.shared.punch(place, len).is_err());
+            .position(|&(base, len)| self.shared.punch(base, len).is_err());
         refused.unwrap_or(runs.len())
     }
 
@@ -250,9 +253,9 @@ unsafe impl Backing for ZonedBacking {
         !self.is_shared.load(Ordering::Relaxed)
     }
 
-    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
+    unsafe fn advise(&self, base: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: the contract is the same.
-        unsafe { self.anon.advise(place, len, advice) };
+        unsafe { self.anon.advise(base, len, advice) };
     }
 }
 
@@ -265,7 +268,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Zones of 6 and 2 MiB, the second on a node.
+    /// Makes an arena with zones of 6 and 2 MiB, the second one on a node.
     fn arena_on(
         machine: &'static FakeMachine,
         kind: ZoneKind,
@@ -296,10 +299,10 @@ mod tests {
                 unreachable!("one zone of two was bound: {bound:?}");
             };
             assert_eq!((len, node), (2 << 20, 1));
-            let place = NonNull::new(core::ptr::without_provenance_mut(start)).expect("an address");
+            let base = NonNull::new(core::ptr::without_provenance_mut(start)).expect("an address");
             let backing = arena.backing();
             assert_eq!(
-                backing.is_file(RegionKind::Payload, place),
+                backing.is_file(RegionKind::Payload, base),
                 kind == ZoneKind::Memfd
             );
         }

@@ -1,4 +1,4 @@
-//! The four promises of a backing, asked of every backing that there is.
+//! The four promises of a backing, tested for every backing.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -21,7 +21,7 @@ fn keeps_the_contract(backing: &dyn Backing) {
     keeps_the_contract_as(backing, ZoneKind::Normal);
 }
 
-/// The same of zones of a kind; those of files take three.
+/// The same tests for the zones of one kind. Those of files need three files.
 fn keeps_the_contract_as(backing: &dyn Backing, zone: ZoneKind) {
     assert!(backing.granule().is_power_of_two());
     for kind in KINDS {
@@ -68,7 +68,7 @@ fn keeps_the_contract_as(backing: &dyn Backing, zone: ZoneKind) {
     block.fill(0, 3);
     for advice in [Advice::Huge, Advice::Small] {
         // SAFETY: one whole pageblock.
-        unsafe { backing.advise(block.place, block.len, advice) };
+        unsafe { backing.advise(block.base, block.len, advice) };
         assert_eq!(block.ends(0), (3, 3), "advice changes nothing");
     }
 }
@@ -84,7 +84,7 @@ fn memfd() {
     keeps_the_contract(&MemfdBacking::new(MemfdCommit::Allocated));
 }
 
-/// A backing of zones that has so many files, with something in them.
+/// Makes a zoned backing with `files` files that are not empty.
 fn with_files(count: usize) -> ZonedBacking {
     (0..count).fold(ZonedBacking::new(), |backing, _| {
         let file = tempfile::tempfile().expect("a file");
@@ -131,21 +131,21 @@ fn threads_may_commit_the_same_table_at_once() {
         for _ in 0..20 {
             let granule = backing.granule();
             let len = 16 * granule;
-            let place = backing
+            let base = backing
                 .reserve(RegionKind::Table, len, granule)
                 .expect("address space");
-            let address = place.as_ptr().expose_provenance();
+            let address = base.as_ptr().expose_provenance();
             let worker = |id: u64| {
                 let backing = Arc::clone(&backing);
                 std::thread::spawn(move || {
                     use std::sync::atomic::{AtomicU64, Ordering};
-                    let place = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
-                    let place: NonNull<u8> = place.expect("an address");
+                    let base = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
+                    let base: NonNull<u8> = base.expect("an address");
                     // SAFETY: the whole of a table region.
-                    unsafe { backing.commit(RegionKind::Table, place, len) }.expect("memory");
+                    unsafe { backing.commit(RegionKind::Table, base, len) }.expect("memory");
                     for page in 0..16 {
                         // SAFETY: inside the region, and aligned.
-                        let cell = unsafe { place.add(page * granule).cast::<AtomicU64>() };
+                        let cell = unsafe { base.add(page * granule).cast::<AtomicU64>() };
                         // SAFETY: committed, and used as an atomic only.
                         unsafe { cell.as_ref() }.fetch_add(id, Ordering::Relaxed);
                     }
@@ -157,12 +157,12 @@ fn threads_may_commit_the_same_table_at_once() {
             }
             for page in 0..16 {
                 // SAFETY: inside the region, which nobody else uses any more.
-                let cell = unsafe { place.add(page * granule).cast::<u64>() };
+                let cell = unsafe { base.add(page * granule).cast::<u64>() };
                 // SAFETY: a table is readable.
                 assert_eq!(unsafe { cell.read() }, 0x101, "no commit undid a write");
             }
             // SAFETY: reserved above, used no more.
-            unsafe { backing.release(RegionKind::Table, place, len) };
+            unsafe { backing.release(RegionKind::Table, base, len) };
         }
     }
     race(AnonBacking::new());
@@ -199,23 +199,23 @@ fn heap_poisons_payload_and_finds_writes_to_it() {
         std::panic::catch_unwind(commit).is_err(),
         "a write after the decommit is found"
     );
-    // The panic left the granule marked as committed, so the release says no more.
+    // The panic left the granule marked as committed, so the release does not panic again.
 }
 
 #[test]
 fn memfd_regions_outlive_the_descriptor_table_of_their_backing() {
     let backing = MemfdBacking::default();
     let len = 4 * backing.granule();
-    let place = backing
+    let base = backing
         .reserve(RegionKind::Payload, len, len)
         .expect("address space");
     // SAFETY: the whole region.
-    unsafe { backing.commit(RegionKind::Payload, place, len) }.expect("memory");
+    unsafe { backing.commit(RegionKind::Payload, base, len) }.expect("memory");
     drop(backing);
     // SAFETY: a region stays valid until it is released; it never is.
-    unsafe { place.write_bytes(7, len) };
+    unsafe { base.write_bytes(7, len) };
     // SAFETY: as above.
-    assert_eq!(unsafe { place.read() }, 7);
+    assert_eq!(unsafe { base.read() }, 7);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn memfd_takes_memory_at_commit_and_gives_it_back_at_decommit() {
             .filter(is_ours);
         let sizes = files.filter_map(|path| std::fs::metadata(path).ok());
         use std::os::unix::fs::MetadataExt;
-        // Other tests have memfds as well: ours is the one of this size.
+        // Other tests have memfds too. The one of this size belongs to this test.
         let ours = sizes.filter(|file| file.len() == region.len as u64);
         ours.map(|file| file.blocks() * 512)
             .max()
@@ -260,12 +260,12 @@ fn a_forked_child_cannot_change_the_parents_files() {
         assert!(!backing.child_can_read());
         region.commit(0, 1).expect("memory");
         region.fill(0, 0x77);
-        let place = region.place.as_ptr().cast();
+        let base = region.base.as_ptr().cast();
         // SAFETY: the child makes calls that neither allocate nor take a contended lock, and exits.
         let child = unsafe { libc_fork() };
         if child == 0 {
             // SAFETY: writing back changes no contents; what is not mapped is an error.
-            let here = unsafe { rustix::mm::msync(place, 1, rustix::mm::MsyncFlags::ASYNC) };
+            let here = unsafe { rustix::mm::msync(base, 1, rustix::mm::MsyncFlags::ASYNC) };
             let refused = region.commit(1, 1).is_err() && region.decommit(0, 1).is_err();
             let refused = refused && here.is_err();
             drop(region);
@@ -319,27 +319,27 @@ fn recordings_list_the_calls_in_order() {
     let region = Region::new(&backing, kind, 4, 4096);
     region.commit(1, 2).expect("memory");
     region.decommit(2, 1).expect("given back");
-    let place = region.place.addr().get();
+    let base = region.base.addr().get();
     drop(region);
     let expected = [
         Recorded::Reserve {
             kind,
-            place,
+            place: base,
             len: 4 * 4096,
         },
         Recorded::Commit {
             kind,
-            place: place + 4096,
+            place: base + 4096,
             len: 2 * 4096,
         },
         Recorded::Decommit {
             kind,
-            place: place + 2 * 4096,
+            place: base + 2 * 4096,
             len: 4096,
         },
         Recorded::Release {
             kind,
-            place,
+            place: base,
             len: 4 * 4096,
         },
     ];

@@ -1,9 +1,10 @@
-//! The watcher at real files: the system's, groups that are removed, groups that meet their limits.
+//! The watcher with real files: of the system, of groups that are removed, of groups that meet
+//! their limits.
 //!
 //! `ZS_CGROUP=prepare` lets these tests change control groups as root: enable the memory controller
-//! below the root of version 2, or make a group of version 1 beside the others. They undo it.
-//! Without it they use what is there, and say what they skipped. `xtask/cgroup-vm.sh` runs them in
-//! a virtual machine in which version 2 holds the controller.
+//! below the root of version 2, or make a group of version 1 beside the others. They undo it at the
+//! end. Without the variable they use the existing groups, and print what they skip.
+//! `xtask/cgroup-vm.sh` runs them in a virtual machine in which version 2 holds the controller.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -25,11 +26,11 @@ use zs_os::{
 const SYSTEM: &str = "/proc/pressure/memory";
 const V1: &str = "/sys/fs/cgroup/memory";
 const INTERVAL: Duration = Duration::from_millis(10);
-/// A test that waits so long has failed.
+/// A test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
 const LIMIT: &str = "8388608";
 
-/// A group of a test's own, removed at its end.
+/// A group for one test, removed at its end.
 struct Group(PathBuf);
 
 impl Group {
@@ -46,11 +47,12 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Only version 2 has it; what a killed shell has started may still be there.
+        // Only version 2 has this file. Processes that a killed shell had started may still be
+        // there.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
         let start = Instant::now();
         let busy = |error: io::Error| error.kind() == io::ErrorKind::ResourceBusy;
-        // A test that removed its group has done so: that is another error.
+        // A test may have removed its group already: that is another error.
         while fs::remove_dir(&self.0).is_err_and(busy) {
             if start.elapsed() > DEADLINE {
                 assert!(thread::panicking(), "stays: {:?}", self.0);
@@ -76,7 +78,7 @@ fn stalls(group: &Path) -> PressureSource {
     }
 }
 
-/// A shell that enters groups and then runs a script; killed at the end.
+/// A shell that enters groups and then runs a script. It is killed at the end.
 struct Shell(Child);
 
 impl Shell {
@@ -90,7 +92,7 @@ impl Shell {
         Self(shell.expect("a shell"))
     }
 
-    /// Takes more anonymous memory than the limit in one piece.
+    /// A script that takes more anonymous memory than the limit at once.
     fn greedy(group: &Group) -> Self {
         Self::within(&[group], "exec dd if=/dev/zero of=/dev/null bs=64M count=1")
     }
@@ -98,13 +100,13 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The shell may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The memory controller below the root of version 2, taken away again at the end.
+/// The memory controller below the root of version 2, disabled again at the end.
 struct Enabled(PathBuf);
 
 impl Enabled {
@@ -129,7 +131,7 @@ fn says(file: &Path, word: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|found| found == word))
 }
 
-/// A new group with the memory controller; where there is none to be had, says so.
+/// Makes a new group with the memory controller. Prints the reason if that is not possible.
 fn group_with_memory(name: &str) -> Option<(Group, Option<Enabled>)> {
     let own = own_cgroup().ok();
     let mut above = own.iter().flat_map(|own| own.ancestors());
@@ -152,7 +154,7 @@ fn group_with_memory(name: &str) -> Option<(Group, Option<Enabled>)> {
     None
 }
 
-/// A watcher whose calls come out of a channel that ends when its thread does.
+/// Starts a watcher whose calls come from a channel, which ends with its thread.
 fn watched(source: &PressureSource) -> (PressureWatcher, Receiver<Seen>) {
     let (sender, seen) = channel();
     let watcher = PressureWatcher::spawn(source, move |pressure| {
@@ -162,7 +164,7 @@ fn watched(source: &PressureSource) -> (PressureWatcher, Receiver<Seen>) {
             Pressure::Ended(why) => Seen::Ended(why.to_string()),
             other => Seen::Ended(format!("not known: {other:?}")),
         };
-        // A test that has seen enough listens no more.
+        // A test that has seen enough does not listen any more.
         let _ = sender.send(seen);
     });
     (watcher.expect("a watcher"), seen)
@@ -175,7 +177,7 @@ enum Seen {
     Ended(String),
 }
 
-/// Adds up events until they are enough.
+/// Sums events until they are enough.
 fn events_until(calls: &Receiver<Seen>, enough: impl Fn(&MemoryEvents) -> bool) -> MemoryEvents {
     let mut sum = MemoryEvents::default();
     while !enough(&sum) {
@@ -193,7 +195,7 @@ fn events_until(calls: &Receiver<Seen>, enough: impl Fn(&MemoryEvents) -> bool) 
     sum
 }
 
-/// The last thing that a watcher of a removed group says.
+/// Returns the last event of a watcher whose group is removed.
 fn assert_removed(calls: &Receiver<Seen>) {
     let mut last = calls.recv_timeout(DEADLINE).expect("a last call");
     while let Ok(next) = calls.recv_timeout(DEADLINE) {
@@ -224,7 +226,7 @@ fn the_system_can_be_watched_and_a_drop_ends_it_at_once() {
     assert_eq!(Arc::strong_count(&held), 1, "the closure is gone");
 }
 
-/// Whether this process has `CAP_SYS_RESOURCE`, number 24.
+/// Says whether this process has `CAP_SYS_RESOURCE`, number 24.
 fn has_sys_resource() -> bool {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -360,8 +362,8 @@ fn a_group_that_meets_its_limits_is_reported() {
     watcher.stop().expect("no panic");
 }
 
-/// Where version 1 holds the memory controller, a limit there makes a task stall, and its group of
-/// version 2 tells.
+/// If version 1 has the memory controller, a limit of version 1 stalls a task, and its group of
+/// version 2 reports that.
 #[test]
 fn time_lost_at_a_limit_of_version_1_shows_in_the_group_of_version_2() {
     if !Path::new(V1).join("memory.limit_in_bytes").exists() {
@@ -377,8 +379,8 @@ fn time_lost_at_a_limit_of_version_1_shows_in_the_group_of_version_2() {
         return;
     };
     limited.set("memory.limit_in_bytes", LIMIT);
-    // On a disk: a limit reclaims no pages of a tmpfs. Larger than the limit, so that each round
-    // reads again what the last one lost.
+    // A file on a disk, because a limit does not reclaim pages of a tmpfs. It is larger than the
+    // limit, so that each round reads again the pages that the last one lost.
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("read-{}", std::process::id()));
     let (watcher, calls) = watched(&stalls(&group.0));
     let script = format!(

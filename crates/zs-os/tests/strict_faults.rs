@@ -1,4 +1,5 @@
-//! The strict backing kills whoever touches what is not committed: seen in child processes.
+//! The strict backing kills a process that touches memory which is not committed. Tested with child
+//! processes.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -20,11 +21,11 @@ enum Touch {
 fn touch(kind: RegionKind, touch: Touch, given_back: bool) {
     let backing = StrictBacking::new();
     let granule = backing.granule();
-    let place = backing
+    let base = backing
         .reserve(kind, 4 * granule, granule)
         .expect("address space");
     // SAFETY: inside the region.
-    let second = unsafe { place.add(granule) };
+    let second = unsafe { base.add(granule) };
     if given_back {
         // SAFETY: a granule of the region.
         unsafe { backing.commit(kind, second, granule) }.expect("memory");

@@ -1,4 +1,4 @@
-//! Arenas whose zones are of every kind: what each takes and gives back, and what is refused.
+//! Arenas with zones of every kind: the memory that each takes and gives back, and the refusals.
 
 #![cfg(not(zs_loom))]
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
@@ -33,7 +33,7 @@ fn arena_of(file: File, limit: u64, kinds: &[ZoneKind]) -> Arena<ZonedBacking> {
     Arena::new(backing, &HOST, options(limit, kinds)).expect("an arena")
 }
 
-/// Allocates frames until there are no more; each is filled with its number.
+/// Allocates frames until there are no more, and fills each with its number.
 fn fill(arena: &Arena<ZonedBacking>) -> Vec<Frame> {
     let frames: Vec<_> = std::iter::from_fn(|| match arena.alloc_frame() {
         Ok(frame) => Some(frame),
@@ -81,7 +81,7 @@ fn every_kind_holds_what_is_written_and_gives_it_back() {
         assert!(frames.len() > 4 * 2048 - 64, "nearly all of the limit");
         assert!(blocks(&seen) > 7 * MIB, "the file is the last zone");
         arena.validate(0).expect("valid");
-        // Every other clump goes: a file system may write out what lies beside each hole.
+        // Every other clump is freed: a file system may write out the bytes beside each hole.
         let mut number = 0;
         let odd = frames.extract_if(.., |_| {
             number += 1;
@@ -122,7 +122,7 @@ fn bytes_beyond_the_zone_are_never_touched_and_the_zone_leaves_a_hole() {
     assert!(blocks(&seen) < 3 * MIB);
 }
 
-/// Fills an arena on a file whose file system has less room than the file is long.
+/// Fills an arena on a file that is longer than the free space of its file system.
 fn a_full_file_system_is_no_memory(file: File, least: usize) {
     let arena = arena_of(file, 8 * MIB, &[ZoneKind::File]);
     let mut counts = Vec::new();
@@ -138,7 +138,7 @@ fn a_full_file_system_is_no_memory(file: File, least: usize) {
     assert!((least..1000).contains(&counts[0]), "{counts:?}");
 }
 
-/// A file system of 1 MiB that nobody else sees; needs privileges.
+/// Mounts a file system of 1 MiB that no other process sees. Needs privileges.
 fn small_tmpfs() -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "size", "1m")?;
@@ -163,7 +163,7 @@ fn a_full_tmpfs_is_no_memory() {
     a_full_file_system_is_no_memory(file, 200);
 }
 
-/// Huge pages must be set aside before there are any: a file system that is always full.
+/// hugetlbfs has no pages unless some were reserved: so it is a file system that is always full.
 #[test]
 fn a_file_system_without_any_memory_is_no_memory() {
     let spare = std::fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap_or_default();
@@ -179,20 +179,21 @@ fn a_file_system_without_any_memory_is_no_memory() {
     a_full_file_system_is_no_memory(file, 0);
 }
 
-/// Pages of the arena's payload that are resident.
+/// Returns the resident pages of the arena's payload.
 fn resident_pages(arena: &Arena<ZonedBacking>) -> usize {
     let len = arena.options().limit as usize;
     // SAFETY: the first frame is allocated, and nobody writes to it.
-    let place = unsafe { arena.payload().bytes(0, 1) }.as_ptr();
+    let base = unsafe { arena.payload().bytes(0, 1) }.as_ptr();
     let mut map = vec![0_u8; len / rustix::param::page_size()];
     // SAFETY: the range is the arena's payload, mapped as a whole, and `map` has a byte for each
     // page.
-    let outcome = unsafe { libc::mincore(place.cast_mut().cast(), len, map.as_mut_ptr()) };
+    let outcome = unsafe { libc::mincore(base.cast_mut().cast(), len, map.as_mut_ptr()) };
     assert_eq!(outcome, 0);
     map.iter().filter(|&&state| state & 1 != 0).count()
 }
 
-/// A huge page that the system makes of a part of a block would be resident, but not charged.
+/// The system must not make a huge page of a part of a block: it would be resident, but not
+/// charged.
 #[test]
 fn a_huge_zone_takes_no_more_than_is_charged() {
     let options = options(8 * MIB, &[ZoneKind::Huge]);

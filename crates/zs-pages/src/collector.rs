@@ -7,32 +7,33 @@ use crate::spool::Spool;
 use std::path::{Path, PathBuf};
 use zs_mm::PageSize;
 
-/// Bytes moved at a time: whole pages of every size.
+/// The bytes moved at a time: a whole number of pages of every size.
 const CHUNK: usize = 1 << 20;
 
 /// The outcome of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Its origin.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its bytes, unpacked; 0 if it was empty and adds no page.
+    /// The unpacked bytes; 0 if the source was empty and adds no page.
     pub bytes: u64,
-    /// Zeros that were added to fill its last page.
+    /// The zeros that were added to fill its last page.
     pub padding: u64,
-    /// Of its bytes, those in holes: zeros that were neither read nor written.
+    /// The bytes of it that lie in holes: zeros that were neither read nor written.
     pub holes: u64,
     /// It was a `.zst` file, and was unpacked.
     pub unpacked: bool,
 }
 
 impl Source {
-    /// Returns the pages that it fills.
+    /// Returns the number of pages that it fills.
     pub fn pages(&self, page: PageSize) -> u64 {
         (self.bytes + self.padding) >> page.shift()
     }
 }
 
-/// Lays the bytes of sources end to end in a file without a name, each from the start of a page.
+/// Collects the bytes of sources in a file without a name, one after the other, each from the start
+/// of a page.
 #[derive(Debug)]
 pub struct Collector {
     spool: Spool,
@@ -41,8 +42,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Makes a collector whose file lies in the system's folder for temporary files: `$TMPDIR`, or
-    /// `/tmp`, or `/var/tmp` where that lies in memory.
+    /// Makes a collector whose file lies in the system's folder for temporary files: `$TMPDIR`;
+    /// without that `/tmp`, or `/var/tmp` if `/tmp` lies in memory.
     ///
     /// # Errors
     /// [`Error::Create`] if no file can be made there.
@@ -53,7 +54,7 @@ impl Collector {
     /// Makes a collector whose file lies in `folder`.
     ///
     /// # Errors
-    /// As for [`new`](Self::new).
+    /// [`Error::Create`] if no file can be made there.
     pub fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
         Ok(Self::over(Spool::in_folder(page, folder)?))
     }
@@ -70,12 +71,12 @@ impl Collector {
     /// zeros. Calls `progress` with the bytes that each step added. An empty file adds no page.
     /// The same file may be added again.
     ///
-    /// The file is read once, from start to end; disk space bounds what a `.zst` file may unpack
-    /// to. Whole pages in holes of the file are neither read nor written: they become holes
-    /// here.
+    /// The file is read once, from start to end. Only disk space limits the unpacked length of a
+    /// `.zst` file. Whole pages in holes of the file are neither read nor written: they become
+    /// holes here.
     ///
     /// # Errors
-    /// All but [`Error::NotPages`] and [`Error::Map`]. Nothing was added then.
+    /// All but [`Error::NotPages`] and [`Error::Map`]. After an error nothing was added.
     pub fn add_file(&mut self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
         let before = self.spool.len();
         let added = self.append(path, progress);
@@ -91,7 +92,7 @@ impl Collector {
         let whole = page.bytes();
         let mut reader = Reader::open(path)?;
         let (mut bytes, mut holes) = (0_u64, 0);
-        // A step of no whole number of pages is the last, so that only it is padded.
+        // Only the last step may end inside a page, so only that one is padded.
         while bytes.is_multiple_of(whole as u64) {
             let stepped = match reader.step(path, page, &mut self.buffer)? {
                 Step::Read(got) => {
@@ -125,12 +126,12 @@ impl Collector {
         &self.sources
     }
 
-    /// Returns the number of bytes of all pages so far, padding included.
+    /// Returns the bytes of all pages so far, with padding.
     pub fn padded_len(&self) -> u64 {
         self.spool.len()
     }
 
-    /// Ends the collection: from here on the file is only read.
+    /// Ends the collection. Afterwards the file can only be read.
     ///
     /// # Errors
     /// [`Error::NotPages`] if no source had a byte; [`Error::Write`] if the file cannot be made

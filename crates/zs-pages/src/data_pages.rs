@@ -1,11 +1,11 @@
-//! The pages of a page file that are no holes, numbered one after the other.
+//! The pages of a page file that are no holes, numbered without gaps.
 
 use crate::page_file::{Extent, MappedPages};
 use std::ops::Range;
 use zs_mm::PageSize;
 
-/// The pages of [`MappedPages`] that are no holes, numbered without gaps. A hole is pages of zeros
-/// that nobody wrote.
+/// The pages of [`MappedPages`] that are no holes, numbered without gaps. Pages of a hole are zeros
+/// that were never written.
 #[derive(Debug, Clone, Copy)]
 pub struct DataPages<'a>(&'a MappedPages);
 
@@ -37,7 +37,7 @@ impl<'a> DataPages<'a> {
         self.0.page_size()
     }
 
-    /// One page of data, or `None` beyond the last.
+    /// Returns a page of data, or `None` beyond the last one.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         let extents = self.0.extents();
@@ -53,7 +53,7 @@ impl<'a> DataPages<'a> {
         numbers.filter_map(|number| pages.get(number))
     }
 
-    /// As [`MappedPages::forget`], by the numbers of the pages of data.
+    /// Does the same as [`MappedPages::forget`], for a range of pages of data.
     pub fn forget(&self, pages: Range<usize>) {
         for extent in self.0.extents() {
             let start = pages.start.max(extent.first);

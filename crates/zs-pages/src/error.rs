@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// Why a source could not be added, or the pages not be had. Displayed, it names the file.
+/// The reason why a source could not be added, or the pages could not be used. Its text names the
+/// file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,12 +17,12 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// The source is something that has no end, or no bytes of its own.
+    /// The source is no regular file: it may have no end, or no bytes of its own.
     #[error("{path:?} is {kind}: only regular files are read")]
     NotRegular {
         /// The source.
         path: PathBuf,
-        /// The kind of thing, with its article: `a directory`.
+        /// Its kind, with an article: `a directory`.
         kind: &'static str,
     },
     /// The source could not be read to its end.
@@ -32,7 +33,7 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// A `.zst` file is cut short, damaged, or none.
+    /// A `.zst` file is cut short, damaged, or not in zstd format.
     #[error("{path:?} is not a whole, undamaged zstd file: {source}")]
     Unpack {
         /// The source.
@@ -45,7 +46,7 @@ pub enum Error {
         "no file for the pages can be made: {0}; set TMPDIR to a folder that can be written to"
     )]
     Create(Refusals),
-    /// The file for the pages cannot grow any further.
+    /// The file for the pages cannot grow any more.
     #[error(
         "no room in {folder:?} for the pages of {path:?}: {source}; set TMPDIR to a folder on a disk with more room"
     )]
@@ -65,7 +66,7 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// A file that was handed over is no page file; the text says why.
+    /// A file that was handed over is no page file, for this reason.
     #[error("not a page file: {0}")]
     NotPages(&'static str),
     /// The processes could not be listed.
@@ -76,12 +77,12 @@ pub enum Error {
         "/proc is not mounted, and zs reads there what takes how much memory: mount it (mount -t proc proc /proc)"
     )]
     NoProc,
-    /// What is mounted at `/proc` numbers processes otherwise.
+    /// The file system mounted at `/proc` belongs to another pid namespace.
     #[error(
         "/proc is that of another pid namespace, so that processes cannot be found in it: mount one of this (unshare --mount-proc)"
     )]
     OtherProc,
-    /// The system's pages have a size that no pool's frames have.
+    /// The system's page size is none that the frames of a pool can have.
     #[error("pages of {0} bytes, as this system has, are not known: only 4, 16 and 64 KiB")]
     PageSize(usize),
     /// A command could not be started.
@@ -92,7 +93,7 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// A file that pages were to be written to is there already.
+    /// The file that pages should be written to exists already.
     #[error(
         "{0:?} exists: captured pages hold the memory of others, so they are written to a new file only; give a name that is free"
     )]
@@ -105,12 +106,12 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// The page file could not be looked at or mapped.
+    /// The page file could not be examined or mapped.
     #[error("the page file cannot be mapped: {0}")]
     Map(io::Error),
 }
 
-/// Folders in which no file could be made, and what the system said of each.
+/// The folders in which no file could be made, each with the system's error.
 #[derive(Debug)]
 pub struct Refusals(pub Vec<(PathBuf, io::Error)>);
 
@@ -126,7 +127,7 @@ impl fmt::Display for Refusals {
 
 impl Error {
     pub(crate) fn no_folder(folder: &Path, source: io::Error) -> Self {
-        // The name of the file that was not made says nothing.
+        // The name of the file that could not be made is of no use, so it is left out.
         let source = source
             .raw_os_error()
             .or_else(|| {
@@ -142,8 +143,8 @@ impl Error {
         Self::Output { path, source }
     }
 
-    /// Makes the error of a failed write of `path`'s bytes to the page file: no room, or something
-    /// worse.
+    /// Makes the error of a failed write of `path`'s bytes to the page file: [`Error::NoRoom`] or
+    /// [`Error::Write`].
     pub(crate) fn write(path: &Path, folder: &Path, source: io::Error) -> Self {
         let folder = folder.to_owned();
         match source.kind() {

@@ -1,7 +1,8 @@
-//! The file that pages end up in, and its mapping: the one place with `unsafe`.
+//! The finished file of pages, and its mapping, which needs `unsafe`.
 
 use crate::error::Error;
-use crate::holes::{Part, part_at};
+use crate::holes::{FilePart, part_at};
+use crate::lengths::to_usize;
 use memmap2::{Mmap, UncheckedAdvice};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -11,23 +12,23 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use zs_mm::PageSize;
 
-/// A file of whole pages, at least one, that has no name and is only read.
+/// A file of whole pages, at least one, that has no name and can only be read.
 ///
 /// # Invariants
-/// Nobody changes the file: it has no link, so that nobody can open it by name; its last descriptor
-/// that could write was closed when it was sealed; its mode keeps other users, and its own but for
-/// root, from opening one anew.
+/// The file is never changed. It has no link, so it cannot be opened by name. Its last writable
+/// descriptor was closed when it was sealed. Its mode forbids every user but root to open a new
+/// one.
 #[derive(Debug)]
 pub struct PageFile {
     file: File,
     page: PageSize,
     len: u64,
-    /// Ranges of bytes that are no holes: whole pages, in order.
+    /// The ranges of bytes that are no holes: whole pages, in order.
     data: Vec<Range<u64>>,
 }
 
 impl PageFile {
-    /// Makes a page file of a collected one, of which the caller closes all descriptors.
+    /// Makes a page file of a collected file. The caller must close all descriptors of that one.
     pub(crate) fn seal(
         written: &File,
         page: PageSize,
@@ -43,7 +44,7 @@ impl PageFile {
     ///
     /// # Errors
     /// [`Error::NotPages`] unless the file is regular, has no name, was opened for reading only,
-    /// and holds whole pages, at least one; [`Error::Map`] if that cannot be found out.
+    /// and holds at least one page and only whole ones; [`Error::Map`] if the system cannot tell.
     pub fn inherited(file: OwnedFd, page: PageSize) -> Result<Self, Error> {
         let flags = rustix::fs::fcntl_getfl(file.as_fd()).map_err(|errno| Error::Map(errno.into()));
         let file = File::from(file);
@@ -71,8 +72,7 @@ impl PageFile {
         }
     }
 
-    /// Returns a descriptor for another process, which [`inherited`](Self::inherited) accepts
-    /// there.
+    /// Returns a descriptor that another process can pass to [`inherited`](Self::inherited).
     ///
     /// # Errors
     /// [`Error::Map`] if the process has no descriptor left.
@@ -92,19 +92,19 @@ impl PageFile {
         lengths.sum::<u64>() >> self.page.shift()
     }
 
-    /// Writes all pages to an empty file, holes as holes. The outer error is of this file, the
-    /// inner of `out`.
+    /// Writes all pages to an empty file, and holes as holes. The outer error belongs to this file,
+    /// the inner one to `out`.
     pub(crate) fn write_to(&self, out: &File) -> Result<io::Result<()>, Error> {
         let pages = self.map()?;
         let write = |range: &Range<u64>| {
-            let bytes = &pages.bytes()[range.start as usize..range.end as usize];
+            let bytes = &pages.bytes()[to_usize(range.start)..to_usize(range.end)];
             out.write_all_at(bytes, range.start)
         };
         let grown = out.set_len(self.len);
         Ok(grown.and_then(|()| self.data.iter().try_for_each(write)))
     }
 
-    /// Maps the whole file, for reading.
+    /// Maps the whole file for reading.
     ///
     /// # Errors
     /// [`Error::Map`] if there is no address space for it.
@@ -124,7 +124,7 @@ impl PageFile {
     fn extents(&self) -> Vec<Extent> {
         let mut first = 0;
         let extents = self.data.iter().map(|range| {
-            let number = |byte: u64| (byte >> self.page.shift()) as usize;
+            let number = |byte: u64| to_usize(byte >> self.page.shift());
             let pages = number(range.start)..number(range.end);
             let extent = Extent { first, pages };
             first = extent.end();
@@ -140,8 +140,8 @@ fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>>
     let mut at = 0;
     while at < len {
         at = match part_at(file, at, page)? {
-            Part::Hole(end) => end,
-            Part::Data(end) => {
+            FilePart::Hole(end) => end,
+            FilePart::Data(end) => {
                 data.push(at..end.min(len));
                 end
             }
@@ -153,21 +153,21 @@ fn data_of(file: &File, len: u64, page: PageSize) -> io::Result<Vec<Range<u64>>>
 /// Pages of data in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extent {
-    /// The number of its first page among all pages of data.
+    /// The number of its first page, among all pages of data.
     pub(crate) first: usize,
-    /// Their place in the file.
+    /// Their page numbers in the file.
     pub(crate) pages: Range<usize>,
 }
 
 impl Extent {
-    /// Returns the number after its last page's among all pages of data.
+    /// Returns the number of the first page of data after it.
     pub(crate) fn end(&self) -> usize {
         self.first + self.pages.len()
     }
 }
 
-/// The pages of a [`PageFile`] in memory: those of the page cache, read from disk when first
-/// touched.
+/// The mapped pages of a [`PageFile`]. They lie in the page cache, and are read from the disk when
+/// first touched.
 #[derive(Debug)]
 pub struct MappedPages {
     map: Mmap,
@@ -187,7 +187,7 @@ impl MappedPages {
         self.page
     }
 
-    /// One page, or `None` beyond the last.
+    /// Returns a page, or `None` beyond the last one.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let start = index.checked_mul(self.page.bytes())?;
@@ -209,9 +209,8 @@ impl MappedPages {
         &self.extents
     }
 
-    /// Lets go of memory that a range of pages takes in this process; they stay in the system's
-    /// cache of the file, and are mapped anew when they are next touched. Pages beyond the last
-    /// are ignored.
+    /// Frees the memory that a range of pages takes in this process. The pages stay in the page
+    /// cache, and are mapped again when next touched. Pages beyond the last one are ignored.
     pub fn forget(&self, pages: Range<usize>) {
         let at = |page: usize| page.saturating_mul(self.page.bytes()).min(self.map.len());
         let (start, end) = (at(pages.start), at(pages.end));
@@ -222,11 +221,11 @@ impl MappedPages {
             self.map
                 .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
         };
-        // A system that does not let go keeps more in memory than need be.
+        // If it fails, more memory stays in use than necessary.
         let _ = forgotten;
     }
 
-    /// Returns the addresses of the mapping, for a meter that is to leave it out.
+    /// Returns the addresses of the mapping, for a meter that leaves it out.
     pub fn addresses(&self) -> Range<usize> {
         let range = self.map.as_ptr_range();
         range.start.addr()..range.end.addr()

@@ -1,4 +1,4 @@
-//! A file for pages that are not everybody's business.
+//! A new file for captured pages, which only its owner can read.
 
 use crate::error::Error;
 use crate::page_file::PageFile;
@@ -8,20 +8,19 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// A place for a new file that only its owner can read (mode 0600).
+/// The path of a new file that only its owner can read (mode 0600).
 #[derive(Debug)]
 pub struct PrivateFile {
     path: PathBuf,
 }
 
 impl PrivateFile {
-    /// Makes sure that a file could be made there, and makes none yet, so that nothing is left if
-    /// nothing comes of it.
+    /// Checks that a file can be made at `path`, but does not make it yet, so that no file is left
+    /// if there is nothing to write.
     ///
     /// # Errors
-    /// [`Error::Exists`] if there is something of that name: a file, pipe or device, or a link,
-    /// wherever that leads; [`Error::Output`] if there is no such folder, or it cannot be
-    /// written to.
+    /// [`Error::Exists`] if the name is taken: by a file, pipe, device, or a link to anything;
+    /// [`Error::Output`] if there is no such folder, or it cannot be written to.
     pub fn at(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::output(path, source);
         match fs::symlink_metadata(path) {
@@ -41,11 +40,11 @@ impl PrivateFile {
         })
     }
 
-    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, holes as holes, and waits until
-    /// the disk has them.
+    /// Makes the file (`O_EXCL`, `O_NOFOLLOW`), writes all pages, and holes as holes, and syncs the
+    /// file to the disk.
     ///
     /// # Errors
-    /// [`Error::Exists`] or [`Error::Output`], and no file is left; or [`Error::Map`].
+    /// [`Error::Exists`], [`Error::Output`] or [`Error::Map`]. After an error no new file is left.
     pub fn write(self, pages: &PageFile) -> Result<(), Error> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -56,7 +55,7 @@ impl PrivateFile {
             _ => Error::output(&self.path, source),
         })?;
         let written = pages.write_to(&file).and_then(|written| {
-            // A disk that is full may say so only now.
+            // A full disk may report its error only now.
             let written = written.and_then(|()| file.sync_all());
             written.map_err(|source| Error::output(&self.path, source))
         });
@@ -66,7 +65,7 @@ impl PrivateFile {
         written
     }
 
-    /// Removes the file, unless its name leads to another by now.
+    /// Removes the file, unless its name belongs to another one by now.
     fn remove(&self, file: &File) {
         let is_same =
             |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
@@ -75,7 +74,7 @@ impl PrivateFile {
             Ok(is_same(&ours, &named))
         });
         if both.is_ok_and(|same| same) {
-            // Whoever asked for it is being told that something else failed.
+            // The caller gets the error that came before this.
             let _ = fs::remove_file(&self.path);
         }
     }

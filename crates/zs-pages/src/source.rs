@@ -1,7 +1,7 @@
-//! One file: opened with checks, unpacked if it is a `.zst`, its holes passed over.
+//! One source file: opened with checks, unpacked if it is a `.zst` file, its holes skipped.
 
 use crate::error::Error;
-use crate::holes::{Part, part_at};
+use crate::holes::{FilePart, part_at};
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use zs_mm::PageSize;
 
-/// The bytes of a file, from start to end.
+/// A reader of the bytes of a file, from start to end.
 pub(crate) enum Reader {
     Plain {
         file: File,
         /// The offset of the next byte to read.
         at: u64,
-        /// The bytes up to here are no hole.
+        /// The end of the current part with data.
         data_end: u64,
     },
     Zstd(Box<zstd::Decoder<'static, io::BufReader<File>>>),
@@ -24,24 +24,24 @@ pub(crate) enum Reader {
 /// The next item that a reader found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// So many bytes, now in the buffer. No whole number of pages: the file ends here.
+    /// This many bytes, now in the buffer. If it is no whole number of pages, the file ends here.
     Read(usize),
-    /// So many zeros that were not read. No whole number of pages: the file ends here.
+    /// This many zeros that were not read. If it is no whole number of pages, the file ends here.
     Hole(u64),
-    /// Nothing: the file has ended.
+    /// The file has ended.
     End,
 }
 
 impl Reader {
-    /// Opens a regular file; one whose name ends in `.zst` is unpacked while it is read.
+    /// Opens a regular file. If its name ends in `.zst`, it is unpacked while it is read.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let refused = |source| Error::Open {
             path: path.to_owned(),
             source,
         };
-        // Opening a device may do something to it, so its kind is looked at before.
+        // Opening a device may have effects, so the kind of file is checked first.
         check_kind(path, fs::metadata(path).map_err(refused)?.file_type())?;
-        // A FIFO that took the file's place meanwhile must not block the open.
+        // If a FIFO has replaced the file meanwhile, it must not block the open.
         let no_wait = OFlags::NONBLOCK.bits().cast_signed();
         let mut options = OpenOptions::new();
         let file = options.read(true).custom_flags(no_wait).open(path);
@@ -58,12 +58,12 @@ impl Reader {
         Ok(Self::Zstd(Box::new(decoder)))
     }
 
-    /// Says whether the bytes are unpacked on the way.
+    /// Says whether the bytes are unpacked while they are read.
     pub(crate) fn unpacks(&self) -> bool {
         matches!(self, Self::Zstd(_))
     }
 
-    /// Passes over a hole, or fills the buffer, which is of whole pages, as far as the data goes.
+    /// Skips a hole, or fills the buffer, which must hold whole pages, until the data ends.
     pub(crate) fn step(
         &mut self,
         path: &Path,
@@ -72,14 +72,14 @@ impl Reader {
     ) -> Result<Step, Error> {
         let stepped = match self {
             Self::Plain { file, at, data_end } => step_plain(file, at, data_end, page, buffer),
-            Self::Zstd(decoder) => fill(buffer, |place, _| decoder.read(place)).map(Step::of),
+            Self::Zstd(decoder) => fill(buffer, |rest, _| decoder.read(rest)).map(Step::of),
         };
         stepped.map_err(|source| self.failed(path, source))
     }
 
     fn failed(&self, path: &Path, source: io::Error) -> Error {
         let path = path.to_owned();
-        // What the decoder itself finds wrong is no error of the system.
+        // An error without a system error number comes from the decoder.
         if self.unpacks() && source.raw_os_error().is_none() {
             Error::Unpack { path, source }
         } else {
@@ -107,24 +107,24 @@ fn step_plain(
     let start = *at;
     if start >= *data_end {
         match part_at(file, start, page)? {
-            Part::Hole(end) => {
+            FilePart::Hole(end) => {
                 *at = end;
                 return Ok(Step::Hole(end - start));
             }
-            Part::Data(end) => *data_end = end,
+            FilePart::Data(end) => *data_end = end,
         }
     }
     let data = usize::try_from(*data_end - start).unwrap_or(usize::MAX);
     let len = buffer.len().min(data);
-    let filled = fill(&mut buffer[..len], |place, filled| {
-        file.read_at(place, start + filled as u64)
+    let filled = fill(&mut buffer[..len], |rest, filled| {
+        file.read_at(rest, start + filled as u64)
     })?;
     *at += filled as u64;
     Ok(Step::of(filled))
 }
 
-/// Fills the buffer by calls of `read`, which is told how much is filled; less than all of it only
-/// where the bytes end.
+/// Fills the buffer by calls of `read`, which gets the number of bytes filled so far. Returns less
+/// than the buffer only at the end of the file.
 fn fill(
     buffer: &mut [u8],
     mut read: impl FnMut(&mut [u8], usize) -> io::Result<usize>,

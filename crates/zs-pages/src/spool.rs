@@ -13,14 +13,14 @@ use zs_mm::PageSize;
 /// A folder for temporary files that lies on disk.
 const ON_DISK: &str = "/var/tmp";
 
-/// Says whether the files of a folder are memory; no if it cannot be looked at.
+/// Says whether the files of a folder lie in memory. Returns false if the system does not tell.
 fn lies_in_memory(folder: &Path) -> bool {
     /// `statfs(2)`.
     const TMPFS_MAGIC: u64 = 0x0102_1994;
     rustix::fs::statfs(folder).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
-/// Returns the folders to try, in this order, if nothing was asked for.
+/// Returns the folders to try, in this order, if `$TMPDIR` is not set.
 fn by_default(usual: PathBuf) -> Vec<PathBuf> {
     let on_disk = PathBuf::from(ON_DISK);
     if lies_in_memory(&usual) && !lies_in_memory(&on_disk) {
@@ -37,13 +37,14 @@ pub(crate) struct Spool {
     folder: PathBuf,
     page: PageSize,
     len: u64,
-    /// Where the file holds data at most: what was taken back may still lie below this.
+    /// The end of the data in the file. Data that was taken back may still lie below it.
     data_end: u64,
 }
 
 impl Spool {
-    /// Makes a spool in the system's folder for temporary files: `$TMPDIR`; or else `/tmp` or
-    /// `/var/tmp`, that one first which does not lie in memory, which the pages would fill.
+    /// Makes a spool in the system's folder for temporary files: `$TMPDIR`; without that `/tmp` or
+    /// `/var/tmp`. Of these two, a folder on disk is tried first, because the pages would fill the
+    /// memory.
     pub(crate) fn new(page: PageSize) -> Result<Self, Error> {
         let asked = env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
         let folders = match asked {
@@ -61,7 +62,7 @@ impl Spool {
     }
 
     pub(crate) fn in_folder(page: PageSize, folder: &Path) -> Result<Self, Error> {
-        // The end of the writing needs it.
+        // `finish` needs `/proc`.
         check_proc_is_mounted()?;
         let file =
             tempfile::tempfile_in(folder).map_err(|source| Error::no_folder(folder, source))?;
@@ -78,12 +79,12 @@ impl Spool {
         self.page
     }
 
-    /// Returns the number of bytes so far.
+    /// Returns the bytes so far.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Appends whole pages of `source`, which is named if they cannot be written.
+    /// Appends whole pages of `source`. An error names the source.
     pub(crate) fn append(&mut self, pages: &[u8], source: &Path) -> Result<(), Error> {
         debug_assert!(pages.len().is_multiple_of(self.page.bytes()));
         let written = self.file.write_all_at(pages, self.len);
@@ -93,12 +94,12 @@ impl Spool {
         Ok(())
     }
 
-    /// Appends whole pages of zeros of `source`, which take no room on the disk.
+    /// Appends a hole of whole pages of `source`, which takes no space on the disk.
     pub(crate) fn append_hole(&mut self, bytes: u64, source: &Path) -> Result<(), Error> {
         debug_assert!(bytes.is_multiple_of(self.page.bytes() as u64));
         let end = self.len + bytes;
         let resize = |len| self.file.set_len(len);
-        // What was taken back would show through.
+        // Data that was taken back must not show in the hole.
         let cut = if self.data_end > self.len {
             resize(self.len)
         } else {
@@ -117,13 +118,13 @@ impl Spool {
         self.len = len;
     }
 
-    /// Ends the writing: from here on the file is only read.
+    /// Ends the writing. Afterwards the file can only be read.
     pub(crate) fn finish(self) -> Result<PageFile, Error> {
         let in_folder = |source: io::Error| Error::Write {
             folder: self.folder.clone(),
             source,
         };
-        // What was taken back is still there.
+        // Data that was taken back is still in the file.
         self.file.set_len(self.len).map_err(in_folder)?;
         PageFile::seal(&self.file, self.page, in_folder)
     }
@@ -138,7 +139,7 @@ mod tests {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let memory = mounts.lines().find_map(|line| {
             let (folder, rest) = line.split_once(' ')?.1.split_once(' ')?;
-            // Something else may have been mounted over it, or its name be escaped.
+            // Another file system may be mounted over it, or its name may be escaped.
             let is_plain =
                 !folder.contains('\\') && mounts.matches(&format!(" {folder} ")).count() == 1;
             (rest.starts_with("tmpfs ") && is_plain).then_some(folder)

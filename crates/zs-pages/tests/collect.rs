@@ -1,4 +1,4 @@
-//! Files in, pages out.
+//! Collecting files into pages.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use zs_mm::PageSize;
 use zs_pages::{Collector, Error, PageFile, Source};
 
-/// A megabyte: what the collector moves at a time.
+/// 1 MiB, which the collector moves at a time.
 const CHUNK: usize = 1 << 20;
 
 fn folder() -> TempDir {
@@ -27,7 +27,7 @@ fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Bytes that repeat at no power of two.
+/// Returns bytes whose pattern does not repeat at a power of two.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index % 251) as u8 + 1).collect()
 }
@@ -245,7 +245,7 @@ fn pages_are_found_by_number() {
     assert_eq!(addresses.start, pages.get(0).unwrap().as_ptr().addr());
 }
 
-/// A sparse file of a length, with bytes at some places.
+/// Makes a sparse file, with bytes at some offsets.
 fn sparse(folder: &TempDir, name: &str, len: u64, parts: &[(u64, &[u8])]) -> PathBuf {
     let path = folder.path().join(name);
     let file = File::create(&path).unwrap();
@@ -256,7 +256,7 @@ fn sparse(folder: &TempDir, name: &str, len: u64, parts: &[(u64, &[u8])]) -> Pat
     path
 }
 
-/// Whether files of that folder have holes, as far as the system tells; says so if not.
+/// Says whether files in a folder have holes, and prints a note if not.
 fn has_holes(folder: &TempDir) -> bool {
     let file = File::open(sparse(folder, "probe", 64 << 20, &[])).unwrap();
     let told = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)).is_err();
@@ -284,7 +284,7 @@ fn holes_of_a_file_are_neither_read_nor_written() {
     collector.add_file(&path, &mut |step| seen += step).unwrap();
     let (file, sources) = collector.finish().unwrap();
     assert_eq!((sources[0].bytes, seen), (LEN, LEN));
-    // What a file system takes for a piece of data is up to it.
+    // The size of an allocated block depends on the file system.
     assert!(sources[0].holes > LEN - (1 << 20), "{}", sources[0].holes);
     assert!(file.data_pages() < 1024, "{}", file.data_pages());
     let written = File::from(file.descriptor().unwrap()).metadata().unwrap();

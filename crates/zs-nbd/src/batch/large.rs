@@ -1,12 +1,13 @@
-//! Large reads, whose replies are longer than a batch has room for.
+//! Large reads, whose replies are longer than the reply buffer of a batch.
 
 use super::unanswered::Unanswered;
 use crate::device::Errno;
+use crate::lengths::to_usize;
 use crate::pieces::{Job, Pieces};
 use crate::proto::{Head, Replies};
 use crate::session::Session;
 
-/// Reads a piece of a large request, unless that has failed already.
+/// Reads a piece of a large request, unless the request has failed already.
 pub(super) fn read_piece(
     session: &Session,
     job: &Job,
@@ -18,11 +19,11 @@ pub(super) fn read_piece(
     }
     replies.answer(job.head().cookie, job.head().offset);
     let read = |buf: &mut [u8]| session.device().read(piece.offset, buf);
-    replies.part(piece.offset, piece.length as usize, read)
+    replies.part(piece.offset, to_usize(piece.length), read)
 }
 
-/// Returns a large read whose reply is one piece, with its error in front if there is one, and
-/// without memory for all of it: so it is read twice, once to see whether there is one.
+/// Answers a large read whose reply must not be split, without memory for all of it. An error must
+/// come before the data, so the range is read twice: first to find an error, then to send it.
 pub(super) fn read_unbroken<E>(
     session: &Session,
     head: &Head,
@@ -35,7 +36,7 @@ pub(super) fn read_unbroken<E>(
     };
     let rest = |replies: &mut Replies, piece: &Head| {
         let read = |buf: &mut [u8]| session.device().read(piece.offset, buf);
-        replies.rest(piece.length as usize, read)
+        replies.rest(to_usize(piece.length), read)
     };
     flush(replies, false)?;
     for piece in pieces() {
@@ -48,7 +49,7 @@ pub(super) fn read_unbroken<E>(
         }
     }
     replies.answer(head.cookie, head.offset);
-    replies.unbroken(head.length as usize);
+    replies.unbroken(to_usize(head.length));
     for piece in pieces() {
         rest(replies, &piece).map_err(Unanswered::Failed)?;
         let more = piece.offset + piece.length < head.offset + head.length;

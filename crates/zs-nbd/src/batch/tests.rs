@@ -1,12 +1,12 @@
 use super::*;
 use crate::export::{Export, Exports};
-use crate::memory::MemoryDevice;
+use crate::memory_device::MemoryDevice;
 use crate::proto::{Handshake, Security, Step};
 use crate::refusals::Refusals;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// With simple replies, of a disk of 1 MiB.
+/// Makes a session with simple replies, for a disk of 1 MiB.
 fn session() -> Session {
     let disk = Arc::new(MemoryDevice::new(1 << 20).unwrap());
     let exports = Exports::new(vec![Export::new("", "", disk).unwrap()]).unwrap();
@@ -21,7 +21,7 @@ fn session() -> Session {
     Session::new(wish.agreement, untold)
 }
 
-/// Writes and reads of these lengths in turn.
+/// Returns writes and reads in turn, of these lengths.
 fn stream(lens: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (cookie, len) in lens.iter().enumerate() {
@@ -30,19 +30,20 @@ fn stream(lens: &[usize]) -> Vec<u8> {
         bytes.extend([0, 0, 0, u8::from(write)]);
         bytes.extend((cookie as u64).to_be_bytes());
         bytes.extend((cookie as u64 * 512).to_be_bytes());
-        bytes.extend((*len as u32).to_be_bytes());
+        bytes.extend(u32::try_from(*len).unwrap().to_be_bytes());
         if write {
-            bytes.extend((0..*len).map(|n| (n + cookie) as u8));
+            bytes.extend((0..*len).map(|n| u8::try_from((n + cookie) % 256).unwrap()));
         }
     }
     bytes
 }
 
-/// Returns the answers to a stream that comes in such pieces, with the inbox handed to the other of
-/// two batches where `hands` says so.
+/// Returns the answers to a stream that arrives in these parts. Where `hands` says so, the rest is
+/// handed to the other of two batches.
 fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], service_time: &ServiceTime) -> Vec<u8> {
     let session = session();
-    let mut batches = [(); 2].map(|()| Batch::new(session.mode(), Account::poor()).unwrap());
+    let mut batches =
+        [(); 2].map(|()| Batch::new(session.mode(), Account::without_loans()).unwrap());
     let (mut rest, mut out, mut carry) = (stream, Vec::new(), Carry::default());
     let (mut pieces, mut hands) = (pieces.iter().cycle(), hands.iter().cycle());
     let mut now = 0;
@@ -82,8 +83,8 @@ fn answers(stream: &[u8], pieces: &[usize], hands: &[bool], service_time: &Servi
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Wherever what was read is cut, and whoever goes on with it, on a fast device and a slow
-    /// one.
+    /// The answers do not depend on the cuts, on the batch that goes on, nor on the speed of the
+    /// device.
     #[test]
     fn whoever_reads_on_the_answers_are_the_same(
         lens in prop::collection::vec(prop_oneof![

@@ -2,11 +2,11 @@
 
 use crate::device::Errno;
 
-/// Why a batch was not answered to its end.
+/// The reason why a batch was not answered to its end.
 #[derive(Debug)]
 pub(crate) enum Unanswered<E> {
-    /// Replies were not taken.
+    /// Replies could not be sent.
     Unsent(E),
-    /// The device failed in the middle of a reply that has no place for an error.
+    /// The device failed in the middle of a reply, where an error cannot be sent any more.
     Failed(Errno),
 }

@@ -5,7 +5,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use std::os::unix::net::UnixStream;
 
-/// Both sides, beyond their handshake.
+/// Returns both sides of a connection, after their handshake.
 fn pair() -> (ClientConnection, ServerConnection) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -61,7 +61,7 @@ impl Raw {
 #[test]
 fn what_has_come_is_read_behind_the_deadline() {
     let (socket, mut other) = UnixStream::pair().unwrap();
-    let channel = Channel::new(Socket::Unix(socket), Arc::new(Stop::new().unwrap()));
+    let channel = Channel::new(Socket::Unix(socket), Arc::new(StopSignal::new().unwrap()));
     other.write_all(b"here").unwrap();
     let (mut buf, past) = ([0; 9], Some(Instant::now()));
     assert_eq!(channel.read(&mut buf, past).unwrap(), 4);
@@ -72,8 +72,8 @@ fn what_has_come_is_read_behind_the_deadline() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
-    /// However records are cut and whatever room there is: all of the text comes out, then the
-    /// end, whatever follows it.
+    /// The text and then the end come out, however records are cut, whatever the length of the
+    /// buffer, and whatever follows the end.
     #[test]
     fn pieces_change_nothing(
         messages in prop::collection::vec(1..40_000_usize, 1..6),
@@ -84,7 +84,7 @@ proptest! {
         let (mut client, mut server) = pair();
         let (mut text, mut records) = (Vec::new(), Vec::new());
         for len in messages {
-            let message: Vec<u8> = (0..len).map(|n| (n * n / 7) as u8).collect();
+            let message: Vec<u8> = (0..len).map(|n| u8::try_from(n * n / 7 % 256).unwrap()).collect();
             for part in message.chunks(16 << 10) {
                 client.writer().write_all(part).unwrap();
                 client.write_tls(&mut records).unwrap();

@@ -1,4 +1,4 @@
-//! The requests of a connection, read from its socket: by whichever thread has the inbox.
+//! Reads the requests of a connection from its socket, on the thread that has the inbox.
 
 use super::{Connection, Inbox, LINGER};
 use crate::batch::{Batch, Crew, Next};
@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Why a read ends without bytes.
+/// The reason why a read returned no bytes.
 enum Unread {
     End(CloseReason),
-    /// The client is idle, and somebody else can wait for it with buffers of the connection's own.
+    /// The client is idle, and another thread can wait for it with the connection's own buffers.
     GivenUp,
 }
 
@@ -22,8 +22,8 @@ impl From<CloseReason> for Unread {
 }
 
 impl Connection<'_> {
-    /// Reads until there is a whole request, and takes as many as make a batch. Breaks off if this
-    /// thread's buffers are `lent`, its client is idle, and another thread can read on.
+    /// Reads until a whole request is there, and takes as many requests as a batch holds. Breaks if
+    /// this thread's buffers are `lent`, the client is idle, and another thread waits to read.
     pub(super) fn fill(&self, inbox: &mut Inbox, batch: &mut Batch, lent: bool) -> ControlFlow<()> {
         let crew = Crew {
             service_time: &self.service_time,
@@ -43,7 +43,7 @@ impl Connection<'_> {
                 Err(Unread::End(end)) => Some(end),
                 Err(Unread::GivenUp) => match batch.unload(&mut inbox.carry) {
                     Ok(()) => return ControlFlow::Break(()),
-                    // No memory to hand it over: it is read on here.
+                    // Without memory to hand the bytes over, this thread reads on.
                     Err(_) => continue,
                 },
             };
@@ -51,7 +51,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Sees that a thread with lent buffers looks up in time.
+    /// Sets the read timeout of the socket, so that a thread with lent buffers returns from a read
+    /// after [`LINGER`].
     fn set_restless(&self, restless: &mut bool, lent: bool) -> Result<(), CloseReason> {
         if *restless == lent {
             return Ok(());
@@ -64,18 +65,19 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Reads what comes next, of a request that has begun maybe.
+    /// Reads the next bytes. `begun` is the time at which the first bytes of an unfinished request
+    /// came, if there is one.
     fn read(&self, buf: &mut [u8], begun: Option<Instant>, lent: bool) -> Result<usize, Unread> {
         let time = self.bounds.request;
         let tcp = !self.channel.socket().is_unix();
         let limit = begun.filter(|_| tcp).map(|begun| begun + time);
         loop {
-            let quiet = self.bounds.idle.map(|idle| self.guest.last_moved() + idle);
+            let quiet = self.bounds.idle.map(|idle| self.client.last_moved() + idle);
             let linger = lent.then(|| Instant::now() + LINGER);
             let deadline = [limit, quiet, linger].into_iter().flatten().min();
             match self.channel.read(buf, deadline) {
                 Ok(len) => {
-                    self.guest.touch();
+                    self.client.touch();
                     return Ok(len);
                 }
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -84,14 +86,14 @@ impl Connection<'_> {
                         return Err(CloseReason::Slow(time).into());
                     }
                     if self.working.load(Ordering::Relaxed) > 0 {
-                        // It waits for others of us.
-                        self.guest.touch();
+                        // The client waits for replies of other threads, so it is not idle.
+                        self.client.touch();
                     } else if let Some(idle) = self.bounds.idle
-                        && self.guest.last_moved() + idle <= now
+                        && self.client.last_moved() + idle <= now
                     {
                         return Err(CloseReason::Idle(idle).into());
                     }
-                    // Not for one who gives up too: then nobody would read.
+                    // A thread that gives up by itself does not count: then no thread would read.
                     let is_over = linger.is_some_and(|linger| linger <= now);
                     if is_over && self.inbox.is_awaited_for_good() {
                         return Err(Unread::GivenUp);

@@ -6,7 +6,7 @@ use crate::export::{Export, Exports};
 use crate::peer::{Origin, Peer};
 use crate::proto::{Handshake, Security, Step};
 use crate::refusals::Refusals;
-use crate::stop::Stop;
+use crate::stop_signal::StopSignal;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex};
@@ -17,19 +17,19 @@ const FLUSH: u8 = 3;
 
 /// Zeroes, of which a flush takes until it is let go on.
 #[derive(Debug, Default)]
-struct Held {
+struct SlowFlush {
     open: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Held {
+impl SlowFlush {
     fn open(&self) {
         *self.open.lock().unwrap() = true;
         self.changed.notify_all();
     }
 }
 
-impl Device for Held {
+impl Device for SlowFlush {
     fn size(&self) -> u64 {
         1 << 20
     }
@@ -48,7 +48,7 @@ impl Device for Held {
     }
 }
 
-/// With simple replies.
+/// Makes a session with simple replies.
 fn session(device: Arc<dyn Device>) -> Session {
     let exports = Exports::new(vec![Export::new("", "", device).unwrap()]).unwrap();
     let untold = Arc::new(Refusals::untold());
@@ -69,7 +69,7 @@ fn request(command: u8, cookie: u8, len: u8) -> [u8; 28] {
     bytes
 }
 
-/// Takes the answer to a request, with so many zeroes.
+/// Reads the answer to a request, which has `len` zeroes.
 fn answered(client: &mut UnixStream, cookie: u8, len: usize) {
     let mut reply = vec![1; 16 + len];
     client.read_exact(&mut reply).unwrap();
@@ -86,13 +86,12 @@ fn wait_until(is: impl Fn() -> bool) {
     }
 }
 
-/// Serves a client by two threads, one of which borrows its buffers and is read by while the device
-/// holds the other one up in a flush. `talk` goes on from there; it is given the client's end, what
-/// lets the flush go on, and the lender.
-fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &Held, &Lender)) {
+/// Serves a client by two threads: one waits in a flush of the device, the other one reads with
+/// borrowed buffers. Then runs `talk` with the client's end, the device and the lender.
+fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &SlowFlush, &Lender)) {
     let (socket, mut client) = UnixStream::pair().unwrap();
     client.set_read_timeout(Some(LONG)).unwrap();
-    let device = Arc::new(Held::default());
+    let device = Arc::new(SlowFlush::default());
     let lender = Arc::new(Lender::new(4));
     let bounds = Bounds {
         handshake: LONG,
@@ -106,12 +105,12 @@ fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &Held, &Lender)) 
         user: 1,
         process: None,
     };
-    let guest = Guest::new(1, origin, Socket::Unix(socket.try_clone().unwrap()));
-    let channel = Channel::new(Socket::Unix(socket), Arc::new(Stop::new().unwrap()));
+    let served = Client::new(1, origin, Socket::Unix(socket.try_clone().unwrap()));
+    let channel = Channel::new(Socket::Unix(socket), Arc::new(StopSignal::new().unwrap()));
     let account = lender.account(Peer::User(1), 1);
     let session = session(Arc::clone(&device) as Arc<dyn Device>);
     let batch = Batch::new(session.mode(), account.clone()).unwrap();
-    let connection = Connection::new(&channel, session, Vec::new(), (&bounds, &guest, account));
+    let connection = Connection::new(&channel, session, Vec::new(), (&bounds, &served, account));
     std::thread::scope(|scope| {
         scope.spawn(|| std::thread::scope(|scope| connection.work(scope, batch, None)));
         client.write_all(&request(FLUSH, 1, 0)).unwrap();
@@ -122,7 +121,8 @@ fn while_a_flush_is_held_up(talk: impl FnOnce(&mut UnixStream, &Held, &Lender)) 
     assert!(matches!(connection.end(), CloseReason::Gone { cut: false }));
 }
 
-/// Also of a client that stalls within a request, which is read to its end by somebody else then.
+/// A client that stalls inside a request counts too. The other thread then reads the request to its
+/// end.
 #[test]
 fn a_loan_goes_back_while_the_client_is_idle() {
     for cut in [0, 10] {
@@ -138,7 +138,7 @@ fn a_loan_goes_back_while_the_client_is_idle() {
     }
 }
 
-/// Whoever waits for the client goes on waiting, as long as nobody else can.
+/// A thread with borrowed buffers goes on waiting for the client while no other thread can.
 #[test]
 fn an_idle_client_is_waited_for_while_a_flush_takes_long() {
     while_a_flush_is_held_up(|client, device, lender| {

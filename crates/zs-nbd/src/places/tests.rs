@@ -26,8 +26,8 @@ fn busy(_: u64) -> Duration {
     Duration::ZERO
 }
 
-/// Through the lobby at once.
-fn come(places: &mut Places, origin: &Origin) -> Result<Given, Full> {
+/// Enters, and is admitted at once.
+fn come(places: &mut Places, origin: &Origin) -> Result<Placement, NoPlace> {
     let number = places.enter(origin).unwrap().number;
     let admitted = places.admit(number, busy);
     if admitted.is_err() {
@@ -42,12 +42,15 @@ fn silent_connections_make_room_for_any_newcomer() {
     let silent: Vec<u64> = (0..4)
         .map(|_| places.enter(&tcp(1)).unwrap().number)
         .collect();
-    // Of the same address, and of another one: the oldest of those that are many goes.
+    // Newcomers of the same address and of another one: the oldest of the address with most goes.
     let entered = [tcp(1), tcp(2)].map(|origin| places.enter(&origin).unwrap());
-    let displaced = entered.map(|given| given.displaced);
+    let displaced = entered.map(|placement| placement.displaced);
     assert_eq!(displaced, [Some(silent[0]), Some(silent[1])]);
-    for given in entered {
-        assert_eq!(places.admit(given.number, busy).unwrap().displaced, None);
+    for placement in entered {
+        assert_eq!(
+            places.admit(placement.number, busy).unwrap().displaced,
+            None
+        );
     }
     assert_eq!(
         places.enter(&unix(1)).unwrap().displaced,
@@ -57,8 +60,8 @@ fn silent_connections_make_room_for_any_newcomer() {
     assert!(places.admit(silent[0], busy).is_err(), "it was displaced");
 }
 
-/// Silent connections of many addresses, one of each: whoever came last stays longest, whatever its
-/// address.
+/// Silent connections of many addresses, one of each: the one that came last stays longest,
+/// whatever its address.
 #[test]
 fn of_peers_with_as_many_the_oldest_makes_room() {
     let mut places = places(8, 4);
@@ -75,15 +78,15 @@ fn of_peers_with_as_many_the_oldest_makes_room() {
     assert!(places.admit(good.number, busy).is_ok());
 }
 
-/// However fast one address comes, it displaces its own connections.
+/// An address that connects fast displaces only its own connections.
 #[test]
 fn a_flood_drowns_itself_alone() {
     let mut places = places(8, 4);
     let good = places.enter(&tcp(2)).unwrap().number;
     for _ in 0..100 {
-        let given = places.enter(&tcp(1)).unwrap();
-        assert_ne!(given.displaced, Some(good));
-        if let Some(gone) = given.displaced {
+        let placement = places.enter(&tcp(1)).unwrap();
+        assert_ne!(placement.displaced, Some(good));
+        if let Some(gone) = placement.displaced {
             places.leave(gone);
         }
     }
@@ -98,16 +101,16 @@ fn whoever_has_less_displaces_whoever_has_most_until_they_are_even() {
     }
     assert_eq!(
         come(&mut places, &tcp(1)),
-        Err(Full(7)),
+        Err(NoPlace(7)),
         "an eighth is for unix sockets"
     );
     let newcomers = (0..4).map(|_| come(&mut places, &tcp(2)));
     let displaced: Vec<bool> = newcomers
-        .map(|given| given.is_ok_and(|given| given.displaced.is_some()))
+        .map(|placement| placement.is_ok_and(|placement| placement.displaced.is_some()))
         .collect();
     assert_eq!(displaced, [true, true, true, false]);
     assert_eq!(come(&mut places, &unix(1)).unwrap().displaced, None);
-    // The owner's eighth is full: of the address with most one goes.
+    // The eighth for unix sockets is full, so a connection of the address with most goes.
     assert!(come(&mut places, &unix(1)).unwrap().displaced.is_some());
     assert_eq!(places.serving(), 8);
 }
@@ -123,12 +126,12 @@ fn the_idlest_goes_and_nobody_who_works() {
             false => Duration::from_secs(1),
         }
     };
-    assert_eq!(places.admit(newcomer, idle(59)), Err(Full(4)));
-    let given = places.admit(newcomer, idle(60)).unwrap();
-    assert_eq!(given.displaced, Some(list[2]));
+    assert_eq!(places.admit(newcomer, idle(59)), Err(NoPlace(4)));
+    let placement = places.admit(newcomer, idle(60)).unwrap();
+    assert_eq!(placement.displaced, Some(list[2]));
 }
 
-/// However idle it is: it may be a mounted disk.
+/// A client of a unix socket keeps its place, however idle: it may be a mounted disk.
 #[test]
 fn a_client_of_a_unix_socket_makes_room_for_nobody_but_who_has_fewer() {
     let idle = |_| Duration::from_secs(1_000_000);
@@ -145,7 +148,7 @@ fn a_client_of_a_unix_socket_makes_room_for_nobody_but_who_has_fewer() {
     assert!(places.admit(other, idle).unwrap().displaced.is_some());
 }
 
-/// Threads that do not come back from a device hold no place, and are bounded all the same.
+/// Threads that do not return from a device hold no place, but their number is bounded.
 #[test]
 fn those_that_do_not_go_are_bounded() {
     let mut places = places(2, 2);
@@ -172,39 +175,39 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens: no room is overfull, TCP keeps out of its eighth, a displaced one is
-    /// of a peer that keeps as many as the newcomer's, or was idle.
+    /// No limit is exceeded, TCP never takes the last eighth, and a displaced client was idle or
+    /// belongs to a peer that keeps as many places as the newcomer's peer.
     #[test]
     fn no_bound_is_broken(steps in steps()) {
         let mut places = places(9, 3);
         for step in steps {
-            let numbers: Vec<u64> = places.seats.keys().copied().collect();
+            let numbers: Vec<u64> = places.by_number.keys().copied().collect();
             let pick = |which: usize| numbers.get(which).copied().unwrap_or(0);
             match step {
                 Step::Enter(peer) => {
                     let origin = if peer < 3 { unix(peer.into()) } else { tcp(peer) };
-                    if let Ok(given) = places.enter(&origin) {
-                        prop_assert!(given.displaced != Some(given.number));
+                    if let Ok(placement) = places.enter(&origin) {
+                        prop_assert!(placement.displaced != Some(placement.number));
                     }
                 }
                 Step::Admit(which, idle) => {
                     let number = pick(which);
-                    let before = places.seats.clone();
+                    let before = places.by_number.clone();
                     let time = Duration::from_secs(idle);
                     match places.admit(number, |_| time) {
-                        Ok(Given { displaced: Some(gone), .. }) => {
-                            let of = |peer| places.count(|seat| seat.stage == Stage::Service && seat.peer == peer);
+                        Ok(Placement { displaced: Some(gone), .. }) => {
+                            let of = |peer| places.count(|place| place.stage == Stage::Service && place.peer == peer);
                             let (lost, won) = (before[&gone].peer, before[&number].peer);
                             prop_assert!(time >= SPARE || of(lost) >= of(won));
                             prop_assert!(before[&gone].stage == Stage::Service);
                         }
                         Ok(_) => prop_assert!(before[&number].stage == Stage::Lobby),
-                        Err(_) => prop_assert!(before.len() == places.seats.len()),
+                        Err(_) => prop_assert!(before.len() == places.by_number.len()),
                     }
                 }
                 Step::Leave(which) => places.leave(pick(which)),
             }
-            let tcp = |seat: &Seat| seat.stage == Stage::Service && !seat.unix;
+            let tcp = |place: &Place| place.stage == Stage::Service && !place.unix;
             prop_assert!(places.serving() <= 9);
             prop_assert!(places.count(tcp) <= 8);
         }

@@ -2,6 +2,7 @@
 
 use super::option::name;
 use crate::device::Context;
+use crate::lengths::to_u32;
 use crate::refusals::Refusals;
 
 const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
@@ -57,7 +58,7 @@ impl Answers<'_> {
         self.out.extend(REPLY_MAGIC.to_be_bytes());
         self.out.extend(self.option.to_be_bytes());
         self.out.extend(kind.to_be_bytes());
-        self.out.extend((len as u32).to_be_bytes());
+        self.out.extend(to_u32(len).to_be_bytes());
         for part in data {
             self.out.extend_from_slice(part);
         }

@@ -1,4 +1,4 @@
-//! Fixed newstyle: options until a client and an export have come together.
+//! The fixed newstyle handshake: options, until the client chooses an export.
 
 use super::answer::{Answers, item, rep};
 use super::option::{
@@ -9,21 +9,22 @@ use super::wire::Reader;
 use super::{Mode, Violation};
 use crate::device::Context;
 use crate::export::{Export, Exports};
+use crate::lengths::to_u32;
 use crate::refusals::Refusals;
 use std::sync::Arc;
 
 mod wish;
 
 pub(crate) use wish::{Agreement, Security, Step, Wish};
-use wish::{Asked, Told};
+use wish::{Asked, GrantBy};
 
 const INIT: &[u8; 8] = b"NBDMAGIC";
 
-/// Flags of both sides.
+/// Handshake flags of both sides.
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
 
-/// With so many bytes of answers, they are sent before the next option is looked at.
+/// With this many bytes of answers, they are sent before the next option is read.
 const FULL_BYTES: usize = 64 << 10;
 
 /// The server's side of a handshake.
@@ -33,16 +34,16 @@ pub(crate) struct Handshake<'a> {
     security: Security,
     has_flags: bool,
     zeroes: bool,
-    /// Exports that the client was told of, and may ask about one by one.
+    /// The number of exports that the client listed, and may ask about one by one.
     listed: usize,
     mode: Mode,
-    /// Of which export, and which of its contexts.
+    /// The export name and the contexts of `NBD_OPT_SET_META_CONTEXT`.
     selected: Option<(String, Vec<Context>)>,
     refusals: Arc<Refusals>,
 }
 
 impl<'a> Handshake<'a> {
-    /// Begins one, with the server's greeting.
+    /// Begins a handshake. Appends the server's greeting to `out`.
     pub(crate) fn new(
         exports: &'a Exports,
         security: Security,
@@ -64,8 +65,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Takes what it understands from the front of `input`, and appends the answers. Returns how
-    /// many bytes it took.
+    /// Takes flags and whole options from the front of `input`, and appends the answers to `out`.
+    /// Returns the number of bytes taken, and the next step.
     pub(crate) fn advance(
         &mut self,
         input: &[u8],
@@ -98,12 +99,12 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Returns how many exports the client was told of by `NBD_OPT_LIST`.
+    /// Returns the number of exports that the client listed by `NBD_OPT_LIST`.
     pub(crate) fn listed(&self) -> usize {
         self.listed
     }
 
-    /// TLS has begun: whatever was agreed upon before is void.
+    /// Notes that TLS has begun. Everything agreed before is void.
     pub(crate) fn encrypted(&mut self) {
         self.security = Security::Encrypted;
         self.mode = Mode::Simple;
@@ -169,21 +170,21 @@ impl<'a> Handshake<'a> {
             .filter(|_| may)
             .and_then(|name| self.exports.find(name));
         let export = export.ok_or(Violation::NoSuchExport)?;
-        Ok(Step::Begin(self.wish(export, Told::Old)))
+        Ok(Step::Begin(self.wish(export, GrantBy::ExportName)))
     }
 
-    /// Tells the client that it may begin. The export is described as it is now.
+    /// Appends the answer that grants a wish. It describes the export as it is now.
     pub(crate) fn grant(&self, wish: &Wish, out: &mut Vec<u8>) {
         let export = &wish.agreement.export;
-        match wish.told {
-            Told::Old => {
+        match wish.grant {
+            GrantBy::ExportName => {
                 out.extend(export.device().size().to_be_bytes());
                 out.extend(self.transmission_flags(export).to_be_bytes());
                 if self.zeroes {
                     out.extend([0; 124]);
                 }
             }
-            Told::Go(asked) => {
+            GrantBy::Go(asked) => {
                 let mut answers = self.answers(GO, out);
                 self.describe(export, asked, &mut answers);
                 answers.send(rep::ACK, &[]);
@@ -191,11 +192,11 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Tells the client why it may not begin now. Returns whether it could be told; if not, its
-    /// connection is to be closed.
+    /// Appends the answer that denies a wish. Returns false if there is no such answer: then the
+    /// connection must be closed.
     pub(crate) fn deny(&self, wish: &Wish, why: &str, out: &mut Vec<u8>) -> bool {
-        if let Told::Go(_) = wish.told {
-            // Whoever denies it tells so.
+        if let GrantBy::Go(_) = wish.grant {
+            // The caller reports the denial, so it is not noted here.
             self.answers(GO, out).send(rep::POLICY, &[why.as_bytes()]);
             return true;
         }
@@ -226,7 +227,7 @@ impl<'a> Handshake<'a> {
         self.listed = self.exports.list().len();
         for export in self.exports.list() {
             let name = export.name().as_bytes();
-            let len = (name.len() as u32).to_be_bytes();
+            let len = to_u32(name.len()).to_be_bytes();
             let description = export.description().as_bytes();
             answers.send(rep::SERVER, &[&len, name, description]);
         }
@@ -260,7 +261,7 @@ impl<'a> Handshake<'a> {
             answers.refuse(rep::BLOCK_SIZE_REQD, "ask for NBD_INFO_BLOCK_SIZE");
             return Step::More;
         }
-        Step::Begin(self.wish(export, Told::Go(asked)))
+        Step::Begin(self.wish(export, GrantBy::Go(asked)))
     }
 
     fn describe(&self, export: &Export, asked: Asked, answers: &mut Answers<'_>) {
@@ -355,7 +356,7 @@ impl<'a> Handshake<'a> {
         flags
     }
 
-    fn wish(&self, export: &Export, told: Told) -> Wish {
+    fn wish(&self, export: &Export, grant: GrantBy) -> Wish {
         let selected = self.selected.as_ref();
         let contexts = selected.filter(|(name, _)| name == export.name());
         let agreement = Agreement {
@@ -363,11 +364,12 @@ impl<'a> Handshake<'a> {
             mode: self.mode,
             contexts: contexts.map_or_else(Vec::new, |(_, contexts)| contexts.clone()),
         };
-        Wish { agreement, told }
+        Wish { agreement, grant }
     }
 }
 
-/// Says whether a query means a context: its name, or, for a list, its namespace and a colon.
+/// Says whether a query matches a context: by its name, or, unless `exactly`, by its namespace and
+/// a colon.
 fn matches(query: &str, context: Context, exactly: bool) -> bool {
     let name = context.name();
     let namespace = name.split_once(':').map(|(before, _)| before);

@@ -1,17 +1,17 @@
-//! The protocol, without a socket: bytes in, bytes out. Facts from the NBD project's `doc/proto.md`
-//! (public domain).
+//! The protocol, without a socket: bytes in, bytes out. The facts are those of the NBD project's
+//! `doc/proto.md` (public domain).
 //!
 //! Data model: `bytes -> Handshake -> Agreement`, then `bytes -> Head + payload -> Replies ->
 //! bytes`.
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `handshake` | fixed newstyle: options until a client and an export have come together |
+//! | `handshake` | the fixed newstyle handshake: options, until the client chooses an export |
 //! | `answer` | answers to options |
-//! | `option` | what is in the data of an option |
+//! | `option` | the data of options |
 //! | `request` | the heads of requests |
 //! | `reply` | simple, structured and extended replies |
-//! | `wire` | numbers, big-endian |
+//! | `wire` | big-endian numbers |
 
 mod answer;
 mod handshake;
@@ -27,7 +27,7 @@ pub(crate) use request::{Command, Head, flag};
 /// The format of a connection's requests and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Neither side asked for more.
+    /// Simple replies: the client asked for no others.
     Simple,
     /// `NBD_OPT_STRUCTURED_REPLY`.
     Structured,
@@ -35,16 +35,16 @@ pub(crate) enum Mode {
     Extended,
 }
 
-/// A breach of the protocol to which it has no answer: the connection ends.
+/// A breach of the protocol that cannot be answered: the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Flags of the handshake that nobody offered.
+    /// Handshake flags that the server did not offer.
     #[error("client flags {0:#x}; there are 1 (fixed newstyle) and 2 (no zeroes)")]
     ClientFlags(u32),
-    /// An option does not begin as one.
+    /// An option does not begin with the magic number of options.
     #[error("an option began with {0:#018x}, not with IHAVEOPT")]
     OptionMagic(u64),
-    /// An option with too much data.
+    /// An option has too much data.
     #[error("option {option} with {len} bytes of data; the most is {most}")]
     OptionLength {
         /// The option.
@@ -54,16 +54,16 @@ pub enum Violation {
         /// Bytes allowed.
         most: u32,
     },
-    /// An export asked for in the way that knows no errors.
+    /// `NBD_OPT_EXPORT_NAME`, which has no error reply, for an export that it cannot open.
     #[error("NBD_OPT_EXPORT_NAME for an export that is not to be had that way")]
     NoSuchExport,
-    /// Bytes behind STARTTLS that are not encrypted.
+    /// Unencrypted bytes after STARTTLS.
     #[error("bytes in clear behind STARTTLS")]
     BehindStartTls,
-    /// A request does not begin as one.
+    /// A request does not begin with the magic number of requests.
     #[error("a request began with {0:#010x}")]
     RequestMagic(u32),
-    /// More payload than is taken.
+    /// A request has more payload than allowed.
     #[error("a request with {len} bytes of payload; the most is {most}")]
     Payload {
         /// Bytes announced.

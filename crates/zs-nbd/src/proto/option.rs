@@ -1,12 +1,12 @@
-//! What is in the data of an option.
+//! The data of options.
 
 use super::Violation;
 use super::wire::Reader;
 use crate::export::MAX_STRING;
 
-/// The head of an option.
+/// The magic number at the start of an option.
 pub(super) const I_HAVE_OPT: u64 = 0x4948_4156_454f_5054;
-/// Most bytes of data that an option has.
+/// The most bytes of data of an option.
 const MAX_DATA: u32 = 64 << 10;
 
 pub(super) const EXPORT_NAME: u32 = 1;
@@ -37,7 +37,7 @@ pub(super) const fn name(option: u32) -> &'static str {
     }
 }
 
-/// Returns the next whole option, taken from the front.
+/// Takes the next whole option from the front of `input`. Returns `None` if it is not whole yet.
 pub(super) fn next_option<'a>(
     input: &mut Reader<'a>,
 ) -> Result<Option<(u32, &'a [u8])>, Violation> {
@@ -80,7 +80,7 @@ impl Malformed {
     }
 }
 
-/// `NBD_OPT_INFO` and `NBD_OPT_GO`.
+/// The data of `NBD_OPT_INFO` and `NBD_OPT_GO`.
 #[derive(Debug)]
 pub(super) struct Inquiry<'a> {
     pub(super) export: &'a str,
@@ -107,7 +107,7 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// `NBD_OPT_LIST_META_CONTEXT` and `NBD_OPT_SET_META_CONTEXT`.
+/// The data of `NBD_OPT_LIST_META_CONTEXT` and `NBD_OPT_SET_META_CONTEXT`.
 #[derive(Debug)]
 pub(super) struct Queries<'a> {
     pub(super) export: &'a str,
@@ -118,7 +118,8 @@ impl<'a> Queries<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
         let mut data = Reader(data);
         let export = export_name(&mut data)?;
-        // The count is the client's word; the data, which is bounded, decides.
+        // The count comes from the client and is not trusted: the list ends with the data, which is
+        // bounded.
         let count = data.u32().ok_or(Malformed::Lengths)?;
         let mut list = Vec::new();
         while !data.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::Mode;
 use crate::device::{Content, Errno, Extent};
+use crate::lengths::{to_u32, to_usize};
 use std::collections::TryReserveError;
 use std::ops::Range;
 
@@ -18,31 +19,32 @@ const BLOCK_STATUS: u16 = 5;
 const BLOCK_STATUS_EXT: u16 = 6;
 const ERROR: u16 = 0x8001;
 
-/// Zeroes are looked for in pages of this size.
+/// The size of the pages in which zeroes are looked for.
 const PAGE: usize = 4096;
 
 /// The request that a reply answers.
 #[derive(Clone, Copy, Debug)]
-struct To {
+struct RequestId {
     cookie: u64,
     offset: u64,
 }
 
-/// Replies, one behind the other, to be sent together.
+/// A buffer of replies that are sent together.
 ///
-/// The buffer is used again without being cleared: a payload is read into it where it is sent from.
-/// It has all its room from the begin, so that a want of memory is found there, and not amid a
-/// reply.
+/// The device reads a payload directly into the buffer that is sent. The buffer is reused without
+/// being zeroed. All its memory is reserved at the start, so that a lack of memory shows there, and
+/// not in the middle of a reply.
 #[derive(Debug)]
 pub(crate) struct Replies {
     buffer: Vec<u8>,
     len: usize,
     mode: Mode,
-    to: To,
+    request: RequestId,
 }
 
 impl Replies {
-    /// Has room for so many bytes, if there is memory for them. The system gives it as it is used.
+    /// Makes a buffer for `room` bytes, if there is memory for them. The system provides the memory
+    /// as it is used.
     pub(crate) fn new(mode: Mode, room: usize) -> Result<Self, TryReserveError> {
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(room)?;
@@ -50,36 +52,36 @@ impl Replies {
             buffer,
             len: 0,
             mode,
-            to: To {
+            request: RequestId {
                 cookie: 0,
                 offset: 0,
             },
         })
     }
 
-    /// Returns what there is to send.
+    /// Returns the bytes to send.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
 
-    /// Forgets what was sent.
+    /// Empties the buffer.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Most bytes of a reply with `len` bytes of data.
+    /// Returns the most bytes of a reply with `len` bytes of data.
     pub(crate) const fn data_len(len: usize) -> usize {
         // The head of an extended chunk, and the offset.
         len + 32 + 8
     }
 
-    /// What follows answers the request of that cookie and offset.
+    /// Begins the reply to the request with this cookie and offset.
     pub(crate) fn answer(&mut self, cookie: u64, offset: u64) {
-        self.to = To { cookie, offset };
+        self.request = RequestId { cookie, offset };
     }
 
-    /// Answers a read of no bytes, which a simple reply may not where structured ones were agreed
-    /// upon.
+    /// Appends the reply to a read of 0 bytes. It must be structured where structured replies were
+    /// agreed upon.
     pub(crate) fn no_data(&mut self) {
         match self.mode {
             Mode::Simple => self.simple(0),
@@ -87,7 +89,7 @@ impl Replies {
         }
     }
 
-    /// Success, without data.
+    /// Appends a success without data.
     pub(crate) fn done(&mut self) {
         match self.mode {
             Mode::Simple | Mode::Structured => self.simple(0),
@@ -95,22 +97,25 @@ impl Replies {
         }
     }
 
-    /// Failure; `text` is for people.
+    /// Appends a failure. `text` is for people.
     pub(crate) fn error(&mut self, errno: Errno, text: &str) {
         if self.mode == Mode::Simple {
             return self.simple(errno.code());
         }
         let text = &text.as_bytes()[..text.len().min(512)];
+        // At most 512.
+        let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.chunk(ERROR, DONE, 6 + text.len());
         self.put(&errno.code().to_be_bytes());
-        self.put(&(text.len() as u16).to_be_bytes());
+        self.put(&len.to_be_bytes());
         self.put(text);
     }
 
-    /// `len` bytes that `read` writes; or holes and data. Unbroken, they come as one chunk.
+    /// Appends `len` bytes of data from `read`, as chunks of data and holes, or as one chunk if
+    /// `unbroken`.
     ///
     /// # Errors
-    /// That of `read`; then nothing was appended.
+    /// The error of `read`; then nothing was appended.
     pub(crate) fn data(
         &mut self,
         len: usize,
@@ -126,11 +131,11 @@ impl Replies {
             }
             return done;
         }
-        self.chunks(self.to.offset, len, DONE, read)
+        self.chunks(self.request.offset, len, DONE, read)
     }
 
-    /// Returns a part of the data of a reply that [`end`](Self::end) or an error ends; not of a
-    /// simple one.
+    /// Appends a part of the data of a reply. [`end`](Self::end) or an error ends the reply. Not
+    /// for simple replies.
     ///
     /// # Errors
     /// That of `read`, and nothing has been added.
@@ -143,22 +148,22 @@ impl Replies {
         self.chunks(offset, len, 0, read)
     }
 
-    /// Ends a reply that came in parts.
+    /// Ends a reply that was appended in parts.
     pub(crate) fn end(&mut self) {
         self.chunk(NONE, DONE, 0);
     }
 
-    /// Begins `len` bytes that come as one chunk, or as a simple reply: [`rest`](Self::rest), once
-    /// or more often.
+    /// Begins a reply of `len` bytes in one chunk, or a simple reply. One or more calls of
+    /// [`rest`](Self::rest) append the data.
     pub(crate) fn unbroken(&mut self, len: usize) {
         if self.mode == Mode::Simple {
             return self.simple(0);
         }
         self.chunk(OFFSET_DATA, DONE, 8 + len);
-        self.put(&self.to.offset.to_be_bytes());
+        self.put(&self.request.offset.to_be_bytes());
     }
 
-    /// Goes on with an unbroken reply.
+    /// Appends the next `len` bytes of an unbroken reply.
     ///
     /// # Errors
     /// That of `read`, and nothing has been added.
@@ -179,7 +184,7 @@ impl Replies {
         Ok(())
     }
 
-    /// Data and holes, the last one with `flags`.
+    /// Appends chunks of data and holes, the last one with `flags`.
     fn chunks(
         &mut self,
         offset: u64,
@@ -204,9 +209,9 @@ impl Replies {
         Ok(())
     }
 
-    /// Makes holes of long zeroes in the last `len` bytes, of `offset`, whose reply begins at
-    /// `begin`. What is written in place of a hole, its own chunk and the head of the next, is
-    /// shorter than the hole: so data moves to the front, if at all.
+    /// Replaces long runs of zeroes in the last `len` bytes by holes. These bytes are the data from
+    /// `offset` on, and their reply begins at `begin`. The chunk of a hole and the head of the next
+    /// chunk are shorter than the hole, so data only moves towards the front.
     fn punch(&mut self, begin: usize, offset: u64, len: usize, flags: u16) {
         let data = self.len - len;
         let ends = |is_last: bool| if is_last { flags } else { 0 };
@@ -239,16 +244,16 @@ impl Replies {
     fn hole(&mut self, offset: u64, len: usize, flags: u16) {
         self.chunk(OFFSET_HOLE, flags, 12);
         self.put(&offset.to_be_bytes());
-        self.put(&(len as u32).to_be_bytes());
+        self.put(&to_u32(len).to_be_bytes());
     }
 
-    /// States of extents in one context. With `last`, they end the reply.
+    /// Appends the extents of one context. With `last`, they end the reply.
     pub(crate) fn status(&mut self, context: u32, extents: &[Extent], last: bool) {
         let flags = if last { DONE } else { 0 };
         if self.mode == Mode::Extended {
             self.chunk(BLOCK_STATUS_EXT, flags, 8 + 16 * extents.len());
             self.put(&context.to_be_bytes());
-            self.put(&(extents.len() as u32).to_be_bytes());
+            self.put(&to_u32(extents.len()).to_be_bytes());
             for extent in extents {
                 self.put(&extent.len.to_be_bytes());
                 self.put(&extent.status.to_be_bytes());
@@ -258,8 +263,9 @@ impl Replies {
         self.chunk(BLOCK_STATUS, flags, 4 + 8 * extents.len());
         self.put(&context.to_be_bytes());
         for extent in extents {
-            // A request's length has 32 bits in this mode, and extents end where it ends.
-            self.put(&(extent.len as u32).to_be_bytes());
+            // The length of a request has 32 bits in this mode, and no extent is longer than the
+            // request.
+            self.put(&u32::try_from(extent.len).unwrap_or(u32::MAX).to_be_bytes());
             self.put(
                 &u32::try_from(extent.status)
                     .unwrap_or(u32::MAX)
@@ -271,7 +277,7 @@ impl Replies {
     fn simple(&mut self, code: u32) {
         self.put(&SIMPLE_MAGIC.to_be_bytes());
         self.put(&code.to_be_bytes());
-        self.put(&self.to.cookie.to_be_bytes());
+        self.put(&self.request.cookie.to_be_bytes());
     }
 
     fn chunk(&mut self, kind: u16, flags: u16, len: usize) {
@@ -282,12 +288,12 @@ impl Replies {
         self.put(&magic.to_be_bytes());
         self.put(&flags.to_be_bytes());
         self.put(&kind.to_be_bytes());
-        self.put(&self.to.cookie.to_be_bytes());
+        self.put(&self.request.cookie.to_be_bytes());
         if self.mode == Mode::Extended {
-            self.put(&self.to.offset.to_be_bytes());
+            self.put(&self.request.offset.to_be_bytes());
             self.put(&(len as u64).to_be_bytes());
         } else {
-            self.put(&(len as u32).to_be_bytes());
+            self.put(&to_u32(len).to_be_bytes());
         }
     }
 
@@ -295,7 +301,7 @@ impl Replies {
         self.grow(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// `len` bytes more, with whatever is in them.
+    /// Appends `len` bytes of unspecified contents, and returns them.
     fn grow(&mut self, len: usize) -> &mut [u8] {
         let begin = self.len;
         self.len += len;
@@ -307,13 +313,13 @@ impl Replies {
     }
 }
 
-/// Returns the first zeroes in `bytes`, which begin at `offset` of the device, that are worth a
-/// chunk: a whole page of them, between pages' ends. For each page of data that is a look at its
-/// first bytes.
+/// Returns the first run of zeroes in `bytes` that is worth a chunk of its own: at least a whole
+/// page, from page boundary to page boundary. `offset` is the offset of `bytes` on the device. For
+/// a page of data, only its first bytes are read.
 fn next_hole(bytes: &[u8], offset: u64) -> Option<Range<usize>> {
     let mut zeroes = 0..0;
     while zeroes.end < bytes.len() {
-        let page = PAGE - (offset as usize + zeroes.end) % PAGE;
+        let page = PAGE - (to_usize(offset) + zeroes.end) % PAGE;
         let end = bytes.len().min(zeroes.end + page);
         if is_zero(&bytes[zeroes.end..end]) {
             zeroes.end = end;

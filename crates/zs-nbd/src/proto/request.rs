@@ -82,7 +82,7 @@ impl Head {
         }
     }
 
-    /// Returns the head that `bytes` begin with; `None` if they are too few.
+    /// Returns the head at the start of `bytes`, or `None` if there are too few bytes.
     pub(crate) fn parse(mode: Mode, bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let mut bytes = Reader(bytes);
         let Some(magic) = bytes.u32() else {
@@ -111,12 +111,12 @@ impl Head {
         })
     }
 
-    /// Returns the bytes that follow the head, whether the request is a good one or not. Those of a
-    /// write always do: QEMU (8.2 to 10.0 at least) does not announce them in extended headers,
-    /// where the protocol asks for it.
+    /// Returns the bytes of payload that follow the head, whether the request is valid or not. A
+    /// write always has a payload: QEMU (8.2 to 10.0 at least) does not announce it in extended
+    /// headers, though the protocol asks for that.
     ///
     /// # Errors
-    /// If they are more than `most`.
+    /// [`Violation::Payload`] if there are more than `most`.
     pub(crate) fn payload(&self, mode: Mode, most: u32) -> Result<usize, Violation> {
         let announced = mode == Mode::Extended && self.flags & flag::PAYLOAD_LEN != 0;
         if self.command != Command::Write && !announced {

@@ -1,6 +1,7 @@
-//! Numbers, big-endian.
+//! Big-endian numbers.
 
-/// Takes numbers from the front of bytes; `None` when they end.
+/// Takes numbers from the front of some bytes. Its methods return `None` when there are too few
+/// bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -29,7 +30,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// Returns the bytes behind their number, which has 32 bits.
+    /// Takes a count of 32 bits, then that many bytes.
     pub(super) fn counted(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;
         self.bytes(len)

@@ -1,17 +1,16 @@
 //! The clients of a server, listed and disconnected.
 
-use super::{Guests, Shared};
-use crate::guest::{ClientInfo, Dismissal, Guest};
+use super::{ClientTable, Shared};
+use crate::client::{Client, ClientInfo, Dismissal};
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long the threads of clients get that were disconnected on request, and are with the device
-/// maybe.
-const GOING: Duration = Duration::from_secs(5);
+/// The time that [`Clients::disconnect`] waits for the threads of disconnected clients. They may be
+/// inside a call of the device.
+const DISCONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// The clients of a server, for whoever asks about them. The server may have ended: then there are
-/// none.
+/// A handle for the clients of a server. After the server has ended there are none.
 #[derive(Clone)]
 pub struct Clients(Arc<Shared>);
 
@@ -26,32 +25,32 @@ impl Clients {
         Self(Arc::clone(shared))
     }
 
-    /// Returns all of them, those in their handshake too; the oldest one first.
+    /// Returns all clients, also those in their handshake, in the order in which they connected.
     #[must_use]
     pub fn list(&self) -> Vec<ClientInfo> {
-        let guests = self.0.lock();
-        guests.list.values().map(|guest| guest.info()).collect()
+        let table = self.0.lock();
+        table.list.values().map(|client| client.info()).collect()
     }
 
-    /// Ends connections: those that `which` says. What they asked for may still be done, and is not
-    /// answered. Returns how many there were, and how many of them are still with the device after
-    /// 5 seconds, for which it blocks at most.
+    /// Ends the connections for which `which` returns true. Their pending requests may still be
+    /// executed, but are not answered. Returns the number of these connections, and the number of
+    /// them that are still inside the device after 5 seconds. Blocks for at most 5 seconds.
     pub fn disconnect(&self, which: impl Fn(&ClientInfo) -> bool) -> (usize, usize) {
-        let guests = self.0.lock();
-        let meant = guests.list.values().filter(|guest| which(&guest.info()));
-        let meant: Vec<Arc<Guest>> = meant.cloned().collect();
-        for guest in &meant {
-            guest.dismiss(Dismissal::Disconnected);
+        let table = self.0.lock();
+        let meant = table.list.values().filter(|client| which(&client.info()));
+        let meant: Vec<Arc<Client>> = meant.cloned().collect();
+        for client in &meant {
+            client.dismiss(Dismissal::Disconnected);
         }
-        let still = |guests: &Guests| {
-            let is_there = |guest: &&Arc<Guest>| guests.list.contains_key(&guest.number);
+        let still = |table: &ClientTable| {
+            let is_there = |client: &&Arc<Client>| table.list.contains_key(&client.number);
             meant.iter().filter(is_there).count()
         };
         let waited = self
             .0
             .closed
-            .wait_timeout_while(guests, GOING, |guests| still(guests) > 0);
-        let guests = waited.unwrap_or_else(PoisonError::into_inner).0;
-        (meant.len(), still(&guests))
+            .wait_timeout_while(table, DISCONNECT_TIME, |table| still(table) > 0);
+        let table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (meant.len(), still(&table))
     }
 }

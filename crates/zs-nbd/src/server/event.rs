@@ -1,4 +1,4 @@
-//! What a server tells of.
+//! The events of a server.
 
 use crate::close_reason::CloseReason;
 use crate::peer::Origin;
@@ -6,21 +6,22 @@ use crate::refusals::Declined;
 use std::fmt;
 use std::io;
 
-/// Something that happened.
+/// An event, reported to the [`Observer`](crate::Observer).
 #[derive(Debug)]
 pub enum Event {
-    /// A client connected; connections are numbered from 1.
+    /// A client connected. Connections are numbered from 1.
     Opened(u64, Origin),
-    /// An option or a request was answered with an error. Of each connection and kind the first one
-    /// is told.
+    /// An option or a request was answered with an error. Only the first of each kind is reported
+    /// for a connection.
     Declined(u64, Declined),
     /// A connection ended.
     Closed(u64, CloseReason),
-    /// A client was told that it is not served, and why; its handshake goes on.
+    /// A client was told why it is not served. Its handshake goes on.
     Denied(u64, CloseReason),
-    /// A client was turned away: so many connections that were cut off are still with the device.
+    /// A client was turned away, because this many connections that were cut off are still inside
+    /// the device.
     TooMany(usize),
-    /// A client was turned away, or the system failed to accept one.
+    /// A connection was refused, or the system failed to accept one.
     Refused(io::Error),
 }
 

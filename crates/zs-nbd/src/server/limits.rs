@@ -1,48 +1,50 @@
-//! What clients may take.
+//! The limits on clients.
 
 use crate::batch::BATCH_BYTES;
 use crate::places::Capacity;
 use std::time::Duration;
 
-/// The bounds of the clients.
+/// The limits on clients: their number, times and memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections in service at once. An eighth of them is not for TCP, so that who comes
-    /// through a unix socket finds a place. When all are taken, a newcomer is told so, unless
-    /// another client makes room: one of the peer (a user at unix sockets, an address at TCP) that
-    /// has most of them, if the newcomer's has less; or one of TCP that was idle for `spare`. TCP
-    /// never takes a place from a unix socket.
+    /// The most connections in service at once. TCP gets at most seven eighths of them, so that a
+    /// unix socket always finds a place. When all are taken, a new client is refused unless
+    /// another client can be displaced. That is a client of the peer (a user for unix sockets,
+    /// an address for TCP) with the most connections, if the new client's peer has fewer; or a
+    /// TCP client that was idle for `spare`. A TCP client never displaces a client of a unix
+    /// socket.
     pub connections: usize,
-    /// Most handshakes at once at unix sockets, and as many at TCP; at least 1. One more, and the
-    /// oldest of the peer with most of them makes room.
+    /// The most handshakes at once over unix sockets, and the same number over TCP; at least 1.
+    /// One more displaces the oldest handshake of the peer that has the most.
     pub handshakes: usize,
-    /// Time for a handshake, that of TLS included; not zero. A client that was told the list of
-    /// exports gets a tenth of it more for each, to ask about one by one. At a unix socket it may
-    /// become twice that, for a client that is not silent but slow.
+    /// The time for a handshake, with that of TLS; not zero. A client that listed the exports gets
+    /// a tenth more for each export, to ask about them one by one. Over a unix socket, a client
+    /// that is slow but not silent may take twice as long.
     pub handshake: Duration,
-    /// The least rate of a TCP client: 128 KiB in this time, of a request that has begun as of the
-    /// replies to it. A client of a unix socket may be as slow as it likes: nobody waits for it.
+    /// The slowest rate of a TCP client: 128 KiB in this time, for the rest of a request that has
+    /// begun and for its replies. A client of a unix socket may be as slow as it likes, because no
+    /// other client waits for it.
     pub request: Duration,
-    /// After so long without a byte from a client or to it, while it waits for nothing, its
-    /// connection ends. It may become twice that at a unix socket. Not zero.
+    /// The time after which an idle connection is ended: no byte was sent or received, and no
+    /// request is pending. Over a unix socket it may take up to twice this time. Not zero.
     pub idle: Option<Duration>,
-    /// A client of TCP that was idle for so long makes room for another one when all places are
-    /// taken.
+    /// The idle time after which a TCP client may be displaced when all places are taken.
     pub spare: Duration,
-    /// Bytes of buffers that are lent to connections, for more than one thread each; beside those
-    /// that each has, see [`most_memory`](Self::most_memory). What is lent goes by shares of peers
-    /// and their clients, and nobody waits for it.
+    /// The bytes of buffers that are lent to connections for their second and further threads.
+    /// Each connection has buffers for its first thread besides: see
+    /// [`most_memory`](Self::most_memory). Peers and their clients borrow by shares. A
+    /// connection never waits for a loan.
     pub memory: usize,
-    /// Bytes of payload of one connection beyond which no further request is read.
+    /// The bytes of payload in progress at which a connection reads no further request.
     pub in_flight: u64,
-    /// Most threads that work for one connection; at least 1.
+    /// The most threads that work for one connection; at least 1.
     pub threads: usize,
 }
 
 impl Default for Limits {
-    /// 64 connections, 64 handshakes of 10 seconds, 128 KiB in a minute, no limit for who is idle
-    /// but a minute when places are wanted, 64 MiB of memory, 64 MiB in flight, and as many threads
-    /// as there are CPUs, 8 at most.
+    /// Returns 64 connections; 64 handshakes of 10 seconds; 128 KiB a minute; no idle limit, but a
+    /// `spare` of 1 minute; 64 MiB of lent memory; 64 MiB in flight; and a thread for each CPU, 8
+    /// at most.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -60,8 +62,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Most bytes of buffers for requests and replies, of all connections together: 396 KiB for
-    /// each, and those that are lent. However long requests are.
+    /// Returns the most bytes of request and reply buffers of all connections together: 396 KiB for
+    /// each connection, and the lent memory. The length of requests does not matter.
     #[must_use]
     pub fn most_memory(&self) -> usize {
         self.connections * BATCH_BYTES + self.memory

@@ -1,4 +1,4 @@
-//! A client at a unix socket that speaks one dialect of the protocol.
+//! A client of a unix socket that speaks one dialect of the protocol.
 
 use super::{
     ABORT, DISCONNECT, EXPORT_NAME, EXTENDED, GO, GREETING, READ, STRUCTURED, Take, WRITE,
@@ -8,18 +8,18 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// How a client speaks.
+/// A dialect of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Fixed newstyle and `NBD_OPT_GO`, simple replies.
     Simple,
-    /// Newstyle that is not fixed: no flag, `NBD_OPT_EXPORT_NAME`, zeroes behind the answer.
+    /// Newstyle without the fixed flag: `NBD_OPT_EXPORT_NAME`, zeroes after the answer.
     Bare,
     /// Structured replies.
     Structured,
     /// Extended headers, with payloads announced, as libnbd does.
     Extended,
-    /// Extended headers without that, as QEMU does from 8.2 on.
+    /// Extended headers without announced payloads, as QEMU from 8.2 on.
     Unannounced,
 }
 
@@ -57,7 +57,7 @@ impl Dialect {
     }
 }
 
-/// A connection of that dialect. Errors are the protocol's numbers.
+/// A connection in one dialect. Errors are the protocol's numbers.
 #[derive(Debug)]
 pub(crate) struct Speaker {
     dialect: Dialect,
@@ -67,7 +67,7 @@ pub(crate) struct Speaker {
 }
 
 impl Speaker {
-    /// One that has said hello, and nothing else.
+    /// Connects, and sends the client flags only.
     pub(crate) fn greeted(path: &Path, dialect: Dialect) -> Self {
         let mut speaker = Self {
             dialect,
@@ -111,7 +111,7 @@ impl Speaker {
         bytes
     }
 
-    /// Sends an option, and takes all answers to it.
+    /// Sends an option, and returns all answers to it.
     pub(crate) fn option(&mut self, code: u32, data: &[u8]) -> Result<(), u32> {
         self.stream.write_all(&option(code, data)).unwrap();
         loop {
@@ -129,7 +129,7 @@ impl Speaker {
         }
     }
 
-    /// A request without payload.
+    /// Sends a request without payload.
     pub(crate) fn ask(&mut self, command: u16, flags: u16, at: u64, len: u64) -> Result<(), u32> {
         self.cookie += 1;
         let head = self.dialect.request(command, flags, self.cookie, at, len);
@@ -146,7 +146,7 @@ impl Speaker {
         self.answer(at, len)
     }
 
-    /// A write as the dialect does it.
+    /// Sends a write as the dialect does.
     pub(crate) fn write(&mut self, flags: u16, at: u64, payload: &[u8]) -> Result<(), u32> {
         self.cookie += 1;
         let bytes = self.dialect.write(flags, self.cookie, at, payload);
@@ -154,7 +154,7 @@ impl Speaker {
         self.answer(at, 0).map(drop)
     }
 
-    /// A write with these flags and no others.
+    /// Sends a write with exactly these flags.
     pub(crate) fn send_write(&mut self, flags: u16, at: u64, payload: &[u8]) -> Result<(), u32> {
         self.cookie += 1;
         let len = payload.len() as u64;
@@ -163,7 +163,7 @@ impl Speaker {
         self.answer(at, 0).map(drop)
     }
 
-    /// The answer to the last request, which is checked as a strict client does.
+    /// Returns the answer to the last request, and checks it as a strict client does.
     fn answer(&mut self, at: u64, len: usize) -> Result<Vec<u8>, u32> {
         let mut data = vec![0xee; len];
         let (mut missing, mut failed) = (len, None);
@@ -207,7 +207,7 @@ impl Speaker {
         Ok(self.receive(len))
     }
 
-    /// Whether it is the last one, its type, and its payload.
+    /// Reads a chunk: whether it is the last one, its type, and its payload.
     fn chunk(&mut self, magic: u32, at: u64) -> (bool, u16, Vec<u8>) {
         let wide = self.dialect.is_extended();
         let structured = self.dialect == Dialect::Structured;
@@ -230,14 +230,14 @@ impl Speaker {
         (flags == 1, kind, self.receive(len))
     }
 
-    /// Says goodbye, and waits until the server has closed.
+    /// Says goodbye, and waits until the server has closed the connection.
     pub(crate) fn leave(mut self) {
         let head = self.dialect.request(DISCONNECT, 0, 0, 0, 0);
         self.stream.write_all(&head).unwrap();
         assert_eq!(self.stream.read(&mut [0]).unwrap(), 0);
     }
 
-    /// The same, within the handshake.
+    /// Does the same during the handshake.
     pub(crate) fn quit(mut self) {
         assert_eq!(self.option(ABORT, b""), Ok(()));
         assert_eq!(self.stream.read(&mut [0]).unwrap(), 0);

@@ -1,4 +1,5 @@
-//! A client of the protocol, for tests only: every field of every message can be wrong.
+//! A client of the protocol, for tests only. It can send a wrong value in every field of every
+//! message.
 #![allow(dead_code, unused_macros, reason = "each test program uses a part")]
 #![allow(clippy::allow_attributes, reason = "which part differs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
@@ -46,7 +47,7 @@ pub(crate) fn exports(device: Arc<dyn Device>) -> Exports {
     Exports::new(vec![Export::new("disk", "of a test", device).unwrap()]).unwrap()
 }
 
-/// An observer that keeps what it is told, as text.
+/// An observer that keeps the events, as text.
 pub(crate) fn notes() -> (Observer, Arc<Mutex<Vec<String>>>) {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&notes);
@@ -108,7 +109,7 @@ pub(crate) fn write(cookie: u64, offset: u64, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Numbers off the front of bytes.
+/// Takes numbers from the front of bytes.
 #[derive(Debug)]
 pub(crate) struct Take<'a>(pub(crate) &'a [u8]);
 
@@ -157,7 +158,7 @@ impl<'a> Take<'a> {
     }
 }
 
-/// A connection with simple replies, beyond its handshake.
+/// Returns a connection with simple replies, after its handshake.
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) stream: S,
@@ -190,7 +191,7 @@ impl<S: Read + Write> Client<S> {
         self.enter();
     }
 
-    /// Options, after the flags.
+    /// Returns the client flags, then these options.
     pub(crate) fn enter(&mut self) {
         self.stream.write_all(&option(EXPORT_NAME, b"")).unwrap();
         self.receive(10);
@@ -206,12 +207,12 @@ impl<S: Read + Write> Client<S> {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Nothing more comes; whether by a goodbye or not.
+    /// Checks that nothing more comes, with or without a goodbye.
     pub(crate) fn is_over(&mut self) -> bool {
         self.stream.read(&mut [0; 1]).unwrap_or(0) == 0
     }
 
-    /// The error of a reply without data.
+    /// Returns the error of a reply without data.
     pub(crate) fn reply(&mut self) -> (u32, u64) {
         Take(&self.receive(16)).simple()
     }

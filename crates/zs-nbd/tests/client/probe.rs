@@ -1,4 +1,4 @@
-//! A device that a test looks into, and a server around it.
+//! A device that a test inspects and controls, and a server around it.
 
 use super::{exports, notes};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use zs_nbd::{
 pub(crate) const SIZE: u64 = 8 << 20;
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// What a device is asked for.
+/// A call of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Read,
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Probe {
-    /// `hook` is run by the thread of each call, before it is done.
+    /// Makes a device that runs `hook` at each call, before it is executed.
     pub(crate) fn new(hook: impl Fn(&Self, Call) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             disk: MemoryDevice::new(SIZE).unwrap(),
@@ -54,7 +54,7 @@ impl Probe {
         })
     }
 
-    /// Lets those go on that wait in [`pass`](Self::pass), now and later.
+    /// Lets threads in [`pass`](Self::pass) go on, now and later.
     pub(crate) fn open(&self) {
         self.state.lock().unwrap().open = true;
         self.changed.notify_all();
@@ -65,12 +65,12 @@ impl Probe {
         self.wait(|state| state.open);
     }
 
-    /// Waits until so many have been in the device at one moment.
+    /// Waits until `wanted` calls have been inside the device at one moment.
     pub(crate) fn meet(&self, wanted: usize) {
         self.wait(|state| state.most >= wanted);
     }
 
-    /// Waits until there were so many calls.
+    /// Waits until there were this many calls.
     pub(crate) fn wait_for(&self, call: Call, count: usize) {
         let is = |other: &&Call| **other == call;
         self.wait(|state| state.calls.iter().filter(is).count() >= count);
@@ -89,7 +89,7 @@ impl Probe {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 
-    /// Most calls that were inside at one moment.
+    /// Returns the most calls that were inside at one moment.
     pub(crate) fn most(&self) -> usize {
         self.state.lock().unwrap().most
     }
@@ -146,7 +146,7 @@ impl Device for Probe {
     }
 }
 
-/// A server of one device at a unix socket, and at a TCP port.
+/// A server of one device, on a unix socket and on a TCP port.
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     pub(crate) server: Server,
@@ -179,7 +179,7 @@ impl Setup {
         self.folder.path().join("nbd")
     }
 
-    /// Stops, and returns what the observer was told.
+    /// Stops the server, and returns the reported events.
     pub(crate) fn stop(self) -> Vec<String> {
         assert_eq!(self.server.stop(LONG), Stopped::InTime);
         std::mem::take(&mut self.notes.lock().unwrap())

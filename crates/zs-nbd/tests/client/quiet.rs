@@ -1,6 +1,6 @@
-//! What a test's device does that the test is not about.
+//! Methods of test devices that a test does not use.
 
-/// Defines the methods of a `Device` that change something, none of which does anything.
+/// Defines the methods of a `Device` that change it, without effect.
 macro_rules! changes_nothing {
     () => {
         fn write(&self, _: u64, _: &[u8]) -> Result<(), Errno> {

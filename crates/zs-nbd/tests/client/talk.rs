@@ -10,7 +10,7 @@ pub(crate) fn disk() -> Exports {
     exports(Arc::new(MemoryDevice::new(SIZE).unwrap()))
 }
 
-/// A dialogue beyond the client's flags, and what it sent since.
+/// A dialogue after the client flags, and the bytes that it sent since.
 pub(crate) struct Talk<'a> {
     pub(crate) dialogue: Dialogue<'a>,
     pub(crate) out: Vec<u8>,
@@ -61,7 +61,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// Errors of structured replies: the number, and that there is a text.
+/// Returns the number of a structured error, and checks that it has a text.
 pub(crate) fn error(talk: &mut Talk<'_>, bytes: &[u8]) -> u32 {
     let mut replies = Take(talk.say(bytes));
     let (flags, kind, _, data) = replies.chunk();

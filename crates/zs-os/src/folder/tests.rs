@@ -48,7 +48,7 @@ fn names_stay_below_the_folder() {
     for name in ["../file", "out/tmp/file", "/tmp/file", "sub", "..", "", "/"] {
         assert!(replace(name).is_err(), "{name}");
     }
-    // A link in the last place is replaced, not followed.
+    // A link in the last component is replaced, not followed.
     for name in ["new", "within/new", "link"] {
         replace(name).unwrap();
         let mut text = String::new();
@@ -78,7 +78,8 @@ fn a_failed_file_leaves_the_old() {
     assert_eq!(fs::read(root.path().join(name)).unwrap(), b"old");
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
 }
-/// `misc.py draft`: a process is killed while it writes a file. Its draft is nobody's, and goes.
+/// A process is killed while it writes a file. Its draft is not locked any more, and is removed
+/// (`misc.py draft`).
 #[test]
 fn a_draft_of_a_killed_process_does_not_stay() {
     let root = tempfile::tempdir().unwrap();
@@ -100,8 +101,8 @@ fn a_draft_of_a_killed_process_does_not_stay() {
         .unwrap();
     assert_eq!(fs::read(root.path().join(name)).unwrap(), b"whole");
     assert_eq!(names().len(), 2, "the novel, and the file");
-    // As where there are no files without a name. Another one that begins leaves it alone, since it
-    // is being written.
+    // A named draft, as on a file system without unnamed files. A new writer leaves it alone,
+    // because it is locked.
     let parent = rustix::fs::open(root.path(), OFlags::RDONLY, Mode::empty()).unwrap();
     let draft = Draft::named(&parent).unwrap();
     assert!(lock_file(&draft.file).unwrap());
@@ -113,7 +114,7 @@ fn a_draft_of_a_killed_process_does_not_stay() {
     assert_eq!(names().len(), 3);
 }
 
-/// A lease is asked for, and waited for a while only.
+/// The holder of a lease is asked to give it up, and waited for a limited time.
 #[test]
 fn a_file_lease_does_not_hold_us_up_for_ever() {
     let root = tempfile::tempdir().unwrap();

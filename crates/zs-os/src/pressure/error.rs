@@ -1,4 +1,4 @@
-//! What can go wrong with watching, and the way round.
+//! Errors of watching memory pressure, and their remedies.
 
 use rustix::io::Errno;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::trigger::StallTrigger;
 
-/// Why memory pressure cannot be watched, or not any more.
+/// The reason why memory pressure cannot be watched, or not any longer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PressureError {
@@ -56,7 +56,7 @@ pub enum PressureError {
         /// The file.
         path: PathBuf,
     },
-    /// The process may not open the file as it must.
+    /// The process has no permission to open the file.
     #[error(
         "{path}: no permission; a group's owner has it (systemd: Delegate=yes), and for the system's \
          file before Linux 6.4, whoever has CAP_SYS_RESOURCE"
@@ -82,15 +82,15 @@ pub enum PressureError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is not what Linux writes.
+    /// The file has not the format of Linux.
     #[error("{path}: not understood: {text:?}")]
     Format {
         /// The file.
         path: PathBuf,
-        /// Its text, or the start of that.
+        /// Its text, cut after 200 characters.
         text: String,
     },
-    /// The system refuses something else about the file.
+    /// Another error of the system about the file.
     #[error("{path}: {source}")]
     File {
         /// The file.
@@ -98,17 +98,17 @@ pub enum PressureError {
         /// The system's error.
         source: io::Error,
     },
-    /// The system refuses the thread, or what it waits with.
+    /// The system refuses the thread, or the event file that it waits with.
     #[error("the watching thread: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl PressureError {
-    /// Returns what an error of a file means, where its absence means `missing`.
+    /// Makes the error of a failed call on a file. `missing` makes the error for an absent file.
     pub(super) fn of_file(path: &Path, source: io::Error, missing: fn(PathBuf) -> Self) -> Self {
         let path = path.to_owned();
         match Errno::from_io_error(&source) {
-            // A kernel without the feature says either.
+            // A kernel without the feature returns either error.
             Some(Errno::NOENT | Errno::OPNOTSUPP) => missing(path),
             Some(Errno::ACCESS | Errno::PERM) => Self::Denied { path },
             Some(Errno::NODEV) => Self::GroupRemoved { path },
@@ -129,7 +129,7 @@ impl PressureError {
     }
 }
 
-/// Refuses a time out of bounds.
+/// Checks that a time is within its bounds.
 pub(super) fn require_within(
     what: &'static str,
     given: Duration,

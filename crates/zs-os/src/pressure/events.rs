@@ -1,7 +1,6 @@
-//! Limits met: the counters in a group's `memory.events`.
+//! Watches the limits of a group, by the counters in its `memory.events`.
 //!
-//! What the counters mean is in the kernel's document "Control Group v2"
-//! (`admin-guide/cgroup-v2.rst`).
+//! The kernel's document "Control Group v2" explains the counters (`admin-guide/cgroup-v2.rst`).
 
 use super::error::{PressureError, require_within};
 use super::memory_events::MemoryEvents;
@@ -17,15 +16,16 @@ const FILE: &str = "memory.events";
 
 const INTERVAL: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(3600)];
 
-/// The removal of a group does not wake who polls this file; a look does see it.
+/// The longest time between two reads. The removal of a group does not wake a thread that polls
+/// this file, but a read notices it.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// The file of one group, with what it said last.
+/// The file of one group, with its last counters.
 #[derive(Debug)]
 pub(super) struct EventsFile {
     path: PathBuf,
     file: File,
-    /// Kept, since there may be no memory for another.
+    /// A buffer that is reused, because there may be no memory for another one.
     text: String,
     last: MemoryEvents,
     interval: Duration,
@@ -48,7 +48,7 @@ impl EventsFile {
         Ok(opened)
     }
 
-    /// Reading the file from its start is also what makes it wait for the next change.
+    /// Reads the counters. Reading from the start also arms the file for the next change.
     fn read(&mut self) -> Result<MemoryEvents, PressureError> {
         self.text.clear();
         let read = |mut file: &File, text| -> io::Result<usize> {
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(EVENTS.since(&later), None);
     }
 
-    /// Makes a folder with a file of that name, which no kernel writes.
+    /// Makes a folder with an ordinary file of that name.
     fn with_file<T>(name: &str, text: &[u8], then: impl FnOnce(&Path) -> T) -> T {
         let group = std::env::temp_dir().join(format!("zs-os-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&group).expect("a folder");

@@ -1,21 +1,23 @@
-//! What a group counts of its limits.
+//! The counters of a group's limits.
 
 /// The number of times that a group met each of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryEvents {
-    /// Reclaimed although below `memory.low`: the system is short, and the protection promises too
-    /// much.
+    /// Memory was reclaimed although the group is below `memory.low`: the system is short of
+    /// memory, and too much of it is protected.
     pub low: u64,
-    /// Above `memory.high`: its tasks were slowed down and made to reclaim.
+    /// The group was above `memory.high`: its tasks were slowed down and had to reclaim memory.
     pub high: u64,
-    /// About to go above `memory.max`: memory had to be reclaimed first.
+    /// The group was about to exceed `memory.max`: memory had to be reclaimed first.
     pub max: u64,
-    /// At `memory.max` with nothing to reclaim: an allocation failed, or a process will be killed.
+    /// The group was at `memory.max` with nothing to reclaim: an allocation failed, or a process
+    /// will be killed.
     pub oom: u64,
 }
 
 impl MemoryEvents {
-    /// Reads the file's text; `None` if a counter is missing or malformed. Others may be there.
+    /// Parses the file's text. Returns `None` if a counter is missing or malformed. Unknown
+    /// counters are ignored.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let count = |key: &str| {
             let mut lines = text.lines();
@@ -30,7 +32,7 @@ impl MemoryEvents {
         })
     }
 
-    /// Returns how much the counters rose from `before`; `None` if none did.
+    /// Returns the increase of the counters since `before`, or `None` if none increased.
     pub(super) fn since(&self, before: &Self) -> Option<Self> {
         let rise = Self {
             low: self.low.saturating_sub(before.low),

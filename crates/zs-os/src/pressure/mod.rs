@@ -1,20 +1,20 @@
-//! A thread that calls when the system, or a control group, is short of memory.
+//! A thread that calls a closure when the system, or a control group, is short of memory.
 //!
 //! Data model: `PressureSource -> Watched (a file that polls as ready) -> PressureWatcher (a
 //! thread) -> Pressure -> the caller's closure`.
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `watched` | a file to wait at, and what it tells |
-//! | `trigger`, `memory_events` | what is asked of a file, and what another counts |
-//! | `watcher` | the thread: waits, calls, rests, stops |
-//! | `stalls` | time lost for want of memory: triggers on pressure stall information |
-//! | `events` | limits met: the counters in a group's `memory.events` |
-//! | `error` | what can go wrong, and the way round |
+//! | `watched` | a file to wait for, and its events |
+//! | `trigger`, `memory_events` | the threshold of lost time; the counters of limits |
+//! | `watcher` | the thread: it waits, calls the closure, rests, stops |
+//! | `stalls` | triggers on pressure stall information: time lost for want of memory |
+//! | `events` | limits of a group that were met: the counters in its `memory.events` |
+//! | `error` | errors, and their remedies |
 //!
 //! # Locking
 //!
-//! None. The closure is called with nothing held, from a thread of its own.
+//! None. The closure is called without a lock held, on a thread of its own.
 
 mod error;
 mod events;
@@ -36,33 +36,33 @@ use crate::pressure::watched::Watched;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What to watch. A group is the folder of a version 2 control group, as from
+/// The file to watch. A group is the folder of a version 2 control group, for example from
 /// [`own_cgroup`](crate::own_cgroup).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PressureSource {
-    /// Time that tasks of the whole system lose for want of memory: `/proc/pressure/memory`.
+    /// The time that tasks of the whole system lose for want of memory: `/proc/pressure/memory`.
     SystemStalls(StallTrigger),
-    /// Time that tasks of a group, and of the groups below it, lose: its `memory.pressure`. Needs
-    /// no memory controller, but write access to that file.
+    /// The time that tasks of a group and of the groups below it lose: its `memory.pressure`. Needs
+    /// write access to that file, but no memory controller.
     GroupStalls {
         /// The group's folder.
         group: PathBuf,
         /// The lost time, and the window.
         trigger: StallTrigger,
     },
-    /// Limits of a group, or of a group below it, met: its `memory.events`. Needs the memory
-    /// controller, and read access.
+    /// The limits that a group, or a group below it, meets: its `memory.events`. Needs read access
+    /// and the memory controller.
     ///
-    /// The counters of the group alone (`memory.events.local`) are not what is watched: a group
-    /// with processes in it has no group with a controller below it, so that both files agree, and
-    /// whoever watches a group of groups wants to know what happens in it. A limit of a group
-    /// *above* counts there: watch that one for it.
+    /// The counters of the group alone (`memory.events.local`) are not watched. A group with
+    /// processes has no group with a controller below it, so both files agree for it; and for a
+    /// group of groups, their events are wanted. A limit of a group *above* counts in that group:
+    /// watch it instead.
     GroupEvents {
         /// The group's folder.
         group: PathBuf,
-        /// The least time between two calls, 1 ms to 1 h: the counters can rise thousands of times
-        /// a second. What happens meanwhile is in the next call.
+        /// The least time between two calls, 1 ms to 1 h, because the counters can rise thousands
+        /// of times a second. The next call includes all events since the last one.
         interval: Duration,
     },
 }
@@ -85,8 +85,8 @@ impl PressureSource {
     }
 }
 
-/// Refuses a folder of another file system: a trigger would overwrite a plain file, and a plain
-/// file never polls as ready.
+/// Checks that a folder lies on a cgroup2 file system. On another one, a trigger would overwrite a
+/// plain file, and a plain file never becomes ready.
 fn require_cgroup2(group: &Path) -> Result<(), PressureError> {
     let system = rustix::fs::statfs(group)
         .map_err(|error| PressureError::of_file(group, error.into(), PressureError::no_group))?;

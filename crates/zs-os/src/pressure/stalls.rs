@@ -1,7 +1,7 @@
-//! Time lost for want of memory: triggers on pressure stall information.
+//! Watches the time lost for want of memory, by triggers on pressure stall information.
 //!
-//! The format, the bounds of the window and the answers of poll are those of the kernel's document
-//! "PSI - Pressure Stall Information" (`accounting/psi.rst`).
+//! The kernel's document "PSI - Pressure Stall Information" (`accounting/psi.rst`) describes the
+//! format, the bounds of the window and the results of `poll`.
 
 use super::error::{PressureError, require_within};
 use super::trigger::StallTrigger;
@@ -16,20 +16,20 @@ use std::time::Duration;
 
 pub(super) const SYSTEM: &str = "/proc/pressure/memory";
 
-/// In a group's folder.
+/// The file in a group's folder.
 pub(super) const OF_GROUP: &str = "memory.pressure";
 
 const WINDOW: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
 impl StallTrigger {
-    /// `stall` lost within any `window`, both in whole microseconds (the rest is cut off).
+    /// Makes a trigger for `stall` lost within any `window`, both cut to whole microseconds.
     ///
-    /// A window that is not a multiple of 2 s takes `CAP_SYS_RESOURCE`, which shows when the
-    /// watcher is spawned: [`PressureError::Refused`].
+    /// A window that is not a multiple of 2 s needs `CAP_SYS_RESOURCE`. Without it, spawning the
+    /// watcher fails with [`PressureError::Refused`].
     ///
     /// # Errors
-    /// [`PressureError::OutOfBounds`] unless the window is 500 ms to 10 s, the kernel's bounds, and
-    /// the stall 1 us to the window.
+    /// [`PressureError::OutOfBounds`] unless the window is 500 ms to 10 s, as the kernel demands,
+    /// and the stall is 1 us to the window.
     pub fn new(stall: Duration, window: Duration) -> Result<Self, PressureError> {
         require_within("window", window, WINDOW)?;
         require_within("stall", stall, [Duration::from_micros(1), window])?;
@@ -37,7 +37,7 @@ impl StallTrigger {
     }
 }
 
-/// A file with a trigger, which goes when the file is closed.
+/// A file with a trigger. Closing the file removes the trigger.
 #[derive(Debug)]
 pub(super) struct StallsFile {
     path: PathBuf,
@@ -52,7 +52,7 @@ impl StallsFile {
             .write(true)
             .open(path)
             .map_err(failed)?;
-        // The system's file loses the last byte of what is written: the newline, not a digit.
+        // The system's file drops the last byte written. With a newline, no digit is lost.
         let line = format!("{trigger}\n");
         file.write_all(line.as_bytes()).map_err(|error| {
             if Errno::from_io_error(&error) == Some(Errno::INVAL) {
@@ -74,12 +74,12 @@ impl Watched for StallsFile {
         self.file.as_fd()
     }
 
-    /// Checks that the removal of a group wakes.
+    /// Returns `None`: the removal of a group wakes the thread.
     fn idle(&self) -> Option<Duration> {
         None
     }
 
-    /// Checks that the kernel wakes at most once in each window.
+    /// Returns 0: the kernel wakes the thread at most once in each window.
     fn rest(&self) -> Duration {
         Duration::ZERO
     }
@@ -146,7 +146,7 @@ mod tests {
             missing.starts_with("/proc/no-such-file: no pressure stall information; "),
             "{missing}"
         );
-        // Takes numbers only, of anybody.
+        // A file that takes only numbers, from any user.
         let refused = open("/proc/self/oom_score_adj");
         let expected = "/proc/self/oom_score_adj: trigger `some 200000 2000000` refused; ";
         assert!(refused.starts_with(expected), "{refused}");

@@ -1,12 +1,12 @@
-//! What is asked of a file of stalls.
+//! The threshold of lost time.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How much time must be lost, within which window, to count as pressure: time in which at least
-/// one task waits for memory.
+/// The lost time within a window that counts as pressure: time in which at least one task waits for
+/// memory.
 ///
-/// The default, 200 ms in 2 s, is what systemd gives to its services, and needs no privilege.
+/// The default, 200 ms in 2 s, is also the one of systemd for its services. It needs no privilege.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StallTrigger {
     pub(super) stall: Duration,
@@ -22,7 +22,7 @@ impl Default for StallTrigger {
     }
 }
 
-/// As it is written to the file: `some 200000 2000000`.
+/// The text that is written to the file: `some 200000 2000000`.
 impl fmt::Display for StallTrigger {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (stall, window) = (self.stall.as_micros(), self.window.as_micros());

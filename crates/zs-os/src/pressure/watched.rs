@@ -1,4 +1,4 @@
-//! A file to wait at, and what it tells.
+//! A file to wait for, and its events.
 
 use super::error::PressureError;
 use super::memory_events::MemoryEvents;
@@ -6,23 +6,24 @@ use rustix::event::PollFlags;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// The event of which a [`PressureWatcher`](super::PressureWatcher) tells.
+/// An event that a [`PressureWatcher`](super::PressureWatcher) reports.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Pressure {
-    /// Tasks lost as much time as the trigger says. At most once in each window of the trigger.
+    /// Tasks lost as much time as the trigger says. Reported at most once in each window of the
+    /// trigger.
     Stalled,
-    /// How often each limit was met since the last call, or since the watcher began. At least one
-    /// counter is not 0.
+    /// The number of times that each limit was met since the last call, or since the start. At
+    /// least one counter is not 0.
     Events(MemoryEvents),
-    /// The last call: nothing is watched any more, and why. A group that was removed is
+    /// The last call: watching has ended for this reason. If the group was removed, it is
     /// [`PressureError::GroupRemoved`].
     Ended(PressureError),
 }
 
-/// A file that the thread waits at.
+/// A file that the thread waits for.
 pub(super) trait Watched: Send {
-    /// Returns what to poll for [`PollFlags::PRI`].
+    /// Returns the file to poll for [`PollFlags::PRI`].
     fn file(&self) -> BorrowedFd<'_>;
 
     /// Returns the longest wait between two looks.
@@ -31,7 +32,7 @@ pub(super) trait Watched: Send {
     /// Returns the least time between two looks.
     fn rest(&self) -> Duration;
 
-    /// Returns what has happened; an error ends the watch. `woken` is the answer of the poll, empty
-    /// after an idle time.
+    /// Returns the event since the last look, if there was one. An error ends the watch. `woken` is
+    /// the result of `poll`, empty after an idle time.
     fn look(&mut self, woken: PollFlags) -> Result<Option<Pressure>, PressureError>;
 }

@@ -1,4 +1,4 @@
-//! The thread: waits, calls, rests, stops.
+//! The thread: it waits, calls the closure, rests, stops.
 
 use super::watched::{Pressure, Watched};
 use super::{PressureError, PressureSource};
@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Calls a closure whenever memory is short, until it is dropped.
+/// A thread that calls a closure whenever memory is short, until this is dropped.
 ///
-/// The closure runs on a thread of the watcher's own. What it gives back is up to it: `shrink` and
-/// `trim` of a pool, [`Arena::trim`](zs_mm::Arena::trim). Calls never overlap, and come no more
-/// often than once in the trigger's window, or in the interval of the source.
+/// The closure runs on the watcher's own thread. It decides which memory to give back, for example
+/// by `shrink` and `trim` of a pool, or by [`Arena::trim`](zs_mm::Arena::trim). Calls never
+/// overlap. They come at most once in each window of the trigger, or interval of the source.
 ///
-/// Dropping the value wakes the thread and waits until it has ended, which takes as long as a call
-/// that is under way; the closure may drop its own watcher, and is then called no more.
+/// Dropping the value wakes the thread and waits until it has ended, which may take as long as one
+/// call of the closure. The closure may drop its own watcher, and is then not called again.
 ///
-/// A closure that panics ends the watch, without a call for [`Pressure::Ended`]: the panic's
-/// message comes from the thread `zs-pressure`, [`is_running`](Self::is_running) says no, and
-/// [`stop`](Self::stop) hands the panic over.
+/// A panic of the closure ends the watch without a call for [`Pressure::Ended`]. Its message comes
+/// from the thread `zs-pressure`. Afterwards [`is_running`](Self::is_running) returns false, and
+/// [`stop`](Self::stop) returns the panic.
 ///
 /// ```no_run
 /// use std::{sync::Arc, time::Duration};
@@ -46,16 +46,15 @@ use std::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct PressureWatcher {
-    stop: Arc<Stop>,
+    stop: Arc<StopSignal>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl PressureWatcher {
-    /// Starts to watch `source`. What happened before counts for nothing.
+    /// Starts to watch `source`. Earlier events do not count.
     ///
     /// # Errors
-    /// If the source is not to be had: each [`PressureError`] says which file it is about, and what
-    /// to do.
+    /// [`PressureError`] if the source cannot be watched. Each error names its file and a remedy.
     pub fn spawn(
         source: &PressureSource,
         on_pressure: impl FnMut(&Pressure) + Send + 'static,
@@ -67,7 +66,7 @@ impl PressureWatcher {
         watched: Box<dyn Watched>,
         mut on_pressure: impl FnMut(&Pressure) + Send + 'static,
     ) -> Result<Self, PressureError> {
-        let stop = Arc::new(Stop::new().map_err(PressureError::Thread)?);
+        let stop = Arc::new(StopSignal::new().map_err(PressureError::Thread)?);
         let thread = thread::Builder::new().name("zs-pressure".to_owned());
         let thread = thread.spawn({
             let stop = Arc::clone(&stop);
@@ -83,18 +82,18 @@ impl PressureWatcher {
         })
     }
 
-    /// Says whether the source is still watched: not after [`Pressure::Ended`], nor after a panic
-    /// of the closure.
+    /// Says whether the source is still watched. It is not after [`Pressure::Ended`], nor after a
+    /// panic of the closure.
     pub fn is_running(&self) -> bool {
         self.thread
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Stops as a drop does, and tells how the closure fared.
+    /// Stops the watch as a drop does, and returns the outcome of the closure.
     ///
     /// # Errors
-    /// What the closure panicked with. Never if it is the closure that calls this.
+    /// The panic of the closure. Never if the closure itself calls this.
     pub fn stop(mut self) -> thread::Result<()> {
         self.end()
     }
@@ -111,15 +110,15 @@ impl PressureWatcher {
 
 impl Drop for PressureWatcher {
     fn drop(&mut self) {
-        // A closure that panicked has said so on its own thread.
+        // A panic of the closure was reported on its own thread.
         let _ = self.end();
     }
 }
 
-/// Calls until asked to stop. An error is why nothing can be watched any more.
+/// Watches until asked to stop. An error is the reason why watching has ended.
 fn watch(
     mut watched: Box<dyn Watched>,
-    stop: &Stop,
+    stop: &StopSignal,
     on_pressure: &mut impl FnMut(&Pressure),
 ) -> Result<(), PressureError> {
     while let Some(woken) = stop.wait_for(watched.file(), watched.idle())? {
@@ -133,21 +132,22 @@ fn watch(
     Ok(())
 }
 
-/// The wish to stop, in a form that poll understands.
+/// The request to stop, as a descriptor for `poll`.
 #[derive(Debug)]
-struct Stop(OwnedFd);
+struct StopSignal(OwnedFd);
 
-impl Stop {
+impl StopSignal {
     fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC)?))
     }
 
     fn ask(&self) {
-        // Nobody takes the count back, and it is too small to be full.
+        // The counter is never read, and 1 does not overflow it.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Waits until `file` is ready, or at most for a time; `None` as soon as the thread is to stop.
+    /// Waits until `file` is ready, for `time` at most. Returns `None` as soon as the thread should
+    /// stop.
     fn wait_for(
         &self,
         file: BorrowedFd<'_>,
@@ -162,7 +162,7 @@ impl Stop {
         Ok(stop.is_empty().then_some(file))
     }
 
-    /// Waits for a time; says, as soon as it is so, that the thread is to stop.
+    /// Waits for a time. Returns true as soon as the thread should stop.
     fn rest(&self, time: Duration) -> Result<bool, PressureError> {
         let mut files = [PollFd::new(&self.0, PollFlags::IN)];
         wait(&mut files, Some(time))?;
@@ -171,7 +171,7 @@ impl Stop {
 }
 
 fn wait(files: &mut [PollFd<'_>], time: Option<Duration>) -> Result<(), PressureError> {
-    // A time too long for the system's clock is for ever.
+    // A time too long for the system's clock means for ever.
     let time = time.and_then(|time| Timespec::try_from(time).ok());
     loop {
         match poll(files, time.as_ref()) {
@@ -192,7 +192,8 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Instant;
 
-    /// Pressure at every look, without a rest unless one is set; its file never wakes.
+    /// A source with pressure at every look, and a file that never wakes. It has no rest unless one
+    /// is set.
     struct Always {
         file: OwnedFd,
         idle: Option<Duration>,
@@ -243,12 +244,12 @@ mod tests {
             sender.send(format!("{pressure:?}")).expect("a receiver");
         });
         let watcher = watcher.expect("a thread");
-        // The sender goes with the closure, and that with the thread.
+        // The end of the thread drops the closure, and with it the sender.
         let calls: Vec<String> = calls.iter().collect();
         let ended = "Ended(GroupRemoved { path: \"/group\" })";
         assert_eq!(calls, ["Stalled", "Stalled", "Stalled", ended]);
         while watcher.is_running() {
-            // Its last instructions.
+            // The thread runs its last instructions.
             thread::yield_now();
         }
         watcher.stop().expect("no panic");
@@ -282,14 +283,14 @@ mod tests {
 
     #[test]
     fn a_burst_makes_one_call_in_each_interval() {
-        const CALLS: usize = 20;
-        let mut source = Always::new(Some(CALLS));
+        const CALLS: u32 = 20;
+        let mut source = Always::new(Some(CALLS as usize));
         source.rest = Duration::from_millis(3);
-        let least = source.rest * CALLS as u32;
+        let least = source.rest * CALLS;
         let start = Instant::now();
         let (sender, calls) = channel();
         let watcher = PressureWatcher::start(source, move |_| sender.send(()).expect("sent"));
-        assert_eq!(calls.iter().count(), CALLS + 1);
+        assert_eq!(calls.iter().count(), CALLS as usize + 1);
         assert!(start.elapsed() >= least, "{:?}", start.elapsed());
         drop(watcher);
     }
@@ -309,19 +310,19 @@ mod tests {
 
     #[test]
     fn the_closure_may_drop_its_own_watcher() {
-        let place = Arc::new(Mutex::new(None::<PressureWatcher>));
+        let slot = Arc::new(Mutex::new(None::<PressureWatcher>));
         let calls = Arc::new(AtomicUsize::new(0));
         let (sender, gone) = channel::<()>();
         let closure = {
-            let (place, calls) = (Arc::clone(&place), Arc::clone(&calls));
+            let (slot, calls) = (Arc::clone(&slot), Arc::clone(&calls));
             move |_: &Pressure| {
                 let _goes_with_the_closure = &sender;
-                drop(place.lock().expect("no panic").take());
+                drop(slot.lock().expect("no panic").take());
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         };
-        // The first call waits for the watcher to be there.
-        let mut held = place.lock().expect("no panic");
+        // The lock is held until the watcher is stored, so that the first call waits for it.
+        let mut held = slot.lock().expect("no panic");
         *held = Some(PressureWatcher::start(Always::new(None), closure).expect("a thread"));
         drop(held);
         assert!(gone.recv().is_err(), "the thread ended");

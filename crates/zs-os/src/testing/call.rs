@@ -1,4 +1,4 @@
-//! Calls to a backing.
+//! The calls to a backing that tests see.
 
 use zs_mm::{Advice, RegionKind, ZoneKind};
 

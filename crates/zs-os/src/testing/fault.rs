@@ -9,17 +9,17 @@ use zs_sync::may_call_out;
 /// The calls that fail, counted from 1 since [`FaultControl::set`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// None.
+    /// No call.
     Never,
-    /// The n-th alone.
+    /// The n-th call only.
     Nth(u64),
-    /// The n-th and all after it.
+    /// The n-th call and all after it.
     From(u64),
-    /// Every k-th.
+    /// Every k-th call.
     Every(u64),
 }
 
-/// The number of a [`Fault`] in the top two bits, its count below.
+/// The shift of the kind of a [`Fault`]: it lies in the top two bits, and its count below.
 const MODE_SHIFT: u32 = 62;
 const COUNT_MASK: u64 = (1 << MODE_SHIFT) - 1;
 
@@ -47,15 +47,14 @@ impl Fault {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Calls since the fault was set.
+    /// The calls since the fault was set.
     since: AtomicU64,
     calls: AtomicU64,
     failed: AtomicU64,
     fault: AtomicU64,
 }
 
-/// The levers of a [`FaultBacking`]; clones pull the same ones, also while an arena has the
-/// backing.
+/// The control of a [`FaultBacking`]. Clones control the same backing, also while an arena owns it.
 #[derive(Debug, Clone, Default)]
 pub struct FaultControl(Arc<[Counters; 4]>);
 
@@ -75,29 +74,29 @@ impl FaultControl {
         }
     }
 
-    /// Calls of a kind so far, failed ones too.
+    /// Returns the calls of a kind so far, also failed ones.
     pub fn calls(&self, call: Call) -> u64 {
         self.0[call as usize].calls.load(Ordering::Relaxed)
     }
 
-    /// Calls of a kind that were failed on purpose so far.
+    /// Returns the calls of a kind that were made to fail so far.
     pub fn failed(&self, call: Call) -> u64 {
         self.0[call as usize].failed.load(Ordering::Relaxed)
     }
 }
 
-/// A test tool: passes every call on to another backing, or fails it on demand.
+/// A test tool that forwards each call to another backing, or fails it on demand.
 ///
-/// Every call also panics if a lock of the core is held by the calling thread (debug builds know).
+/// In debug builds each call also panics if the calling thread holds a lock of the core.
 pub type FaultBacking<B> = WatchedBacking<B, FaultControl>;
 
 impl<B: Backing> FaultBacking<B> {
-    /// Wraps a backing; nothing fails yet.
+    /// Wraps a backing. No call fails yet.
     pub fn new(inner: B) -> Self {
         Self::watched(inner, FaultControl::default())
     }
 
-    /// Returns the levers, to be kept when the backing goes into an arena.
+    /// Returns the control, to keep when the backing is moved into an arena.
     pub fn control(&self) -> FaultControl {
         self.watcher().clone()
     }
@@ -154,7 +153,8 @@ mod tests {
         assert!(!control.fails(Call::Commit, RegionKind::Payload));
     }
 
-    /// Several ranges go to the wrapped backing as one call, up to the first that is to fail.
+    /// Several ranges go to the wrapped backing as one call, up to the first range that should
+    /// fail.
     #[test]
     fn the_nth_of_several_ranges_fails() {
         let backing = FaultBacking::new(HeapBacking::new(4096));

@@ -1,4 +1,4 @@
-//! Ordinary memory behind the contract of a backing.
+//! A backing of ordinary heap memory.
 
 use crate::short_lock::short_lock;
 use core::ptr::NonNull;
@@ -10,20 +10,20 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 /// The byte that fills payload while it is decommitted.
 pub const POISON: u8 = 0xdb;
 
-/// What a decommitted granule is compared with, so many bytes at a time.
+/// Poison to compare decommitted granules with.
 static POISONED_BYTES: [u8; 4096] = [POISON; 4096];
 
-/// A granule that was never committed: zero, as it was allocated.
+/// The state of a granule that was never committed: it is zero, as allocated.
 const FRESH: u8 = 0;
 const COMMITTED: u8 = 1;
-/// A granule of payload that was given back: full of poison.
+/// The state of a granule of payload that was given back: it is full of poison.
 const POISONED: u8 = 2;
 
-/// A test tool: zeroed memory from the ordinary allocator.
+/// A test tool: a backing of zeroed memory from the ordinary allocator.
 ///
-/// The granule can be set, and every sanitizer and model checker knows the memory. Payload is
-/// poisoned when it is given back, and the poison is checked when it is committed again or
-/// released: a write to memory that was given back panics there. Every region is allocated whole.
+/// Any granule is possible, and sanitizers and model checkers know the memory. Payload is poisoned
+/// when it is given back, and the poison is checked when it is committed again or released. So a
+/// write to memory that was given back causes a panic there. Each region is allocated as a whole.
 #[derive(Debug)]
 pub struct HeapBacking {
     granule: usize,
@@ -32,24 +32,24 @@ pub struct HeapBacking {
 
 #[derive(Debug)]
 struct Region {
-    place: NonNull<u8>,
+    base: NonNull<u8>,
     len: usize,
-    /// What the allocator gave, and was asked for: the region lies in it.
+    /// The allocation that the region lies in, and its layout.
     allocation: NonNull<u8>,
     layout: Layout,
     /// One of the states above for each granule.
     states: Box<[AtomicU8]>,
 }
 
-// SAFETY: `place` and `allocation` are addresses of memory that is tied to no thread; its bytes are
+// SAFETY: `base` and `allocation` are addresses of memory that is tied to no thread; its bytes are
 // touched under the contract of the backing only.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
 impl HeapBacking {
-    /// Makes a backing with a granule of `granule` bytes. One that is no power of two is passed on
-    /// as it is: the arena refuses it.
+    /// Makes a backing with a granule of `granule` bytes. A number that is no power of two is not
+    /// changed: the arena refuses it.
     pub fn new(granule: usize) -> Self {
         Self {
             granule,
@@ -60,16 +60,16 @@ impl HeapBacking {
     /// Returns the region of an address, and the numbers of the granules from there.
     fn find(
         &self,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Option<(Arc<Region>, core::ops::Range<usize>)> {
-        let address = place.addr().get();
+        let address = base.addr().get();
         let regions = short_lock(&self.regions);
         let region = regions.iter().find(|region| {
-            let start = region.place.addr().get();
+            let start = region.base.addr().get();
             start <= address && address + len <= start + region.len
         })?;
-        let first = (address - region.place.addr().get()) / self.granule;
+        let first = (address - region.base.addr().get()) / self.granule;
         Some((Arc::clone(region), first..first + len / self.granule))
     }
 
@@ -77,16 +77,16 @@ impl HeapBacking {
     fn granule_of(&self, region: &Region, granule: usize) -> NonNull<u8> {
         debug_assert!(granule < region.states.len());
         // SAFETY: the region has a state for each of its granules, so this one lies in it.
-        unsafe { region.place.add(granule * self.granule) }
+        unsafe { region.base.add(granule * self.granule) }
     }
 
-    /// Panics if somebody wrote to a granule that was given back.
+    /// Panics if a granule was written to after it was given back.
     ///
     /// # Safety
     /// The granule lies in a region, and nobody writes to it.
-    unsafe fn check_poison(&self, place: NonNull<u8>) {
+    unsafe fn check_poison(&self, base: NonNull<u8>) {
         // SAFETY: heap memory is initialised from the start; the rest by contract.
-        let bytes = unsafe { core::slice::from_raw_parts(place.as_ptr(), self.granule) };
+        let bytes = unsafe { core::slice::from_raw_parts(base.as_ptr(), self.granule) };
         let mut chunks = bytes.chunks(POISONED_BYTES.len());
         assert!(
             chunks.all(|chunk| *chunk == POISONED_BYTES[..chunk.len()]),
@@ -94,14 +94,14 @@ impl HeapBacking {
         );
     }
 
-    /// Zeroes a granule of a table, which others may be reading.
+    /// Zeroes a granule of a table, which other threads may read meanwhile.
     ///
     /// # Safety
     /// The granule lies in a table region, and nobody writes to it.
-    unsafe fn zero_table(&self, place: NonNull<u8>) {
+    unsafe fn zero_table(&self, base: NonNull<u8>) {
         for offset in (0..self.granule).step_by(size_of::<AtomicU64>()) {
             // SAFETY: the offset is within the granule.
-            let word = unsafe { place.add(offset) }.cast::<AtomicU64>();
+            let word = unsafe { base.add(offset) }.cast::<AtomicU64>();
             // SAFETY: granules are aligned for words, valid while the region is; concurrent
             // readers read atomic cells.
             unsafe { word.as_ref() }.store(0, Ordering::Relaxed);
@@ -129,31 +129,31 @@ unsafe impl Backing for HeapBacking {
         if len == 0 || !len.is_multiple_of(self.granule) || !align.is_power_of_two() {
             return Err(BackingError);
         }
-        // Aligned here: an allocator that is asked for more than a word's alignment writes all the
-        // zeros itself, and otherwise takes what the system has zeroed.
+        // The region is aligned here. An allocator that must align to more than a word writes all
+        // zeros itself; otherwise it uses memory that the system has zeroed.
         let wanted = len.checked_add(align).ok_or(BackingError)?;
         let layout = Layout::array::<u8>(wanted).map_err(|_| BackingError)?;
         // SAFETY: the layout is not empty.
         let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(BackingError)?;
         let skipped = allocation.addr().get().wrapping_neg() & (align - 1);
         // SAFETY: less than `align` bytes further there are still `len`.
-        let place = unsafe { allocation.add(skipped) };
+        let base = unsafe { allocation.add(skipped) };
         let states = (0..len / self.granule).map(|_| AtomicU8::new(FRESH));
         short_lock(&self.regions).push(Arc::new(Region {
-            place,
+            base,
             len,
             allocation,
             layout,
             states: states.collect(),
         }));
-        Ok(place)
+        Ok(base)
     }
 
-    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no
-    /// more.
+    /// Accepts every kind of zone, and makes them all of the same memory. That is enough for tests
+    /// of tiers.
     unsafe fn place_zone(
         &self,
-        _place: NonNull<u8>,
+        _base: NonNull<u8>,
         _len: usize,
         _kind: ZoneKind,
         _node: Option<u32>,
@@ -161,9 +161,9 @@ unsafe impl Backing for HeapBacking {
         Ok(())
     }
 
-    unsafe fn release(&self, kind: RegionKind, place: NonNull<u8>, _len: usize) {
+    unsafe fn release(&self, kind: RegionKind, base: NonNull<u8>, _len: usize) {
         let mut regions = short_lock(&self.regions);
-        let Some(at) = regions.iter().position(|region| region.place == place) else {
+        let Some(at) = regions.iter().position(|region| region.base == base) else {
             debug_assert!(false, "released what was not reserved");
             return;
         };
@@ -182,19 +182,19 @@ unsafe impl Backing for HeapBacking {
     unsafe fn commit(
         &self,
         _kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
-        let (region, granules) = self.find(place, len).ok_or(BackingError)?;
+        let (region, granules) = self.find(base, len).ok_or(BackingError)?;
         for granule in granules {
-            // Relaxed: who uses a range of payload is ordered by the arena; a table's are not
-            // changed here.
+            // Relaxed: the arena orders the uses of a range of payload, and the contents of tables
+            // are not changed here.
             if region.states[granule].swap(COMMITTED, Ordering::Relaxed) == POISONED {
-                let place = self.granule_of(&region, granule);
+                let base = self.granule_of(&region, granule);
                 // SAFETY: poisoned payload, which nobody uses until this call is done.
-                unsafe { self.check_poison(place) };
+                unsafe { self.check_poison(base) };
                 // SAFETY: as above.
-                unsafe { place.write_bytes(0, self.granule) };
+                unsafe { base.write_bytes(0, self.granule) };
             }
         }
         Ok(())
@@ -203,24 +203,24 @@ unsafe impl Backing for HeapBacking {
     unsafe fn decommit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
-        let (region, granules) = self.find(place, len).ok_or(BackingError)?;
+        let (region, granules) = self.find(base, len).ok_or(BackingError)?;
         for granule in granules {
-            let place = self.granule_of(&region, granule);
+            let base = self.granule_of(&region, granule);
             if kind == RegionKind::Table {
                 // SAFETY: by contract nobody writes to the range meanwhile.
-                unsafe { self.zero_table(place) };
+                unsafe { self.zero_table(base) };
                 region.states[granule].store(FRESH, Ordering::Relaxed);
             } else {
                 // SAFETY: by contract nobody reads or writes the range meanwhile.
-                unsafe { place.write_bytes(POISON, self.granule) };
+                unsafe { base.write_bytes(POISON, self.granule) };
                 region.states[granule].store(POISONED, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    unsafe fn advise(&self, _place: NonNull<u8>, _len: usize, _advice: Advice) {}
+    unsafe fn advise(&self, _base: NonNull<u8>, _len: usize, _advice: Advice) {}
 }

@@ -5,9 +5,9 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `heap` | ordinary memory: any granule, any sanitizer, models; poisons what is given back |
-//! | `strict` | mappings: a touch of what is not committed faults |
+//! | `strict` | mappings: touching memory that is not committed faults |
 //! | `call` | calls to a backing |
-//! | `watched` | wraps a backing: a watcher sees each call, and may fail it |
+//! | `watched` | a wrapper: its watcher sees each call, and may fail it |
 //! | `fault` | a watcher: fails calls on demand, checks that no lock is held |
 //! | `record` | a watcher: keeps a list of the calls |
 //! | `test_host` | a host whose clock and CPU are set by hand |

@@ -1,16 +1,16 @@
-//! A backing that faults at every touch of what is not committed.
+//! A backing that faults when memory is touched that is not committed.
 
 use crate::map;
-use crate::page::os_page_size;
+use crate::page_size::os_page_size;
 use core::ptr::NonNull;
 use rustix::mm::{MprotectFlags, ProtFlags};
 use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
-/// A test tool: mappings whose uncommitted payload cannot be read, and whose uncommitted tables
-/// cannot be written; a program that does so dies by a segmentation fault at the very instruction.
+/// A test tool: a backing whose uncommitted payload cannot be read, and whose uncommitted tables
+/// cannot be written. A program that does so dies by a segmentation fault at that instruction.
 ///
-/// Each change of protection may cut a mapping in two, of which a process has some 65 000: for
-/// small arenas.
+/// Use it for small arenas: each change of protection may cut a mapping in two, and a process may
+/// have some 65 000 mappings.
 #[derive(Debug)]
 pub struct StrictBacking {
     granule: usize,
@@ -28,8 +28,8 @@ impl StrictBacking {
         Self::with_granule(0)
     }
 
-    /// Makes a backing with a granule of `granule` bytes, raised to a page of the operating system.
-    /// A number that is no power of two is passed on as it is: the arena refuses it.
+    /// Makes a backing with a granule of `granule` bytes, but of one page of the operating system
+    /// at least. A number that is no power of two is not changed: the arena refuses it.
     pub fn with_granule(granule: usize) -> Self {
         Self {
             granule: granule.max(os_page_size()),
@@ -49,12 +49,12 @@ fn reserved_protection(kind: RegionKind) -> (ProtFlags, MprotectFlags) {
 /// # Safety
 /// The range is a region's, and nobody touches it in a way that its new protection forbids.
 unsafe fn protect(
-    place: NonNull<u8>,
+    base: NonNull<u8>,
     len: usize,
     protection: MprotectFlags,
 ) -> Result<(), BackingError> {
     // SAFETY: by contract.
-    let outcome = unsafe { rustix::mm::mprotect(place.as_ptr().cast(), len, protection) };
+    let outcome = unsafe { rustix::mm::mprotect(base.as_ptr().cast(), len, protection) };
     outcome.map_err(|_| BackingError)
 }
 
@@ -73,17 +73,17 @@ unsafe impl Backing for StrictBacking {
         len: usize,
         align: usize,
     ) -> Result<NonNull<u8>, BackingError> {
-        let place = map::reserve(reserved_protection(kind).0, len, align)?;
+        let base = map::reserve(reserved_protection(kind).0, len, align)?;
         // SAFETY: the region was just made, and is ours.
-        unsafe { map::advise_region(place, len) };
-        Ok(place)
+        unsafe { map::advise_region(base, len) };
+        Ok(base)
     }
 
-    /// Every zone is made of the same, whatever it is called: tests of an arena's tiers need no
-    /// more.
+    /// Accepts every kind of zone, and makes them all of the same memory. That is enough for tests
+    /// of tiers.
     unsafe fn place_zone(
         &self,
-        _place: NonNull<u8>,
+        _base: NonNull<u8>,
         _len: usize,
         _kind: ZoneKind,
         _node: Option<u32>,
@@ -91,41 +91,41 @@ unsafe impl Backing for StrictBacking {
         Ok(())
     }
 
-    unsafe fn release(&self, _kind: RegionKind, place: NonNull<u8>, len: usize) {
+    unsafe fn release(&self, _kind: RegionKind, base: NonNull<u8>, len: usize) {
         // SAFETY: by contract the whole of one region, which nobody uses any more.
-        unsafe { map::release(place, len) };
+        unsafe { map::release(base, len) };
     }
 
     unsafe fn commit(
         &self,
         _kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         // SAFETY: by contract whole granules of a region; nothing is forbidden that was allowed.
-        unsafe { protect(place, len, MprotectFlags::READ | MprotectFlags::WRITE) }
+        unsafe { protect(base, len, MprotectFlags::READ | MprotectFlags::WRITE) }
     }
 
     unsafe fn decommit(
         &self,
         kind: RegionKind,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
     ) -> Result<(), BackingError> {
         // SAFETY: by contract nobody writes to the range meanwhile, nor reads it if it is payload.
-        unsafe { protect(place, len, reserved_protection(kind).1) }?;
+        unsafe { protect(base, len, reserved_protection(kind).1) }?;
         // SAFETY: by contract whole granules of a region, whose contents may go.
-        let outcome = unsafe { map::discard(place, len) };
+        let outcome = unsafe { map::discard(base, len) };
         if outcome.is_err() {
             // SAFETY: as for `commit`; the range stays committed. Undoing a change that was
             // possible needs no new mapping.
-            let _ = unsafe { protect(place, len, MprotectFlags::READ | MprotectFlags::WRITE) };
+            let _ = unsafe { protect(base, len, MprotectFlags::READ | MprotectFlags::WRITE) };
         }
         outcome
     }
 
-    unsafe fn advise(&self, place: NonNull<u8>, len: usize, advice: Advice) {
+    unsafe fn advise(&self, base: NonNull<u8>, len: usize, advice: Advice) {
         // SAFETY: by contract a pageblock of a region.
-        unsafe { map::advise_block(place, len, advice) };
+        unsafe { map::advise_block(base, len, advice) };
     }
 }

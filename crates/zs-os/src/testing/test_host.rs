@@ -6,14 +6,14 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use zs_sync::{AtomicU32, Host};
 
-/// No CPU was set: the real one counts.
+/// Stands for the real CPU: none was set.
 const REAL_CPU: usize = usize::MAX;
 
-/// Every leaked host, so that a leak detector finds them reachable.
+/// All leaked hosts, so that a leak detector finds them reachable.
 static LEAKED: Mutex<Vec<&'static TestHost>> = Mutex::new(Vec::new());
 
-/// A host for tests: a clock that stands still until it is set, a CPU that can be chosen, a count
-/// of yields, and the parking of [`OsHost`](crate::OsHost).
+/// A host for tests. Its clock stands still until it is set, its CPU can be chosen, it counts
+/// yields, and it parks like [`OsHost`](crate::OsHost).
 #[derive(Debug)]
 pub struct TestHost {
     now_ns: AtomicU64,
@@ -31,7 +31,7 @@ impl TestHost {
         }
     }
 
-    /// Makes a host that lives as long as the process, as an arena asks.
+    /// Makes a host that lives as long as the process, as an arena needs it.
     pub fn leak(now_ns: u64) -> &'static Self {
         let host: &'static Self = Box::leak(Box::new(Self::new(now_ns)));
         short_lock(&LEAKED).push(host);
@@ -43,30 +43,30 @@ impl TestHost {
         self.now_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// Moves the clock forward by so many nanoseconds.
+    /// Moves the clock forward by `by` nanoseconds.
     pub fn advance_ns(&self, by: u64) {
         self.now_ns.fetch_add(by, Ordering::Relaxed);
     }
 
-    /// Sets the CPU that every thread is told it runs on.
+    /// Sets the CPU that [`Host::cpu`] returns on every thread.
     pub fn set_cpu(&self, cpu: usize) {
         self.cpu.store(cpu, Ordering::Relaxed);
     }
 
-    /// Returns how often a thread let others run, as whoever waits for a copy or a table page does.
+    /// Returns the number of yields: a thread yields while it waits for a copy or for a page of a
+    /// table.
     pub fn yields(&self) -> u64 {
         self.yields.load(Ordering::Relaxed)
     }
 }
 
-/// Returns the CPU that the caller runs on.
+/// Returns the CPU of the calling thread.
 #[cfg(not(zs_schedule))]
 fn real_cpu() -> usize {
     HOST.cpu()
 }
 
-/// Returns a CPU for each thread: in a seeded schedule nothing follows from where a thread happens
-/// to run.
+/// Returns a CPU that is fixed for each thread: a seeded schedule must not depend on the real one.
 #[cfg(zs_schedule)]
 fn real_cpu() -> usize {
     zs_sync::schedule::thread_index().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! A backing inside another one that sees each call, and may fail it.
+//! A wrapper around a backing, whose watcher sees each call and may fail it.
 
 use super::{Call, Recorded};
 use core::fmt;
@@ -7,25 +7,25 @@ use zs_mm::{Advice, Backing, BackingError, RegionKind, ZoneKind, ZoneRefusal};
 
 /// Sees the calls to a [`WatchedBacking`].
 pub trait Watcher: Send + Sync + fmt::Debug {
-    /// Sees that a call begins, of any kind.
+    /// Notes that a call of any kind begins.
     fn begin(&self) {}
 
-    /// Says whether a call is to fail. May wait: the call is made when it returns.
+    /// Says whether a call should fail. May block: the call is made after this returns.
     fn fails(&self, call: Call, kind: RegionKind) -> bool {
         let _ = (call, kind);
         false
     }
 
-    /// Sees a call that was made, and succeeded.
+    /// Notes a call that succeeded.
     fn done(&self, call: Recorded) {
         let _ = call;
     }
 }
 
-/// A test tool: passes every call on to another backing, unless its watcher fails it.
+/// A test tool that forwards each call to another backing, unless its watcher fails the call.
 ///
-/// Nothing is left to the defaults of [`Backing`]: several ranges go on as several, and a fork is
-/// seen as the other backing sees it.
+/// It overrides every default of [`Backing`]: several ranges are forwarded as one call, and forks
+/// are seen as by the inner backing.
 #[derive(Debug)]
 pub struct WatchedBacking<B, W> {
     inner: B,
@@ -133,7 +133,7 @@ unsafe impl<B: Backing, W: Watcher> Backing for WatchedBacking<B, W> {
         Ok(())
     }
 
-    /// As one call, of the ranges before the first that is to fail.
+    /// Forwards, as one call, the ranges before the first one that should fail.
     unsafe fn decommit_runs(&self, kind: RegionKind, runs: &[(NonNull<u8>, usize)]) -> usize {
         let refused = runs
             .iter()

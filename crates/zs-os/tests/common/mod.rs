@@ -1,15 +1,15 @@
-//! A region of a backing, as the tests of backings use it.
+//! A region of a backing, for the tests of backings.
 
 #![expect(clippy::expect_used, reason = "helpers of tests, which end the test")]
 
 use std::ptr::NonNull;
 use zs_mm::{Backing, BackingError, RegionKind, ZoneKind};
 
-/// A region of some granules that is released at the end.
+/// A region of some granules, released when this is dropped.
 pub(crate) struct Region<'a> {
     backing: &'a dyn Backing,
     kind: RegionKind,
-    pub(crate) place: NonNull<u8>,
+    pub(crate) base: NonNull<u8>,
     pub(crate) granule: usize,
     pub(crate) len: usize,
 }
@@ -23,22 +23,22 @@ impl<'a> Region<'a> {
     ) -> Self {
         let granule = backing.granule();
         let len = granules * granule;
-        let place = backing.reserve(kind, len, align).expect("address space");
-        assert_eq!(place.as_ptr().align_offset(align), 0, "aligned to {align}");
+        let base = backing.reserve(kind, len, align).expect("address space");
+        assert_eq!(base.as_ptr().align_offset(align), 0, "aligned to {align}");
         Self {
             backing,
             kind,
-            place,
+            base,
             granule,
             len,
         }
     }
 
-    /// Makes the whole region a zone of a kind, if it is payload.
+    /// Makes the whole region a zone of one kind, if it is payload.
     pub(crate) fn of(self, zone: ZoneKind) -> Self {
         if self.kind == RegionKind::Payload {
             // SAFETY: the region was just reserved, and nobody uses it.
-            let placed = unsafe { self.backing.place_zone(self.place, self.len, zone, None) };
+            let placed = unsafe { self.backing.place_zone(self.base, self.len, zone, None) };
             placed.expect("a zone of this kind");
         }
         self
@@ -47,7 +47,7 @@ impl<'a> Region<'a> {
     pub(crate) fn at(&self, granule: usize) -> NonNull<u8> {
         assert!(granule * self.granule < self.len);
         // SAFETY: just checked to be inside.
-        unsafe { self.place.add(granule * self.granule) }
+        unsafe { self.base.add(granule * self.granule) }
     }
 
     pub(crate) fn commit(&self, first: usize, count: usize) -> Result<(), BackingError> {
@@ -66,7 +66,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// The first and the last byte of a granule; it is committed, or of a table.
+    /// Returns the first and the last byte of a granule, which is committed or of a table.
     pub(crate) fn ends(&self, granule: usize) -> (u8, u8) {
         // SAFETY: readable as said above.
         let first = unsafe { self.at(granule).read_volatile() };
@@ -86,6 +86,6 @@ impl<'a> Region<'a> {
 impl Drop for Region<'_> {
     fn drop(&mut self) {
         // SAFETY: reserved so, and released here alone.
-        unsafe { self.backing.release(self.kind, self.place, self.len) };
+        unsafe { self.backing.release(self.kind, self.base, self.len) };
     }
 }

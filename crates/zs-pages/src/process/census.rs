@@ -1,8 +1,8 @@
-//! All pages of one process that may be sampled, counted before any is read.
+//! All pages of one process that may be sampled. They are counted before any page is read.
 
 use super::pagemap::Pagemap;
 use super::proc_dir::{ProcDir, Stat, sum_of};
-use super::scan_ioctl::Kind;
+use super::scan_ioctl::PageKind;
 use super::seen::{ObjectId, Seen, Sharing};
 use super::shared_memory::SharedMemory;
 use super::smaps::{self, Mapping, Skip};
@@ -11,61 +11,61 @@ use std::io;
 use std::ops::Range;
 use std::process;
 
-/// Parts of a process's pages that count alike, in this order.
+/// The number of strata: parts of a process's pages with one weight each, in this order.
 pub const STRATA: usize = 3;
 
-/// The stratum of anonymous pages that are its own, or were first met here.
+/// The stratum of anonymous pages that only this process has, or that were found here first.
 pub(super) const OWN: usize = 0;
 
-/// The stratum of anonymous pages that it shares, the system does not say with whom.
+/// The stratum of anonymous pages that it shares with processes which the system does not tell.
 pub(super) const HIDDEN: usize = 1;
 
-/// The stratum of pages of shared memory that were first met here.
+/// The stratum of pages of shared memory that were found here first.
 pub(super) const SHARED_MEMORY: usize = 2;
 
-/// The pages of a stratum.
-pub(super) fn kind_of(stratum: usize) -> Kind {
+/// Returns the kind of the pages of a stratum.
+pub(super) fn kind_of(stratum: usize) -> PageKind {
     match stratum {
-        SHARED_MEMORY => Kind::SharedMemory,
-        _ => Kind::Anonymous,
+        SHARED_MEMORY => PageKind::SharedMemory,
+        _ => PageKind::Anonymous,
     }
 }
 
-/// Pages in a row, by number (address over page size).
+/// Consecutive pages, by page number (address divided by page size).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct PageRun {
     pub(super) start: u64,
     pub(super) pages: u64,
 }
 
-/// Pages that count alike.
+/// Pages with one weight.
 #[derive(Debug, Default)]
 pub(super) struct Stratum {
-    /// In the order of their addresses.
-    pub(super) runs: Vec<Run>,
+    /// The runs of pages, in the order of their addresses.
+    pub(super) runs: Vec<PageRun>,
     pub(super) pages: u64,
-    /// The weight of one of them.
+    /// The weight of each page.
     pub(super) weight: f64,
 }
 
-/// The pages of a process that may be sampled, at one moment: anonymous ones, in memory or in swap,
-/// and, where that is asked for, those of shared memory that it has mapped.
+/// The pages of a process that may be sampled, at one moment: anonymous pages, in memory or in
+/// swap, and, if requested, the pages of shared memory that it has mapped.
 #[derive(Debug)]
 pub(super) struct Census {
     pub(super) pid: u32,
     pub(super) stat: Stat,
     pub(super) strata: [Stratum; STRATA],
     pub(super) swapped: u64,
-    /// Pages that were counted for a process before.
+    /// Pages that were counted for an earlier process.
     pub(super) counted_elsewhere: u64,
     pub(super) skipped: Skipped,
-    /// Its proportional share of shared memory, in bytes, if the system tells.
+    /// Its proportional share of shared memory in bytes, if the system tells.
     pub(super) shared_memory: Option<u64>,
 }
 
 impl Census {
-    /// Counts a process's pages, those of shared memory if `shared`; those that `seen` knows
-    /// already belong to somebody else.
+    /// Counts the pages of a process, with shared memory if `shared`. Pages in `seen` were counted
+    /// for an earlier process.
     pub(super) fn take(
         pid: u32,
         page: u64,
@@ -87,7 +87,7 @@ impl Census {
             return Err(UnreadReason::Zombie);
         }
         check_leader(pid, &dir)?;
-        // Asked for here, so that nobody is counted who cannot be read.
+        // Opened here, so that a process that cannot be read is not counted.
         dir.file("mem")
             .map_err(|source| UnreadReason::of("mem", &dir, source))?;
         let mut census = Self {
@@ -127,7 +127,7 @@ impl Census {
         }
         let map = Pagemap::open(dir, page);
         let map = map.map_err(|source| UnreadReason::of("pagemap", dir, source))?;
-        let mut count = Count {
+        let mut count = Counting {
             census: self,
             map,
             page,
@@ -147,8 +147,8 @@ impl Census {
         self.weigh(dir, page, skipped_anonymous)
     }
 
-    /// Own pages count whole, and so do those of shared memory; the others what is left of the
-    /// proportional share of all anonymous pages.
+    /// Sets the weights. Own pages and pages of shared memory have weight 1. The hidden pages get
+    /// the rest of the proportional share of all anonymous pages.
     fn weigh(
         &mut self,
         dir: &ProcDir,
@@ -169,7 +169,7 @@ impl Census {
             return Ok(());
         }
         let share = sum(&["Pss_Anon", "SwapPss"]);
-        // Without the file nothing is known of the weight; without the lines, as little.
+        // Without the file, or without its lines, the weight is not known.
         let share = match (share, rollup) {
             (Some(share), _) => share,
             (None, Err(reason)) => return Err(reason),
@@ -178,14 +178,14 @@ impl Census {
                 return Err(UnreadReason::Read { file: FILE, source });
             }
         };
-        // The share has those that are left out in it; they count whole there, as far as is known.
+        // The share includes pages that are left out. They are taken to count in full there.
         let left = share.saturating_sub(own + skipped_anonymous) as f64;
         hidden.weight = (left / (hidden.pages * page) as f64).clamp(0.0, 1.0);
         Ok(())
     }
 
-    /// Opens the folder of the process, unless its number is another's by now, or it runs another
-    /// program.
+    /// Opens the folder of the process. Fails if its number belongs to another process by now, or
+    /// if it runs another program.
     pub(super) fn reopen(&self) -> Result<ProcDir, UnreadReason> {
         let (dir, now) = ProcDir::of_process(self.pid).map_err(|_| UnreadReason::Ended)?;
         if self.stat.is_same_program(&now) {
@@ -196,19 +196,19 @@ impl Census {
     }
 }
 
-/// The counting of a process's mappings.
-struct Count<'a> {
+/// The state of counting the mappings of a process.
+struct Counting<'a> {
     census: &'a mut Census,
     map: Pagemap,
     page: u64,
     seen: &'a mut Seen,
     memory: SharedMemory,
-    /// Bytes of anonymous pages that are left out, hugetlb pages not counted.
+    /// Bytes of anonymous pages that are left out, without hugetlb pages.
     skipped_anonymous: u64,
 }
 
-impl Count<'_> {
-    /// Counts a mapping; returns the bytes of anonymous pages that were to be found in it.
+impl Counting<'_> {
+    /// Counts a mapping. Returns the bytes of anonymous pages that it should contain.
     fn mapping(&mut self, mapping: &Mapping, shared: bool) -> io::Result<u64> {
         let object = self.memory.object(&mapping.file).filter(|_| shared);
         if let Some(reason) = mapping.skip {
@@ -221,7 +221,8 @@ impl Count<'_> {
         if let Some(object) = object {
             self.shared_memory(mapping, object)?;
         }
-        // Of shared memory, what is in swap counts there, but no page of the process says so.
+        // For shared memory, the kernel's figure includes pages in swap, which no entry of the
+        // process shows.
         let is_known = self.memory.object(&mapping.file).is_none();
         Ok(if is_known { mapping.anonymous } else { 0 })
     }
@@ -240,8 +241,8 @@ impl Count<'_> {
         self.census.skipped.add(reason, bytes);
     }
 
-    /// Returns the number of bytes of hugetlb pages that several mappings show, unless they were
-    /// counted before. Which of a mapping's pages they are is not told: they are taken to be spread
+    /// Returns the bytes of shared hugetlb pages of a mapping that were not counted before. The
+    /// system does not tell which pages of the mapping they are, so they are taken to be spread
     /// evenly.
     fn huge_pages(&mut self, mapping: &Mapping) -> u64 {
         let object = self.memory.any_object(&mapping.file);
@@ -250,15 +251,16 @@ impl Count<'_> {
         let mut fresh = 0;
         let count = &mut |run: Range<u64>| fresh += run.end - run.start;
         self.seen.objects.add(object, start..start + len, count);
-        (u128::from(mapping.shared_huge) * u128::from(fresh) / u128::from(len)) as u64
+        let part = u128::from(mapping.shared_huge) * u128::from(fresh) / u128::from(len);
+        u64::try_from(part).unwrap_or(u64::MAX)
     }
 
     fn anonymous(&mut self, mapping: &Mapping) -> io::Result<()> {
         let (census, seen) = (&mut *self.census, &mut *self.seen);
         let addresses = mapping.addresses.clone();
         self.map
-            .pages(Kind::Anonymous, addresses, &mut |number, entry| {
-                let stratum = match seen.places.look(entry) {
+            .pages(PageKind::Anonymous, addresses, &mut |number, entry| {
+                let stratum = match seen.locations.look(entry) {
                     Sharing::Own => OWN,
                     Sharing::Hidden => HIDDEN,
                     Sharing::Again => {
@@ -267,7 +269,7 @@ impl Count<'_> {
                     }
                 };
                 census.swapped += u64::from(entry.is_swapped());
-                census.strata[stratum].add(Run {
+                census.strata[stratum].add(PageRun {
                     start: number,
                     pages: 1,
                 });
@@ -275,14 +277,14 @@ impl Count<'_> {
     }
 
     fn shared_memory(&mut self, mapping: &Mapping, object: ObjectId) -> io::Result<()> {
-        // A page's number less this is its number in the object.
+        // The page number at the start of the mapping.
         let base = mapping.addresses.start / self.page;
         let offset = mapping.file.offset / self.page;
         let mut mapped = Stratum::default();
         let addresses = mapping.addresses.clone();
         self.map
-            .pages(Kind::SharedMemory, addresses, &mut |number, _| {
-                mapped.add(Run {
+            .pages(PageKind::SharedMemory, addresses, &mut |number, _| {
+                mapped.add(PageRun {
                     start: number,
                     pages: 1,
                 });
@@ -294,7 +296,7 @@ impl Count<'_> {
             self.seen
                 .objects
                 .add(object, start..start + run.pages, &mut |fresh| {
-                    stratum.add(Run {
+                    stratum.add(PageRun {
                         start: fresh.start - offset + base,
                         pages: fresh.end - fresh.start,
                     });
@@ -306,8 +308,8 @@ impl Count<'_> {
 }
 
 impl Stratum {
-    /// Adds pages that lie above all that are in it.
-    fn add(&mut self, new: Run) {
+    /// Adds pages above all pages added before.
+    fn add(&mut self, new: PageRun) {
         self.pages += new.pages;
         match self.runs.last_mut() {
             Some(run) if run.start + run.pages == new.start => run.pages += new.pages,
@@ -316,8 +318,8 @@ impl Stratum {
     }
 }
 
-/// A thread has a folder of its own, that shows the memory of its process: it must not be counted
-/// twice.
+/// Checks that `pid` is a process and no thread. The folder of a thread shows the memory of its
+/// process, which must not be counted twice.
 fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
     let status = dir.read("status");
     let status = status.map_err(|source| UnreadReason::of("status", dir, source))?;
@@ -334,7 +336,7 @@ fn check_leader(pid: u32, dir: &ProcDir) -> Result<(), UnreadReason> {
 mod tests {
     use super::*;
 
-    /// Systems on which a test may reserve hugetlb pages are few: mappings as they tell of them.
+    /// Few systems let a test reserve hugetlb pages, so the test uses made-up lines of mappings.
     #[test]
     fn shared_hugetlb_pages_are_left_out_once_and_said() {
         let dir = ProcDir::open(process::id()).unwrap();
@@ -354,7 +356,7 @@ mod tests {
                 skipped: Skipped::default(),
                 shared_memory: None,
             };
-            let mut count = Count {
+            let mut count = Counting {
                 census: &mut census,
                 map: Pagemap::open(&dir, 4096).unwrap(),
                 page: 4096,
@@ -368,7 +370,7 @@ mod tests {
             census.skipped.bytes(Skip::HugeTlb)
         };
         assert_eq!(bytes(64 << 20, 0, 7), 4 << 20);
-        // Another process, at another address; one that shows half of it; another file.
+        // Another process, at another address; then one that maps half of it; then another file.
         assert_eq!(bytes(32 << 20, 0, 7), 0);
         assert_eq!(bytes(32 << 20, 4 << 20, 7), 2 << 20);
         assert_eq!(bytes(32 << 20, 0, 8), 4 << 20);

@@ -1,8 +1,9 @@
-//! A command that is started here, and sampled at its largest moment.
+//! A command that is started here, and sampled when its memory is largest.
 
-use super::list::{check_proc, descendants};
 use super::proc_dir::{ProcDir, Stat};
-use super::stopped::{Guard, Stopped, send};
+use super::process_list::{check_proc, descendants};
+use super::schedule::SampleSchedule;
+use super::stopped::{Stopped, Waker, send};
 use super::survey::{SampleOptions, SampledProcess, Survey, Unread, survey};
 use super::unread::UnreadReason;
 use crate::error::Error;
@@ -18,50 +19,52 @@ use std::time::{Duration, Instant};
 /// The least time between two counts.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// A count may take a fifth of the time, on a machine with thousands of processes too.
+/// The rest after a count, in multiples of its time. So counts take at most a fifth of the time,
+/// also with thousands of processes.
 const REST_OF_COUNT: u32 = 4;
 
-/// After a sample, so long are processes woken that stop because one of theirs was stopped, as
-/// `script` and `sudo` do.
+/// The time after a sample in which stopped parents are woken. Some programs stop themselves when
+/// their child was stopped, for example `script` and `sudo`.
 const WAKING: Duration = Duration::from_secs(1);
 
-/// A command, and what was sampled of it.
+/// A command that has ended, and the sample of its memory.
 #[derive(Debug)]
 pub struct WatchedCommand {
-    /// The command and its descendants when they were largest, as far as they could be read then.
+    /// The sample of the command and its descendants when they were largest, as far as they could
+    /// be read.
     pub survey: Survey,
-    /// Bytes of anonymous memory, in memory or in swap, that were counted at most. Memory that a
-    /// fork shares counts for each process here.
+    /// The largest count, in bytes of anonymous memory, in memory or in swap. Memory that a fork
+    /// shares counts for each process here.
     pub largest: u64,
-    /// The counts at the time of the sample.
+    /// The count at the time of the sample, in bytes.
     pub at_sample: u64,
-    /// When that was, from the command's start.
+    /// The time of the sample, from the start of the command.
     pub sampled_after: Duration,
-    /// The number of counts of memory, and of samples.
+    /// The number of times that memory was counted.
     pub counts: u64,
-    /// See `counts`.
+    /// The number of samples that were taken.
     pub samples: u64,
     /// The end of the command.
     pub status: ExitStatus,
-    /// Processes that it left behind when it ended: number and name.
+    /// The processes that were left when the command ended: number and name.
     pub left: Vec<(u32, String)>,
-    /// Why no sample was taken any more: the disk was full, for example.
+    /// The reason why no more samples were taken, for example a full disk.
     pub failed: Option<Error>,
 }
 
-/// Starts a command, and waits for its end. Meanwhile the anonymous memory of the command and all
-/// its descendants is counted every few milliseconds, which costs little; whenever that is a tenth
-/// more than ever before, they are stopped (SIGSTOP), a sample is taken as by [`survey`], which
-/// replaces the one before, and they go on. They stand still for half of the time at most,
-/// unless they grow by a quarter, so that the last sample is of four fifths of the most at least,
-/// if nothing was faster than could be seen. A child process (`/bin/sh`) would have them go on
-/// should this one be killed.
+/// Starts a command, samples its memory, and waits for its end. The anonymous memory of the command
+/// and its descendants is counted every few milliseconds. Whenever it is a tenth more than at the
+/// last sample, they are stopped (SIGSTOP), a new sample is taken as by [`survey`], and they go on.
+/// The larger sample is kept. They are stopped for at most half of the time, unless their memory
+/// grows by a quarter. So the last sample has at least four fifths of the largest memory that was
+/// counted. A child process (`/bin/sh`) wakes the stopped processes if this process is killed.
 ///
 /// Descendants that lose their parent become children of the calling process
-/// (`PR_SET_CHILD_SUBREAPER`), so that they are found; those that ended are waited for. Children
-/// that it had before are left alone, but it must start no others meanwhile.
+/// (`PR_SET_CHILD_SUBREAPER`), so that they are found. They are reaped when they end. Earlier
+/// children of the calling process are left alone, but it must not start others meanwhile.
 ///
-/// A number in `signal` is a signal for the command: it is sent to it, and 0 put there instead.
+/// `signal` holds the number of a signal for the command, or 0. The signal is sent, and the number
+/// set to 0.
 ///
 /// # Errors
 /// [`Error::Start`] if the command, or the child that guards it, cannot be started;
@@ -73,10 +76,10 @@ pub fn watch(
     signal: &AtomicUsize,
 ) -> Result<WatchedCommand, Error> {
     let name = command.get_program().to_owned();
-    // Where that is not allowed, daemons are lost from sight.
+    // Where this is not allowed, daemons are not found.
     let _ = set_child_subreaper(Some(getpid()));
     check_proc()?;
-    let guard = Guard::start().map_err(|source| Error::Start {
+    let waker = Waker::start().map_err(|source| Error::Start {
         command: "/bin/sh".into(),
         source,
     })?;
@@ -85,7 +88,7 @@ pub fn watch(
         command: name,
         source,
     })?;
-    let mut watch = Watch::new(options, before, guard, child.id());
+    let mut watch = Watch::new(options, before, waker, child.id());
     loop {
         let status = child.try_wait().map_err(Error::Proc)?;
         let rest = watch.look();
@@ -97,77 +100,53 @@ pub fn watch(
     }
 }
 
-/// Sends a signal to a command that was not yet asked how it ended, if it is one.
+/// Sends a signal, if the number is one, to a command that was not reaped yet.
 fn pass_on(signal: usize, command: &Child) {
     let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
     if let Some(signal) = signal {
-        // It may have ended by itself.
+        // The command may have ended already.
         let _ = kill_process(Pid::from_child(command), signal);
     }
 }
 
 struct Watch {
     options: SampleOptions,
-    guard: Guard,
+    waker: Waker,
     command: u32,
-    /// Children of the calling process, and theirs, that are none of the command's; the guard.
+    /// Descendants of the calling process that do not belong to the command, and the waker.
     others: HashSet<u32>,
     start: Instant,
-    pace: Pace,
+    schedule: SampleSchedule,
     counts: u64,
     samples: u64,
     largest: u64,
-    best: Option<Moment>,
-    /// Until when which processes are woken if they stop: those who saw a child of theirs stopped.
+    best: Option<BestSample>,
+    /// The parents of stopped processes, and the time until which they are woken if they stop
+    /// themselves.
     waking: Option<(Instant, HashSet<u32>)>,
     running: Vec<(u32, Stat)>,
-    /// Why processes could not be read, from all samples: a later one may be without them.
+    /// Processes that could not be read in any sample. A later sample may not contain them.
     refused: BTreeMap<u32, UnreadReason>,
     failed: Option<Error>,
 }
 
-/// When a sample is worth its time.
-#[derive(Debug, Default)]
-struct Pace {
-    /// What was counted at the last sample, whatever came of it: what cannot be read is not tried
-    /// over and over.
-    tried: u64,
-    /// Spent on samples, while the command stood still.
-    spent: Duration,
-}
-
-impl Pace {
-    /// Says whether there is a tenth more to be sampled than at the last sample, and the command
-    /// has stood still for no more than half of the time since its start; a quarter more does not
-    /// wait.
-    fn is_due(&self, counted: u64, since_start: Duration) -> bool {
-        let has_time = self.spent <= since_start.saturating_sub(self.spent);
-        counted > self.tried + self.tried / 4 || has_time && counted > self.tried + self.tried / 10
-    }
-
-    fn note(&mut self, counted: u64, took: Duration) {
-        self.tried = counted;
-        self.spent += took;
-    }
-}
-
-struct Moment {
+struct BestSample {
     survey: Survey,
     counted: u64,
     after: Duration,
 }
 
 impl Watch {
-    fn new(options: SampleOptions, others: Vec<(u32, Stat)>, guard: Guard, command: u32) -> Self {
+    fn new(options: SampleOptions, others: Vec<(u32, Stat)>, waker: Waker, command: u32) -> Self {
         let mut others: HashSet<u32> = others.into_iter().map(|(pid, _)| pid).collect();
-        others.insert(guard.pid());
+        others.insert(waker.pid());
         Self {
             options,
-            guard,
+            waker,
             command,
             others,
             start: Instant::now(),
-            pace: Pace::default(),
+            schedule: SampleSchedule::default(),
             counts: 0,
             samples: 0,
             largest: 0,
@@ -179,7 +158,7 @@ impl Watch {
         }
     }
 
-    /// Counts, and takes a sample if that is worth it; returns how long to rest.
+    /// Counts the memory, and takes a sample if one is due. Returns the time to rest.
     fn look(&mut self) -> Duration {
         let begun = Instant::now();
         match descendants(process::id()) {
@@ -193,16 +172,16 @@ impl Watch {
         self.counts += 1;
         self.largest = self.largest.max(counted);
         let rest = INTERVAL.max(begun.elapsed() * REST_OF_COUNT);
-        // A sample that failed for want of disk space is not tried again: what is there is kept,
+        // After a sample failed for want of disk space, none is tried again. The last one is kept,
         // and the command runs on.
-        if self.failed.is_none() && self.pace.is_due(counted, self.start.elapsed()) {
+        if self.failed.is_none() && self.schedule.is_due(counted, self.start.elapsed()) {
             self.sample(counted);
         }
         rest
     }
 
-    /// Keeps the command's processes that run, and asks for the end of those that became children
-    /// of this one.
+    /// Keeps the running processes of the command, and reaps those that have ended as children of
+    /// this process.
     fn sort(&mut self, found: Vec<(u32, Stat)>) {
         self.running.clear();
         for (pid, stat) in found {
@@ -212,8 +191,8 @@ impl Watch {
             if !stat.has_ended() {
                 self.running.push((pid, stat));
             } else if stat.parent == process::id() && pid != self.command {
-                // It has ended, and nobody else can ask. Without a number it would be any child,
-                // the command too.
+                // No other process can reap it. Without a number, `waitpid` might reap any child,
+                // also the command.
                 if let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                     let _ = waitpid(Some(number), WaitOptions::NOHANG);
                 }
@@ -221,7 +200,7 @@ impl Watch {
         }
     }
 
-    /// Has those go on who stopped themselves because they saw one of theirs stopped.
+    /// Wakes processes that stopped themselves because a child of theirs was stopped.
     fn wake(&mut self) {
         let Some((until, parents)) = &self.waking else {
             return;
@@ -240,8 +219,8 @@ impl Watch {
     fn sample(&mut self, counted: u64) {
         let begun = Instant::now();
         let after = begun - self.start;
-        let stopped = Stopped::descendants(process::id(), &self.others, &mut self.guard);
-        // Counted anew: it may have grown much until it stood still.
+        let stopped = Stopped::descendants(process::id(), &self.others, &mut self.waker);
+        // Counted again: the memory may have grown much before all processes were stopped.
         let shared = self.options.shared;
         let still: u64 = stopped.pids.iter().map(|pid| count(*pid, shared)).sum();
         let counted = counted.max(still);
@@ -251,10 +230,10 @@ impl Watch {
         drop(stopped);
         self.waking = Some((Instant::now() + WAKING, parents));
         self.keep(sampled, counted, after);
-        self.pace.note(counted, begun.elapsed());
+        self.schedule.note(counted, begun.elapsed());
     }
 
-    /// Keeps a sample if it is larger than the one before; after an error, the one before.
+    /// Keeps a sample if it is larger than the one before. After an error, keeps the one before.
     fn keep(&mut self, sampled: Result<Survey, Error>, counted: u64, after: Duration) {
         let mut survey = match sampled {
             Ok(survey) => survey,
@@ -265,14 +244,14 @@ impl Watch {
         };
         self.samples += 1;
         self.note_refused(&mut survey);
-        let better = |best: &Moment| pages(&survey) > pages(&best.survey);
+        let better = |best: &BestSample| pages(&survey) > pages(&best.survey);
         if self.best.as_ref().is_none_or(better) {
-            // Who was refused before, while it executed another program perhaps, has been read now;
-            // it may be refused again.
+            // A process that was refused before, perhaps while it ran another program, has been
+            // read now. It may be refused again.
             for process in &survey.processes {
                 self.refused.remove(&process.pid);
             }
-            self.best = Some(Moment {
+            self.best = Some(BestSample {
                 survey,
                 counted,
                 after,
@@ -297,7 +276,7 @@ impl Watch {
         {
             return Err(error);
         }
-        let nothing = || Moment {
+        let nothing = || BestSample {
             survey: Survey::default(),
             counted: 0,
             after: Duration::ZERO,
@@ -322,14 +301,14 @@ impl Watch {
     }
 }
 
-/// Returns the number of pages that a survey stands for: of processes that ended while they were
-/// read there are none.
+/// Returns the number of pages that a survey represents. Processes that ended while they were read
+/// have none.
 fn pages(survey: &Survey) -> u64 {
     survey.processes.iter().map(SampledProcess::pages).sum()
 }
 
-/// Returns the number of bytes of a process's anonymous memory, in memory or in swap, and of its
-/// shared memory if that is sampled; 0 of one that is gone or must not be looked at.
+/// Returns the bytes of a process's anonymous memory, in memory or in swap, and of its shared
+/// memory if `shared`. Returns 0 for a process that is gone or may not be read.
 fn count(pid: u32, shared: bool) -> u64 {
     let names = ["RssAnon", "VmSwap", "RssShmem"];
     let names = if shared { &names[..] } else { &names[..2] };
@@ -345,27 +324,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn a_sample_is_due_if_there_is_a_tenth_more_and_time_for_it() {
-        let mut pace = Pace::default();
-        assert!(!pace.is_due(0, SECOND) && pace.is_due(1, Duration::ZERO));
-        pace.note(100, SECOND);
-        assert!(!pace.is_due(110, 2 * SECOND) && pace.is_due(111, 2 * SECOND));
-        // It stood still for more than half of the time: only much more does not wait.
-        let early = SECOND * 3 / 2;
-        assert!(!pace.is_due(125, early) && pace.is_due(126, early));
-    }
-
-    #[test]
-    fn what_was_tried_is_not_tried_again_whatever_came_of_it() {
-        let mut pace = Pace::default();
-        pace.note(1 << 30, SECOND);
-        for after in [1, 10, 100_000] {
-            assert!(!pace.is_due(1 << 30, after * SECOND));
-        }
-    }
-
-    /// A disk that is full ends the sampling, and not what was sampled before.
+    /// A full disk ends the sampling, but the last sample is kept.
     #[test]
     fn without_room_for_another_sample_the_last_one_is_kept() {
         let options = SampleOptions {
@@ -373,8 +332,8 @@ mod tests {
             seed: 1,
             shared: false,
         };
-        let guard = Guard::start().unwrap();
-        let mut watch = Watch::new(options, Vec::new(), guard, 0);
+        let waker = Waker::start().unwrap();
+        let mut watch = Watch::new(options, Vec::new(), waker, 0);
         let mut cat = Command::new("cat");
         let cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut cat = cat.spawn().unwrap();
@@ -394,8 +353,8 @@ mod tests {
         assert_eq!(watched.survey.processes.len(), 1);
         assert_eq!(watched.at_sample, 10);
         assert!(matches!(watched.failed, Some(Error::Proc(_))));
-        // With no sample at all, there is nothing but the error.
-        let mut watch = Watch::new(options, Vec::new(), Guard::start().unwrap(), 0);
+        // Without any sample, only the error is left.
+        let mut watch = Watch::new(options, Vec::new(), Waker::start().unwrap(), 0);
         watch.keep(Err(full()), 20, SECOND);
         assert!(matches!(
             watch.finish(ExitStatus::default()),

@@ -1,13 +1,14 @@
-//! The pages of a process that are in memory, and their frames.
+//! The pages of a process in memory or in swap, and their locations.
 
 use super::proc_dir::ProcDir;
-use super::scan_ioctl::{Kind, Scanner};
+use super::scan_ioctl::{PageKind, Scanner};
+use crate::lengths::to_usize;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-/// Entries that are read at a time.
+/// The entries that are read at a time.
 const ENTRIES: usize = 4096;
 
 /// One page's entry in `/proc/PID/pagemap` (`Documentation/admin-guide/mm/pagemap.rst`).
@@ -20,15 +21,15 @@ impl Entry {
     const FILE_OR_SHARED: u64 = 1 << 61;
     const GUARD: u64 = 1 << 58;
     const EXCLUSIVE: u64 = 1 << 56;
-    const PLACE: u64 = (1 << 55) - 1;
+    const LOCATION: u64 = (1 << 55) - 1;
 
-    fn is(self, kind: Kind) -> bool {
+    fn is(self, kind: PageKind) -> bool {
         let has = |bits| self.0 & bits != 0;
         match kind {
-            Kind::Anonymous => {
+            PageKind::Anonymous => {
                 has(Self::PRESENT | Self::SWAPPED) && !has(Self::FILE_OR_SHARED | Self::GUARD)
             }
-            Kind::SharedMemory => has(Self::PRESENT) && has(Self::FILE_OR_SHARED),
+            PageKind::SharedMemory => has(Self::PRESENT) && has(Self::FILE_OR_SHARED),
         }
     }
 
@@ -41,10 +42,10 @@ impl Entry {
         self.0 & Self::EXCLUSIVE != 0
     }
 
-    /// Its frame, or its place in swap; `None` where the kernel does not tell.
-    pub(super) fn place(self) -> Option<u64> {
-        let place = self.0 & Self::PLACE;
-        (place != 0).then_some(self.0 & (Self::PLACE | Self::SWAPPED))
+    /// Returns its frame or its location in swap, or `None` if the kernel does not tell.
+    pub(super) fn location(self) -> Option<u64> {
+        let location = self.0 & Self::LOCATION;
+        (location != 0).then_some(self.0 & (Self::LOCATION | Self::SWAPPED))
     }
 }
 
@@ -53,7 +54,7 @@ impl Entry {
 pub(super) struct Pagemap {
     file: File,
     page: u64,
-    /// Unless the kernel is too old.
+    /// `None` if the kernel is too old.
     scanner: Option<Scanner>,
     buffer: Vec<u8>,
 }
@@ -68,18 +69,18 @@ impl Pagemap {
         })
     }
 
-    /// As on an older kernel.
+    /// Behaves as on an older kernel.
     #[cfg(test)]
     pub(super) fn without_scan(&mut self) {
         self.scanner = None;
     }
 
     /// Calls `found` with the number and the entry of each page of a kind in a mapping, in order.
-    /// Without `PAGEMAP_SCAN` pages that map the shared frame of zeros are among the anonymous:
-    /// entries do not tell.
+    /// Without `PAGEMAP_SCAN`, pages that map the shared zero frame are among the anonymous ones,
+    /// because entries do not tell.
     pub(super) fn pages(
         &mut self,
-        kind: Kind,
+        kind: PageKind,
         addresses: Range<u64>,
         found: &mut dyn FnMut(u64, Entry),
     ) -> io::Result<()> {
@@ -102,10 +103,10 @@ impl Pagemap {
         Ok(())
     }
 
-    /// Calls `found` with the number and the entry of each page of a kind among some, in order.
+    /// Calls `found` with the number and the entry of each page of a kind in `pages`, in order.
     pub(super) fn entries(
         &mut self,
-        kind: Kind,
+        kind: PageKind,
         pages: Range<u64>,
         found: &mut dyn FnMut(u64, Entry),
     ) -> io::Result<()> {
@@ -113,11 +114,11 @@ impl Pagemap {
         let mut next = pages.start;
         while next < pages.end {
             let want = (pages.end - next).min(ENTRIES as u64);
-            let buffer = &mut self.buffer[..(want * size) as usize];
+            let buffer = &mut self.buffer[..to_usize(want * size)];
             let got = self.file.read_at(buffer, next * size)?;
             let (entries, _) = buffer[..got].as_chunks();
             if entries.is_empty() {
-                // The process is gone, or has no such addresses any more.
+                // The process has ended, or has no such addresses any more.
                 return Ok(());
             }
             for (entry, page) in entries.iter().zip(next..) {
@@ -132,7 +133,7 @@ impl Pagemap {
     }
 }
 
-/// Says whether a kernel has no `PAGEMAP_SCAN`.
+/// Says whether an error means that the kernel has no `PAGEMAP_SCAN`.
 fn is_unknown(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NOTTY.raw_os_error())
 }

@@ -1,4 +1,4 @@
-//! The files of one process in `/proc`.
+//! The folder of one process in `/proc`, and its files.
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use std::fs;
@@ -6,38 +6,39 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// In the kernel's flags of a task: it is a thread of the kernel.
+/// The kernel's flag of a task that is a kernel thread.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// The folder of a process in `/proc`, held open: it stays that process's, also when its number is
-/// given to another.
+/// The open folder of a process in `/proc`. It stays the folder of that process, even if its number
+/// is given to another one.
 #[derive(Debug)]
 pub(crate) struct ProcDir(OwnedFd);
 
 impl ProcDir {
-    /// Returns the user that it belongs to.
+    /// Returns the user of the process.
     pub(crate) fn user(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(self.0.as_fd())?.st_uid)
     }
 
-    /// Fails with `NotFound` if there is no such process.
+    /// Opens the folder. Fails with `NotFound` if there is no such process.
     pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
         Ok(Self(dir))
     }
 
-    /// Returns the folder through which the memory of a process is seen, and its data: as those of
-    /// [`living`](Self::living).
+    /// Returns the folder that shows the memory of a process, and its data, as
+    /// [`living`](Self::living) does.
     pub(crate) fn of_process(pid: u32) -> io::Result<(Self, Stat)> {
         let dir = Self::open(pid)?;
         let stat = dir.stat()?;
         Ok(dir.living(pid, stat))
     }
 
-    /// Itself, with its data; or, of a process whose first thread has ended while others go on, the
-    /// folder of one of those: that of the process shows no memory then. The data are those of the
-    /// process, but its state and its program are the thread's.
+    /// Returns the folder that shows the memory of a process. That is this one, unless the first
+    /// thread has ended while others go on: then the folder of the process shows no memory, and the
+    /// folder of another thread is returned. The data are those of the process, but with the state
+    /// and the program of that thread.
     pub(crate) fn living(self, pid: u32, stat: Stat) -> (Self, Stat) {
         if !stat.has_ended() {
             return (self, stat);
@@ -70,7 +71,7 @@ impl ProcDir {
         Ok(Self(openat(self.0.as_fd(), name, flags, Mode::empty())?))
     }
 
-    /// Says whether the process runs, as far as its other files tell: all but `file`.
+    /// Says whether the process runs, judged by its files other than `file`.
     pub(crate) fn runs_without(&self, file: &str) -> bool {
         if file == "stat" {
             self.file("status").is_ok()
@@ -79,12 +80,12 @@ impl ProcDir {
         }
     }
 
-    /// Returns the number of the file that a name in it leads to.
+    /// Returns the inode number of the file that a name in the folder leads to.
     pub(crate) fn inode_of(&self, name: &str) -> io::Result<u64> {
         Ok(statat(self.0.as_fd(), name, AtFlags::empty())?.st_ino)
     }
 
-    /// Opens one of its files, for reading.
+    /// Opens one of its files for reading.
     pub(crate) fn file(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(openat(self.0.as_fd(), name, flags, Mode::empty())?.into())
@@ -107,15 +108,16 @@ impl ProcDir {
         })
     }
 
-    /// Returns the sum of some lines of a file like `status` or `smaps_rollup`, in bytes; `None` if
-    /// there is no such line.
+    /// Returns the sum of the named lines of a file like `status` or `smaps_rollup`, in bytes.
+    /// Returns `None` if there is no such line.
     pub(crate) fn sum_of(&self, file: &str, names: &[&str]) -> io::Result<Option<u64>> {
         let bytes = self.read(file)?;
         Ok(sum_of(&bytes, names))
     }
 }
 
-/// Returns the sum of some lines of such a file's bytes; `None` if there is no such line.
+/// Returns the sum of the named lines of such a file, in bytes. Returns `None` if there is no such
+/// line.
 pub(crate) fn sum_of(bytes: &[u8], names: &[&str]) -> Option<u64> {
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(kilobytes);
     let named = lines.filter(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == *name));
@@ -124,7 +126,7 @@ pub(crate) fn sum_of(bytes: &[u8], names: &[&str]) -> Option<u64> {
         .reduce(|sum, bytes| sum + bytes)
 }
 
-/// Returns a line like `Rss:   12 kB`: its name, and the value in bytes.
+/// Returns the name, and the value in bytes, of a line like `Rss: 12 kB`.
 pub(crate) fn kilobytes(line: &[u8]) -> Option<(&[u8], u64)> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (name, value) = line.split_at(colon);
@@ -133,25 +135,27 @@ pub(crate) fn kilobytes(line: &[u8]) -> Option<(&[u8], u64)> {
     Some((name, value.saturating_mul(1024)))
 }
 
-/// Of `/proc/PID/stat`, what is needed here (proc_pid_stat(5)).
+/// The fields of `/proc/PID/stat` that are needed here (proc_pid_stat(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
-    /// The command's name, which the process may set itself: what would not print is shown as `?`.
+    /// The name of the command, which the process may set itself. Characters that cannot be
+    /// printed are `?`.
     pub(crate) name: String,
-    /// One letter.
+    /// The letter of its state.
     pub(crate) state: u8,
     pub(crate) parent: u32,
     pub(crate) is_kernel_thread: bool,
-    /// When it started, in ticks since boot: with its number, its identity.
+    /// The time of its start, in ticks since boot. Together with the number it identifies the
+    /// process.
     pub(crate) start: u64,
-    /// Where its program's code and its stack start: others after an exec. Zeros to whom it does
-    /// not show its memory.
+    /// The addresses of its program's code and stack, which an exec changes. Zeros if this process
+    /// may not read its memory.
     image: [u64; 3],
 }
 
 impl Stat {
-    /// The name stands in brackets and may have brackets, blanks and line ends in it, so that the
-    /// last one ends it.
+    /// Parses the file. The name stands in brackets, and may contain brackets, blanks and line
+    /// ends, so the last bracket ends it.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let open = bytes.iter().position(|&byte| byte == b'(')?;
         let close = bytes.iter().rposition(|&byte| byte == b')')?;
@@ -170,7 +174,7 @@ impl Stat {
         })
     }
 
-    /// Says whether another look found the same process, with the same program in it.
+    /// Says whether `other` is the same process, running the same program.
     pub(crate) fn is_same_program(&self, other: &Self) -> bool {
         (self.start, self.image) == (other.start, other.image)
     }
@@ -180,16 +184,16 @@ impl Stat {
         matches!(self.state, b'T' | b't')
     }
 
-    /// Says whether it has ended, though its parent has not asked for it yet.
+    /// Says whether it has ended, but was not reaped by its parent yet.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
 }
 
-/// Returns a name as it can be shown: what a terminal would obey, or would not show, is a `?`.
+/// Returns a printable name: characters that a terminal would obey, or would not show, become `?`.
 pub fn printable(name: &str) -> String {
     let is_hidden = |c: char| {
-        // Soft hyphens, marks of direction, joiners, blanks without width.
+        // Soft hyphens, direction marks, joiners, zero-width blanks.
         matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffd}' | '\u{e0000}'..='\u{e007f}')
     };

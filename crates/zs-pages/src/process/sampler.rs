@@ -1,11 +1,12 @@
-//! Pages chosen at random, and read.
+//! Chooses pages at random, and reads them.
 
-use super::census::{Census, Run, STRATA, kind_of};
+use super::census::{Census, PageRun, STRATA, kind_of};
 use super::pagemap::Pagemap;
 use super::proc_dir::ProcDir;
-use super::scan_ioctl::Kind;
+use super::scan_ioctl::PageKind;
 use super::unread::UnreadReason;
 use crate::error::Error;
+use crate::lengths::to_usize;
 use crate::spool::Spool;
 use fastrand::Rng;
 use rustix::io::Errno;
@@ -15,32 +16,35 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// Bytes that are read at a time: whole pages of every size.
-const CHUNK: u64 = 1 << 20;
+/// The bytes that are read at a time: a whole number of pages of every size.
+const CHUNK: usize = 1 << 20;
 
-/// Pages that every process is given, if the sample has room for that: with fewer, its share of
-/// zero pages means nothing.
+/// The least pages for each process, if the sample is large enough. With fewer, the share of zero
+/// pages would be meaningless.
 const FLOOR: u64 = 256;
 
-/// Shares a sample out: each process is given its part by the number of its pages, but [`FLOOR`] at
-/// least. The parts add up to `sample`, or to all pages if there are no more.
+/// Divides a sample between processes in proportion to their pages, with at least [`FLOOR`] for
+/// each. Returns the parts. Their sum is `sample`, or all pages if there are fewer.
 pub(super) fn allot(pages: &[u64], sample: u64) -> Vec<u64> {
     let all: u64 = pages.iter().sum();
     if all <= sample {
         return pages.to_vec();
     }
-    // The floor takes half of the sample at most, so that the large ones are not starved.
+    // The floors take at most half of the sample, so that enough is left for large processes.
     let floor = FLOOR.min(sample / 2 / pages.len().max(1) as u64);
     let floors = pages.iter().map(|&count| count.min(floor));
     let (rest, left) = (
         sample - floors.clone().sum::<u64>(),
         all - floors.clone().sum::<u64>(),
     );
-    // Rounded so that the parts add up: each sum of the first is rounded, not each part.
+    // Each partial sum is rounded, not each part, so that the parts add up.
     let mut before = 0_u128;
     let parts = pages.iter().zip(floors).map(|(&count, floor)| {
         let after = before + u128::from(count - floor);
-        let upto = |sum: u128| (sum * u128::from(rest) / u128::from(left)) as u64;
+        let upto = |sum: u128| {
+            let part = sum * u128::from(rest) / u128::from(left);
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
         let part = floor + upto(after) - upto(before);
         before = after;
         part
@@ -48,18 +52,18 @@ pub(super) fn allot(pages: &[u64], sample: u64) -> Vec<u64> {
     parts.collect()
 }
 
-/// Chooses `picks` of the pages of `runs`, each set of that many as likely as any other; calls
-/// `chosen` with them in order, as runs. Takes a random number for each page (selection sampling,
-/// Knuth volume 2, 3.4.2, algorithm S).
+/// Chooses `picks` of the pages of `runs`, each set of that many with the same probability. Calls
+/// `chosen` with the chosen pages in order, as runs. Takes one random number for each page
+/// (selection sampling: Knuth, volume 2, 3.4.2, algorithm S).
 fn choose(
-    runs: &[Run],
+    runs: &[PageRun],
     picks: u64,
     rng: &mut Rng,
-    chosen: &mut dyn FnMut(Run) -> Result<(), Stop>,
-) -> Result<(), Stop> {
+    chosen: &mut dyn FnMut(PageRun) -> Result<(), StopReason>,
+) -> Result<(), StopReason> {
     let mut left: u64 = runs.iter().map(|run| run.pages).sum();
     let mut wanted = picks.min(left);
-    let mut at_hand: Option<Run> = None;
+    let mut at_hand: Option<PageRun> = None;
     for number in runs.iter().flat_map(|run| run.start..run.start + run.pages) {
         if wanted == 0 {
             break;
@@ -73,7 +77,7 @@ fn choose(
         match &mut at_hand {
             Some(run) if run.start + run.pages == number => run.pages += 1,
             _ => {
-                let next = Run {
+                let next = PageRun {
                     start: number,
                     pages: 1,
                 };
@@ -86,11 +90,11 @@ fn choose(
     at_hand.map_or(Ok(()), chosen)
 }
 
-/// Why the reading of a process stops.
-pub(super) enum Stop {
-    /// The process is of no use any more.
+/// The reason why the reading of a process stops.
+pub(super) enum StopReason {
+    /// The process cannot be sampled any more.
     Process(UnreadReason),
-    /// The sample cannot be kept.
+    /// The sample cannot be stored.
     Spool(Error),
 }
 
@@ -98,10 +102,9 @@ pub(super) enum Stop {
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
     pub(super) pages: u64,
-    /// Of these, pages that had changed when they were read a second time; the second reading
-    /// counts.
+    /// The pages among these that had changed at the second reading, which counts.
     pub(super) changed: u64,
-    /// Pages that were chosen, but gone before they were read.
+    /// Pages that were chosen, but had vanished before they were read.
     pub(super) vanished: u64,
 }
 
@@ -112,7 +115,7 @@ pub(super) struct Sampler<'a> {
     rng: Rng,
     first: Vec<u8>,
     second: Vec<u8>,
-    /// What a test has done between the two readings of some pages.
+    /// A closure that tests run between the two readings.
     #[cfg(test)]
     pub(super) between: Option<&'a mut dyn FnMut()>,
 }
@@ -123,22 +126,27 @@ impl<'a> Sampler<'a> {
             page: spool.page_size().bytes() as u64,
             spool,
             rng: Rng::with_seed(seed),
-            first: vec![0; CHUNK as usize],
-            second: vec![0; CHUNK as usize],
+            first: vec![0; CHUNK],
+            second: vec![0; CHUNK],
             #[cfg(test)]
             between: None,
         }
     }
 
-    /// Reads so many pages of each stratum of a process, chosen at random; calls `progress` with
-    /// the bytes of each step. Of a process that ends meanwhile, or runs another program,
-    /// nothing is kept: its first pages alone would be no fair sample.
+    /// Returns the length of a page.
+    fn page_len(&self) -> usize {
+        to_usize(self.page)
+    }
+
+    /// Reads `picks` pages of each stratum of a process, chosen at random. Calls `progress` with
+    /// the bytes of each step. If the process ends or runs another program meanwhile, nothing is
+    /// kept, because its first pages alone would be no fair sample.
     pub(super) fn sample(
         &mut self,
         census: &Census,
         picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; STRATA], Stop> {
+    ) -> Result<[Sampled; STRATA], StopReason> {
         let before = self.spool.len();
         let read = self.sample_strata(census, picks, progress);
         if read.is_err() {
@@ -152,13 +160,13 @@ impl<'a> Sampler<'a> {
         census: &Census,
         picks: [u64; STRATA],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<[Sampled; STRATA], Stop> {
-        let dir = census.reopen().map_err(Stop::Process)?;
-        let failed = |file, source| Stop::Process(UnreadReason::of(file, &dir, source));
-        let mut process = Open {
+    ) -> Result<[Sampled; STRATA], StopReason> {
+        let dir = census.reopen().map_err(StopReason::Process)?;
+        let failed = |file, source| StopReason::Process(UnreadReason::of(file, &dir, source));
+        let mut process = OpenProcess {
             memory: dir.file("mem").map_err(|source| failed("mem", source))?,
             map: Pagemap::open(&dir, self.page).map_err(|source| failed("pagemap", source))?,
-            kind: Kind::Anonymous,
+            kind: PageKind::Anonymous,
             source: PathBuf::from(format!("/proc/{}/mem", census.pid)),
             dir: &dir,
         };
@@ -171,21 +179,21 @@ impl<'a> Sampler<'a> {
                 self.read_run(&mut process, run, sampled, progress)
             })?;
         }
-        // What an exec left of the pages are those of the other program.
-        census.reopen().map_err(Stop::Process)?;
+        // After an exec, the pages would belong to another program.
+        census.reopen().map_err(StopReason::Process)?;
         Ok(sampled)
     }
 
     fn read_run(
         &mut self,
-        process: &mut Open<'_>,
-        run: Run,
+        process: &mut OpenProcess<'_>,
+        run: PageRun,
         sampled: &mut Sampled,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), Stop> {
-        let chunk = CHUNK / self.page;
-        for start in (run.start..run.start + run.pages).step_by(chunk as usize) {
-            let pages = chunk.min(run.start + run.pages - start);
+    ) -> Result<(), StopReason> {
+        let chunk = CHUNK / self.page_len();
+        for start in (run.start..run.start + run.pages).step_by(chunk) {
+            let pages = (chunk as u64).min(run.start + run.pages - start);
             let there = process.still_there(start..start + pages)?;
             let found: u64 = there.iter().map(|run| run.pages).sum();
             sampled.vanished += pages - found;
@@ -199,16 +207,16 @@ impl<'a> Sampler<'a> {
 
     fn read_pages(
         &mut self,
-        process: &Open<'_>,
-        run: Run,
+        process: &OpenProcess<'_>,
+        run: PageRun,
         sampled: &mut Sampled,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), StopReason> {
         if self.read(process, run)? {
             return self.keep(run.pages, &process.source, sampled);
         }
-        // Some page among them is gone since: one by one.
+        // One of the pages has vanished, so they are read one by one.
         for start in run.start..run.start + run.pages {
-            if self.read(process, Run { start, pages: 1 })? {
+            if self.read(process, PageRun { start, pages: 1 })? {
                 self.keep(1, &process.source, sampled)?;
             } else {
                 sampled.vanished += 1;
@@ -217,9 +225,9 @@ impl<'a> Sampler<'a> {
         Ok(())
     }
 
-    /// Reads pages twice; whether all were there.
-    fn read(&mut self, process: &Open<'_>, run: Run) -> Result<bool, Stop> {
-        let (len, address) = ((run.pages * self.page) as usize, run.start * self.page);
+    /// Reads pages twice. Returns whether all of them were there.
+    fn read(&mut self, process: &OpenProcess<'_>, run: PageRun) -> Result<bool, StopReason> {
+        let (len, address) = (to_usize(run.pages * self.page), run.start * self.page);
         let first = process.read(&mut self.first[..len], address)?;
         #[cfg(test)]
         if let Some(between) = &mut self.between {
@@ -228,66 +236,70 @@ impl<'a> Sampler<'a> {
         Ok(first && process.read(&mut self.second[..len], address)?)
     }
 
-    fn keep(&mut self, pages: u64, source: &Path, sampled: &mut Sampled) -> Result<(), Stop> {
-        let len = (pages * self.page) as usize;
+    fn keep(&mut self, pages: u64, source: &Path, sampled: &mut Sampled) -> Result<(), StopReason> {
+        let len = to_usize(pages * self.page);
         let (first, second) = (&self.first[..len], &self.second[..len]);
         if first != second {
-            let page = self.page as usize;
+            let page = self.page_len();
             let pairs = first.chunks_exact(page).zip(second.chunks_exact(page));
             sampled.changed += pairs.filter(|(first, second)| first != second).count() as u64;
         }
         sampled.pages += pages;
-        self.spool.append(second, source).map_err(Stop::Spool)
+        self.spool.append(second, source).map_err(StopReason::Spool)
     }
 }
 
 /// A process that is being read.
-struct Open<'a> {
+struct OpenProcess<'a> {
     memory: File,
     map: Pagemap,
-    /// The kind of its pages that are being read.
-    kind: Kind,
-    /// For messages.
+    /// The kind of the pages that are being read.
+    kind: PageKind,
+    /// The path for error messages.
     source: PathBuf,
     dir: &'a ProcDir,
 }
 
-impl Open<'_> {
-    /// Returns those of some pages that are still stored: a read of others would find zeros that
-    /// nobody wrote.
-    fn still_there(&mut self, pages: Range<u64>) -> Result<Vec<Run>, Stop> {
-        let mut runs: Vec<Run> = Vec::new();
+impl OpenProcess<'_> {
+    /// Returns the pages that are still stored. Reading others would return zeros that were never
+    /// written.
+    fn still_there(&mut self, pages: Range<u64>) -> Result<Vec<PageRun>, StopReason> {
+        let mut runs: Vec<PageRun> = Vec::new();
         let found = self
             .map
             .entries(self.kind, pages, &mut |page, _| match runs.last_mut() {
                 Some(run) if run.start + run.pages == page => run.pages += 1,
-                _ => runs.push(Run {
+                _ => runs.push(PageRun {
                     start: page,
                     pages: 1,
                 }),
             });
         match found {
             Ok(()) => Ok(runs),
-            Err(source) => Err(Stop::Process(UnreadReason::of("pagemap", self.dir, source))),
+            Err(source) => Err(StopReason::Process(UnreadReason::of(
+                "pagemap", self.dir, source,
+            ))),
         }
     }
 
-    /// Fills a buffer; whether all of it was there.
-    fn read(&self, buffer: &mut [u8], address: u64) -> Result<bool, Stop> {
+    /// Fills a buffer. Returns whether all of the memory was there.
+    fn read(&self, buffer: &mut [u8], address: u64) -> Result<bool, StopReason> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let place = address + filled as u64;
-            match self.memory.read_at(&mut buffer[filled..], place) {
+            let from = address + filled as u64;
+            match self.memory.read_at(&mut buffer[filled..], from) {
                 // The process has no memory any more.
-                Ok(0) => return Err(Stop::Process(UnreadReason::empty("mem", self.dir))),
+                Ok(0) => return Err(StopReason::Process(UnreadReason::empty("mem", self.dir))),
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(error) => {
                     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-                    // Unmapped meanwhile, a guard page, or a page that the hardware has given up.
+                    // The page was unmapped meanwhile, is a guard page, or lies in broken hardware.
                     return match errno {
                         Some(Errno::IO | Errno::FAULT | Errno::HWPOISON) => Ok(false),
-                        _ => Err(Stop::Process(UnreadReason::of("mem", self.dir, error))),
+                        _ => Err(StopReason::Process(UnreadReason::of(
+                            "mem", self.dir, error,
+                        ))),
                     };
                 }
             }
@@ -328,8 +340,8 @@ mod tests {
         assert!((share - 3.0).abs() < 0.05, "{parts:?}");
     }
 
-    /// Chosen pages of runs.
-    fn chosen(runs: &[Run], picks: u64, rng: &mut Rng) -> Vec<u64> {
+    /// Returns chosen pages of runs.
+    fn chosen(runs: &[PageRun], picks: u64, rng: &mut Rng) -> Vec<u64> {
         let mut pages = Vec::new();
         let done = choose(runs, picks, rng, &mut |run| {
             pages.extend(run.start..run.start + run.pages);
@@ -339,16 +351,16 @@ mod tests {
         pages
     }
 
-    const RUNS: [Run; 3] = [
-        Run {
+    const RUNS: [PageRun; 3] = [
+        PageRun {
             start: 5,
             pages: 10,
         },
-        Run {
+        PageRun {
             start: 100,
             pages: 1,
         },
-        Run {
+        PageRun {
             start: 200,
             pages: 29,
         },

@@ -1,4 +1,4 @@
-//! `PAGEMAP_SCAN`: the pages of a process by kind, holes passed over (Linux 6.7;
+//! `PAGEMAP_SCAN`: finds the pages of a process by kind, and skips holes (Linux 6.7;
 //! `Documentation/admin-guide/mm/pagemap.rst`).
 
 use rustix::io::Errno;
@@ -10,10 +10,10 @@ use std::ops::Range;
 
 /// A kind of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Those that somebody stored: in memory or in swap, and neither a file's nor shared memory's.
+pub(super) enum PageKind {
+    /// Pages that were written: in memory or in swap, and neither of a file nor of shared memory.
     Anonymous,
-    /// Of a mapping of shared memory, those that the process has mapped.
+    /// Pages of shared memory that the process has mapped.
     SharedMemory,
 }
 
@@ -21,10 +21,10 @@ const FILE: u64 = 1 << 2;
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
 const ZERO_FRAME: u64 = 1 << 5;
-/// Only since Linux 6.15.
+/// Known since Linux 6.15.
 const GUARD: u64 = 1 << 8;
 
-/// Regions that one call fills at most.
+/// The most regions of one call.
 const REGIONS: usize = 512;
 
 /// `struct pm_scan_arg`.
@@ -54,7 +54,7 @@ struct Region {
     categories: u64,
 }
 
-/// One call, and where its regions go.
+/// The argument of one call, and the buffer for its regions.
 ///
 /// # Invariants
 /// `arg.vec` and `arg.vec_len` are `regions`, which lives as long as this borrow.
@@ -68,7 +68,7 @@ struct Scan<'a> {
 // regions at `vec`, which this borrows mutably.
 // 3. The output reads `arg` through the very pointer that `as_ptr` returned.
 unsafe impl Ioctl for Scan<'_> {
-    /// The end of the walk so far, and the number of regions.
+    /// The address where the walk ended, and the number of regions.
     type Output = (u64, usize);
 
     const IS_MUTATING: bool = true;
@@ -95,7 +95,7 @@ unsafe impl Ioctl for Scan<'_> {
     }
 }
 
-/// Finds the pages of a process by kind, in ranges of addresses, holes left out.
+/// Finds the pages of a process by kind in ranges of addresses.
 #[derive(Debug)]
 pub(super) struct Scanner {
     regions: Vec<Region>,
@@ -118,27 +118,27 @@ impl Scanner {
         }
     }
 
-    /// Calls `found` with each range of pages of a kind within `addresses`, in order. The shared
-    /// frame of zeros, and guard pages, are no pages that anybody stored.
+    /// Calls `found` with each range of pages of a kind within `addresses`, in order. Pages of the
+    /// shared zero frame, and guard pages, are not anonymous pages.
     ///
     /// # Errors
     /// The system's error: `ENOTTY` before Linux 6.7.
     pub(super) fn scan(
         &mut self,
         pagemap: &File,
-        kind: Kind,
+        kind: PageKind,
         addresses: Range<u64>,
         found: &mut dyn FnMut(Range<u64>),
     ) -> io::Result<()> {
         let mut start = addresses.start;
         while start < addresses.end {
             let wanted = match kind {
-                Kind::Anonymous => Wanted {
+                PageKind::Anonymous => Wanted {
                     all_of: 0,
                     any_of: PRESENT | SWAPPED,
                     none_of: FILE | ZERO_FRAME | self.guard,
                 },
-                Kind::SharedMemory => Wanted {
+                PageKind::SharedMemory => Wanted {
                     all_of: FILE | PRESENT,
                     any_of: PRESENT,
                     none_of: 0,
@@ -162,7 +162,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// One call; returns how far it came, and the number of regions.
+    /// Makes one call. Returns the address where the walk ended, and the number of regions.
     fn call(
         &mut self,
         pagemap: &File,

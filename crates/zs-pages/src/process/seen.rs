@@ -1,62 +1,64 @@
-//! Pages that several processes share, each counted once.
+//! Shared pages that were counted already, so that each counts once.
 
 use super::pagemap::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-/// All pages that were counted and may be met again.
+/// All counted pages that may be found again.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) places: SeenPlaces,
+    pub(super) locations: SeenLocations,
     pub(super) objects: SeenObjects,
 }
 
-/// The frames, and places in swap, of shared pages that were counted: some 16 bytes for each.
+/// The frames, and locations in swap, of the shared pages that were counted. Takes about 16 bytes
+/// for each.
 #[derive(Debug, Default)]
-pub(super) struct SeenPlaces(HashSet<u64>);
+pub(super) struct SeenLocations(HashSet<u64>);
 
 /// The sharing of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// Nobody else's, or counted for the first time.
+    /// The page is not shared, or it is counted for the first time.
     Own,
-    /// A page that was counted before, for another process or another address.
+    /// The page was counted before, for another process or at another address.
     Again,
-    /// Shared, and the kernel does not say with whom: that takes `CAP_SYS_ADMIN`.
+    /// The page is shared, but the kernel does not say with which processes: that needs
+    /// `CAP_SYS_ADMIN`.
     Hidden,
 }
 
-impl SeenPlaces {
+impl SeenLocations {
     pub(super) fn look(&mut self, entry: Entry) -> Sharing {
         if entry.is_exclusive() {
             return Sharing::Own;
         }
-        match entry.place() {
-            // In swap a page says nothing of its sharing, and most are not shared.
+        match entry.location() {
+            // The entry of a page in swap does not tell whether it is shared. Most are not.
             None if entry.is_swapped() => Sharing::Own,
             None => Sharing::Hidden,
-            Some(place) if self.0.insert(place) => Sharing::Own,
+            Some(location) if self.0.insert(location) => Sharing::Own,
             Some(_) => Sharing::Again,
         }
     }
 }
 
-/// The identity of a piece of shared memory or of a file, the same in every process that maps it.
+/// The identity of an object of shared memory or a file, the same in every process that maps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ObjectId {
-    /// Major and minor number of its file system.
+    /// The major and minor number of its file system.
     pub(super) device: (u32, u32),
     pub(super) inode: u64,
-    /// The namespace that numbers it, if it is System V's (`shmget`): its inode is that number.
+    /// The namespace of a System V segment (`shmget`): its number there is the inode.
     pub(super) ipc_namespace: Option<u64>,
 }
 
-/// The pages of shared memory that were counted, as runs for each object.
+/// The pages of shared memory that were counted, as runs of pages for each object.
 #[derive(Debug, Default)]
 pub(super) struct SeenObjects(HashMap<ObjectId, BTreeMap<u64, u64>>);
 
 impl SeenObjects {
-    /// Adds pages of an object; calls `fresh` with those that were not there before, in order.
+    /// Adds pages of an object. Calls `fresh` with those that were not there before, in order.
     pub(super) fn add(
         &mut self,
         object: ObjectId,

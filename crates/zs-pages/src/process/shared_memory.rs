@@ -6,8 +6,8 @@ use super::smaps::MappedFile;
 use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
 use std::os::fd::AsFd as _;
 
-/// The file systems whose files are shared memory, by major and minor number: the kernel's own,
-/// without a mount, and each tmpfs that a process sees.
+/// The file systems whose files are shared memory, by major and minor number: the kernel's own one,
+/// which is not mounted, and each tmpfs that a process sees.
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory {
     devices: Vec<(u32, u32)>,
@@ -15,7 +15,7 @@ pub(super) struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// As a process sees them. What cannot be found out is left out.
+    /// Finds the file systems that a process sees. Those that cannot be read are left out.
     pub(super) fn of(dir: &ProcDir) -> Self {
         let mounts = dir.read("mountinfo").unwrap_or_default();
         let mut devices = tmpfs_devices(&mounts);
@@ -26,13 +26,13 @@ impl SharedMemory {
         }
     }
 
-    /// Returns the object that a mapping shows, if that is shared memory.
+    /// Returns the object of a mapping, if it is shared memory.
     pub(super) fn object(&self, file: &MappedFile) -> Option<ObjectId> {
         let is_shared = self.devices.contains(&file.device);
         is_shared.then_some(self.any_object(file))
     }
 
-    /// Returns the object that a mapping shows, whatever it is.
+    /// Returns the object of a mapping, whatever its kind.
     pub(super) fn any_object(&self, file: &MappedFile) -> ObjectId {
         ObjectId {
             device: file.device,
@@ -42,7 +42,7 @@ impl SharedMemory {
     }
 }
 
-/// Returns the file system of memory that has no name: that of any memfd.
+/// Returns the device of the kernel's own file system of shared memory, found by making a memfd.
 fn kernel_device() -> Option<(u32, u32)> {
     let file = memfd_create("zs", MemfdFlags::CLOEXEC).ok()?;
     let device = fstat(file.as_fd()).ok()?.st_dev;

@@ -1,21 +1,21 @@
-//! The mappings of a process, and which of them are not read.
+//! The mappings of a process, and the reasons why some are left out.
 
 use super::proc_dir::kilobytes;
 use std::ops::Range;
 
-/// Why a mapping is left out.
+/// The reason why a mapping is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
-    /// `MADV_DONTDUMP`: its owner wants it in no dump (keys, or memory of which zs itself is the
-    /// owner).
+    /// `MADV_DONTDUMP`: its owner keeps it out of dumps, for example because it holds keys. The
+    /// memory of `zs` itself is marked like this.
     DontDump,
-    /// Device memory (`VM_IO`, `VM_PFNMAP`): a read may have effects.
+    /// Device memory (`VM_IO`, `VM_PFNMAP`): reading it may have effects.
     Device,
-    /// Registered with userfaultfd: a read may wait for a handler for ever.
+    /// Memory registered with userfaultfd: reading it may wait for a handler for ever.
     Userfault,
     /// Pages of hugetlbfs, which are never swapped.
     HugeTlb,
-    /// Locked by `mlock`, so never swapped.
+    /// Memory locked by `mlock`, which is never swapped.
     Locked,
 }
 
@@ -29,8 +29,8 @@ impl Skip {
         Self::Locked,
     ];
 
-    /// The flag of `VmFlags` (proc_pid_smaps(5)) that a reason goes by. The first reason that is
-    /// found counts.
+    /// The flags of `VmFlags` (proc_pid_smaps(5)), each with its reason. The first one found
+    /// counts.
     const FLAGS: [(&'static [u8], Self); 8] = [
         (b"um", Self::Userfault),
         (b"uw", Self::Userfault),
@@ -42,7 +42,7 @@ impl Skip {
         (b"lo", Self::Locked),
     ];
 
-    /// Returns what such memory is called.
+    /// Returns the name of such memory.
     pub fn name(self) -> &'static str {
         match self {
             Self::DontDump => "kept out of dumps (MADV_DONTDUMP)",
@@ -65,28 +65,28 @@ impl Skip {
 pub(crate) struct Mapping {
     pub(crate) addresses: Range<u64>,
     pub(crate) file: MappedFile,
-    /// Bytes of anonymous pages, in memory or swapped.
+    /// The bytes of anonymous pages, in memory or in swap.
     pub(crate) anonymous: u64,
-    /// Bytes of hugetlb pages that other mappings show too.
+    /// The bytes of hugetlb pages that other mappings have too.
     pub(crate) shared_huge: u64,
-    /// Its proportional share of what is in memory, hugetlb pages left out.
+    /// The proportional share of its pages in memory, without hugetlb pages.
     pub(crate) proportional: u64,
     pub(crate) skip: Option<Skip>,
 }
 
-/// The file that a mapping shows; zeros if there is none.
+/// The file of a mapping; zeros if there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MappedFile {
-    /// Major and minor number of the file system.
+    /// The major and minor number of its file system.
     pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
-    /// The byte of the file at the mapping's start.
+    /// The offset in the file of the mapping's start.
     pub(crate) offset: u64,
-    /// It is a segment of `shmget`.
+    /// It is a System V segment (`shmget`).
     pub(crate) is_system_v: bool,
 }
 
-/// Reads `smaps`; lines that are not understood are left out, since new kernels bring new ones.
+/// Parses `smaps`. Unknown lines are ignored, because new kernels add new ones.
 pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
     let mut mappings: Vec<Mapping> = Vec::new();
     for line in smaps.split(|&byte| byte == b'\n') {
@@ -118,7 +118,7 @@ pub(crate) fn parse(smaps: &[u8]) -> Vec<Mapping> {
     mappings
 }
 
-/// Returns the addresses at the start of a mapping's first line.
+/// Returns the addresses of a mapping, if the line is its first one.
 fn addresses(line: &[u8]) -> Option<Range<u64>> {
     let end = line.iter().position(|&byte| byte == b' ')?;
     let (start, end) = str::from_utf8(&line[..end]).ok()?.split_once('-')?;
@@ -127,7 +127,7 @@ fn addresses(line: &[u8]) -> Option<Range<u64>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// Returns the file of a mapping's first line: `5581-5583 r--p 00001000 fe:00 1234 /path`.
+/// Returns the file of a mapping from its first line: `5581-5583 r--p 00001000 fe:00 1234 /path`.
 fn mapped_file(line: &[u8]) -> Option<MappedFile> {
     let mut words = line.splitn(6, |&byte| byte == b' ').skip(2);
     let mut word = || str::from_utf8(words.next()?).ok();

@@ -1,7 +1,7 @@
-//! Processes that stand still while they are sampled.
+//! Processes that are stopped while they are sampled.
 
-use super::list::descendants;
 use super::proc_dir::{ProcDir, Stat};
+use super::process_list::descendants;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::HashSet;
 use std::io::{self, Write as _};
@@ -9,24 +9,24 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-/// Looks for children that were started while the others were being stopped; who starts some in
-/// each is sampled running.
+/// The rounds of looking for children that were started while others were being stopped. Processes
+/// that start more in each round are sampled while they run.
 const ROUNDS: usize = 4;
 
-/// Reads a number a line, and `-` for none; at the end of its input it wakes the processes of these
-/// numbers.
-const GUARD: &str = "p=; while read -r l; do case $l in -) p=;; *) p=\"$p $l\";; esac; done; \
+/// A script that reads a process number from each line, and forgets all at a `-`. At the end of its
+/// input it wakes the processes with these numbers.
+const WAKER: &str = "p=; while read -r l; do case $l in -) p=;; *) p=\"$p $l\";; esac; done; \
                      [ -z \"$p\" ] || kill -CONT $p";
 
-/// A process that wakes those that were stopped, should this one be killed meanwhile.
+/// A process that wakes the stopped processes if this process is killed meanwhile.
 #[derive(Debug)]
-pub(super) struct Guard(Child);
+pub(super) struct Waker(Child);
 
-impl Guard {
-    /// Starts it, in a process group of its own, where no terminal interrupts it.
+impl Waker {
+    /// Starts the waker in its own process group, where a terminal does not interrupt it.
     pub(super) fn start() -> io::Result<Self> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", GUARD]).process_group(0);
+        command.args(["-c", WAKER]).process_group(0);
         command.stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map(Self)
@@ -38,34 +38,34 @@ impl Guard {
 
     fn tell(&mut self, line: &str) {
         if let Some(input) = &mut self.0.stdin {
-            // Without a guard everything goes as before, unless this process is killed.
+            // Without a waker all goes on, but a killed process would leave others stopped.
             let _ = writeln!(input, "{line}");
         }
     }
 }
 
-impl Drop for Guard {
+impl Drop for Waker {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
 
-/// Processes that were sent SIGSTOP; they go on when this is dropped.
+/// Processes that were sent SIGSTOP. Dropping this wakes them.
 pub(super) struct Stopped<'a> {
-    guard: &'a mut Guard,
+    waker: &'a mut Waker,
     processes: Vec<(u32, Stat)>,
-    /// All that were found.
+    /// All processes that were found.
     pub(super) pids: Vec<u32>,
-    /// Those that had been stopped by somebody else, who is to wake them.
+    /// Processes that were stopped before, by another process. They are not woken here.
     by_others: HashSet<u32>,
 }
 
 impl<'a> Stopped<'a> {
-    /// Stops the descendants of a process but for `others`, as far as that is allowed.
-    pub(super) fn descendants(of: u32, others: &HashSet<u32>, guard: &'a mut Guard) -> Self {
+    /// Stops the descendants of a process, except `others`, as far as that is allowed.
+    pub(super) fn descendants(of: u32, others: &HashSet<u32>, waker: &'a mut Waker) -> Self {
         let mut stopped = Self {
-            guard,
+            waker,
             processes: Vec::new(),
             pids: Vec::new(),
             by_others: HashSet::new(),
@@ -88,7 +88,8 @@ impl<'a> Stopped<'a> {
         stopped
     }
 
-    /// Returns those who see a child of theirs stopped, and may stop themselves for that.
+    /// Returns the parents of the stopped processes. They may stop themselves when a child is
+    /// stopped.
     pub(super) fn parents(&self) -> HashSet<u32> {
         let parents = self.processes.iter().map(|(_, stat)| stat.parent);
         parents
@@ -101,7 +102,7 @@ impl<'a> Stopped<'a> {
             self.by_others.insert(pid);
             return;
         }
-        self.guard.tell(&pid.to_string());
+        self.waker.tell(&pid.to_string());
         if send(pid, &stat, Signal::STOP) {
             self.processes.push((pid, stat));
         }
@@ -111,15 +112,15 @@ impl<'a> Stopped<'a> {
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
         for (pid, stat) in &self.processes {
-            // One that was killed meanwhile needs nothing.
+            // A process that was killed meanwhile needs no signal.
             send(*pid, stat, Signal::CONT);
         }
-        self.guard.tell("-");
+        self.waker.tell("-");
     }
 }
 
-/// Sends a signal to the process that had these data, not to one that was given its number since;
-/// whether it was sent.
+/// Sends a signal to the process with these data, but not to another one that got its number since.
+/// Returns whether it was sent.
 pub(super) fn send(pid: u32, stat: &Stat, signal: Signal) -> bool {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let Some(process) = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok())

@@ -1,8 +1,8 @@
-//! A sample of the memory of processes.
+//! A sample of the memory of several processes.
 
 use super::census::{Census, HIDDEN, SHARED_MEMORY, STRATA};
-use super::list::check_proc;
-use super::sampler::{Sampled, Sampler, Stop, allot};
+use super::process_list::check_proc;
+use super::sampler::{Sampled, Sampler, StopReason, allot};
 use super::seen::Seen;
 use super::unread::{Skipped, UnreadReason};
 use crate::error::Error;
@@ -14,23 +14,23 @@ use zs_os::os_page_size;
 /// The size of a sample, and the seed of its random numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleOptions {
-    /// The most bytes that are read, of all processes together; at least one page is.
+    /// The most bytes that are read from all processes together. At least one page is read.
     pub bytes: u64,
-    /// With the same pages, a seed always chooses the same.
+    /// The seed of the random numbers. With the same pages, a seed always chooses the same ones.
     pub seed: u64,
-    /// Shared memory is sampled, too.
+    /// Shared memory is sampled too.
     pub shared: bool,
 }
 
-/// What was read of some processes. Their sampled pages lie in [`pages`](Self::pages) one process
-/// after the other, in the order of [`processes`](Self::processes).
+/// The sample of some processes. [`pages`](Self::pages) holds the sampled pages, one process after
+/// the other, in the order of [`processes`](Self::processes).
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The sampled pages; `None` if there are none.
     pub pages: Option<PageFile>,
     /// Processes that were read.
     pub processes: Vec<SampledProcess>,
-    /// Processes that were not.
+    /// Processes that were not read.
     pub unread: Vec<Unread>,
 }
 
@@ -39,38 +39,38 @@ pub struct Survey {
 pub struct SampledProcess {
     /// Its number.
     pub pid: u32,
-    /// Its command, as it names itself; nothing in it that a terminal would obey.
+    /// The name that its command gives itself, in printable characters.
     pub name: String,
-    /// Its pages, those that are left out not counted, in parts: anonymous ones that are its own
-    /// or are counted here for all who share them; anonymous ones that it shares while the
-    /// system does not say with whom; and, if that was asked for, pages of shared memory that
-    /// are counted here for all who map them. In [`Survey::pages`] the parts lie one after the
-    /// other.
+    /// Its pages without those that are left out, in three strata: anonymous pages that only it
+    /// has, or that are counted here for all processes that share them; anonymous pages that it
+    /// shares with processes which the system does not tell; and, if requested, pages of shared
+    /// memory that are counted here for all processes that map them. In [`Survey::pages`] the
+    /// strata lie one after the other.
     pub strata: [SampledStratum; STRATA],
-    /// Of the anonymous pages, those in swap.
+    /// The anonymous pages that are in swap.
     pub swapped: u64,
-    /// Pages that it shares with a process further up in the list, which they are counted for.
+    /// Pages that are counted for an earlier process in the list, which shares them.
     pub counted_elsewhere: u64,
-    /// Bytes of memory that are left out.
+    /// The bytes of memory that are left out.
     pub skipped: Skipped,
-    /// Bytes of shared memory that it has mapped, each divided by the number of those who map it
-    /// (`Pss_Shmem` of proc_pid_smaps(5)), sampled or not; `None` if the system does not tell,
-    /// as before Linux 5.3.
+    /// The bytes of shared memory that it has mapped, sampled or not. Each byte is divided by the
+    /// number of processes that map it (`Pss_Shmem` of proc_pid_smaps(5)). `None` if the system
+    /// does not tell, as before Linux 5.3.
     pub shared_memory: Option<u64>,
 }
 
-/// Pages of a process that count alike.
+/// Pages of a process with one weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SampledStratum {
-    /// Pages, each of which is as likely to be sampled.
+    /// The number of pages. Each is sampled with the same probability.
     pub pages: u64,
-    /// The weight of each: 1, or, of shared pages, the rest of the proportional share of all.
+    /// The weight of each page: 1, or 0 to 1 for pages shared with unknown processes.
     pub weight: f64,
     /// Pages that were read.
     pub sampled: u64,
-    /// Of these, pages that changed while they were read.
+    /// The pages among these that changed while they were read.
     pub changed: u64,
-    /// Pages that were to be read, but were gone.
+    /// Pages that were chosen, but had vanished before they were read.
     pub vanished: u64,
 }
 
@@ -79,23 +79,23 @@ pub struct SampledStratum {
 pub struct Unread {
     /// Its number.
     pub pid: u32,
-    /// Why.
+    /// The reason.
     pub reason: UnreadReason,
 }
 
-/// Counts the anonymous pages of processes, and their shared memory if that is asked for, then
-/// reads a random sample of them.
+/// Counts the anonymous pages of processes, and their shared memory if requested, then reads a
+/// random sample of them.
 ///
-/// Each page is counted once, also if a fork shares it. Of shared memory the pages count that a
-/// process has mapped at that moment: of memfd, tmpfs (`/dev/shm`), `shmget` and shared anonymous
-/// mappings; those in swap, or that nobody has touched since, are not seen. Reading a page takes it
-/// out of swap. Nothing is stopped meanwhile: what ends or changes is counted and said. Walks the
-/// page tables of each process three times (some 30 ms for each GiB), and keeps 16 bytes for each
-/// run of pages that lie side by side.
+/// Each page counts once, even if a fork shares it. Shared memory is that of memfd, tmpfs
+/// (`/dev/shm`), `shmget` and shared anonymous mappings. Its pages count if a process has them
+/// mapped at that moment; pages in swap, or not touched since, are not seen. Reading a page takes
+/// it out of swap. Processes are not stopped: those that end and pages that change meanwhile are
+/// reported. The page tables of each process are walked three times (some 30 ms for each GiB). Each
+/// run of consecutive pages takes 16 bytes of memory.
 ///
 /// # Errors
-/// Of the file that the pages are written to; what is wrong with a process is in
-/// [`Survey::unread`].
+/// The errors of the file that the pages are written to, of `/proc`, and of an unknown page size.
+/// Errors of single processes are in [`Survey::unread`].
 pub fn survey(
     pids: &[u32],
     options: SampleOptions,
@@ -121,11 +121,11 @@ pub fn survey(
     for (census, picks) in censuses.into_iter().zip(picks) {
         match sampler.sample(&census, *picks, progress) {
             Ok(sampled) => processes.push(SampledProcess::new(census, &sampled)),
-            Err(Stop::Process(reason)) => unread.push(Unread {
+            Err(StopReason::Process(reason)) => unread.push(Unread {
                 pid: census.pid,
                 reason,
             }),
-            Err(Stop::Spool(error)) => return Err(error),
+            Err(StopReason::Spool(error)) => return Err(error),
         }
     }
     let pages = (spool.len() > 0).then(|| spool.finish()).transpose()?;
@@ -136,7 +136,7 @@ pub fn survey(
     })
 }
 
-/// Returns the system's page size, which processes are sampled in.
+/// Returns the system's page size, in which processes are sampled.
 ///
 /// # Errors
 /// [`Error::PageSize`] if no pool has frames of that size.
@@ -169,7 +169,7 @@ impl SampledProcess {
         }
     }
 
-    /// Returns the anonymous pages that it shares, the system does not say with whom.
+    /// Returns the anonymous pages that it shares with processes which the system does not tell.
     pub fn hidden(&self) -> &SampledStratum {
         &self.strata[HIDDEN]
     }
@@ -179,12 +179,12 @@ impl SampledProcess {
         &self.strata[SHARED_MEMORY]
     }
 
-    /// Returns all its pages.
+    /// Returns the number of all its pages.
     pub fn pages(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.pages).sum()
     }
 
-    /// Returns what they count together, in pages.
+    /// Returns the weighted sum of its pages.
     pub fn weighted_pages(&self) -> f64 {
         self.strata.iter().map(SampledStratum::weighted).sum()
     }
@@ -194,26 +194,25 @@ impl SampledProcess {
         self.strata.iter().map(|stratum| stratum.sampled).sum()
     }
 
-    /// Says whether something is known of all its pages: of each stratum that has some, a page was
-    /// read.
+    /// Says whether at least one page was read of each stratum that has pages.
     pub fn is_covered(&self) -> bool {
         let known = |stratum: &SampledStratum| stratum.pages == 0 || stratum.sampled > 0;
         self.strata.iter().all(known)
     }
 
-    /// Of these, pages that changed while they were read.
+    /// Returns the number of pages that changed while they were read.
     pub fn changed(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.changed).sum()
     }
 
-    /// Returns the number of pages that were to be read, but were gone.
+    /// Returns the number of pages that were chosen, but had vanished before they were read.
     pub fn vanished(&self) -> u64 {
         self.strata.iter().map(|stratum| stratum.vanished).sum()
     }
 }
 
 impl SampledStratum {
-    /// Returns what its pages count together, in pages.
+    /// Returns the weighted sum of its pages.
     pub fn weighted(&self) -> f64 {
         self.pages as f64 * self.weight
     }

@@ -1,4 +1,4 @@
-//! Why a process was not read.
+//! The reasons why a process was not read.
 
 use super::proc_dir::ProcDir;
 use super::smaps::Skip;
@@ -6,37 +6,37 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::io;
 
-/// Why a process was not read. Displayed, it says what may help.
+/// The reason why a process was not read. Its text names a remedy if there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadReason {
-    /// There is no process of that number.
+    /// There is no process with this number.
     #[error("there is no such process")]
     NoSuchProcess,
-    /// It ended while it was looked at or read.
+    /// It ended while it was counted or read.
     #[error("it ended while it was read")]
     Ended,
-    /// It has ended already, but its parent has not yet asked for its exit code.
+    /// It has ended, but was not reaped by its parent yet.
     #[error("it is a zombie: it has ended, and has no memory any more")]
     Zombie,
-    /// A thread of the kernel.
+    /// It is a kernel thread.
     #[error("it is a kernel thread, which has no memory of its own")]
     KernelThread,
-    /// This process.
+    /// It is this process.
     #[error("it is zs itself")]
     Itself,
-    /// The number of a thread that is not its process's first.
+    /// It is a thread of the process with this number.
     #[error("it is a thread of process {0}: name that")]
     Thread(u32),
-    /// The system forbids it; the text says what would help.
+    /// The system forbids it. The text names a remedy.
     #[error("{0}")]
     Refused(String),
-    /// All its pages are in mappings that are not read, or it has none.
+    /// It has no anonymous pages, or all of them are in mappings that are left out.
     #[error("{}", nothing_anonymous(skipped, *shared_memory))]
     NothingAnonymous {
         /// The memory that is left out.
         skipped: Skipped,
-        /// Bytes of its shared memory, which was not asked for.
+        /// The bytes of its shared memory, which was not requested.
         shared_memory: u64,
     },
     /// It runs, but has no folder in `/proc`.
@@ -53,7 +53,7 @@ pub enum UnreadReason {
         /// The file.
         file: &'static str,
     },
-    /// It runs, but a file in its folder says nothing.
+    /// It runs, but a file in its folder is empty.
     #[error(
         "{file}: empty in its folder of /proc, though it runs: it has no memory of its own any more, or a sandbox does not show it"
     )]
@@ -61,7 +61,7 @@ pub enum UnreadReason {
         /// The file.
         file: &'static str,
     },
-    /// Anything else.
+    /// Another error.
     #[error("{file}: {source}")]
     Read {
         /// The file in its folder of `/proc`.
@@ -72,12 +72,12 @@ pub enum UnreadReason {
 }
 
 impl UnreadReason {
-    /// Makes the reason of a failed look at a file of the process's folder in `/proc`.
+    /// Makes the reason of a failed call on a file of the process's folder in `/proc`.
     pub(super) fn of(file: &'static str, dir: &ProcDir, source: io::Error) -> Self {
         match errno(&source) {
             Some(Errno::NOENT | Errno::SRCH) if !dir.runs_without(file) => Self::Ended,
             Some(Errno::NOENT) => Self::Missing { file },
-            // What the kernel says of a process that has no memory.
+            // The kernel's error for a process without memory.
             Some(Errno::SRCH) => Self::Empty { file },
             Some(Errno::ACCESS | Errno::PERM) => {
                 Self::Refused(format!("{file}: {}", what_helps(file, dir)))
@@ -86,7 +86,7 @@ impl UnreadReason {
         }
     }
 
-    /// Makes a file of that folder that has nothing in it.
+    /// Makes the reason of an empty file in that folder.
     pub(super) fn empty(file: &'static str, dir: &ProcDir) -> Self {
         if dir.runs_without(file) {
             Self::Empty { file }
@@ -112,7 +112,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-/// Says whether there is a process of a number, as the system says without `/proc`.
+/// Says whether a process with this number exists, by a call that does not need `/proc`.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
@@ -127,12 +127,12 @@ fn why_missing(file: &str) -> &'static str {
     }
 }
 
-/// Bytes of pages that were left out, by reason.
+/// The bytes of pages that were left out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped([u64; Skip::ALL.len()]);
 
 impl Skipped {
-    /// Returns the number of bytes of one reason.
+    /// Returns the bytes left out for one reason.
     pub fn bytes(&self, reason: Skip) -> u64 {
         self.0[reason as usize]
     }
@@ -143,7 +143,7 @@ impl Skipped {
         *sum = sum.saturating_add(bytes);
     }
 
-    /// Reasons that left something out, and how many bytes.
+    /// Returns the reasons for which memory was left out, with the bytes of each.
     pub fn iter(&self) -> impl Iterator<Item = (Skip, u64)> {
         let all = Skip::ALL.into_iter().zip(self.0);
         all.filter(|&(_, bytes)| bytes > 0)
@@ -166,19 +166,19 @@ fn nothing_anonymous(skipped: &Skipped, shared_memory: u64) -> String {
     )
 }
 
-/// Returns what stands between this process and the memory of another, and how to get round it.
+/// Returns the text of a refusal: the setting that forbids reading the process, and a remedy.
 fn what_helps(file: &str, dir: &ProcDir) -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
     let user = rustix::process::geteuid();
     let is_own = dir.user().is_ok_and(|owner| owner == user.as_raw());
-    // It forbids to attach, as this file asks for, not to look, and root only if it is 3; to
-    // others' processes it makes no difference.
+    // Yama forbids attaching, which only `mem` needs, and forbids it to root only if it is 3. For
+    // processes of other users it makes no difference.
     let scope = scope.as_deref().map(str::trim);
     let scope = scope.filter(|_| file == "mem" && (is_own || user.is_root()));
     refusal(scope, user.is_root())
 }
 
-/// `scope` is Yama's setting, if that is what forbids it
+/// Returns the text of a refusal. `scope` is the setting of Yama, if that may be the cause
 /// (`Documentation/admin-guide/LSM/Yama.rst`).
 fn refusal(scope: Option<&str>, is_root: bool) -> String {
     let start = "start it from zs instead (zs estimate -- CMD)";
@@ -271,7 +271,7 @@ mod tests {
             let hidden = of(own, errno);
             assert!(hidden.to_string().contains("hidepid"), "{hidden}");
         }
-        // Above the largest number that Linux gives.
+        // A number above the largest one of Linux.
         let none = of(1 << 22 | 1, Errno::NOENT);
         assert!(matches!(none, UnreadReason::NoSuchProcess), "{none}");
         let other = of(own, Errno::MFILE);

@@ -1,7 +1,7 @@
 use super::*;
-use crate::memory::MemoryDevice;
+use crate::memory_device::MemoryDevice;
 
-/// Options whose answers are much longer: they are sent in between.
+/// Answers that are much longer than their options are sent in between.
 #[test]
 fn answers_are_sent_before_they_are_many() {
     let device = Arc::new(MemoryDevice::new(0).unwrap());

@@ -1,4 +1,4 @@
-//! What a client wishes, and what is agreed upon with it.
+//! The wishes of clients, and the agreement with a client.
 
 use super::super::Mode;
 use crate::device::Context;
@@ -7,11 +7,11 @@ use crate::export::Export;
 /// The encryption of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Security {
-    /// It is not, and cannot be.
+    /// Not encrypted, and TLS is not available.
     Clear,
-    /// It has to be first (`FORCEDTLS`).
+    /// TLS must begin before anything else (`FORCEDTLS`).
     Wanted,
-    /// It is.
+    /// Encrypted.
     Encrypted,
 }
 
@@ -20,27 +20,27 @@ pub(crate) enum Security {
 pub(crate) struct Agreement {
     pub(crate) export: Export,
     pub(crate) mode: Mode,
-    /// The contexts of which block status tells.
+    /// The contexts that a block status reply contains.
     pub(crate) contexts: Vec<Context>,
 }
 
-/// A client that wants to begin, and has not been told whether it may.
+/// The wish of a client to begin with requests, not answered yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) agreement: Agreement,
-    pub(super) told: Told,
+    pub(super) grant: GrantBy,
 }
 
-/// The way in which a wish is granted.
+/// The answer by which a wish is granted.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
-    /// By the answer to `NBD_OPT_EXPORT_NAME`, which knows no refusal.
-    Old,
-    /// By that to `NBD_OPT_GO`.
+pub(super) enum GrantBy {
+    /// The answer to `NBD_OPT_EXPORT_NAME`, which has no error reply.
+    ExportName,
+    /// The answer to `NBD_OPT_GO`.
     Go(Asked),
 }
 
-/// The facts of an export that a client asks for, beyond those that it is told in any case.
+/// The optional facts about an export that a client asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) name: bool,
@@ -48,18 +48,17 @@ pub(super) struct Asked {
     pub(super) sizes: bool,
 }
 
-/// The step after some input.
+/// The next step after some input.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// More input is wanted.
+    /// Read more input.
     More,
-    /// The output is to be sent; the input has not been looked at to its end.
+    /// Send the output, then go on with the rest of the input.
     Send,
-    /// TLS begins, once the output is sent; then
-    /// [`Handshake::encrypted`](super::Handshake::encrypted).
+    /// Send the output, begin TLS, then call [`Handshake::encrypted`](super::Handshake::encrypted).
     StartTls,
-    /// Requests begin if the wish is granted; if it is denied, the handshake goes on.
+    /// Grant or deny the wish. After a denial the handshake goes on.
     Begin(Wish),
-    /// The client wants to end.
+    /// The client ends the handshake.
     End,
 }

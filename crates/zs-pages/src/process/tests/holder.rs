@@ -1,4 +1,4 @@
-//! Processes that hold memory of a known kind: this very test program, started again.
+//! Processes that hold memory of a known kind: this test program, started again.
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::env;
@@ -9,30 +9,30 @@ use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::ptr;
 
-/// What is to be held, in the environment of the process.
+/// The environment variable with the kind of memory to hold.
 const HOLD: &str = "ZS_TEST_HOLD";
 
-/// Starts every marked page, then the number of the page.
+/// The mark at the start of each marked page. The number of the page follows.
 pub(in crate::process) const MARK: [u8; 8] = *b"zs-mark!";
 
 pub(in crate::process) const PAGE: usize = 4096;
 
-/// A process that holds something, and waits.
+/// A process that holds memory, and waits.
 pub(in crate::process) struct Holder {
     pub(in crate::process) child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    /// Its forks, or how many pages it could register.
+    /// The numbers that it printed: of its forks, or of the pages that it could register.
     pub(in crate::process) numbers: Vec<u32>,
 }
 
 impl Holder {
-    /// Starts one; see [`hold`] for the kinds. Returns when everything is held.
+    /// Starts a process, see [`hold`] for the kinds. Returns when it holds everything.
     pub(in crate::process) fn start(kind: &str) -> Self {
         Self::start_with(kind, 0)
     }
 
-    /// The same of one that first says so many numbers.
+    /// Starts a process that prints this many numbers first.
     pub(in crate::process) fn start_with(kind: &str, numbers: usize) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["process::tests::holder::a_process_that_holds", "--exact"])
@@ -62,16 +62,16 @@ impl Holder {
         self.child.id()
     }
 
-    /// Has it do the next thing of its kind.
+    /// Tells it to take the next step of its kind.
     pub(in crate::process) fn go_on(&mut self) {
         self.input.as_mut().unwrap().write_all(b"\n").unwrap();
         self.wait_for("done");
     }
 
-    /// Waits for a line that starts with a word; returns the rest of it.
+    /// Waits for a line that starts with a word, and returns the rest of it.
     fn wait_for(&mut self, word: &str) -> String {
         for line in self.output.by_ref().lines() {
-            // The test's own output may share the line.
+            // The output of the test harness may be on the same line.
             if let Some((_, rest)) = line.unwrap().split_once(&format!("holder {word}")) {
                 return rest.trim().to_owned();
             }
@@ -82,13 +82,13 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // Its children end with its input.
+        // Its children end when its input ends.
         self.input = None;
         let _ = self.child.wait();
     }
 }
 
-/// Not a test of its own: what [`Holder::start`] runs.
+/// Not a test: this is what [`Holder::start`] runs.
 #[test]
 fn a_process_that_holds() {
     let Ok(kind) = env::var(HOLD) else {
@@ -97,7 +97,7 @@ fn a_process_that_holds() {
     serve(&hold(&kind), &kind);
 }
 
-/// Says that everything is held, and goes on whenever it is told to, until its input ends.
+/// Prints that everything is held, and takes a step at each line of its input, until that ends.
 fn serve(held: &Held, kind: &str) {
     say("held");
     let mut line = String::new();
@@ -114,7 +114,7 @@ fn say(what: &str) {
     out.flush().unwrap();
 }
 
-/// A mapping of this process, never unmapped but by hand.
+/// A mapping of this process, unmapped only by an explicit call.
 #[derive(Clone, Copy)]
 struct Region {
     address: *mut u8,
@@ -129,8 +129,7 @@ impl Region {
     fn map(pages: usize, flags: i32) -> Self {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = flags | libc::MAP_ANONYMOUS;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that
-        // exists.
+        // SAFETY: an anonymous mapping at an address chosen by the kernel replaces no other.
         let address =
             unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, protection, flags, -1, 0) };
         assert_ne!(address, libc::MAP_FAILED);
@@ -146,8 +145,7 @@ impl Region {
         region
     }
 
-    /// Writes to every page: the mark, its number, and bytes that depend on the number and on
-    /// `salt`.
+    /// Writes to every page: the mark, its number, and bytes made from the number and `salt`.
     fn mark(self, salt: u64) {
         for page in 0..self.pages {
             let mut bytes = [0_u8; PAGE];
@@ -165,7 +163,7 @@ impl Region {
         }
     }
 
-    /// Reads every page, so that it is mapped; what was never written maps the frame of zeros.
+    /// Reads every page, so that it is mapped. Pages that were never written map the zero frame.
     fn read(self) {
         for page in 0..self.pages {
             // SAFETY: the page lies in the region.
@@ -175,13 +173,12 @@ impl Region {
         }
     }
 
-    /// Maps pages of a file, from one of them on.
+    /// Maps pages of a file.
     fn of_file(file: &File, first: usize, pages: usize, flags: i32) -> Self {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let (len, offset) = (pages * PAGE, (first * PAGE) as i64);
         let fd = file.as_raw_fd();
-        // SAFETY: a mapping of a file of this process, at an address of the kernel's choice,
-        // touches nothing that exists.
+        // SAFETY: a mapping of a file, at an address chosen by the kernel, replaces no other.
         let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
         assert_ne!(address, libc::MAP_FAILED);
         Self {
@@ -208,16 +205,17 @@ impl Region {
     }
 }
 
-/// The memory of a process.
+/// The memory that the process holds.
 pub(super) struct Held(Region);
 
-/// Holds memory: `marked`, 1000 marked pages and as many of each kind that is not to be counted;
-/// `skipped`, some hundred of each kind that is left out; `shared`, 1000 marked pages shared with
-/// three forks, and 500 of its own; `threads`, 1000 marked pages, and a thread more; `changing`,
-/// 1000 marked pages, all of which change when it goes on; `shared memory`, 400 marked pages of a
-/// shared mapping and 300 of a memfd, which the process shows twice, in part, and two forks of it
-/// share; `headless`, 1000 marked pages, and a first thread that has ended; `leaving` and
-/// `dropping`, 1000 marked pages, half of them unmapped, or dropped, when it goes on.
+/// Holds memory of a kind. `marked`: 1000 marked pages, and 1000 of each kind that must not be
+/// counted. `skipped`: some hundred pages of each kind that is left out. `shared`: 1000 marked
+/// pages shared with three forks, and 500 of its own. `threads`: 1000 marked pages, and a second
+/// thread. `changing`: 1000 marked pages, all of which change at the next step. `shared memory`:
+/// 400 marked pages of a shared mapping and 300 of a memfd, which the process maps twice in part
+/// and shares with two forks. `headless`: 1000 marked pages, and a first thread that has ended.
+/// `leaving` and `dropping`: 1000 marked pages, half of which are unmapped, or dropped, at the next
+/// step.
 pub(super) fn hold(kind: &str) -> Held {
     const PAGES: usize = 1000;
     let private = libc::MAP_PRIVATE;
@@ -236,7 +234,7 @@ pub(super) fn hold(kind: &str) -> Held {
             let advised = unsafe { libc::madvise(address, len, libc::MADV_DONTDUMP) };
             assert_eq!(advised, 0);
             let (address, len) = Region::marked(200, private).raw();
-            // SAFETY: the same. Who is allowed to lock nothing is refused.
+            // SAFETY: the same. A process that may lock no memory gets an error.
             let is_locked = unsafe { libc::mlock(address, len) } == 0;
             say(&format!("number {}", if is_locked { 200 } else { 0 }));
             let region = Region::marked(300, private);
@@ -255,7 +253,7 @@ pub(super) fn hold(kind: &str) -> Held {
         "shared memory" => {
             let held = Region::map(400, libc::MAP_SHARED);
             held.mark(1);
-            // A hole of 100 pages that nobody touches is in each.
+            // Each has a hole of 100 pages that are never touched.
             let memfd = memfd_create("zs-test", MemfdFlags::CLOEXEC).unwrap();
             let memfd = File::from(memfd);
             memfd.set_len(400 * PAGE as u64).unwrap();
@@ -287,11 +285,11 @@ pub(super) fn hold(kind: &str) -> Held {
     }
 }
 
-/// Ends the thread that the process began with, in which the harness waits for this one.
+/// Ends the first thread of the process, in which the test harness waits.
 fn end_first_thread() {
     extern "C" fn end_this_thread(_signal: libc::c_int) {
-        // SAFETY: ends this thread as `pthread_exit` does at last. It waits, and holds nothing that
-        // others wait for.
+        // SAFETY: this ends the thread as the last call of `pthread_exit` does. The thread holds no
+        // lock that others wait for.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
     let first = rustix::process::getpid().as_raw_pid();
@@ -316,20 +314,19 @@ fn end_first_thread() {
     }
 }
 
-/// Registers a region with userfaultfd, for pages that are missing; whether the system allowed
-/// that.
+/// Registers a region with userfaultfd for missing pages. Returns whether the system allowed that.
 fn register(region: Region) -> bool {
     /// `UFFDIO_API` and `struct uffdio_api`.
     const API: u64 = 0xc018_aa3f;
     /// `UFFDIO_REGISTER` and `struct uffdio_register`.
     const REGISTER: u64 = 0xc020_aa00;
     const MODE_MISSING: u64 = 1;
-    // SAFETY: makes a descriptor, which lives as long as this process.
+    // SAFETY: this makes a descriptor, which lives as long as this process.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
     if fd < 0 {
         return false;
     }
-    let fd = fd as i32;
+    let fd = i32::try_from(fd).unwrap();
     let mut api = [0xaa_u64, 0, 0];
     // SAFETY: the structure has three words, and lives during the call.
     assert_eq!(unsafe { libc::ioctl(fd, API, api.as_mut_ptr()) }, 0);
@@ -341,14 +338,13 @@ fn register(region: Region) -> bool {
         0,
     ];
     // SAFETY: the structure has four words, and lives during the call. All pages of the region are
-    // there, so that nobody waits for a missing one.
+    // there, so no thread waits for a missing one.
     let registered = unsafe { libc::ioctl(fd, REGISTER, register.as_mut_ptr()) };
     assert_eq!(registered, 0);
     true
 }
 
-/// Keeps huge frames off: one of zeros would be no less zero, but which pages it covers depends on
-/// the system.
+/// Keeps huge frames away: the pages that a huge zero frame covers would depend on the system.
 fn no_huge_zero(region: Region) -> Region {
     let (address, len) = region.raw();
     // SAFETY: advice on a mapping of this process that changes no byte of it. A kernel without huge
@@ -357,10 +353,10 @@ fn no_huge_zero(region: Region) -> Region {
     region
 }
 
-/// Starts a child that shares everything, maps every page of some regions, and waits for the end of
-/// this process; returns when it has mapped them.
+/// Starts a child that shares all memory, maps every page of some regions, and waits for the end of
+/// this process. Returns when it has mapped them.
 fn fork_and_wait(touched: &[Region]) {
-    // Asked for here: a child that runs late might see its parent gone already, and wait for ever.
+    // Read before the fork: a child that runs late might find its parent gone already.
     let parent = std::process::id();
     let (mut ready, mut done) = std::io::pipe().unwrap();
     // SAFETY: the child only reads memory, writes to a pipe, waits and leaves, by calls that are

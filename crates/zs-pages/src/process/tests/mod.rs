@@ -1,4 +1,4 @@
-//! Real processes, with memory of known kinds.
+//! Surveys of real processes with memory of known kinds.
 
 pub(super) mod holder;
 mod shared;
@@ -6,13 +6,13 @@ mod shared;
 use super::census::{Census, STRATA};
 use super::pagemap::Pagemap;
 use super::proc_dir::ProcDir;
-use super::sampler::{Sampler, Stop};
-use super::scan_ioctl::Kind;
+use super::sampler::{Sampler, StopReason};
+use super::scan_ioctl::PageKind;
 use super::seen::Seen;
 use super::smaps::Skip;
 use super::survey::{SampleOptions, Survey, survey};
 use super::unread::UnreadReason;
-use super::{list, smaps};
+use super::{process_list, smaps};
 use crate::spool::Spool;
 use holder::{Holder, MARK, PAGE};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use zs_mm::PageSize;
 
-/// What a test program has of its own, at most: stacks, heap, the data of libraries.
+/// The most pages of a test program besides: stacks, heap, data of libraries.
 const OWN_PAGES: u64 = 900;
 
 const ALL: SampleOptions = SampleOptions {
@@ -29,7 +29,7 @@ const ALL: SampleOptions = SampleOptions {
     shared: false,
 };
 
-/// The same with shared memory.
+/// Surveys processes with their shared memory.
 const SHARED: SampleOptions = SampleOptions {
     shared: true,
     ..ALL
@@ -52,12 +52,12 @@ fn census(pid: u32) -> Census {
     Census::take(pid, PAGE as u64, false, &mut Seen::default()).unwrap()
 }
 
-/// Picks of all anonymous pages of its own.
+/// The picks that choose all of a process's own anonymous pages.
 fn all_own(census: &Census) -> [u64; STRATA] {
     [census.strata[0].pages, 0, 0]
 }
 
-/// Says why the one process was not read.
+/// Returns the reason why the only process was not read.
 fn reason(pid: u32) -> UnreadReason {
     let mut survey = sample(&[pid], ALL);
     assert!(survey.pages.is_none() && survey.processes.is_empty());
@@ -70,11 +70,11 @@ fn pages_that_were_written_are_read_and_no_others() {
     let survey = sample(&[holder.pid()], ALL);
     let mut pages = marked(&survey);
     pages.sort_unstable();
-    // Each once: those of shared memory bear the same numbers.
+    // Each number once: the pages of shared memory have the same numbers.
     assert_eq!(pages, (0..1000).collect::<Vec<_>>());
     let process = &survey.processes[0];
     assert_eq!(process.sampled(), process.pages());
-    // Neither what was never touched nor what was only read.
+    // Neither pages that were never touched nor pages that were only read.
     assert!(process.pages() < 1000 + OWN_PAGES, "{process:?}");
     assert_eq!((process.changed(), process.vanished()), (0, 0));
     assert_eq!(process.weighted_pages(), process.pages() as f64);
@@ -93,7 +93,7 @@ fn a_seed_chooses_the_same_pages_and_another_others() {
         assert_eq!(survey.processes[0].sampled(), 200);
         (survey.processes[0].pages(), marked(&survey))
     };
-    // Its own heap may still have grown after the first.
+    // The heap of the process may have grown after the first one.
     let (first, again) = loop {
         let (first, again) = (of(1), of(1));
         if first.0 == again.0 {
@@ -118,7 +118,7 @@ fn without_the_scan_the_same_pages_are_found_but_for_those_of_zeros() {
         let mut pages = BTreeSet::new();
         for mapping in mappings.iter().filter(|mapping| mapping.anonymous > 0) {
             let addresses = mapping.addresses.clone();
-            map.pages(Kind::Anonymous, addresses, &mut |page, _| {
+            map.pages(PageKind::Anonymous, addresses, &mut |page, _| {
                 pages.insert(page);
             })
             .unwrap();
@@ -128,7 +128,7 @@ fn without_the_scan_the_same_pages_are_found_but_for_those_of_zeros() {
     let (scanned, entries) = (list(false), list(true));
     assert!(scanned.len() >= 1000);
     assert!(scanned.is_subset(&entries));
-    // Neighbouring mappings become one, so that the thousand pages of zeros may be in it.
+    // Neighbouring mappings are merged, so this one may contain the thousand pages of zeros.
     assert!(entries.len() - scanned.len() <= 1000);
 }
 
@@ -141,7 +141,7 @@ fn what_must_not_be_read_is_left_out_and_said() {
     assert_eq!(skipped.bytes(Skip::DontDump), 100 * PAGE as u64);
     assert_eq!(skipped.bytes(Skip::Locked), locked * PAGE as u64);
     assert_eq!(skipped.bytes(Skip::Userfault), registered * PAGE as u64);
-    // What the system would not let this user have is as any other memory.
+    // Memory that the system did not let this user register or lock counts as ordinary memory.
     let others = 500 - locked - registered;
     assert_eq!(marked(&survey).len() as u64, others);
     if others > 0 {
@@ -161,7 +161,7 @@ fn pages_that_forks_share_are_counted_once() {
         .iter()
         .map(|process| process.weighted_pages());
     let memory: f64 = weighted.sum();
-    // 4000 and more are mapped, and 500 are the first one's own.
+    // More than 4000 pages are mapped, and 500 belong to the first process only.
     assert!(
         (1500.0..1500.0 + 2.0 * OWN_PAGES as f64).contains(&memory),
         "{memory}"
@@ -176,7 +176,8 @@ fn pages_that_forks_share_are_counted_once() {
         assert_eq!(pages, all);
         assert!(survey.processes[1].counted_elsewhere >= 1000);
     } else {
-        // Without CAP_SYS_ADMIN: a quarter for each, and none of its own lost.
+        // Without CAP_SYS_ADMIN a shared page counts a quarter for each process, and own pages
+        // count in full.
         assert!(shared.pages >= 1000, "{shared:?}");
         assert!((0.2..0.35).contains(&shared.weight), "{shared:?}");
     }
@@ -200,7 +201,7 @@ fn pages_that_change_meanwhile_are_counted() {
     let Ok([sampled, ..]) = sampled else {
         panic!("the process still runs");
     };
-    // Those of the first step: the others were read once they had changed.
+    // Pages of the first step only: the others had changed before they were first read.
     assert!(
         (1..=256 + OWN_PAGES).contains(&sampled.changed),
         "{sampled:?}"
@@ -247,14 +248,14 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
         .unwrap();
     let pid = shell.id();
     let mut input = shell.stdin.take().unwrap();
-    // The census of what is not yet a shell is tried again.
+    // The census is tried again until the process runs the shell.
     let census = loop {
         let census = census(pid);
         if census.stat.name == "sh" {
             break census;
         }
     };
-    // When cat answers, it is there.
+    // Once cat answers, it has been executed.
     input.write_all(b"\nhere\n").unwrap();
     let mut answer = [0; 5];
     shell
@@ -265,7 +266,10 @@ fn of_a_process_that_runs_another_program_by_now_nothing_is_kept() {
         .unwrap();
     let mut spool = Spool::new(PageSize::K4).unwrap();
     let sampled = Sampler::new(&mut spool, 1).sample(&census, [1, 0, 0], &mut |_| ());
-    assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
+    assert!(matches!(
+        sampled,
+        Err(StopReason::Process(UnreadReason::Ended))
+    ));
     assert_eq!(spool.len(), 0);
     drop(input);
     shell.wait().unwrap();
@@ -278,18 +282,21 @@ fn of_a_process_that_ends_between_count_and_sample_nothing_is_kept() {
     drop(holder);
     let mut spool = Spool::new(PageSize::K4).unwrap();
     let sampled = Sampler::new(&mut spool, 1).sample(&census, all_own(&census), &mut |_| ());
-    assert!(matches!(sampled, Err(Stop::Process(UnreadReason::Ended))));
+    assert!(matches!(
+        sampled,
+        Err(StopReason::Process(UnreadReason::Ended))
+    ));
     assert_eq!(spool.len(), 0);
 }
 
 #[test]
 fn a_process_that_is_none_is_said_to_be_none() {
     assert!(matches!(reason(std::process::id()), UnreadReason::Itself));
-    // Above the largest number that Linux gives.
+    // A number above the largest one of Linux.
     assert!(matches!(reason(1 << 22 | 1), UnreadReason::NoSuchProcess));
     let mut zombie = Command::new("true").spawn().unwrap();
     let pid = zombie.id();
-    // Waits until it has ended, and leaves it to be asked.
+    // Waits until the process has ended, without reaping it.
     let wait = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
     let id = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&zombie));
     rustix::process::waitid(id, wait).unwrap();
@@ -327,10 +334,10 @@ fn a_thread_is_not_taken_for_a_process() {
 #[test]
 fn the_list_has_this_process_and_its_children() {
     let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-    let all = list::all_processes().unwrap();
+    let all = process_list::all_processes().unwrap();
     assert!(all.is_sorted());
     assert!(all.contains(&std::process::id()) && all.contains(&child.id()));
-    let below = list::descendants(std::process::id()).unwrap();
+    let below = process_list::descendants(std::process::id()).unwrap();
     assert!(below.iter().any(|(pid, _)| *pid == child.id()));
     let mut child = child;
     drop(child.stdin.take());

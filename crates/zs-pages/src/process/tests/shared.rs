@@ -1,4 +1,4 @@
-//! Shared memory of real processes, and processes of which something is missing.
+//! Shared memory of real processes, and processes with missing files.
 
 use super::*;
 use crate::process::shared_memory::SharedMemory;
@@ -8,7 +8,7 @@ fn shared_memory_is_told_and_left_out_unless_it_is_asked_for() {
     let holder = Holder::start("marked");
     let survey = sample(&[holder.pid()], ALL);
     let process = &survey.processes[0];
-    // A test program that lies on a tmpfs is shared memory itself.
+    // A test program on a tmpfs is itself shared memory.
     let told = process.shared_memory.unwrap();
     assert!(told >= 1000 * PAGE as u64, "{process:?}");
     assert_eq!(process.shared().pages, 0);
@@ -27,7 +27,8 @@ fn each_page_of_shared_memory_counts_once_however_many_map_it() {
     pids.append(&mut holder.numbers);
     let survey = sample(&pids, SHARED);
     assert_eq!(survey.processes.len(), 3, "{:?}", survey.unread);
-    // 400 of one, 300 of the other, none of the holes; what is mapped twice, or by all three, once.
+    // 400 pages of one object and 300 of the other, without holes. Pages that are mapped twice, or
+    // by all three processes, count once.
     let mut pages = marked(&survey);
     pages.sort_unstable();
     let mut all: Vec<u64> = (0..400).chain(0..300).collect();
@@ -41,7 +42,7 @@ fn each_page_of_shared_memory_counts_once_however_many_map_it() {
         assert_eq!(process.shared().pages, 0, "{process:?}");
         assert!(process.counted_elsewhere >= 700, "{process:?}");
     }
-    // Their proportional shares add up to what there is.
+    // The proportional shares add up to the whole.
     let told = survey
         .processes
         .iter()
@@ -68,7 +69,7 @@ fn without_the_scan_the_same_shared_memory_is_found() {
             .filter(|mapping| memory.object(&mapping.file).is_some())
         {
             let addresses = mapping.addresses.clone();
-            map.pages(Kind::SharedMemory, addresses, &mut |page, _| {
+            map.pages(PageKind::SharedMemory, addresses, &mut |page, _| {
                 pages.insert(page);
             })
             .unwrap();
@@ -90,8 +91,8 @@ fn a_process_whose_first_thread_ended_is_read_through_another() {
     pages.sort_unstable();
     assert_eq!(pages, (0..1000).collect::<Vec<_>>());
     assert_eq!(survey.processes[0].name, stat.name);
-    // It is a child that runs, for whoever watches a command.
-    let below = list::descendants(std::process::id()).unwrap();
+    // For a watched command, it counts as a running child.
+    let below = process_list::descendants(std::process::id()).unwrap();
     let found = below.iter().find(|(pid, _)| *pid == holder.pid()).unwrap();
     assert!(!found.1.has_ended(), "{found:?}");
 }

@@ -1,32 +1,32 @@
-//! How fast clients are let in: a decision alone.
+//! The rate at which connections are accepted. Decisions only, no clock.
 
 use std::time::{Duration, Instant};
 
-/// So many at once,
+/// The connections that may be accepted at once after a rest.
 const BURST: u32 = 64;
-/// and then one each of these: what comes faster waits in the system's queue, and costs nobody's
-/// time.
+/// The time for each further connection. Connections that come faster wait in the system's queue,
+/// and cost no time here.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// A rate with bursts: each one that is let in moves the time at which all of a burst may come
+/// A rate with bursts. Each accepted connection moves the time at which a whole burst is allowed
 /// again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
+pub(crate) struct AcceptRate {
     rested: Instant,
 }
 
-impl Rate {
+impl AcceptRate {
     pub(crate) fn new(now: Instant) -> Self {
         Self { rested: now }
     }
 
-    /// Returns how long the next one has to wait.
+    /// Returns the time that the next connection has to wait.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let owed = self.rested.saturating_duration_since(now);
         (owed + INTERVAL).saturating_sub(INTERVAL * BURST)
     }
 
-    /// One was let in.
+    /// Notes that a connection was accepted.
     pub(crate) fn note(&mut self, now: Instant) {
         self.rested = self.rested.max(now) + INTERVAL;
     }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_flood_is_slowed_down_and_a_burst_is_not() {
         let mut now = Instant::now();
-        let mut rate = Rate::new(now);
+        let mut rate = AcceptRate::new(now);
         for _ in 0..BURST {
             assert_eq!(rate.wait(now), Duration::ZERO);
             rate.note(now);

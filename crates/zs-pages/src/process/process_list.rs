@@ -1,4 +1,4 @@
-//! The processes that there are.
+//! The numbers of all processes.
 
 use super::proc_dir::{ProcDir, Stat};
 use crate::error::Error;
@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::process;
 
-/// Makes sure that there is a `/proc`.
+/// Checks that `/proc` is mounted.
 pub(crate) fn check_proc_is_mounted() -> Result<(), Error> {
     let found = fs::symlink_metadata("/proc/self");
     found.map(|_| ()).map_err(|error| match error.kind() {
@@ -16,7 +16,7 @@ pub(crate) fn check_proc_is_mounted() -> Result<(), Error> {
     })
 }
 
-/// Makes sure that the numbers in `/proc` are those that this process knows others by.
+/// Checks that `/proc` belongs to the pid namespace of this process.
 pub(super) fn check_proc() -> Result<(), Error> {
     check_proc_is_mounted()?;
     let own = fs::read_link("/proc/self").map_err(Error::Proc)?;
@@ -46,7 +46,7 @@ pub fn all_processes() -> Result<Vec<u32>, Error> {
 pub(super) fn descendants(of: u32) -> Result<Vec<(u32, Stat)>, Error> {
     let mut by_parent: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
     for pid in all_processes()? {
-        // One that ended since is nobody's descendant.
+        // A process that has ended meanwhile is left out.
         if let Ok((_, stat)) = ProcDir::of_process(pid) {
             by_parent.entry(stat.parent).or_default().push((pid, stat));
         }

@@ -1,4 +1,4 @@
-//! A client: who it is, and what it did.
+//! A client of the server: its facts and counters.
 
 use crate::close_reason::CloseReason;
 use crate::peer::Origin;
@@ -8,12 +8,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Why a client was made to go.
+/// The reason why the server ended a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dismissal {
-    /// Another one needed the place.
+    /// Another client needed its place.
     Displaced,
-    /// Somebody asked for it.
+    /// [`Clients::disconnect`](crate::Clients::disconnect) was called for it.
     Disconnected,
 }
 
@@ -32,37 +32,37 @@ impl From<Dismissal> for CloseReason {
 pub struct ClientInfo {
     /// The number of its connection, from 1.
     pub number: u64,
-    /// Its origin.
+    /// The user and process, or the address, that it connected from.
     pub origin: Origin,
-    /// Its export; `None` before the end of its handshake.
+    /// The name of its export; `None` before the end of its handshake.
     pub export: Option<String>,
     /// The time since it connected.
     pub connected: Duration,
     /// The time since it last sent or took a byte.
     pub idle: Duration,
-    /// Its requests so far.
+    /// The number of its requests so far.
     pub requests: u64,
-    /// Their payload in bytes, read and written.
+    /// The bytes of payload that it read and wrote so far.
     pub bytes: u64,
 }
 
-/// A client, for all threads that have to do with it. Its counters are figures for people and for
-/// who is idle: relaxed.
+/// A client, shared by all threads that serve or list it. The counters are read for display and for
+/// idle times only, so their accesses are relaxed.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) origin: Origin,
     socket: Socket,
     since: Instant,
     export: OnceLock<String>,
-    /// Nanoseconds from `since` on, when a byte last moved.
+    /// The time of the last byte sent or received, in nanoseconds after `since`.
     moved: AtomicU64,
     requests: AtomicU64,
     bytes: AtomicU64,
     dismissal: OnceLock<Dismissal>,
 }
 
-impl Guest {
+impl Client {
     pub(crate) fn new(number: u64, origin: Origin, socket: Socket) -> Self {
         Self {
             number,
@@ -78,11 +78,11 @@ impl Guest {
     }
 
     pub(crate) fn got(&self, export: &str) {
-        // It gets one once.
+        // A client gets one export only, so this is the first call.
         let _ = self.export.set(export.to_owned());
     }
 
-    /// A byte moved, or what holds it up is not the client.
+    /// Notes that a byte was sent or received, or that the client is not the cause of the silence.
     pub(crate) fn touch(&self) {
         let now = self.since.elapsed().as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
@@ -110,7 +110,7 @@ impl Guest {
         }
     }
 
-    /// Makes it go: its socket is shut down, which wakes its threads.
+    /// Ends the connection: shuts the socket down, which wakes its threads.
     pub(crate) fn dismiss(&self, why: Dismissal) {
         // The first reason counts.
         let _ = self.dismissal.set(why);

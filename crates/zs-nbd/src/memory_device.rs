@@ -1,6 +1,7 @@
 //! A device of plain memory, for tests and measurements of the server alone.
 
 use crate::device::{Content, Context, Device, Errno, Extents, Space};
+use crate::lengths::to_usize;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,12 +11,12 @@ const BLOCK_BYTES: u64 = BLOCK as u64;
 
 type Block = Option<Box<[u8]>>;
 
-/// Uncompressed memory, in blocks of 4 KiB that come with the first write and go with a discard.
-/// Each block is written and read as a whole: a read beside a write sees the old block or the new
-/// one.
+/// A device of uncompressed memory, in blocks of 4 KiB. A block is allocated by its first write and
+/// freed by a discard. A read beside a write of the same block sees the old contents or the new
+/// ones.
 ///
 /// # Locking
-/// A lock a block; no operation holds two.
+/// Each block has a lock. No operation holds two of them.
 pub struct MemoryDevice {
     blocks: Vec<Mutex<Block>>,
     size: u64,
@@ -23,13 +24,13 @@ pub struct MemoryDevice {
 }
 
 /// The part of one block that a request touches.
-struct Piece {
+struct BlockPart {
     index: usize,
     within: Range<usize>,
 }
 
 impl MemoryDevice {
-    /// Makes a device of `size` bytes that is all hole. Its table takes 24 bytes a block.
+    /// Makes a device of `size` bytes without any block. Its table takes 24 bytes for each 4 KiB.
     ///
     /// # Errors
     /// [`Errno::NoMem`] if there is no room for the table.
@@ -45,7 +46,7 @@ impl MemoryDevice {
         })
     }
 
-    /// The same, and nobody can write to it.
+    /// Returns the same device as a read-only one.
     #[must_use]
     pub fn into_read_only(self) -> Self {
         Self {
@@ -54,28 +55,28 @@ impl MemoryDevice {
         }
     }
 
-    fn pieces(&self, offset: u64, len: u64) -> Result<impl Iterator<Item = Piece>, Errno> {
+    fn parts(&self, offset: u64, len: u64) -> Result<impl Iterator<Item = BlockPart>, Errno> {
         let end = offset.checked_add(len).filter(|end| *end <= self.size);
         let end = end.ok_or(Errno::Inval)?;
         let mut at = offset;
         Ok(std::iter::from_fn(move || {
             let begin = (at % BLOCK_BYTES) as usize;
-            let len = (end - at).min(BLOCK_BYTES - begin as u64) as usize;
+            let len = to_usize((end - at).min(BLOCK_BYTES - begin as u64));
             let index = (at / BLOCK_BYTES) as usize;
             at += len as u64;
-            (len > 0).then_some(Piece {
+            (len > 0).then_some(BlockPart {
                 index,
                 within: begin..begin + len,
             })
         }))
     }
 
-    fn lock(&self, piece: &Piece) -> MutexGuard<'_, Block> {
-        let block = self.blocks[piece.index].lock();
+    fn lock(&self, part: &BlockPart) -> MutexGuard<'_, Block> {
+        let block = self.blocks[part.index].lock();
         block.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the number of bytes of the device that the block has.
+    /// Returns the length of a block in bytes: less than 4 KiB for the last one of some devices.
     fn extent(&self, index: usize) -> usize {
         (self.size - index as u64 * BLOCK_BYTES).min(BLOCK_BYTES) as usize
     }
@@ -97,13 +98,13 @@ impl Device for MemoryDevice {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<Content, Errno> {
         let mut rest = buf;
         let mut content = Content::Zeroes;
-        for piece in self.pieces(offset, rest.len() as u64)? {
-            let (now, later) = rest.split_at_mut(piece.within.len());
+        for part in self.parts(offset, rest.len() as u64)? {
+            let (now, later) = rest.split_at_mut(part.within.len());
             rest = later;
-            match &*self.lock(&piece) {
+            match &*self.lock(&part) {
                 Some(bytes) => {
                     content = Content::Data;
-                    now.copy_from_slice(&bytes[piece.within]);
+                    now.copy_from_slice(&bytes[part.within]);
                 }
                 None => now.fill(0),
             }
@@ -113,25 +114,25 @@ impl Device for MemoryDevice {
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let mut rest = bytes;
-        for piece in self.pieces(offset, bytes.len() as u64)? {
-            let (now, later) = rest.split_at(piece.within.len());
+        for part in self.parts(offset, bytes.len() as u64)? {
+            let (now, later) = rest.split_at(part.within.len());
             rest = later;
-            let mut block = self.lock(&piece);
-            block.get_or_insert_with(fresh)[piece.within].copy_from_slice(now);
+            let mut block = self.lock(&part);
+            block.get_or_insert_with(fresh)[part.within].copy_from_slice(now);
         }
         Ok(())
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, space: Space) -> Result<(), Errno> {
-        for piece in self.pieces(offset, len)? {
-            let whole = piece.within.len() == self.extent(piece.index);
-            let mut block = self.lock(&piece);
+        for part in self.parts(offset, len)? {
+            let whole = part.within.len() == self.extent(part.index);
+            let mut block = self.lock(&part);
             match space {
                 Space::MayFree if whole => *block = None,
-                Space::Keep => block.get_or_insert_with(fresh)[piece.within].fill(0),
+                Space::Keep => block.get_or_insert_with(fresh)[part.within].fill(0),
                 Space::MayFree => {
                     if let Some(bytes) = &mut *block {
-                        bytes[piece.within].fill(0);
+                        bytes[part.within].fill(0);
                     }
                 }
             }
@@ -156,13 +157,13 @@ impl Device for MemoryDevice {
         if context != Context::Allocation {
             return Err(Errno::NotSup);
         }
-        for piece in self.pieces(offset, extents.left())? {
-            let status = match &*self.lock(&piece) {
+        for part in self.parts(offset, extents.left())? {
+            let status = match &*self.lock(&part) {
                 None => Extents::HOLE,
                 Some(bytes) if bytes.iter().all(|byte| *byte == 0) => Extents::ZERO,
                 Some(_) => Extents::DATA,
             };
-            if !extents.push(piece.within.len() as u64, status) {
+            if !extents.push(part.within.len() as u64, status) {
                 break;
             }
         }

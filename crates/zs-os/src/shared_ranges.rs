@@ -1,14 +1,14 @@
-//! Ranges of payload that show files: committed by `fallocate`, given back by punching holes.
+//! Ranges of payload that map files: committed by `fallocate`, given back by punching holes.
 //!
-//! range of addresses -> file from its start
+//! Data model: range of addresses -> file, from its start.
 //!
-//! Touching a page of a file that has no block for it kills the process where the file system is
-//! full; `fallocate` fails instead. No range is inherited by a forked child, which would change the
-//! parent's memory: there every commit and decommit is refused.
+//! If the file system is full, touching a page without a block kills the process, but `fallocate`
+//! only fails. A forked child does not inherit the ranges, because it would change the parent's
+//! memory: there every commit and decommit is refused.
 //!
 //! # Locking
 //!
-//! The list has a lock of its own, held for a look.
+//! The list has a lock, held for a few instructions.
 
 use crate::short_lock::short_lock;
 use crate::{fork, map};
@@ -19,7 +19,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 use zs_mm::BackingError;
 
-/// How often an interrupted `fallocate` is tried: each signal undoes the whole of it.
+/// The number of tries of an interrupted `fallocate`: each signal undoes the whole call.
 const TRIES: usize = 64;
 
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
@@ -27,7 +27,7 @@ const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::K
 /// The ranges of one backing.
 #[derive(Debug)]
 pub(crate) struct SharedRanges {
-    /// The number of the process that made it: see `fork`.
+    /// The number of the process that made it, see `fork`.
     owner: u64,
     ranges: Mutex<Vec<Arc<SharedRange>>>,
 }
@@ -53,86 +53,85 @@ impl SharedRanges {
         }
     }
 
-    /// Says whether this is a forked child of the process that made the ranges: it does not have
-    /// them.
+    /// Says whether this process is a forked child, which does not have the ranges.
     pub(crate) fn are_lost(&self) -> bool {
         fork::process() != self.owner
     }
 
-    /// Has a range show a file from its start, in this process alone.
+    /// Maps a file, from its start, over a range, in this process only.
     ///
     /// # Errors
-    /// If the system refuses; what the range shows is then open.
+    /// [`BackingError`] if the system refuses. The contents of the range are then unspecified.
     ///
     /// # Safety
     /// The range is page-aligned, mapped, the caller's, and its contents are not needed.
     pub(crate) unsafe fn show(
         &self,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         len: usize,
         file: OwnedFd,
     ) -> Result<(), BackingError> {
         // SAFETY: by contract.
-        unsafe { map::show_file(place, len, file.as_fd()) }?;
+        unsafe { map::show_file(base, len, file.as_fd()) }?;
         // SAFETY: by contract.
-        unsafe { map::advise_region(place, len) };
+        unsafe { map::advise_region(base, len) };
         // SAFETY: by contract; the contents stay, in this process.
-        unsafe { map::advise(place, len, rustix::mm::Advice::LinuxDontFork) }
+        unsafe { map::advise(base, len, rustix::mm::Advice::LinuxDontFork) }
             .map_err(|_| BackingError)?;
         short_lock(&self.ranges).push(Arc::new(SharedRange {
-            start: place.addr().get(),
+            start: base.addr().get(),
             len,
             file,
         }));
         Ok(())
     }
 
-    /// Says whether an address lies in a range that shows a file.
-    pub(crate) fn contains(&self, place: NonNull<u8>) -> bool {
-        self.find(place).is_some()
+    /// Says whether an address lies in a range that maps a file.
+    pub(crate) fn contains(&self, base: NonNull<u8>) -> bool {
+        self.find(base).is_some()
     }
 
-    fn find(&self, place: NonNull<u8>) -> Option<Arc<SharedRange>> {
+    fn find(&self, base: NonNull<u8>) -> Option<Arc<SharedRange>> {
         let ranges = short_lock(&self.ranges);
         let found = ranges
             .iter()
-            .find(|range| range.contains(place.addr().get()));
+            .find(|range| range.contains(base.addr().get()));
         found.map(Arc::clone)
     }
 
-    /// Forgets the ranges within a region that goes. Files that others can see become holes, for
-    /// what they hold is nobody's any more.
+    /// Removes the ranges inside a region that is released. Their files become holes, because their
+    /// contents are not needed any more.
     pub(crate) fn forget(&self, region: NonNull<u8>, len: usize) {
         let start = region.addr().get();
         let inside = |range: &mut Arc<SharedRange>| (start..start + len).contains(&range.start);
         let gone: Vec<_> = short_lock(&self.ranges).extract_if(.., inside).collect();
         for range in gone {
-            // What the file system refuses stays there; nothing depends on it.
+            // If the file system refuses, the contents stay. Nothing depends on it.
             let _ = punch_hole(&range.file, 0, range.len);
         }
     }
 
-    /// Has the file take memory, or blocks, for a part of a range; what is there is kept.
-    pub(crate) fn allocate(&self, place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
-        self.call(place, FallocateFlags::empty(), len)
+    /// Allocates memory, or blocks, of the file for a part of a range. Existing contents stay.
+    pub(crate) fn allocate(&self, base: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+        self.call(base, FallocateFlags::empty(), len)
     }
 
-    /// Gives the memory, or blocks, of a part of a range back; it then reads as zeros.
-    pub(crate) fn punch(&self, place: NonNull<u8>, len: usize) -> Result<(), BackingError> {
-        self.call(place, PUNCH, len)
+    /// Gives the memory, or blocks, of a part of a range back. It then reads as zeros.
+    pub(crate) fn punch(&self, base: NonNull<u8>, len: usize) -> Result<(), BackingError> {
+        self.call(base, PUNCH, len)
     }
 
     fn call(
         &self,
-        place: NonNull<u8>,
+        base: NonNull<u8>,
         mode: FallocateFlags,
         len: usize,
     ) -> Result<(), BackingError> {
         if self.are_lost() {
             return Err(BackingError);
         }
-        let range = self.find(place).ok_or(BackingError)?;
-        let offset = (place.addr().get() - range.start) as u64;
+        let range = self.find(base).ok_or(BackingError)?;
+        let offset = (base.addr().get() - range.start) as u64;
         fallocate(&range.file, mode, offset, len).map_err(|_| BackingError)
     }
 }
@@ -148,12 +147,12 @@ fn fallocate(file: &OwnedFd, mode: FallocateFlags, at: u64, len: usize) -> Resul
     }
 }
 
-/// Makes a hole of a part of a file; says whether its file system can.
+/// Makes a hole in a file. Fails if its file system does not support that.
 pub(crate) fn punch_hole(file: &OwnedFd, at: u64, len: usize) -> Result<(), Errno> {
     fallocate(file, PUNCH, at, len)
 }
 
-/// Returns a new file in memory, without any memory yet.
+/// Makes a memfd of `len` bytes, without memory yet.
 pub(crate) fn memfd(len: usize) -> Result<OwnedFd, Errno> {
     let file = rustix::fs::memfd_create(c"zs-payload", MemfdFlags::CLOEXEC)?;
     rustix::fs::ftruncate(&file, len as u64)?;

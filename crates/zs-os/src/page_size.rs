@@ -1,6 +1,6 @@
 //! The page size of the operating system.
 
-/// Returns the number of bytes of a page of the operating system: 4, 16 or 64 KiB. Never blocks.
+/// Returns the page size of the operating system in bytes: 4, 16 or 64 KiB. Never blocks.
 pub fn os_page_size() -> usize {
     rustix::param::page_size()
 }

@@ -1,15 +1,14 @@
 //! Pages of one repeated word.
 
-/// Returns the word that a page consists of, if it is one 8-byte word over and over: such a page
-/// needs no store.
+/// Returns the word of a page that repeats one 8-byte word. Such a page needs no storage.
 ///
-/// In the machine's byte order. `None` for an empty page, and for one that is no multiple of 8
-/// bytes.
+/// The word is in the machine's byte order. Returns `None` for an empty page, and for one whose
+/// length is no multiple of 8 bytes.
 #[inline]
 pub fn same_filled(page: &[u8]) -> Option<u64> {
     let (words, rest) = page.as_chunks::<8>();
     let (first, last) = (words.first()?, words.last()?);
-    // A page that differs at all mostly differs at its end: the first look is the cheap one.
+    // Most pages that are not same-filled differ at their end, so the last word is compared first.
     let same = rest.is_empty() && first == last && words.iter().all(|word| word == first);
     same.then(|| u64::from_ne_bytes(*first))
 }
